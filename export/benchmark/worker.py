@@ -1,0 +1,103 @@
+"""The child process of `export.benchmark`: loads one file and runs it when asked.
+
+Run by its path and importing NumPy and LiteRT alone, so that memory and start-up are the file's
+own. One JSON object per line each way: first an answer without a question, then one answer, or
+`{"error": ...}`, to each `{"runs": n}` until its input ends.
+"""
+
+import gc
+import json
+import os
+import sys
+import time
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+
+def main():
+    """Answers questions about the file `argv[1]` with `argv[2]` threads."""
+    # Answers keep the pipe to themselves; what the runtime prints goes to stderr.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    # Neither the collector nor what Python's start left behind may show in the figures.
+    gc.collect()
+    gc.disable()
+    try:
+        before = reset_peak()
+        start = time.perf_counter()
+        interpreter = Interpreter(model_path=sys.argv[1], num_threads=int(sys.argv[2]))
+        interpreter.allocate_tensors()
+        init_ms = 1000 * (time.perf_counter() - start)
+        fill_inputs(interpreter)
+        [first_ms] = run(interpreter, 1)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        answers.write(json.dumps({"error": str(error)}) + "\n")
+        return
+    answers.write(json.dumps({"init_ms": init_ms, "first_ms": first_ms}) + "\n")
+    for question in sys.stdin:
+        runs = json.loads(question)["runs"]
+        run(interpreter, 1)  # the other files' turns emptied the caches
+        answer = {"ms": run(interpreter, runs), **memory_since(before)}
+        answers.write(json.dumps(answer) + "\n")
+
+
+def run(interpreter, runs):
+    """Milliseconds of each of `runs` inferences."""
+    milliseconds = []
+    for _ in range(runs):
+        start = time.perf_counter_ns()
+        interpreter.invoke()
+        milliseconds.append((time.perf_counter_ns() - start) / 1e6)
+    return milliseconds
+
+
+def fill_inputs(interpreter, seed=0):
+    """Standard normal floats, bytes over their whole range, zeros for wider integers (indices)."""
+    rng = np.random.default_rng(seed)
+    for detail in interpreter.get_input_details():
+        shape, dtype = detail["shape"], np.dtype(detail["dtype"])
+        if dtype.kind == "f":
+            value = rng.standard_normal(shape).astype(dtype)
+        elif dtype.itemsize == 1 and dtype.kind in "iu":
+            info = np.iinfo(dtype)
+            value = rng.integers(info.min, info.max + 1, shape, dtype=dtype)
+        else:
+            value = np.zeros(shape, dtype)
+        interpreter.set_tensor(detail["index"], value)
+
+
+def memory_status():
+    """VmRSS, VmHWM and RssAnon of this process in bytes; None where there is no /proc."""
+    try:
+        with open("/proc/self/status") as file:
+            rows = (line.split() for line in file)
+            sizes = {row[0]: 1024 * int(row[1]) for row in rows if row[-1] == "kB"}
+        return {key: sizes[f"{key}:"] for key in ("VmRSS", "VmHWM", "RssAnon")}
+    except (OSError, KeyError):
+        return None
+
+
+def reset_peak():
+    """Sets VmHWM back to the present size where the kernel allows it; returns `memory_status`."""
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError:
+        pass
+    return memory_status()
+
+
+def memory_since(before):
+    """Growth of the peak and of the anonymous part, in bytes, or None."""
+    if before is None:
+        return {"peak": None, "anonymous": None}
+    now = memory_status()
+    return {
+        "peak": now["VmHWM"] - before["VmHWM"],
+        "anonymous": now["RssAnon"] - before["RssAnon"],
+    }
+
+
+if __name__ == "__main__":
+    main()
