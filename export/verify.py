@@ -106,14 +106,13 @@ def operators(path):
         A dict from name (`"CONV_2D"`; a custom operator by its own name, `"FlexErf"`) to count.
 
     Raises:
-        ExportError: the file is not a TFLite file.
+        ExportError: the file is not a TFLite file, or damaged.
     """
+    _load(path)  # the runtime's own check of the file; the reader below trusts it
     from ai_edge_litert import schema_py_generated as schema
 
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
     content = pathlib.Path(path).read_bytes()
-    if not schema.Model.ModelBufferHasIdentifier(content, 0):
-        raise ExportError(f"{path} is not a TFLite file.")
     model = schema.Model.GetRootAs(content, 0)
     counts = collections.Counter()
     for subgraph in map(model.Subgraphs, range(model.SubgraphsLength())):
@@ -172,13 +171,20 @@ def _compare(model, path, specs, inputs):
     return absolute, relative
 
 
-def _signature_runner(path):
+def _load(path):
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        return Interpreter(model_path=str(path)).get_signature_runner(SIGNATURE)
+        return Interpreter(model_path=str(path))
     except (ValueError, RuntimeError) as error:
         raise ExportError(f"LiteRT does not load {path}: {error}") from error
+
+
+def _signature_runner(path):
+    try:
+        return _load(path).get_signature_runner(SIGNATURE)
+    except (ValueError, RuntimeError) as error:
+        raise ExportError(f"LiteRT does not run {path}: {error}") from error
 
 
 def _run_both(model, runner, specs, sample):

@@ -17,6 +17,7 @@ from export.errors import ExportError
 WORKER = pathlib.Path(__file__).with_name("worker.py")
 BURST_MS = 20.0
 FEWEST_RUNS, MOST_RUNS = 5, 500
+STARTS = 3  # the very first is slow, and any may be interrupted: the median is taken
 
 
 def benchmark(paths, *, num_threads=1, rounds=30):
@@ -25,7 +26,8 @@ def benchmark(paths, *, num_threads=1, rounds=30):
     Every file is loaded by a process of its own that imports LiteRT and NumPy alone. In each
     round the processes run in turn, one inference to warm up and then a burst of about 20 ms (at
     least 5 inferences, the same number in every round); who goes first changes with the round. A
-    machine that slows down or is shared so does the same to all files. Inputs are random.
+    machine that slows down or is shared so does the same to all files. Start-up is the median of
+    three processes. Inputs are random.
 
     Args:
         paths: the `.tflite` files; the first is what the others are compared with.
@@ -47,16 +49,16 @@ def benchmark(paths, *, num_threads=1, rounds=30):
     >>> rich.print(result)
     """
     paths = _check(paths, num_threads, rounds)
+    starts = [[] for _ in paths]
+    for _ in range(STARTS):
+        for path, answers in zip(paths, starts, strict=True):
+            with _Worker(path, num_threads) as worker:
+                answers.append(worker.ready)
     with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(_Worker(path, num_threads)) for path in paths]
-        runs = [_runs_per_burst(each) for each in workers]
-        bursts = [[] for _ in workers]
-        for turn in range(rounds):
-            for place in range(len(workers)):
-                index = (turn + place) % len(workers)
-                bursts[index].append(workers[index].ask({"runs": runs[index]}))
-    timings = zip(workers, bursts, strict=True)
-    return BenchmarkResult(tuple(_timing(each, answers, num_threads) for each, answers in timings))
+        bursts = _take_turns(workers, rounds)
+    files = zip(paths, starts, bursts, strict=True)
+    return BenchmarkResult(tuple(_timing(*figures, num_threads) for figures in files))
 
 
 def _check(paths, num_threads, rounds):
@@ -71,21 +73,32 @@ def _check(paths, num_threads, rounds):
     return [os.fspath(path) for path in paths]
 
 
-def _runs_per_burst(each):
-    guess = float(np.median(each.ask({"runs": FEWEST_RUNS})["ms"]))
+def _take_turns(workers, rounds):
+    """The workers' answers, a list of `rounds` bursts for each."""
+    runs = [_runs_per_burst(worker) for worker in workers]
+    bursts = [[] for _ in workers]
+    for first in range(rounds):
+        for place in range(len(workers)):
+            turn = (first + place) % len(workers)
+            bursts[turn].append(workers[turn].ask({"runs": runs[turn]}))
+    return bursts
+
+
+def _runs_per_burst(worker):
+    guess = float(np.median(worker.ask({"runs": FEWEST_RUNS})["ms"]))
     return int(np.clip(BURST_MS / max(guess, 1e-6), FEWEST_RUNS, MOST_RUNS))
 
 
-def _timing(each, answers, num_threads):
+def _timing(path, starts, bursts, num_threads):
     return FileTiming(
-        path=each.path,
-        bytes=os.path.getsize(each.path),
+        path=path,
+        bytes=os.path.getsize(path),
         num_threads=num_threads,
-        init_ms=each.ready["init_ms"],
-        first_ms=each.ready["first_ms"],
-        rounds_ms=np.array([answer["ms"] for answer in answers]),
-        peak_memory=answers[-1]["peak"],
-        anonymous_memory=answers[-1]["anonymous"],
+        init_ms=float(np.median([start["init_ms"] for start in starts])),
+        first_ms=float(np.median([start["first_ms"] for start in starts])),
+        rounds_ms=np.array([burst["ms"] for burst in bursts]),
+        peak_memory=bursts[-1]["peak"],
+        anonymous_memory=bursts[-1]["anonymous"],
     )
 
 
@@ -118,8 +131,7 @@ class _Worker:
 
     def __exit__(self, *_):
         self.process.kill()
-        with contextlib.suppress(BrokenPipeError):
-            self.process.communicate()
+        self.process.communicate()
         self._log.close()
 
     def ask(self, question):
@@ -129,7 +141,7 @@ class _Worker:
 
     def _answer(self):
         line = self.process.stdout.readline()
-        if not line:
+        if not line.endswith("\n"):
             raise ExportError(f"The process that ran {self.path} died: {self._last_words()}")
         answer = json.loads(line)
         if "error" in answer:

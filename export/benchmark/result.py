@@ -1,10 +1,10 @@
 """What a benchmark found: statistics over the raw samples, a dictionary and a table."""
 
 import dataclasses
-import functools
 import os
 
 import numpy as np
+import rich.box
 import rich.table
 
 MEGABYTE = 2**20  # as litert-benchmark counts
@@ -18,8 +18,9 @@ class FileTiming:
         path: the file, as it was given.
         bytes: its size.
         num_threads: threads of the interpreter.
-        init_ms: start-up: making the interpreter and allocating its tensors.
-        first_ms: the first inference.
+        init_ms: start-up, making the interpreter and allocating its tensors: the median over a few
+            processes.
+        first_ms: the first inference, likewise.
         rounds_ms: milliseconds of every timed inference, an array of shape `(rounds, runs)`.
         peak_memory: growth of the process's peak resident memory since before the file was
             loaded, in bytes; None where the system has no /proc.
@@ -87,15 +88,14 @@ class BenchmarkResult:
 
     files: tuple
 
-    @functools.cached_property
+    @property
     def ratios(self):
-        """Latency of each file relative to the first: the median over rounds.
+        """Latency of each file relative to the first, as the ratio of the fastest inferences.
 
-        In each round the files run within a fraction of a second of each other, so what slows the
-        machine down slows them alike and leaves the round's ratio of medians as it is.
+        Not of the medians: on a busy machine a long inference is interrupted more often than a
+        short one, which makes the smaller file look better than it is.
         """
-        medians = [np.median(file.rounds_ms, axis=1) for file in self.files]
-        return [float(np.median(median / medians[0])) for median in medians]
+        return [file.min_ms / self.files[0].min_ms for file in self.files]
 
     def to_dict(self):
         """Plain values for JSON: `{"files": [...]}`, one entry of `FileTiming.to_dict` each."""
@@ -108,10 +108,11 @@ class BenchmarkResult:
 
     def __rich__(self):
         table = rich.table.Table(
-            title=f"LiteRT on this machine, {self.files[0].num_threads} thread(s)"
+            title=f"LiteRT on this machine, {self.files[0].num_threads} thread(s), milliseconds",
+            box=rich.box.SIMPLE,
         )
         table.add_column("file", overflow="fold")
-        for name in ("MB", "init ms", "median ms", "p90", "p99", "min", "peak MB", "ratio"):
+        for name in ("MB", "init", "median", "p90", "p99", "min", "peak MB", "ratio"):
             table.add_column(name, justify="right")
         names = [os.path.basename(file.path) for file in self.files]
         if len(set(names)) < len(names):
