@@ -1,0 +1,20 @@
+"""Removing dead channels from a model without changing its outputs."""
+
+from keras_sparse.surgery.macs import Macs, count_macs
+from keras_sparse.surgery.removal import remove_dead_channels
+from keras_sparse.surgery.report import LayerReport, Report
+from keras_sparse.surgery.rules import Elementwise, Linear, Opaque, Passing, Rule, register_rule
+
+__all__ = [
+    "Elementwise",
+    "LayerReport",
+    "Linear",
+    "Macs",
+    "Opaque",
+    "Passing",
+    "Report",
+    "Rule",
+    "count_macs",
+    "register_rule",
+    "remove_dead_channels",
+]

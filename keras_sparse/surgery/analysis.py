@@ -1,0 +1,232 @@
+"""Which channels are constant, and which are needed: constants forward, needs backward."""
+
+import heapq
+import itertools
+
+import numpy as np
+
+from keras_sparse.surgery.constants import Constants
+from keras_sparse.surgery.rules import rule_for
+from keras_sparse.surgery.rules.base import default_axis, default_size
+
+
+class Port:
+    """One input or output of a unit, over all the unit's calls."""
+
+    def __init__(self, values, analysis):
+        self.values = values
+        self._analysis = analysis
+        self.constants = _common([value.constants for value in values])
+
+    @property
+    def axis(self):
+        """The axis that is followed, None if there is none or the calls disagree."""
+        axes = {value.axis for value in self.values}
+        return axes.pop() if len(axes) == 1 else None
+
+    @property
+    def shape(self):
+        """Shape of the tensor in the first call."""
+        return self.values[0].shape
+
+    @property
+    def size(self):
+        """Number of channels."""
+        return len(self.values[0].keep)
+
+    @property
+    def keep(self):
+        """Which channels are needed."""
+        return self.values[0].keep
+
+    @property
+    def kept(self):
+        """Indices of the channels that are needed."""
+        return np.flatnonzero(self.keep)
+
+    @property
+    def why(self):
+        """For each needed channel, who needs it."""
+        return self.values[0].why
+
+    @property
+    def whole(self):
+        """Whether the rule sees all channels as one."""
+        return False
+
+    def need(self, channels, reason):
+        """Marks channels as needed; `reason` is a string, or an array with one for each channel."""
+        for value in self.values:
+            if len(value.keep) == len(channels):
+                self._analysis.need(value, channels, reason)
+            elif channels.any():
+                everything = np.ones(len(value.keep), bool)
+                self._analysis.need(value, everything, "a shared layer reads different widths")
+
+    def need_all(self, reason):
+        """Marks every channel as needed."""
+        self.need(np.ones(self.size, bool), reason)
+
+    def on(self, axis):
+        """This port with its channels on `axis`; if others are followed, all of them stay."""
+        size = self.shape[axis]
+        sizes = {value.shape[axis] for value in self.values}
+        if self.axis == axis and len(sizes) == 1:
+            return self
+        return WholePort(self, size)
+
+
+class WholePort:
+    """Stands for a port whose followed axis is not the one a layer reads: nothing may go."""
+
+    whole = True
+
+    def __init__(self, port, size):
+        self._port = port
+        self.shape = port.shape
+        self.size = size
+        self.keep = np.ones(size, bool)
+        self.kept = np.arange(size)
+        self.constants = Constants.unknown(size)
+        self.why = np.full(size, "", object)
+
+    def need(self, channels, reason):
+        """Any need is a need of the whole tensor."""
+        if np.any(channels):
+            self._port.need_all(reason if isinstance(reason, str) else "is read along another axis")
+
+    def need_all(self, reason):
+        """Marks the whole tensor as needed."""
+        self._port.need_all(reason)
+
+
+def _common(constants):
+    """What holds at every call of a shared layer."""
+    if len(constants) == 1:
+        return constants[0]
+    if len({c.values.shape[1] for c in constants}) > 1:
+        return Constants.unknown(constants[0].values.shape[1])
+    if len({c.profile for c in constants}) > 1:
+        constants = [c.flattened() for c in constants]
+    values = constants[0].values.copy()
+    for other in constants[1:]:
+        values[:, (other.values != values).any(0)] = np.nan
+    return Constants(values, constants[0].profile)
+
+
+class Analysis:
+    """Runs the rules over a graph until nothing more is needed.
+
+    `keep` starts empty and only grows, so the result is the least set of channels that the rules
+    allow: dead outputs, channels nobody reads and residual groups are found by one mechanism.
+
+    Args:
+        graph: a `Graph`.
+        channel_multiple: int or None; widths are rounded up to a multiple of it.
+    """
+
+    def __init__(self, graph, channel_multiple=None):
+        self.graph = graph
+        self._multiple = channel_multiple
+        self._queue = []
+        self._queued = set()
+        for unit in graph.units:
+            unit.rule = rule_for(unit)
+        self._forward()
+        self._connect()
+        self._backward()
+
+    def _forward(self):
+        for value in self.graph.inputs:
+            value.follow(default_axis(value), Constants.unknown(default_size(value)))
+        for call in self.graph.calls:
+            results = call.unit.rule.forward(call)
+            for value, (axis, constants) in zip(call.outputs, results, strict=True):
+                value.follow(axis, constants)
+
+    def _connect(self):
+        for unit in self.graph.units:
+            unit.inputs = self._ports(call.inputs for call in unit.calls)
+            unit.outputs = self._ports(call.outputs for call in unit.calls)
+
+    def _ports(self, rows):
+        columns = itertools.zip_longest(*rows)
+        return [Port([v for v in column if v is not None], self) for column in columns]
+
+    def _backward(self):
+        for value in self.graph.inputs:
+            self.need(value, np.ones(len(value.keep), bool), "input of the model")
+        for value in self.graph.outputs:
+            self.need(value, np.ones(len(value.keep), bool), "output of the model")
+        self._settle()
+        if self._multiple:
+            for unit in reversed(self.graph.units):
+                self._round_up(unit)
+            self._settle()
+
+    def need(self, value, channels, reason):
+        """Grows what is needed of a value, and queues every unit that this concerns."""
+        new = channels & ~value.keep
+        if not new.any():
+            return
+        value.keep |= new
+        value.why[new] = reason if isinstance(reason, str) else reason[new]
+        for unit in value.units:
+            if unit.index not in self._queued:
+                self._queued.add(unit.index)
+                heapq.heappush(self._queue, (-unit.index, unit))
+
+    def _drain(self):
+        while self._queue:
+            _, unit = heapq.heappop(self._queue)
+            self._queued.discard(unit.index)
+            if len(unit.calls) > 1:
+                _equalise(unit)
+            unit.rule.needs(unit)
+            if unit.rule.arity is not None and unit.alive:
+                for port in unit.inputs[unit.rule.arity :]:
+                    port.need_all(f"argument of {unit.name}")
+
+    def _settle(self):
+        """Drains, then lets the rules choose where they could, until neither changes anything."""
+        self._drain()
+        while True:
+            for unit in reversed(self.graph.units):
+                if unit.alive:
+                    unit.rule.settle(unit)
+                    self._keep_one(unit)
+                    self._drain()
+            if not self._grew():
+                return
+
+    def _grew(self):
+        total = sum(int(v.keep.sum()) for call in self.graph.calls for v in call.outputs)
+        before, self._total = getattr(self, "_total", None), total
+        return total != before
+
+    def _keep_one(self, unit):
+        """Keras has no layer with zero channels, so something must go in."""
+        optional = unit.rule.optional_inputs(unit)
+        for i, port in enumerate(unit.inputs):
+            if i not in optional and not port.keep.any():
+                one = np.zeros(port.size, bool)
+                one[np.argmax(np.abs(np.nan_to_num(port.constants.values)).max(0))] = True
+                port.need(one, f"{unit.name} needs one channel")
+
+    def _round_up(self, unit):
+        if not getattr(unit.operation, "weights", None):
+            return
+        for port in unit.outputs:
+            missing = -len(port.kept) % self._multiple
+            if port.axis is not None and port.keep.any() and missing:
+                extra = np.zeros(port.size, bool)
+                extra[np.flatnonzero(~port.keep)[:missing]] = True
+                port.need(extra, f"width rounded up to a multiple of {self._multiple}")
+                self._drain()
+
+
+def _equalise(unit):
+    """The calls of a shared layer need the union of what each of them needs."""
+    for port in unit.inputs + unit.outputs:
+        for value in port.values:
+            port.need(value.keep, value.why)

@@ -1,0 +1,85 @@
+"""What is known about a tensor's channels without seeing the input."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Constants:
+    """The value of each channel that does not depend on the model's input.
+
+    A channel is mostly constant over all positions, but zero padding and 'same' convolutions give
+    it a few values that depend only on how near the border is. So `values` has one row for each
+    class of positions; which position belongs to which class is left open, except that tensors
+    with the same `profile` agree about it.
+
+    Args:
+        values: float64 array `(classes, channels)`. A column of NaN is a channel that depends on
+            the input.
+        profile: None if there is one class, else what identifies the partition of the positions.
+    """
+
+    values: np.ndarray
+    profile: object = None
+
+    @classmethod
+    def unknown(cls, channels):
+        """Every channel depends on the input."""
+        return cls(np.full((1, channels), np.nan))
+
+    @classmethod
+    def of(cls, values, profile=None):
+        """Constants from rows of values; a channel that is not finite everywhere is unknown."""
+        values = np.array(values, np.float64, ndmin=2)
+        values[:, ~np.isfinite(values).all(0)] = np.nan
+        return cls(values, profile if len(values) > 1 else None)
+
+    @property
+    def known(self):
+        """Which channels do not depend on the input."""
+        return ~np.isnan(self.values[0])
+
+    @property
+    def uniform(self):
+        """`(channels,)`: the value that a channel has at every position, NaN if there is none."""
+        first = self.values[0]
+        if len(self.values) == 1:
+            return first
+        return np.where((self.values == first).all(0), first, np.nan)
+
+    def flattened(self):
+        """These constants without the ones that depend on the position."""
+        return self if self.profile is None else Constants(self.uniform[None])
+
+    def take(self, channels):
+        """The constants of a list of channels, in that order."""
+        return Constants(self.values[:, channels], self.profile)
+
+    def map(self, function):
+        """The constants after an elementwise function of `(classes, channels)`."""
+        known = self.known
+        if not known.any():
+            return self
+        values = np.full(self.values.shape, np.nan)
+        values[:, known] = function(np.where(known, self.values, 0.0))[:, known]
+        return Constants.of(values, self.profile)
+
+
+def align(constants):
+    """Constants of several tensors over one partition of the positions.
+
+    Args:
+        constants: list of `Constants`.
+
+    Returns:
+        `(rows, profile)`: a list of arrays `(classes, channels)` with the same number of classes,
+        and their profile. Where the partitions differ, only what holds everywhere is left.
+    """
+    profiles = {c.profile for c in constants if c.profile is not None}
+    if len(profiles) > 1:
+        constants = [c.flattened() for c in constants]
+        profiles = set()
+    classes = max((len(c.values) for c in constants), default=1)
+    rows = [np.broadcast_to(c.values, (classes, c.values.shape[1])) for c in constants]
+    return rows, profiles.pop() if profiles else None

@@ -1,0 +1,292 @@
+"""A Keras model as a flat list of calls. The only module that reads Keras' private attributes."""
+
+import inspect
+
+import keras
+import numpy as np
+
+
+class Value:
+    """A tensor between two calls, and what the analysis has found out about it.
+
+    Attributes:
+        shape: tuple, the batch first, None where unknown.
+        dtype: string.
+        producer: the `Call` that computes it, None for an input of the model.
+        units: the units that produce or read it.
+        axis: negative index of the axis whose channels are followed; None if there is none, then
+            the tensor is kept or dropped whole, as one channel.
+        constants: `Constants` of its channels.
+        keep: boolean array, which channels are needed. It only grows.
+        why: for each kept channel, a string that says who needs it.
+    """
+
+    __slots__ = ("axis", "constants", "dtype", "keep", "producer", "shape", "units", "why")
+
+    def __init__(self, tensor, producer=None):
+        self.shape = tuple(tensor.shape)
+        self.dtype = keras.backend.standardize_dtype(tensor.dtype)
+        self.producer = producer
+        self.units = []
+        self.axis = None
+
+    def follow(self, axis, constants):
+        """Sets the channel axis and the constants; nothing is needed yet."""
+        self.axis = axis
+        self.constants = constants
+        channels = constants.values.shape[1]
+        self.keep = np.zeros(channels, bool)
+        self.why = np.full(channels, "", object)
+
+
+class Call:
+    """One call of a layer or operation: `arguments` holds a `Value` for each tensor."""
+
+    def __init__(self, operation, args, kwargs):
+        self.operation = operation
+        self.args = args
+        self.kwargs = kwargs
+        leaves = keras.tree.flatten((args, kwargs))
+        self.inputs = [leaf for leaf in leaves if isinstance(leaf, Value)]
+        self.outputs = []
+        self.unit = None
+
+    def arguments(self, read):
+        """`(args, kwargs)` with `read(value)` in the place of each `Value`."""
+
+        def fill(leaf):
+            return read(leaf) if isinstance(leaf, Value) else leaf
+
+        return keras.tree.map_structure(fill, (self.args, self.kwargs))
+
+
+class Unit:
+    """A layer with all of its calls; they share weights, so they are cut alike.
+
+    A layer without weights is one unit for each call: nothing ties its calls together.
+    """
+
+    def __init__(self, operation, name, index):
+        self.operation = operation
+        self.name = name
+        self.index = index
+        self.calls = []
+        self.rule = None
+        self.inputs = []
+        self.outputs = []
+        self.notes = {}
+        self._arrays = {}
+
+    def array(self, name):
+        """A weight of the layer as a NumPy array, read once; None if there is none so named."""
+        if name not in self._arrays:
+            variable = weights_by_name(self.operation).get(name)
+            self._arrays[name] = None if variable is None else keras.ops.convert_to_numpy(variable)
+        return self._arrays[name]
+
+    @property
+    def alive(self):
+        """Whether anything that is kept needs an output of this unit."""
+        return any(port.keep.any() for port in self.outputs)
+
+
+class Graph:
+    """A model without nesting: calls in the order in which they run.
+
+    Args:
+        model: a built `keras.Model`; see `functional` for what is refused.
+
+    Attributes:
+        name: the model's.
+        inputs, outputs: flat lists of `Value`.
+        calls: list of `Call`, in topological order.
+        units: list of `Unit`, ordered by their last call.
+        model: the functional form of the model.
+    """
+
+    def __init__(self, model):
+        self.model = functional(model)
+        self.name = model.name
+        model = self.model
+        self.calls = []
+        self._units = {}
+        tensors = {}
+        self.inputs = [_bind(tensors, tensor) for tensor in model.inputs]
+        self._walk(model, tensors, prefix="", training=None)
+        self.outputs = [tensors[id(tensor)] for tensor in model.outputs]
+        self.units = sorted(self._units.values(), key=lambda unit: unit.index)
+
+    def _walk(self, model, tensors, prefix, training):
+        for node in _nodes(model):
+            if node.is_input:
+                continue
+            args, kwargs = _arguments(node, tensors)
+            operation = node.operation
+            inner = _inner_graph(operation)
+            if inner is not None and _fits(inner, args):
+                given = kwargs.get("training")
+                for tensor, value in zip(inner.inputs, keras.tree.flatten(args), strict=True):
+                    tensors[id(tensor)] = value
+                self._walk(
+                    inner,
+                    tensors,
+                    f"{prefix}{operation.name}/",
+                    training if given is None else given,
+                )
+                for tensor, result in zip(node.outputs, inner.outputs, strict=True):
+                    tensors[id(tensor)] = tensors[id(result)]
+                continue
+            if training is not None and _takes_training(operation):
+                kwargs["training"] = training
+            call = Call(operation, args, kwargs)
+            call.outputs = [_bind(tensors, tensor, call) for tensor in node.outputs]
+            self._add(call, prefix)
+
+    def _add(self, call, prefix):
+        index = len(self.calls)
+        self.calls.append(call)
+        shared = getattr(call.operation, "weights", None)
+        key = id(call.operation) if shared else (id(call.operation), index)
+        if key not in self._units:
+            self._units[key] = Unit(call.operation, prefix + call.operation.name, index)
+        call.unit = self._units[key]
+        call.unit.index = index
+        call.unit.calls.append(call)
+        for value in {id(v): v for v in call.inputs + call.outputs}.values():
+            value.units.append(call.unit)
+
+
+def _bind(tensors, tensor, producer=None):
+    tensors[id(tensor)] = Value(tensor, producer)
+    return tensors[id(tensor)]
+
+
+def _arguments(node, tensors):
+    def swap(leaf):
+        return tensors[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf
+
+    arguments = (tuple(node.arguments.args), dict(node.arguments.kwargs))
+    return keras.tree.map_structure(swap, arguments)
+
+
+def _nodes(model):
+    by_depth = model._nodes_by_depth
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+
+
+def _inner_graph(operation):
+    """The functional model inside a nested model, None for anything else."""
+    if isinstance(operation, keras.Sequential):
+        return operation._functional
+    return operation if isinstance(operation, keras.Function) else None
+
+
+def _fits(inner, args):
+    """Whether a nested model takes these tensors as they are, without a cast or a new axis."""
+    values = keras.tree.flatten(args)
+    return len(values) == len(inner.inputs) and all(
+        isinstance(value, Value)
+        and len(value.shape) == len(tensor.shape)
+        and ("float" in value.dtype) == ("float" in str(tensor.dtype))
+        for value, tensor in zip(values, inner.inputs, strict=True)
+    )
+
+
+def _takes_training(operation):
+    return (
+        isinstance(operation, keras.Layer)
+        and "training" in inspect.signature(operation.call).parameters
+    )
+
+
+def functional(model):
+    """The model as a functional one that shares its layers.
+
+    Args:
+        model: a built `keras.Model`. A subclassed one is traced: its `call` must be written in
+            Keras layers and `keras.ops`.
+
+    Returns:
+        A `keras.Model` whose graph is known.
+
+    Raises:
+        ValueError: `model` is no Keras model, is not built, or its `call` cannot be traced.
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"`model` must be a `keras.Model`. Received: model={model!r} (of type {type(model)})"
+        )
+    if not model.built:
+        raise ValueError(
+            f"The model {model.name!r} is not built, so its shapes are unknown. Call it on data "
+            "or use `model.build(input_shape)` first."
+        )
+    graph = _inner_graph(model)
+    return _trace(model) if graph is None else graph
+
+
+def _trace(model):
+    build_config = model.get_build_config() or {}
+    shapes = build_config.get("input_shape") or build_config.get("shapes_dict")
+    try:
+        inputs = _inputs_like(shapes, model.compute_dtype)
+        outputs = model(**inputs) if isinstance(shapes, dict) else model.call(inputs)
+        traced = keras.Model(inputs, outputs, name=model.name)
+    except Exception as error:
+        raise ValueError(
+            f"The model {model.name!r} is a subclassed model whose `call` cannot be traced. "
+            "Write `call` with Keras layers and `keras.ops` only, or build the model as a "
+            f"functional one. The trace ended with: {error}"
+        ) from error
+    return traced
+
+
+def _inputs_like(shapes, dtype):
+    def is_shape(x):
+        return isinstance(x, (list, tuple)) and all(d is None or isinstance(d, int) for d in x)
+
+    if is_shape(shapes):
+        return keras.Input(batch_shape=(None, *shapes[1:]), dtype=dtype)
+    if isinstance(shapes, dict):
+        return {key: _inputs_like(shape, dtype) for key, shape in shapes.items()}
+    return [_inputs_like(shape, dtype) for shape in shapes]
+
+
+def inputs_structure(graph, flat):
+    """`flat`, one for each input, in the structure in which the model takes its inputs."""
+    return keras.tree.pack_sequence_as(graph.model._inputs_struct, flat)
+
+
+def outputs_structure(graph, flat):
+    """`flat`, one for each output, in the structure of the model's outputs."""
+    return keras.tree.pack_sequence_as(graph.model._outputs_struct, flat)
+
+
+def weights_by_name(layer):
+    """`{name: variable}` of a layer's weights; of names that repeat, with enough of the path."""
+    weights = getattr(layer, "weights", [])
+    paths = [weight.path.split("/") for weight in weights]
+    for length in range(1, max(map(len, paths), default=0) + 1):
+        names = ["/".join(path[-length:]) for path in paths]
+        if len(set(names)) == len(names):
+            return dict(zip(names, weights, strict=True))
+    return {str(i): weight for i, weight in enumerate(weights)}
+
+
+def input_layer(graph, value):
+    """The `InputLayer` of an input of the model."""
+    position = graph.inputs.index(value)
+    return graph.model.inputs[position]._keras_history.operation
+
+
+def copy_lambda(layer, name):
+    """A `Lambda` layer made again around the same function."""
+    return keras.layers.Lambda(
+        layer.function,
+        output_shape=layer._output_shape,
+        mask=layer.mask,
+        arguments=layer.arguments,
+        name=name,
+        dtype=layer.dtype_policy,
+        trainable=layer.trainable,
+    )

@@ -1,0 +1,59 @@
+"""Counting multiply-accumulates."""
+
+import dataclasses
+
+from keras_sparse.surgery.graph import Graph
+from keras_sparse.surgery.rules import rule_for
+
+
+@dataclasses.dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulates of a model at batch size 1.
+
+    Args:
+        layers: `{layer name: count}` for the layers that have any, over all their calls. Layers
+            of nested models are named by their path, `"block/conv"`.
+    """
+
+    layers: dict
+
+    @property
+    def total(self):
+        """Over all layers."""
+        return sum(self.layers.values())
+
+
+def count_macs(model):
+    """Counts the multiply-accumulates of the layers that multiply by kernels.
+
+    Counted are products with weights and, in attention, of queries, keys and values; not biases,
+    normalisations, activations and pooling. A layer that surgery has no rule for counts as 0.
+
+    Args:
+        model: a built `keras.Model`. A size that the model leaves open (height, time steps)
+            counts as 1.
+
+    Returns:
+        A `Macs`: `total`, and `layers` by name.
+
+    Raises:
+        ValueError: the model is not built or cannot be traced.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+    >>> count_macs(model).total
+    32
+    """
+    return Macs(graph_macs(Graph(model)))
+
+
+def graph_macs(graph):
+    """`{layer name: count}` of a graph, without the layers that count as 0."""
+    counts = {}
+    for unit in graph.units:
+        rule = rule_for(unit)
+        count = sum(rule.macs(call) for call in unit.calls)
+        if count:
+            counts[unit.name] = counts.get(unit.name, 0) + count
+    return counts

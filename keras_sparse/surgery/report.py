@@ -1,0 +1,215 @@
+"""What surgery did, layer by layer."""
+
+import dataclasses
+import io
+import json
+import os
+import tempfile
+
+import keras
+import numpy as np
+
+from keras_sparse.surgery.graph import Graph
+from keras_sparse.surgery.macs import graph_macs
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerReport:
+    """One layer with weights, before and after.
+
+    Args:
+        name: the layer's name; its path, `"block/conv"`, inside a nested model.
+        kind: the layer's class.
+        channels: output channels, `(before, after)`; 0 after if the layer is gone.
+        parameters: `(before, after)`.
+        macs: multiply-accumulates for one sample, `(before, after)`.
+        kept: indices of the output channels that are left.
+        dead: `{channel: (constant, reason)}` for the output channels that do not depend on the
+            input and had to stay; the constant is None if it depends on the position.
+    """
+
+    name: str
+    kind: str
+    channels: tuple[int, int]
+    parameters: tuple[int, int]
+    macs: tuple[int, int]
+    kept: np.ndarray
+    dead: dict
+
+
+@dataclasses.dataclass
+class Report:
+    """What `remove_dead_channels` did.
+
+    Attributes:
+        layers: `{name: LayerReport}` for the layers with weights, in the order in which they run.
+        cuts: `{path of a variable of the smaller model: Cut}`: where it came from.
+        parameters: of the whole model, `(before, after)`.
+        macs: of the whole model, `(before, after)`; see `count_macs`.
+        max_error: largest difference between the outputs of the two models on random input,
+            relative to the outputs' scale; None if this was not verified.
+    """
+
+    layers: dict
+    cuts: dict
+    parameters: tuple[int, int]
+    macs: tuple[int, int]
+    max_error: float | None = None
+
+    @property
+    def channels(self):
+        """`{layer name: (before, after)}`."""
+        return {name: layer.channels for name, layer in self.layers.items()}
+
+    @property
+    def reasons(self):
+        """`{layer name: {reason: number of dead channels that it keeps}}`, where there are any."""
+        found = {}
+        for name, layer in self.layers.items():
+            counts = {}
+            for _, reason in layer.dead.values():
+                counts[reason] = counts.get(reason, 0) + 1
+            if counts:
+                found[name] = counts
+        return found
+
+    def to_dict(self):
+        """Everything but the variables' cuts, as what JSON knows."""
+        return {
+            "parameters": list(self.parameters),
+            "macs": list(self.macs),
+            "max_error": self.max_error,
+            "layers": {
+                name: {
+                    "kind": layer.kind,
+                    "channels": list(layer.channels),
+                    "parameters": list(layer.parameters),
+                    "macs": list(layer.macs),
+                    "kept": layer.kept.tolist(),
+                    "dead": [
+                        {"channel": channel, "constant": constant, "reason": reason}
+                        for channel, (constant, reason) in layer.dead.items()
+                    ],
+                }
+                for name, layer in self.layers.items()
+            },
+        }
+
+    def to_json(self, path=None):
+        """The report as JSON text, also written to `path` if there is one."""
+        text = json.dumps(self.to_dict(), indent=1)
+        if path is not None:
+            _write(path, lambda file: file.write(text.encode()))
+        return text
+
+    def __rich__(self):
+        from rich.table import Table
+
+        table = Table(title="Channels removed")
+        for column in ("layer", "kind"):
+            table.add_column(column)
+        for column in ("channels", "parameters", "MACs", "dead, kept"):
+            table.add_column(column, justify="right")
+        for name, layer in self.layers.items():
+            table.add_row(
+                name,
+                layer.kind,
+                _arrow(layer.channels),
+                _arrow(layer.parameters),
+                _arrow(layer.macs),
+                str(len(layer.dead) or ""),
+            )
+        table.add_section()
+        table.add_row("all", "", "", _arrow(self.parameters), _arrow(self.macs), "")
+        return table
+
+    def __str__(self):
+        from rich.console import Console
+
+        console = Console(file=io.StringIO(), width=120)
+        console.print(self)
+        for name, reasons in self.reasons.items():
+            for reason, count in reasons.items():
+                console.print(f"{name}: {count} dead kept, {reason}", highlight=False)
+        return console.file.getvalue()
+
+    def plot(self, path=None):
+        """Draws the channels of each layer, kept and removed.
+
+        Args:
+            path: file to write the picture to, or None.
+
+        Returns:
+            The `matplotlib.figure.Figure`.
+        """
+        from matplotlib.figure import Figure
+
+        layers = [layer for layer in self.layers.values() if layer.channels[0]]
+        figure = Figure(figsize=(8, 1 + 0.22 * max(len(layers), 4)), layout="constrained")
+        axes = figure.subplots()
+        rows = np.arange(len(layers))
+        kept = np.array([layer.channels[1] for layer in layers])
+        gone = np.array([layer.channels[0] for layer in layers]) - kept
+        axes.barh(rows, kept, label="kept", color="tab:blue")
+        axes.barh(rows, gone, left=kept, label="removed", color="lightgray")
+        axes.set_yticks(rows, [layer.name for layer in layers], fontsize=7)
+        axes.invert_yaxis()
+        axes.set_xlabel("channels")
+        axes.legend()
+        if path is not None:
+            kind = os.path.splitext(path)[1].lstrip(".") or "png"
+            _write(path, lambda file: figure.savefig(file, format=kind))
+        return figure
+
+
+def make_report(graph, rebuild):
+    """The report of an analysed graph and its smaller model."""
+    after = Graph(rebuild.model)
+    macs = graph_macs(graph), graph_macs(after)
+    layers = {}
+    for unit in graph.units:
+        if isinstance(unit.operation, keras.Layer) and unit.operation.weights:
+            layers[unit.name] = _layer_report(unit, rebuild.layers.get(unit), *macs)
+    return Report(
+        layers=layers,
+        cuts=rebuild.cuts,
+        parameters=(graph.model.count_params(), rebuild.model.count_params()),
+        macs=(sum(macs[0].values()), sum(macs[1].values())),
+    )
+
+
+def _layer_report(unit, layer, macs_before, macs_after):
+    port = unit.outputs[0]
+    kept = port.kept if layer is not None else np.zeros(0, int)
+    uniform = port.constants.uniform
+    dead = {
+        int(k): (None if np.isnan(uniform[k]) else float(uniform[k]), str(port.why[k]))
+        for k in kept
+        if port.constants.known[k]
+    }
+    return LayerReport(
+        name=unit.name,
+        kind=type(unit.operation).__name__,
+        channels=(port.size, len(kept)),
+        parameters=(unit.operation.count_params(), layer.count_params() if layer else 0),
+        macs=(macs_before.get(unit.name, 0), macs_after.get(layer.name, 0) if layer else 0),
+        kept=kept,
+        dead=dead,
+    )
+
+
+def _arrow(pair):
+    return f"{pair[0]:,} → {pair[1]:,}" if pair[0] != pair[1] else f"{pair[0]:,}"
+
+
+def _write(path, write):
+    """Writes through a temporary name in the same folder, so that no half file is left."""
+    folder = os.path.dirname(os.path.abspath(path))
+    handle, temporary = tempfile.mkstemp(dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,16 @@
+"""The rules, one small class for each family of layers."""
+
+from keras_sparse.surgery.rules import (  # noqa: F401 - importing a module registers its rules
+    activations,
+    depthwise,
+    linear,
+    merging,
+    normalization,
+    pooling,
+    shaping,
+)
+from keras_sparse.surgery.rules.base import Elementwise, Opaque, Passing, Rule, register_rule
+from keras_sparse.surgery.rules.base import rule_for as rule_for
+from keras_sparse.surgery.rules.linear import Linear
+
+__all__ = ["Elementwise", "Linear", "Opaque", "Passing", "Rule", "register_rule", "rule_for"]

@@ -1,0 +1,76 @@
+"""Activations, as layers and as arguments, dropout, and what else works channel by channel."""
+
+import keras
+import numpy as np
+
+from keras_sparse.surgery.rules.base import Elementwise, Passing, register_rule
+
+_MIXING = ("softmax", "log_softmax", "sparsemax", "glu")
+_ELEMENTWISE = frozenset(
+    getattr(keras.activations, name)
+    for name in dir(keras.activations)
+    if name not in (*_MIXING, "serialize", "deserialize", "get") and not name.startswith("_")
+)
+_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
+
+
+def mixes_channels(activation):
+    """Whether an activation's output depends on other channels, or may do so."""
+    if activation is None or isinstance(activation, _LAYERS):
+        return False
+    if isinstance(activation, keras.layers.Activation):
+        return mixes_channels(activation.activation)
+    try:
+        return activation not in _ELEMENTWISE
+    except TypeError:  # unhashable, so none of Keras' functions
+        return True
+
+
+def activate(activation, values, dtype):
+    """The activation of an array of constants, computed in the layer's precision."""
+    if activation is None or activation is keras.activations.linear:
+        return values
+    output = activation(keras.ops.convert_to_tensor(values, dtype))
+    return keras.ops.convert_to_numpy(output).astype(np.float64)
+
+
+@register_rule(keras.layers.Activation)
+class ActivationRule(Elementwise):
+    """Any of Keras' activations that works element by element."""
+
+    def refuses(self, call):
+        """Softmax and its like, and functions of the user."""
+        activation = call.operation.activation
+        if not mixes_channels(activation):
+            return None
+        name = getattr(activation, "__name__", type(activation).__name__)
+        return f"{name} mixes channels, or may do so"
+
+
+@register_rule(keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
+class ActivationLayerRule(Elementwise):
+    """Activations with a layer of their own."""
+
+
+@register_rule(
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+    keras.layers.AlphaDropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.ActivityRegularization,
+    keras.layers.Identity,
+)
+class IdentityRule(Passing):
+    """The identity, at inference."""
+
+    def refuses(self, call):
+        """Noise at inference is not the identity."""
+        pinned = call.kwargs.get("training") is True
+        return "is called with training=True" if pinned else None
+
+    def constants(self, call, constants):
+        """All of them, whatever they depend on."""
+        return constants

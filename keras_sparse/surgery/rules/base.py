@@ -1,0 +1,277 @@
+"""What a rule is, the registry, and the rules that most layers need."""
+
+import copy
+
+import keras
+import numpy as np
+
+from keras_sparse.surgery.constants import Constants
+
+_RULES = {}
+_OPERATIONS = {}
+
+
+def register_rule(*layer_types):
+    """Class decorator: this rule says what surgery may do to these layers.
+
+    A rule is looked up by the exact type of the layer: a subclass may compute something else, so
+    it needs a registration of its own. A later registration replaces an earlier one.
+
+    Args:
+        layer_types: subclasses of `keras.Layer`, or names of classes of `keras.ops` operations.
+
+    Returns:
+        A decorator for a subclass of `Rule`.
+
+    Raises:
+        ValueError: what is registered is no layer type, or what is decorated is no rule.
+
+    Example:
+
+    >>> @surgery.register_rule(ChannelScale)
+    ... class ChannelScaleRule(surgery.Elementwise):
+    ...     channel_weights = ("scale",)
+    """
+    for layer_type in layer_types:
+        if not isinstance(layer_type, (type, str)):
+            raise ValueError(
+                "`register_rule` takes layer classes, or names of `keras.ops` classes. "
+                f"Received: {layer_type!r}"
+            )
+
+    def decorate(rule):
+        if not (isinstance(rule, type) and issubclass(rule, Rule)):
+            raise ValueError(f"A rule must be a subclass of `surgery.Rule`. Received: {rule!r}")
+        for layer_type in layer_types:
+            (_OPERATIONS if isinstance(layer_type, str) else _RULES)[layer_type] = rule()
+        return rule
+
+    return decorate
+
+
+def rule_for(unit):
+    """The rule of a unit; opaque, with the reason, where there is none that holds."""
+    operation = unit.operation
+    if isinstance(operation, keras.Layer):
+        rule = _RULES.get(type(operation))
+    else:
+        rule = _OPERATIONS.get(type(operation).__name__)
+    if rule is None:
+        return Opaque(f"{type(operation).__name__} has no rule")
+    if len({len(call.inputs) for call in unit.calls}) > 1:
+        return Opaque("is called with different numbers of tensors", rule)
+    for call in unit.calls:
+        refusal = rule.refuses(call) if call.args else "is called by keyword arguments only"
+        if refusal:
+            return Opaque(refusal, rule)
+    return rule
+
+
+class Rule:
+    """What surgery knows of a kind of layer.
+
+    Constants go forward, call by call; needs go backward, unit by unit, and only grow; then the
+    layer is made again, with its weights sliced and the dropped constants folded in.
+    """
+
+    # How many of the inputs are data; the rest, a mask for one, is always needed whole. None: all.
+    arity = 1
+
+    def refuses(self, call):
+        """Why the layer must be left whole in this call, None if it need not."""
+        return None
+
+    def forward(self, call):
+        """Finds the channels of the outputs from those of the inputs.
+
+        Args:
+            call: a `Call` whose inputs have been followed.
+
+        Returns:
+            A list with an `(axis, Constants)` for each output.
+        """
+        raise NotImplementedError
+
+    def needs(self, unit):
+        """Makes the ports of a unit need what the needs of the other ports imply."""
+        raise NotImplementedError
+
+    def settle(self, unit):
+        """Chooses, once nothing else grows, where there was a choice."""
+
+    def optional_inputs(self, unit):
+        """Which inputs may end up without any channel, as indices."""
+        return ()
+
+    def config(self, unit):
+        """The config of the smaller layer."""
+        return unit.operation.get_config()
+
+    def slices(self, unit):
+        """`{weight name: for each axis an array of indices, or None for all}`."""
+        return {}
+
+    def fold(self, unit, weights):
+        """Adds dropped constants to the sliced weights, a dict of arrays, in place."""
+
+    def apply(self, call, make, read):
+        """Calls the smaller layer.
+
+        Args:
+            call: the call in the large model.
+            make: function without arguments that gives the smaller layer.
+            read: function from a `Value` to its tensor in the smaller model.
+
+        Returns:
+            The output tensor or tensors.
+        """
+        args, kwargs = call.arguments(read)
+        return make()(*args, **kwargs)
+
+    def macs(self, call):
+        """Multiply-accumulates of one call at batch size 1."""
+        return 0
+
+
+class Opaque(Rule):
+    """Everything that goes in or out stays: a layer of which nothing is known, or nothing helps."""
+
+    arity = None
+
+    def __init__(self, reason="mixes channels", rule=None):
+        self.reason = reason
+        self._rule = rule
+
+    def forward(self, call):
+        """Outputs of which nothing is known."""
+        return [(default_axis(v), Constants.unknown(default_size(v))) for v in call.outputs]
+
+    def needs(self, unit):
+        """Once anything is needed, everything is."""
+        if unit.alive:
+            for port in unit.inputs + unit.outputs:
+                port.need_all(f"{unit.name}: {self.reason}")
+
+    def macs(self, call):
+        """As the rule that was refused counts them."""
+        return self._rule.macs(call) if self._rule else 0
+
+
+class Elementwise(Rule):
+    """A function of each channel by itself, the same at every position.
+
+    `channel_weights` names the weights that have an entry for each channel: vectors, or arrays
+    with the channels on the axis on which the input has them. `scale`, if given, names one of them
+    that multiplies the channel, so that the output is constant where it is zero.
+    """
+
+    channel_weights: tuple = ()
+    scale = None
+
+    def axis(self, layer, rank):
+        """The axis that the layer's weights belong to, None if it has no such axis."""
+        return None
+
+    def source(self, unit):
+        """The input port on the layer's axis."""
+        port = unit.inputs[0]
+        axis = self.axis(unit.operation, len(port.shape))
+        return port if axis is None else port.on(axis)
+
+    def forward(self, call):
+        """Constants in, constants out, on the layer's axis."""
+        source = call.inputs[0]
+        axis = self.axis(call.operation, len(source.shape))
+        if axis not in (None, source.axis):
+            return [(axis, Constants.unknown(source.shape[axis]))]
+        return [(source.axis, self.constants(call, source.constants))]
+
+    def constants(self, call, constants):
+        """The output's constants: the layer evaluated on those of the input."""
+        if self.scale is not None:
+            constants = self._killed(call, constants)
+        return constants.map(lambda values: self.evaluate(call, values))
+
+    def _killed(self, call, constants):
+        scale = call.unit.array(self.scale)
+        if scale is None or scale.size != constants.values.shape[1]:
+            return constants
+        dead = np.isnan(constants.values[0]) & (scale.reshape(-1) == 0)
+        if not dead.any():
+            return constants
+        values = constants.values.copy()
+        values[:, dead] = 0.0
+        return Constants(values, constants.profile)
+
+    def evaluate(self, call, values):
+        """The layer's output for `values`, an array `(classes, channels)`."""
+        source = call.inputs[0]
+        shape = [1] * len(source.shape)
+        if source.axis is not None:
+            shape[source.axis] = values.shape[1]
+        shape[0] = len(values)
+        tensor = keras.ops.convert_to_tensor(values.reshape(shape), source.dtype)
+        output = call.operation(tensor)
+        return keras.ops.convert_to_numpy(output).astype(np.float64).reshape(values.shape)
+
+    def needs(self, unit):
+        """Channels go in and out in lockstep."""
+        couple(self.source(unit), unit.outputs[0])
+
+    def slices(self, unit):
+        """The channels of `channel_weights`."""
+        port = unit.outputs[0]
+        slices = {}
+        for name in self.channel_weights:
+            weight = unit.array(name)
+            if weight is None or port.axis is None:
+                continue
+            axis = port.axis if weight.ndim > 1 else 0
+            if weight.shape[axis] == port.size:
+                index = [None] * weight.ndim
+                index[axis] = port.kept
+                slices[name] = tuple(index)
+        return slices
+
+
+class Passing(Elementwise):
+    """Leaves every constant as it is: pooling, dropout, cropping, up-sampling."""
+
+    def constants(self, call, constants):
+        """The input's, as far as they do not depend on the position."""
+        return constants.flattened()
+
+
+def couple(source, target, reason=None):
+    """Two ports have the same channels, once the target is needed at all."""
+    if target.keep.any():
+        source.need(target.keep, reason or target.why)
+        target.need(source.keep, reason or source.why)
+
+
+def default_axis(value):
+    """The axis followed where no layer says otherwise: the last, if its size is known."""
+    return -1 if len(value.shape) > 1 and value.shape[-1] is not None else None
+
+
+def default_size(value):
+    """Number of channels on the default axis."""
+    return 1 if default_axis(value) is None else value.shape[-1]
+
+
+def channel_axis(data_format, rank):
+    """The channel axis, counted from the end, of a tensor with `rank` axes."""
+    return -1 if data_format == "channels_last" else 1 - rank
+
+
+def positions(shape, axis=None):
+    """How many positions a tensor has for one sample and channel; unknown sizes count as one."""
+    sizes = [size or 1 for size in shape]
+    if axis is not None:
+        sizes[axis] = 1
+    return int(np.prod(sizes[1:], dtype=np.int64))
+
+
+def plain_config(unit):
+    """A copy of the layer's config that may be edited."""
+    return copy.deepcopy(unit.operation.get_config())

@@ -1,0 +1,287 @@
+"""Layers with several inputs: sums, products, concatenation."""
+
+import keras
+import numpy as np
+
+from keras_sparse.surgery.constants import Constants, align
+from keras_sparse.surgery.rules.base import Rule, default_axis, default_size, register_rule
+
+
+class Elementwise(Rule):
+    """A function of several tensors, element by element, with broadcasting.
+
+    Operands have the output's channels, or one channel that stands for all of them.
+    """
+
+    arity = None
+    # The layer's operation may be done with a vector of constants in the place of an operand.
+    neutral = None
+    replace = None
+
+    def merge(self, rows):
+        """The output's constants from the operands', arrays `(classes, channels)`."""
+        raise NotImplementedError
+
+    def forward(self, call):
+        """Merges the constants, if all operands have their channels on one axis."""
+        out = call.outputs[0]
+        axis = self.axis(call)
+        if axis is None:
+            return [(default_axis(out), Constants.unknown(default_size(out)))]
+        rows, profile = align([value.constants for value in call.inputs])
+        with np.errstate(all="ignore"):
+            values = self.merge(rows)
+        size = out.shape[axis]
+        values = np.broadcast_to(values, (values.shape[0], size))
+        return [(axis, Constants.of(values, profile))]
+
+    def axis(self, call):
+        """The channel axis of output and operands, None if they disagree."""
+        out = call.outputs[0]
+        axes = {v.axis for v in call.inputs if v.axis is None or v.shape[v.axis] != 1}
+        if len(axes) != 1 or None in axes:
+            return None
+        axis = axes.pop()
+        sizes = {v.shape[axis] for v in call.inputs if len(v.shape) >= -axis}
+        fits = all(len(v.shape) >= -axis for v in call.inputs) and out.shape[axis] is not None
+        ones = all(v.axis == axis for v in call.inputs)
+        return axis if fits and ones and sizes <= {1, out.shape[axis]} else None
+
+    def needs(self, unit):
+        """Operands that take part have the output's channels."""
+        target = unit.outputs[0]
+        if not target.keep.any():
+            return
+        if self.axis(unit.calls[0]) is None:
+            for port in unit.inputs + unit.outputs:
+                port.need_all(f"{unit.name} merges tensors with channels on different axes")
+            return
+        for i in self.operands(unit):
+            port = unit.inputs[i]
+            if port.size == 1 and target.size > 1:
+                port.need_all(f"{unit.name} broadcasts it")
+                continue
+            port.need(target.keep, self._reasons(unit, i))
+            target.need(port.keep, port.why)
+
+    def _reasons(self, unit, i):
+        """Why operand `i` needs each channel: if it is constant, because another is not."""
+        target = unit.outputs[0]
+        reasons = target.why.copy()
+        known = unit.inputs[i].constants.known
+        for j, other in enumerate(unit.inputs):
+            if j != i and other.size == len(reasons):
+                alive = known & ~other.constants.known
+                producer = other.values[0].producer
+                name = "the input" if producer is None else producer.unit.name
+                reasons[alive] = f"{unit.name}: alive in {name}"
+        return reasons
+
+    def operands(self, unit):
+        """Which operands take part: not those that are constant in every needed channel."""
+        if self.neutral is None:
+            return list(range(len(unit.inputs)))
+        keep = unit.outputs[0].keep
+        taking = [i for i, port in enumerate(unit.inputs) if not self._replaceable(unit, i, keep)]
+        for i in sorted(range(len(unit.inputs)), key=lambda i: i in taking, reverse=True):
+            if self._covers(unit, taking):
+                break
+            if i not in taking:
+                taking.append(i)
+        return sorted(taking)
+
+    def _replaceable(self, unit, i, keep):
+        if self.axis(unit.calls[0]) is None:
+            return False
+        uniform = unit.inputs[i].constants.uniform
+        return not np.isnan(np.broadcast_to(uniform, keep.shape)[keep]).any()
+
+    def _covers(self, unit, taking):
+        """Whether these operands alone already have the output's shape, for certain."""
+        shapes = [unit.inputs[i].shape for i in range(len(unit.inputs))]
+        rank = len(unit.outputs[0].shape)
+        left = [i for i in range(len(shapes)) if i not in taking]
+        if not taking:
+            return False
+        if not left:
+            return True
+        axis = self.axis(unit.calls[0])
+        for position in range(1, rank):
+            sizes = [_size(shapes[i], position - rank) for i in taking]
+            others = [_size(shapes[i], position - rank) for i in left]
+            target = unit.outputs[0].shape[position]
+            if position - rank == axis:
+                if target not in sizes:
+                    return False
+            elif any(size != 1 for size in others) and (target is None or target not in sizes):
+                return False
+        return any(len(shapes[i]) == rank for i in taking)
+
+    def optional_inputs(self, unit):
+        """What takes no part may have no channel left."""
+        taking = self.operands(unit)
+        return tuple(i for i in range(len(unit.inputs)) if i not in taking)
+
+    def apply(self, call, make, read):
+        """Merges what takes part, then puts the constants in."""
+        unit = call.unit
+        taking = self.operands(unit)
+        if len(taking) == len(call.inputs):
+            return super().apply(call, make, read)
+        tensors = [read(call.inputs[i]) for i in taking]
+        result = make()(tensors) if len(tensors) > 1 else tensors[0]
+        kept = unit.outputs[0].kept
+        constant = np.full(len(kept), self.neutral)
+        for i in range(len(unit.inputs)):
+            if i not in taking:
+                uniform = unit.inputs[i].constants.uniform
+                constant = self.merge(
+                    [constant, np.broadcast_to(uniform, unit.outputs[0].keep.shape)[kept]]
+                )
+        if (constant == self.neutral).all():
+            return result
+        shape = (-1,) + (1,) * (-self.axis(call) - 1)
+        return self.replace(result, constant.reshape(shape).astype(call.outputs[0].dtype))
+
+
+def _size(shape, axis):
+    return shape[axis] if -axis <= len(shape) else 1
+
+
+@register_rule(keras.layers.Add)
+class AddRule(Elementwise):
+    """A sum; constants add up."""
+
+    neutral = 0.0
+    replace = staticmethod(keras.ops.add)
+
+    def merge(self, rows):
+        """Unknown where one is."""
+        return sum(rows[1:], rows[0])
+
+
+@register_rule(keras.layers.Multiply)
+class MultiplyRule(Elementwise):
+    """A product: zero where one factor is zero, whatever the others are, if they are finite."""
+
+    neutral = 1.0
+    replace = staticmethod(keras.ops.multiply)
+
+    def merge(self, rows):
+        """Zero times unknown is zero."""
+        product, zero = rows[0], rows[0] == 0
+        for row in rows[1:]:
+            product, zero = product * row, zero | (row == 0)
+        return np.where(zero, 0.0, product)
+
+
+@register_rule(keras.layers.Subtract)
+class SubtractRule(Elementwise):
+    """A difference."""
+
+    def merge(self, rows):
+        """Unknown where one is."""
+        return rows[0] - rows[1]
+
+
+@register_rule(keras.layers.Average)
+class AverageRule(Elementwise):
+    """A mean over the operands."""
+
+    def merge(self, rows):
+        """Unknown where one is."""
+        return sum(rows[1:], rows[0]) / len(rows)
+
+
+@register_rule(keras.layers.Maximum)
+class MaximumRule(Elementwise):
+    """The largest operand."""
+
+    def merge(self, rows):
+        """Unknown where one is; `np.maximum` hands NaN on."""
+        return np.maximum.reduce(list(np.broadcast_arrays(*rows)))
+
+
+@register_rule(keras.layers.Minimum)
+class MinimumRule(Elementwise):
+    """The smallest operand."""
+
+    def merge(self, rows):
+        """Unknown where one is; `np.minimum` hands NaN on."""
+        return np.minimum.reduce(list(np.broadcast_arrays(*rows)))
+
+
+@register_rule(keras.layers.Concatenate)
+class ConcatenateRule(Rule):
+    """Side by side along the channels, or lockstep along another axis."""
+
+    arity = None
+
+    def forward(self, call):
+        """Constants side by side, or, along another axis, where they are the same."""
+        out = call.outputs[0]
+        axes = {value.axis for value in call.inputs}
+        if len(axes) != 1 or None in axes:
+            return [(default_axis(out), Constants.unknown(default_size(out)))]
+        axis = axes.pop()
+        if self._along(call) == axis:
+            rows, profile = align([value.constants for value in call.inputs])
+            return [(axis, Constants.of(np.concatenate(rows, axis=1), profile))]
+        uniform = [value.constants.uniform for value in call.inputs]
+        same = np.all([row == uniform[0] for row in uniform], axis=0)
+        return [(axis, Constants.of(np.where(same, uniform[0], np.nan)))]
+
+    def _along(self, call):
+        """The axis of concatenation, counted from the end."""
+        rank = len(call.outputs[0].shape)
+        return call.operation.axis % rank - rank
+
+    def _mode(self, unit):
+        axes = {port.axis for port in unit.inputs}
+        if len(axes) != 1 or None in axes:
+            return "whole"
+        return "slices" if self._along(unit.calls[0]) == axes.pop() else "lockstep"
+
+    def needs(self, unit):
+        """Slices of the output's channels, if any of a slice is needed."""
+        target = unit.outputs[0]
+        mode = self._mode(unit)
+        if not target.keep.any():
+            return
+        if mode == "whole":
+            for port in unit.inputs + unit.outputs:
+                port.need_all(f"{unit.name} joins tensors with channels on different axes")
+        for port, start in self._slices(unit):
+            stop = start + port.size
+            if mode == "slices" and target.keep[start:stop].any():
+                port.need(target.keep[start:stop], target.why[start:stop])
+                grown, why = np.zeros(target.size, bool), target.why.copy()
+                grown[start:stop] = port.keep
+                why[start:stop] = port.why
+                target.need(grown, why)
+            elif mode == "lockstep":
+                port.need(target.keep, target.why)
+                target.need(port.keep, port.why)
+
+    def _slices(self, unit):
+        start = 0
+        for port in unit.inputs:
+            yield port, start
+            start += port.size if self._mode(unit) == "slices" else 0
+
+    def _taking(self, unit):
+        if self._mode(unit) != "slices":
+            return list(range(len(unit.inputs)))
+        keep = unit.outputs[0].keep
+        slices = self._slices(unit)
+        return [i for i, (port, a) in enumerate(slices) if keep[a : a + port.size].any()]
+
+    def optional_inputs(self, unit):
+        """What has no needed channel is left out."""
+        taking = self._taking(unit)
+        return tuple(i for i in range(len(unit.inputs)) if i not in taking)
+
+    def apply(self, call, make, read):
+        """Joins what is left."""
+        tensors = [read(call.inputs[i]) for i in self._taking(call.unit)]
+        return make()(tensors) if len(tensors) > 1 else tensors[0]

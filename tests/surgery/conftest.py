@@ -1,0 +1,77 @@
+"""Random models with dead channels, and the comparison that every test here ends with."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_sparse import surgery
+from keras_sparse.surgery import verify
+
+
+@pytest.fixture
+def float64():
+    """Computes in float64, so that what is left of a difference is a mistake."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+    before = keras.config.floatx()
+    keras.config.set_floatx("float64")
+    yield
+    keras.config.set_floatx(before)
+
+
+class Harness:
+    """Fills models with random weights, kills channels, cuts and compares."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(0)
+
+    def randomise(self, model, damping=0.5):
+        """Random weights and statistics everywhere."""
+        for weight in model.weights:
+            value = self.rng.standard_normal(weight.shape) * damping
+            if "variance" in weight.path:
+                value = self.rng.uniform(0.5, 1.5, weight.shape)
+            weight.assign(value)
+
+    def kill(self, model, share=0.3):
+        """Sets a share of the filters to zero, the same ones in all layers of one width.
+
+        Biases and batch normalisation stay, so that what dies is a constant, rarely zero.
+        """
+        sets = {}
+        for weight in model.weights:
+            if not weight.path.endswith("kernel") or len(weight.shape) < 2:
+                continue
+            axis = -2 if "transpose" in weight.path or "depthwise" in weight.path else -1
+            width = weight.shape[axis]
+            if width not in sets:
+                sets[width] = self.rng.permutation(width)[: int(share * width)]
+            value = np.moveaxis(weight.numpy(), axis, -1)
+            value[..., sets[width]] = 0.0
+            weight.assign(np.moveaxis(value, -1, axis))
+
+    def cut(self, model, **arguments):
+        """Cuts and compares against the model's own noise floor; `(smaller, report)`."""
+        before = [weight.numpy() for weight in model.weights]
+        nodes = [len(layer._inbound_nodes) for layer in model._flatten_layers()]
+        smaller, report = surgery.remove_dead_channels(model, **arguments)
+        for weight, value in zip(model.weights, before, strict=True):
+            np.testing.assert_array_equal(weight.numpy(), value)
+        assert nodes == [len(layer._inbound_nodes) for layer in model._flatten_layers()]
+        assert report.parameters == (model.count_params(), smaller.count_params())
+        self.compare(model, smaller)
+        return smaller, report
+
+    def compare(self, model, smaller, seed=7):
+        """Outputs on an input that the verification has not seen."""
+        inputs = verify.random_inputs(model, seed=seed)
+        difference, allowed = verify.largest_difference(model, smaller, inputs)
+        assert difference <= allowed
+
+
+@pytest.fixture
+def harness():
+    """A `Harness`, seeded."""
+    return Harness()
