@@ -1,6 +1,7 @@
 """Which variables may be made sparse, and how sparse they are."""
 
 import re
+import warnings
 
 import keras
 import numpy as np
@@ -121,3 +122,19 @@ def sparsity(model, exclude=()):
     weights = [keras.ops.convert_to_numpy(w) for w in prunable_variables(model, exclude)]
     size = sum(weight.size for weight in weights)
     return 1.0 - sum(np.count_nonzero(weight) for weight in weights) / size if size else 0.0
+
+
+def dead_layers(variables):
+    """Paths of the variables that hold nothing but zeros: behind them the network is dead."""
+    return [v.path for v in variables if not np.any(keras.ops.convert_to_numpy(v))]
+
+
+def warn_of_dead_layers(paths):
+    """Warn that weight matrices are all zero, and say what to change; nothing for no paths."""
+    if paths:
+        warnings.warn(
+            f"All weights of {', '.join(paths)} are zero: the network is dead there and cannot "
+            "recover. Lower `l1` (or `target_sparsity`), or raise the scale of the initializer "
+            "(`ScaledUniform(scale)`).",
+            stacklevel=3,
+        )

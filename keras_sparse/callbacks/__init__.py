@@ -1,0 +1,7 @@
+"""Callbacks for sparse training: `model.fit(callbacks=[ZeroChannels()])`."""
+
+from keras_sparse.callbacks.adaptive_sparse_retraining import AdaptiveSparseRetraining
+from keras_sparse.callbacks.sparsity_logger import SparsityLogger
+from keras_sparse.callbacks.zero_channels import ZeroChannels
+
+__all__ = ["AdaptiveSparseRetraining", "SparsityLogger", "ZeroChannels"]

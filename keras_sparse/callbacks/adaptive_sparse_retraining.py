@@ -1,0 +1,54 @@
+"""The second phase of RDA."""
+
+import keras
+
+
+class AdaptiveSparseRetraining(keras.callbacks.Callback):
+    """From `start_epoch` on, a weight that is or becomes zero stays zero.
+
+    The second phase of training with RDA (ASR): the zeros that were found are kept, more may
+    come, and what is left learns undisturbed. The phase is part of the optimizer's state, so a
+    run that is resumed in it goes on in it.
+
+    Args:
+        start_epoch: int, the first epoch of the phase, counted from 0 as Keras does.
+
+    Raises:
+        ValueError: a negative epoch; an optimizer that cannot retrain.
+
+    Example:
+
+    >>> model.compile(optimizer=RDA(), loss="sparse_categorical_crossentropy")
+    >>> model.fit(x, y, epochs=15, callbacks=[AdaptiveSparseRetraining(start_epoch=10)])
+
+    Reference:
+        Make l1 regularization effective in training sparse CNN, arXiv 1807.04222, section 4.
+    """
+
+    def __init__(self, start_epoch):
+        super().__init__()
+        if start_epoch < 0:
+            raise ValueError(f"`start_epoch` must be 0 or more. Received: {start_epoch=}")
+        self.start_epoch = start_epoch
+
+    def on_train_begin(self, logs=None):
+        """Check the optimizer before hours are spent."""
+        if not hasattr(self._optimizer(), "start_retraining"):
+            raise ValueError(
+                "AdaptiveSparseRetraining needs an optimizer of keras_sparse that thresholds (RDA, "
+                f"GRDA, ProxSGD). Received: optimizer={type(self._optimizer()).__name__}"
+            )
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the phase when it is time."""
+        if epoch < self.start_epoch:
+            return
+        optimizer = self._optimizer()
+        if not optimizer.built:
+            optimizer.build(self.model.trainable_variables)
+        optimizer.start_retraining()
+
+    def _optimizer(self):
+        # Mixed precision wraps the optimizer in a LossScaleOptimizer.
+        optimizer = self.model.optimizer
+        return getattr(optimizer, "inner_optimizer", optimizer)

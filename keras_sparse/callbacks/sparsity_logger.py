@@ -1,0 +1,51 @@
+"""How sparse the network is, and what changes."""
+
+import keras
+import numpy as np
+
+from keras_sparse.variables import path_patterns, prunable_variables
+
+
+class SparsityLogger(keras.callbacks.Callback):
+    """Logs, at the end of each epoch, how sparse each layer and the whole network is.
+
+    The figures go into the epoch's `logs`: `sparsity`, the share of exact zeros among all prunable
+    weights; `sparsity/VARIABLE` for each of them; `grown` and `pruned`, the number of weights that
+    became nonzero and zero since the epoch before (since the start of training, in the first).
+    Callbacks that come after it in the list write them on: `keras.callbacks.CSVLogger` to a table,
+    `keras.callbacks.TensorBoard` to its scalars.
+
+    Args:
+        exclude: what does not count as prunable; see `keras_sparse.RDA`.
+
+    Example:
+
+    >>> model.fit(x, y, callbacks=[SparsityLogger(), keras.callbacks.CSVLogger("log.csv")])
+    """
+
+    def __init__(self, exclude=None):
+        super().__init__()
+        self.exclude = path_patterns(exclude)
+
+    def on_train_begin(self, logs=None):
+        """Remember which weights are nonzero."""
+        self._nonzero = self._patterns()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Write the figures into `logs`."""
+        before, now = self._nonzero, self._patterns()
+        self._nonzero = now
+        if logs is None or not now:
+            return
+        nonzeros = sum(int(pattern.sum()) for pattern in now.values())
+        logs["sparsity"] = 1.0 - nonzeros / sum(pattern.size for pattern in now.values())
+        for path, pattern in now.items():
+            logs[f"sparsity/{path}"] = 1.0 - float(pattern.mean())
+        logs["grown"] = sum(int((now[path] & ~before[path]).sum()) for path in now)
+        logs["pruned"] = sum(int((before[path] & ~now[path]).sum()) for path in now)
+
+    def _patterns(self):
+        return {
+            variable.path: np.asarray(keras.ops.convert_to_numpy(variable) != 0)
+            for variable in prunable_variables(self.model, self.exclude)
+        }

@@ -1,0 +1,89 @@
+"""Proximal stochastic gradient descent."""
+
+import keras
+from keras import ops
+
+from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, check_not_negative
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class InverseSqrtDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """The rate `initial_learning_rate`/√t at step t = 1, 2, ….
+
+    Args:
+        initial_learning_rate: float, above 0; 1/γ in the paper of RDA.
+
+    Raises:
+        ValueError: a rate that is not positive.
+
+    Example:
+
+    >>> float(InverseSqrtDecay(1.0)(3))  # the fourth step
+    0.5
+    """
+
+    def __init__(self, initial_learning_rate):
+        if not 0 < initial_learning_rate < float("inf"):
+            raise ValueError(
+                "`initial_learning_rate` must be above 0. Received: "
+                f"initial_learning_rate={initial_learning_rate}"
+            )
+        self.initial_learning_rate = initial_learning_rate
+
+    def __call__(self, step):
+        """The rate after `step` steps."""
+        return self.initial_learning_rate / ops.sqrt(ops.cast(step, "float32") + 1.0)
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return {"initial_learning_rate": self.initial_learning_rate}
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class ProxSGD(ProximalOptimizer):
+    """Proximal SGD: w ← S(w − α_t·g, α_t·l1), the baseline of the RDA paper.
+
+    Its threshold falls with α_t, RDA's does not. Biases and normalisation parameters follow SGD.
+    It keeps no slots.
+
+    Args:
+        learning_rate: float, schedule or None, α_t. Defaults to None, which is the paper's
+            α_t = 1/√t: `InverseSqrtDecay(1.0)`.
+        l1: float, λ in units of the loss per weight.
+        groups: `"weight"` or `"channel"`; see `RDA`.
+        exclude: what is kept dense besides biases and normalisation; see `RDA`.
+        **kwargs: the other arguments of `keras.optimizers.Optimizer`, less `weight_decay` and
+            `use_ema`.
+
+    Raises:
+        ValueError: an argument out of its range; `weight_decay` or `use_ema`.
+
+    Example:
+
+    >>> model.compile(optimizer=ProxSGD(InverseSqrtDecay(0.3), l1=1e-4), loss="mse")
+
+    Reference:
+        Make l1 regularization effective in training sparse CNN, arXiv 1807.04222, section 2.
+    """
+
+    def __init__(self, learning_rate=None, l1=1e-4, groups="weight", exclude=None, **kwargs):
+        check_not_negative(l1=l1)
+        if learning_rate is None:
+            learning_rate = InverseSqrtDecay(1.0)
+        super().__init__(learning_rate, groups=groups, exclude=exclude, **kwargs)
+        self.l1 = l1
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of one variable; see the class."""
+        index = self._get_variable_index(variable)
+        step = ops.cast(learning_rate, variable.dtype)
+        gradient = ops.cast(gradient, variable.dtype)
+        value = ops.convert_to_tensor(variable) - step * gradient
+        if self._thresholded[index]:
+            self._assign_thresholded(index, variable, value, step * self.l1)
+        else:
+            self.assign(variable, value)
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return {**super().get_config(), "l1": self.l1}

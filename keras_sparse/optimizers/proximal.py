@@ -1,0 +1,77 @@
+"""Soft-thresholding, per weight or per group: the proximal operator of the l1 and group norms.
+
+`axes=None` means per weight. Otherwise the weights that differ only in their index along `axes`
+are one group, which lives or dies as a whole.
+"""
+
+import math
+
+from keras import ops
+
+
+def channel_axes(name, shape):
+    """Axes of a kernel over which one output channel's incoming weights spread.
+
+    The last axis of a Keras kernel counts the output channels. A depthwise kernel has its channels
+    on the last two axes (input channel, multiplier).
+
+    Args:
+        name: the variable's name, the last part of its path.
+        shape: the variable's shape.
+
+    Returns:
+        A tuple of axes.
+
+    Example:
+
+    >>> channel_axes("kernel", (3, 3, 16, 32))
+    (0, 1, 2)
+    """
+    kept = 2 if name == "depthwise_kernel" else 1
+    return tuple(range(len(shape) - kept))
+
+
+def group_size(shape, axes):
+    """Number of weights in a group; 1 per weight."""
+    return math.prod(shape[axis] for axis in axes) if axes else 1
+
+
+def magnitude(x, axes=None):
+    """What `soft_threshold` compares with its threshold.
+
+    Args:
+        x: tensor.
+        axes: None, or the axes of a group.
+
+    Returns:
+        |x| per weight; ‖x_group‖/√size per group, with the reduced axes kept at size 1.
+    """
+    if axes is None:
+        return ops.abs(x)
+    return ops.sqrt(ops.mean(ops.square(x), axis=axes, keepdims=True))
+
+
+def soft_threshold(x, threshold, axes=None):
+    """Proximal operator of `threshold·‖x‖₁`, or of the group norm scaled by √size.
+
+    Per weight, sign(x)·max(|x| − threshold, 0). Per group,
+    x·max(1 − threshold·√size/‖x_group‖, 0). Zeros are +0.0 (also for x = −0.0), and NaN stays
+    NaN, so that a diverged network is not taken for a sparse one.
+
+    Args:
+        x: tensor.
+        threshold: scalar tensor or float, not negative.
+        axes: None, or the axes of a group.
+
+    Returns:
+        A tensor like `x`.
+
+    Reference:
+        Make l1 regularization effective in training sparse CNN, arXiv 1807.04222, equation 6;
+        the group form is that of Yuan and Lin, 2006.
+    """
+    if axes is None:
+        return x - ops.clip(x, -threshold, threshold)
+    size = magnitude(x, axes)
+    shrink = 1.0 - threshold / ops.where(size == 0.0, 1.0, size)
+    return ops.where(size <= threshold, 0.0, x * shrink)

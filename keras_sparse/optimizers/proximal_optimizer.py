@@ -1,0 +1,152 @@
+"""What the optimizers that threshold weights share."""
+
+import keras
+from keras import ops
+
+from keras_sparse.optimizers.proximal import channel_axes, soft_threshold
+from keras_sparse.variables import (
+    dead_layers,
+    is_prunable,
+    path_patterns,
+    warn_of_dead_layers,
+)
+
+
+class ProximalOptimizer(keras.optimizers.Optimizer):
+    """Base of the optimizers that set weights to exactly zero by a proximal step.
+
+    It decides in `build` which variables are thresholded and in which groups, keeps zeros at zero
+    while retraining, and refuses what a threshold cannot go with. A subclass writes `update_step`
+    and ends it with `_assign_thresholded`.
+
+    Args:
+        learning_rate: float, schedule or callable.
+        groups: `"weight"`, every weight by itself, or `"channel"`: all weights that lead into one
+            output channel live or die together. By channel, the last prunable variable, which in
+            a classifier holds a column for each class, is still thresholded by weight.
+        exclude: what is kept dense besides biases and normalisation: a regular expression for
+            `variable.path`, a built layer, a variable, or a list of those.
+        **kwargs: the other arguments of `keras.optimizers.Optimizer` (`clipnorm`, `name`, …),
+            less `weight_decay` and `use_ema`.
+    """
+
+    def __init__(self, learning_rate, groups="weight", exclude=None, **kwargs):
+        if groups not in ("weight", "channel"):
+            raise ValueError(f"`groups` must be 'weight' or 'channel'. Received: groups={groups!r}")
+        if isinstance(learning_rate, (int, float)) and not 0 < learning_rate < float("inf"):
+            raise ValueError(
+                f"`learning_rate` must be above 0. Received: learning_rate={learning_rate}"
+            )
+        if kwargs.get("weight_decay"):
+            raise ValueError(
+                f"{type(self).__name__} takes no `weight_decay`: it computes the weights anew from "
+                "its own state, so a decay would be lost. Use `l1`, or a `kernel_regularizer`. "
+                f"Received: weight_decay={kwargs['weight_decay']}"
+            )
+        if kwargs.get("use_ema"):
+            raise ValueError(
+                f"{type(self).__name__} takes no `use_ema`: an average over steps is zero only "
+                "where every step was, so the network would not be sparse. Received: use_ema=True"
+            )
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.groups = groups
+        self.exclude = path_patterns(exclude)
+
+    def build(self, variables):
+        """Sort the variables into thresholded and dense; see the class."""
+        if self.built:
+            return
+        super().build(variables)
+        # On TensorFlow `update_step` gets variables without a path: decide here, look up by index.
+        self._thresholded = [is_prunable(v, self.exclude) for v in variables]
+        self._group_axes = [self._axes_of(v) for v in variables]
+        by_channel = [i for i, axes in enumerate(self._group_axes) if axes]
+        if by_channel:
+            self._group_axes[by_channel[-1]] = None
+        self._retraining = self._add_scalar("retraining", "bool")
+
+    def _axes_of(self, variable):
+        if self.groups == "weight" or not is_prunable(variable, self.exclude):
+            return None
+        return channel_axes(variable.path.rsplit("/", 1)[-1], variable.shape)
+
+    def _add_scalar(self, name, dtype="float32"):
+        return self.add_variable((), dtype=dtype, aggregation="only_first_replica", name=name)
+
+    def _add_slots(self, name, wanted):
+        return [
+            self.add_variable_from_reference(v, name=name) if want else None
+            for v, want in zip(self._trainable_variables, wanted, strict=True)
+        ]
+
+    def start_retraining(self):
+        """From now on a weight that is or becomes zero stays zero.
+
+        The second phase of adaptive sparse retraining. The set of zeros is the weights' own, and
+        the phase is a variable of the optimizer, so a checkpoint holds both.
+
+        Raises:
+            ValueError: the optimizer is not built yet.
+
+        Reference:
+            Make l1 regularization effective in training sparse CNN, arXiv 1807.04222, section 4.
+        """
+        if not self.built:
+            raise ValueError(
+                "`start_retraining()` needs a built optimizer: call "
+                "`optimizer.build(model.trainable_variables)`, or train first."
+            )
+        self._retraining.assign(True)
+
+    def _step(self):
+        """Number of this step from 1, in float32: half precision cannot count."""
+        return ops.cast(self.iterations, "float32") + 1.0
+
+    def _is_update(self, every=1):
+        """Whether the step that just ended was a whole update, and a multiple of `every`."""
+        micro_steps = (self.gradient_accumulation_steps or 1) * every
+        return ops.equal(ops.convert_to_tensor(self._iterations) % micro_steps, 0)
+
+    def _add_after_update(self, variable, increment):
+        value = ops.convert_to_tensor(variable)
+        variable.assign(ops.where(self._is_update(), value + increment, value))
+
+    def _accumulate(self, index, gradient, variable, learning_rate):
+        """w_1 − Σ learning_rate·gradient, kept in `self._accumulators`."""
+        slot = self._accumulators[index]
+        value = self._value_at_start(slot, variable) - learning_rate * gradient
+        self.assign(slot, value)
+        return value
+
+    def _value_at_start(self, slot, variable):
+        """The slot, which the first step fills: an assign in `build` is lost inside `fit`."""
+        return ops.where(
+            ops.equal(self.iterations, 0),
+            ops.convert_to_tensor(variable),
+            ops.convert_to_tensor(slot),
+        )
+
+    def _assign_thresholded(self, index, variable, value, threshold):
+        threshold = ops.cast(threshold, value.dtype)
+        value = soft_threshold(value, threshold, self._group_axes[index])
+        stays_zero = ops.logical_and(
+            ops.convert_to_tensor(self._retraining), ops.convert_to_tensor(variable) == 0.0
+        )
+        self.assign(variable, ops.where(stays_zero, ops.zeros_like(value), value))
+
+    def finalize_variable_values(self, var_list):
+        """Called by `fit` when training ends: warns of a network that died."""
+        super().finalize_variable_values(var_list)
+        thresholded = zip(self._trainable_variables, self._thresholded, strict=True)
+        warn_of_dead_layers(dead_layers(v for v, is_sparse in thresholded if is_sparse))
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return {**super().get_config(), "groups": self.groups, "exclude": list(self.exclude)}
+
+
+def check_not_negative(**arguments):
+    """Raise a ValueError that names the first argument below zero, infinite or not a number."""
+    for name, value in arguments.items():
+        if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
+            raise ValueError(f"`{name}` must be 0 or more, and finite. Received: {name}={value}")

@@ -1,0 +1,253 @@
+"""Regularized dual averaging."""
+
+import keras
+from keras import ops
+
+from keras_sparse.optimizers.proximal import group_size, magnitude
+from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, check_not_negative
+from keras_sparse.optimizers.threshold_search import find_thresholds
+
+# Steps between two searches for the threshold: what is searched moves slowly, and a search reads
+# every weight 20 times.
+_SEARCH_EVERY = 20
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class RDA(ProximalOptimizer):
+    """l1-regularized dual averaging (RDA): trains with weights that are exactly zero.
+
+    Every step moves along the average ḡ of all gradients so far and then soft-thresholds, so a
+    weight is zero after a step, not after training:
+
+        w_{t+1} = S(c − s_t·ḡ_t, s_t·λ_t),   S(x, k) = sign(x)·max(|x| − k, 0),
+        λ_t = l1 + rho/(learning_rate·√t),   t = 1, 2, …
+
+    Two forms differ in the centre c and in how the step s_t grows:
+
+    - `form="accumulated"`, the default: c = w_1, the weights' start, and s_t = learning_rate·t, so
+      that gradients accumulate undiminished. It trains with and without batch normalisation.
+      Under a schedule s_t·ḡ_t is Σ learning_rate_i·g_i, and the threshold adds up likewise.
+    - `form="published"`: c = 0 and s_t = learning_rate·√t, the paper's own, where
+      learning_rate = 1/γ. It forgets the start after one step and needs batch normalisation, a
+      wide start (`keras_sparse.ScaledUniform`) and an `l1` of the right decade. With `l1=0` it
+      is SGD whose rate learning_rate/√t falls and whose shrinking √((t−1)/t) vanishes (Lemma 1).
+
+    Without an `l1`, λ is found while training, every 20 steps, as the quantile of the values
+    that are thresholded, over all of them together, that leaves the share `target_sparsity` of
+    the prunable weights at zero; the share rises over `ramp_steps` by the cubic of Zhu and Gupta.
+    No variable is cut above 0.9 of its largest value, so none is emptied by the search; should
+    that bound bite, the others give more.
+
+    Biases and normalisation parameters are not thresholded, and their centre is where they
+    started.
+
+    A gradient that is NaN makes the weights NaN, as in Keras' optimizers (not zero, which would
+    look sparse): `keras.callbacks.TerminateOnNaN` stops there. Memory: one slot per weight.
+
+    Args:
+        learning_rate: float or schedule; 1/γ in the paper. Defaults to 0.1.
+        l1: float or schedule, λ in units of the loss per weight. Its scale depends on the network:
+            for mean cross-entropy try 1e-4 to 1e-3 on MNIST. Defaults to None: find it.
+        target_sparsity: float in [0, 1), the share of prunable weights to become zero. Defaults
+            to 0.9 where no `l1` is given.
+        ramp_steps: int, the steps over which the sparsity rises to its target.
+        rho: float, λ's part that falls with √t (the enhanced l1 of Xiao, section 4).
+        form: `"accumulated"` or `"published"`.
+        center: `"initial"` or `"zero"`, for biases and normalisation in the published form. With
+            `"zero"` they are treated as all other weights are, threshold included, as in the
+            paper's experiments; this is fragile.
+        groups: `"weight"` or `"channel"`: with `"channel"` all weights into one output channel
+            become zero together, S(x, k) = x·max(1 − k·√n/‖x‖, 0) for their n weights, and
+            `keras_sparse.surgery` can cut the channel out. The last prunable variable, the
+            classifier, is thresholded by weight all the same.
+        exclude: what is kept dense besides biases and normalisation: a regular expression for
+            `variable.path`, a built layer, a variable, or a list of those.
+        **kwargs: the other arguments of `keras.optimizers.Optimizer`. `weight_decay` and
+            `use_ema` are refused. Clipping changes what `l1` is compared with.
+
+    Raises:
+        ValueError: an argument out of its range; both `l1` and `target_sparsity`; `weight_decay`
+            or `use_ema`.
+
+    Example:
+
+    >>> model.compile(optimizer=RDA(), loss="sparse_categorical_crossentropy")
+    >>> model.compile(optimizer=RDA(1.0, l1=2e-4, form="published"), loss="mse")
+
+    Reference:
+        Make l1 regularization effective in training sparse CNN, arXiv 1807.04222, Algorithm 1;
+        Xiao, Dual averaging methods for regularized stochastic learning and online optimization,
+        JMLR 2010; Zhu and Gupta, To prune, or not to prune, arXiv 1710.01878, equation 1.
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.1,
+        l1=None,
+        target_sparsity=None,
+        ramp_steps=1000,
+        rho=0.0,
+        form="accumulated",
+        center="initial",
+        groups="weight",
+        exclude=None,
+        **kwargs,
+    ):
+        _check_choices(form, center)
+        if l1 is not None and target_sparsity is not None:
+            raise ValueError(
+                "Give `l1` or `target_sparsity`, from which l1 is found, not both. "
+                f"Received: l1={l1}, target_sparsity={target_sparsity}"
+            )
+        if l1 is None and target_sparsity is None:
+            target_sparsity = 0.9
+        if target_sparsity is not None and not 0 <= target_sparsity < 1:
+            raise ValueError(
+                f"`target_sparsity` must be in [0, 1). Received: target_sparsity={target_sparsity}"
+            )
+        if ramp_steps < 1:
+            raise ValueError(f"`ramp_steps` must be 1 or more. Received: ramp_steps={ramp_steps}")
+        if rho and l1 is None:
+            raise ValueError(f"`rho` goes with `l1`, not with `target_sparsity`. Received: {rho=}")
+        check_not_negative(l1=l1, rho=rho)
+        super().__init__(learning_rate, groups=groups, exclude=exclude, **kwargs)
+        self.l1 = l1
+        self.target_sparsity = target_sparsity
+        self.ramp_steps = ramp_steps
+        self.rho = rho
+        self.form = form
+        self.center = center
+
+    def build(self, variables):
+        """Add the averages and the thresholds."""
+        if self.built:
+            return
+        super().build(variables)
+        if self.center == "zero":
+            self._thresholded = [True] * len(variables)
+        if self.form == "published":
+            self._averages = self.add_optimizer_variables(variables, "average")
+            self._centers = self._add_slots("center", [not x for x in self._thresholded])
+        else:
+            self._accumulators = self._add_slots("accumulator", self._thresholded)
+        # The part of each variable's threshold that the steps before have settled.
+        self._thresholds = self.add_variable(
+            (len(variables),),
+            dtype="float32",
+            aggregation="only_first_replica",
+            name="thresholds",
+        )
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of one variable; see the class."""
+        index = self._get_variable_index(variable)
+        learning_rate = ops.cast(learning_rate, variable.dtype)
+        gradient = ops.cast(gradient, variable.dtype)
+        if self.form == "published":
+            self._published_step(index, gradient, variable, learning_rate)
+        else:
+            self._accumulated_step(index, gradient, variable, learning_rate)
+
+    def _accumulated_step(self, index, gradient, variable, learning_rate):
+        if not self._thresholded[index]:
+            self.assign_sub(variable, learning_rate * gradient)
+            return
+        value = self._accumulate(index, gradient, variable, learning_rate)
+        threshold = ops.convert_to_tensor(self._thresholds)[index]
+        if self.l1 is not None:
+            threshold = threshold + self._threshold_increment(learning_rate)
+            threshold = threshold + self.rho * ops.sqrt(self._step())
+        self._assign_thresholded(index, variable, value, threshold)
+
+    def _published_step(self, index, gradient, variable, learning_rate):
+        t = self._step()
+        average = ops.convert_to_tensor(self._averages[index])
+        average = average + (gradient - average) / ops.cast(t, variable.dtype)
+        self.assign(self._averages[index], average)
+        step = ops.sqrt(t) * ops.cast(learning_rate, "float32")
+        moved = ops.cast(step, variable.dtype) * average
+        if self._thresholded[index]:
+            threshold = step * self._current_l1(index) + self.rho
+            # 0 − x, not −x, which is −0.0 where x is zero.
+            self._assign_thresholded(index, variable, 0.0 - moved, threshold)
+        else:
+            center = self._value_at_start(self._centers[index], variable)
+            self.assign(self._centers[index], center)
+            self.assign(variable, center - moved)
+
+    def _current_l1(self, index):
+        if self.l1 is None:
+            return ops.convert_to_tensor(self._thresholds)[index]
+        l1 = self.l1(self.iterations) if callable(self.l1) else self.l1
+        return ops.cast(l1, "float32")
+
+    def _threshold_increment(self, learning_rate):
+        return ops.cast(learning_rate, "float32") * self._current_l1(None)
+
+    def apply(self, grads, trainable_variables=None):
+        """Apply gradients; then settle what the next step's thresholds start from."""
+        if self.l1 is not None and self.form == "accumulated":
+            increment = self._threshold_increment(self.learning_rate)
+            super().apply(grads, trainable_variables)
+            self._add_after_update(self._thresholds, increment)
+            return
+        super().apply(grads, trainable_variables)
+        if self.l1 is None:
+            thresholds = ops.cond(
+                self._is_update(every=_SEARCH_EVERY),
+                self._search,
+                lambda: ops.convert_to_tensor(self._thresholds),
+            )
+            self._thresholds.assign(thresholds)
+
+    def _search(self):
+        slots = self._averages if self.form == "published" else self._accumulators
+        chosen = [i for i, thresholded in enumerate(self._thresholded) if thresholded]
+        values = [ops.convert_to_tensor(slots[i]) for i in chosen]
+        axes = [self._group_axes[i] for i in chosen]
+        found = find_thresholds(
+            [ops.cast(magnitude(v, a), "float32") for v, a in zip(values, axes, strict=True)],
+            [group_size(v.shape, a) for v, a in zip(values, axes, strict=True)],
+            self._sparsity_now(),
+        )
+        thresholds = [ops.zeros(())] * len(slots)
+        for i, threshold in zip(chosen, found, strict=True):
+            thresholds[i] = threshold
+        return ops.stack(thresholds)
+
+    def _sparsity_now(self):
+        done = ops.minimum(ops.cast(self.iterations, "float32") / self.ramp_steps, 1.0)
+        return self.target_sparsity * (1.0 - (1.0 - done) ** 3)
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        l1 = self.l1
+        return {
+            **super().get_config(),
+            "l1": keras.saving.serialize_keras_object(l1) if callable(l1) else l1,
+            "target_sparsity": self.target_sparsity,
+            "ramp_steps": self.ramp_steps,
+            "rho": self.rho,
+            "form": self.form,
+            "center": self.center,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The optimizer that `get_config` describes."""
+        if isinstance(config.get("l1"), dict):
+            l1 = keras.saving.deserialize_keras_object(config["l1"], custom_objects)
+            config = {**config, "l1": l1}
+        return super().from_config(config, custom_objects)
+
+
+def _check_choices(form, center):
+    if form not in ("accumulated", "published"):
+        raise ValueError(f"`form` must be 'accumulated' or 'published'. Received: form={form!r}")
+    if center not in ("initial", "zero"):
+        raise ValueError(f"`center` must be 'initial' or 'zero'. Received: center={center!r}")
+    if center == "zero" and form != "published":
+        raise ValueError(
+            "`center='zero'` is a choice of the published form only: the accumulated form starts "
+            "from the initial weights. Received: center='zero', form='accumulated'"
+        )
