@@ -1,0 +1,152 @@
+"""Loading small image data sets into memory."""
+
+import dataclasses
+import pathlib
+import zipfile
+
+import keras
+import numpy as np
+
+# Name to (image shape, classes).
+DATASETS = {
+    "digits": ((8, 8, 1), 10),
+    "mnist": ((28, 28, 1), 10),
+    "fashion_mnist": ((28, 28, 1), 10),
+    "cifar10": ((32, 32, 3), 10),
+    "cifar100": ((32, 32, 3), 100),
+}
+_KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Images and labels of a classification task.
+
+    Attributes:
+        name: the data set's name.
+        x_train, x_test: float32 of shape `(images, height, width, channels)`; each channel has
+            mean 0 and standard deviation 1 over the training images.
+        y_train, y_test: int32 of shape `(images,)`, from 0 to `classes` − 1.
+        classes: number of classes.
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    classes: int
+
+    @property
+    def input_shape(self):
+        """`(height, width, channels)` of an image."""
+        return self.x_train.shape[1:]
+
+
+def load(name, data_dir=None):
+    """Load a data set, check it, and normalise its images.
+
+    Args:
+        name: one of `DATASETS`. `"digits"` comes with scikit-learn: 1,797 images, of which every
+            fifth is kept for testing. The others are read from `data_dir`, or else downloaded by
+            `keras.datasets`.
+        data_dir: folder that holds `NAME.npz` with the arrays `x_train`, `y_train`, `x_test` and
+            `y_test`, the layout of Keras' own `mnist.npz`: images of integers from 0 to 255.
+
+    Returns:
+        A `Dataset`.
+
+    Raises:
+        ValueError: an unknown name; a file that is missing, damaged or of another layout; labels
+            out of range; a download that fails.
+
+    Example:
+
+    >>> load("mnist", data_dir="data").x_train.shape
+    (60000, 28, 28, 1)
+    """
+    if name not in DATASETS:
+        raise ValueError(f"`name` must be one of {', '.join(DATASETS)}. Received: name={name!r}")
+    if name == "digits":
+        if data_dir:
+            raise ValueError("`digits` comes with scikit-learn: leave `data_dir` away.")
+        arrays = _digits()
+    elif data_dir:
+        arrays = _read(pathlib.Path(data_dir) / f"{name}.npz")
+    else:
+        arrays = _download(name)
+    return _normalised(name, _checked(name, arrays))
+
+
+def _digits():
+    from sklearn.datasets import load_digits  # slow, and only needed here
+
+    digits = load_digits()
+    test = np.arange(len(digits.target)) % 5 == 4
+    images = digits.images * (255 / 16)
+    return images[~test], digits.target[~test], images[test], digits.target[test]
+
+
+def _read(path):
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [key for key in _KEYS if key not in file]
+            if missing:
+                raise ValueError(f"it has no {', '.join(missing)}")
+            return tuple(file[key] for key in _KEYS)
+    except FileNotFoundError:
+        raise ValueError(f"There is no file {path}: put it there or name its folder.") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read as a data set: {error}") from error
+
+
+def _download(name):
+    try:
+        train, test = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # Keras passes on whatever its download met.
+        raise ValueError(
+            f"Keras could not download {name} ({error}). Without a network, give a folder that "
+            f"holds {name}.npz as `data_dir`."
+        ) from error
+    return *train, *test
+
+
+def _checked(name, arrays):
+    x_train, y_train, x_test, y_test = arrays
+    return *_checked_part(name, "train", x_train, y_train), *_checked_part(
+        name, "test", x_test, y_test
+    )
+
+
+def _checked_part(name, part, x, y):
+    """Images as (n, h, w, c) and labels as (n,), or a ValueError that says what is wrong."""
+    shape, classes = DATASETS[name]
+    # CIFAR's labels are a column, MNIST's images have no channel axis.
+    labels = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    layouts = (shape, shape[:2]) if shape[-1] == 1 else (shape,)
+    if x.shape[1:] not in layouts:
+        raise ValueError(
+            f"x_{part} of {name} must hold images of shape {shape}. Received: {x.shape[1:]}"
+        )
+    if labels.shape != x.shape[:1] or not len(labels):
+        raise ValueError(
+            f"y_{part} of {name} must hold one label for each of the {len(x)} images, and at "
+            f"least one. Received: shape {y.shape}"
+        )
+    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"y_{part} of {name} must hold integers from 0 to {classes - 1}. "
+            f"Received: {labels.dtype} from {labels.min()} to {labels.max()}"
+        )
+    if not np.issubdtype(x.dtype, np.number) or not np.isfinite(x).all():
+        raise ValueError(f"x_{part} of {name} must hold finite numbers. Received: {x.dtype}")
+    return x.reshape(-1, *shape), labels.astype("int32")
+
+
+def _normalised(name, arrays):
+    x_train, y_train, x_test, y_test = arrays
+    mean = x_train.mean(axis=(0, 1, 2), dtype="float64")
+    std = x_train.std(axis=(0, 1, 2), dtype="float64")
+    mean, std = mean.astype("float32"), np.maximum(std, 1e-6).astype("float32")
+    x_train, x_test = ((x.astype("float32") - mean) / std for x in (x_train, x_test))
+    return Dataset(name, x_train, y_train, x_test, y_test, DATASETS[name][1])
