@@ -1,0 +1,57 @@
+"""How many weights each layer gets: exact in integers, with a total that is known at run time."""
+
+import math
+
+from keras import ops
+
+from keras_sparse.masks.selection import INT_BITS, largest_with, power_of_two_below
+
+
+def proportional(total, shares):
+    """Splits `total` in proportion to `shares`, exactly.
+
+    Args:
+        total: int32 scalar tensor.
+        shares: float32 tensor of shape (n,), none negative, at least one positive.
+
+    Returns:
+        int32 tensor of shape (n,) that sums to `total`, each within one of its exact share (or
+        within 2^-24 of the total, for a total above 2^24).
+    """
+    # Shares as integers small enough that their sum fits: their running sum is then exact, and
+    # rounding the running total instead of each part makes the parts add up.
+    bits = INT_BITS - 2 - math.ceil(math.log2(max(shares.shape[0], 2)))
+    units = ops.cast(shares / power_of_two_below(ops.max(shares)) * 2.0**bits, "int32")
+    running = ops.cumsum(units)
+    whole = running[-1]
+    fraction = ops.cast(running, "float32") / ops.cast(whole, "float32")
+    until = ops.cast(ops.round(fraction * ops.cast(total, "float32")), "int32")
+    until = ops.where(ops.equal(running, whole), total, ops.minimum(until, total))
+    return until - ops.pad(until[:-1], (1, 0))
+
+
+def water_fill(wanted, free):
+    """Moves what does not fit equally to where there is room, repeatedly, in closed form.
+
+    Each layer gets `min(wanted + level, free)` with one level for all, and the few that an integer
+    level leaves over go one each to the first layers with room.
+
+    Args:
+        wanted: int32 tensor of shape (n,).
+        free: int32 tensor of shape (n,), the free places; their sum is at least that of `wanted`.
+
+    Returns:
+        int32 tensor of shape (n,), nowhere above `free`, with the sum of `wanted`.
+    """
+    total = ops.sum(wanted)
+    base = ops.minimum(wanted, free)
+    room = free - base
+
+    def fits(level):
+        return ops.sum(base + ops.minimum(level, room)) <= total
+
+    level = largest_with(fits, INT_BITS, ops.zeros((), "int32"))
+    filled = base + ops.minimum(level, room)
+    has_room = ops.cast(room > level, "int32")
+    left = total - ops.sum(filled)
+    return filled + has_room * ops.cast(ops.cumsum(has_room) <= left, "int32")

@@ -1,0 +1,110 @@
+"""How a sparsity is spread over layers, as whole numbers of weights that add up exactly."""
+
+import math
+import re
+
+import numpy as np
+
+DISTRIBUTIONS = ("uniform", "erk")
+
+
+def layer_budgets(shapes, paths, density, distribution):
+    """How many weights each layer keeps.
+
+    Args:
+        shapes: list of shapes of the sparse weights.
+        paths: list of their paths, for a distribution by pattern and for messages.
+        density: float in (0, 1], the share of weights that are kept.
+        distribution: `"uniform"`, the same density everywhere; `"erk"`, density in proportion to
+            the sum of a shape over its product, so that large layers are the sparsest; or a dict
+            from regular expressions, searched for in the paths, to the density of the layers they
+            match, in which `density` is for all other layers.
+
+    Returns:
+        A list of ints. By name, they sum to `round(density * number of weights)`; by pattern, each
+        layer gets `round(its density * its size)`.
+
+    Raises:
+        ValueError: a density outside (0, 1], an unknown distribution, a pattern that matches
+            nothing, or a layer that would keep no weight at all.
+
+    Example:
+
+    >>> layer_budgets([(784, 300), (300, 10)], ["a/kernel", "b/kernel"], 0.05, "uniform")
+    [11760, 150]
+
+    Reference:
+        ERK: [Evci et al., 2020](https://arxiv.org/abs/1911.11134), after the Erdős–Rényi graphs of
+        [Mocanu et al., 2018](https://arxiv.org/abs/1707.04780).
+    """
+    check_density("density", density)
+    sizes = [math.prod(shape) for shape in shapes]
+    if isinstance(distribution, dict):
+        budgets = _by_pattern(sizes, paths, density, distribution)
+    elif distribution in DISTRIBUTIONS:
+        total = round(density * sum(sizes))
+        exact = [size * density for size in sizes]
+        if distribution == "erk":
+            exact = _erk(shapes, sizes, total)
+        budgets = _round_to_total(exact, sizes, total)
+    else:
+        raise ValueError(
+            f"`distribution` is one of {DISTRIBUTIONS} or a dict from patterns to densities. "
+            f"Received: distribution={distribution!r}"
+        )
+    for path, size, budget in zip(paths, sizes, budgets, strict=True):
+        if budget == 0:
+            raise ValueError(
+                f"At density {density} with distribution {distribution!r} the layer {path!r} would "
+                f"keep none of its {size} weights, and the network would be cut in two. Raise "
+                "`density`, keep the layer dense with `exclude`, or give it a density of its own "
+                "with `distribution={pattern: density}`."
+            )
+    return budgets
+
+
+def check_density(name, density):
+    """Raises ValueError for a density, of the argument `name`, that is not in (0, 1]."""
+    if not isinstance(density, (int, float)) or not 0 < density <= 1:
+        raise ValueError(f"`{name}` is a share of weights in (0, 1]. Received: {name}={density!r}")
+
+
+def _by_pattern(sizes, paths, density, patterns):
+    densities = [density] * len(sizes)
+    for pattern, own in patterns.items():
+        check_density(f"distribution[{pattern!r}]", own)
+        matches = [i for i, path in enumerate(paths) if re.search(pattern, path)]
+        if not matches:
+            raise ValueError(
+                f"No sparse weight matches the pattern {pattern!r} of `distribution`. "
+                f"Received weights: {paths}"
+            )
+        for i in matches:
+            densities[i] = own
+    return [round(own * size) for own, size in zip(densities, sizes, strict=True)]
+
+
+def _erk(shapes, sizes, total):
+    """Budgets before rounding: a layer that would pass 1 is dense, and the rest solved again."""
+    raw = [sum(shape) / math.prod(shape) for shape in shapes]
+    dense = set()
+    while True:
+        rest = [i for i in range(len(sizes)) if i not in dense]
+        if not rest:
+            return [float(size) for size in sizes]
+        left = total - sum(sizes[i] for i in dense)
+        scale = left / sum(raw[i] * sizes[i] for i in rest)
+        over = {i for i in rest if scale * raw[i] > 1}
+        if not over:
+            break
+        dense |= over
+    return [float(size) if i in dense else scale * raw[i] * size for i, size in enumerate(sizes)]
+
+
+def _round_to_total(exact, sizes, total):
+    """Largest remainders: rounds down, and gives what is missing to the largest fractions."""
+    floors = np.minimum(np.floor(exact), sizes).astype("int64")
+    remainders = np.where(floors < sizes, np.asarray(exact) - floors, -1.0)
+    order = np.argsort(-remainders, kind="stable")
+    floors[order[: total - floors.sum()]] += 1
+    return [int(floor) for floor in floors]

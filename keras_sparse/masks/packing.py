@@ -1,0 +1,109 @@
+"""Many layers in one array, so that one loop serves them all."""
+
+import copy
+import math
+
+import numpy as np
+from keras import ops
+
+ROW_WIDTH = 256
+MAX_WEIGHTS = 2**31 - 1
+
+
+class Packing:
+    """Lays the weights of several layers out in rows that never mix two groups.
+
+    A group is what is selected or counted on its own: a layer, or an output channel of one. Rows
+    are padded at the end of a group. Selecting in all the groups at once then costs one loop
+    instead of one per layer: on a ResNet-18 XLA compiles that in a quarter of the time.
+
+    Args:
+        shapes: list of shapes, one per layer.
+        by_channel: whether each index of the last axis (an output channel of a Keras kernel) is a
+            group of its own, instead of the whole layer.
+        width: int, the length of a row.
+
+    Raises:
+        ValueError: more weights than an int32 can index.
+    """
+
+    def __init__(self, shapes, by_channel=False, width=ROW_WIDTH):
+        self.shapes = [tuple(shape) for shape in shapes]
+        self.width = width
+        self._channels = [shape[-1] if by_channel else 1 for shape in self.shapes]
+        layer_sizes = [math.prod(shape) for shape in self.shapes]
+        sizes = [
+            size // channels
+            for size, channels in zip(layer_sizes, self._channels, strict=True)
+            for _ in range(channels)
+        ]
+        rows = np.array([-(-size // width) for size in sizes], dtype="int64")
+        if rows.sum() * width > MAX_WEIGHTS:
+            raise ValueError(
+                f"At most {MAX_WEIGHTS} weights can be masked together. "
+                f"Received: {sum(layer_sizes)} weights; exclude some layers."
+            )
+        self.sizes = np.array(sizes, dtype="int32")
+        self.group_of_row = np.repeat(np.arange(len(sizes), dtype="int32"), rows)
+        first_row = np.concatenate([[0], np.cumsum(rows)])[:-1]
+        self._row_in_group = np.arange(rows.sum()) - np.repeat(first_row, rows)
+
+    @property
+    def num_groups(self):
+        """How many groups there are."""
+        return len(self.sizes)
+
+    def merged(self):
+        """The same rows as one single group, to select among all the weights."""
+        everything = copy.copy(self)
+        num_rows = len(self.group_of_row)
+        everything.sizes = np.array([num_rows * self.width], dtype="int32")
+        everything.group_of_row = np.zeros(num_rows, dtype="int32")
+        everything._row_in_group = np.arange(num_rows)
+        return everything
+
+    def pack(self, arrays, fill=0):
+        """One array of shape (rows, width) from one array per layer."""
+        blocks = []
+        for array, channels in zip(arrays, self._channels, strict=True):
+            block = ops.reshape(array, (-1, channels))
+            block = ops.reshape(block if channels == 1 else ops.transpose(block), (channels, -1))
+            padding = -block.shape[1] % self.width
+            block = ops.pad(block, ((0, 0), (0, padding)), constant_values=fill)
+            blocks.append(ops.reshape(block, (-1, self.width)))
+        return ops.concatenate(blocks)
+
+    def unpack(self, packed):
+        """One array per layer, of the layer's shape: the inverse of `pack`."""
+        arrays, start = [], 0
+        for shape, channels in zip(self.shapes, self._channels, strict=True):
+            size = math.prod(shape) // channels
+            stop = start + channels * -(-size // self.width)
+            block = ops.reshape(packed[start:stop], (channels, -1))[:, :size]
+            arrays.append(ops.reshape(block if channels == 1 else ops.transpose(block), shape))
+            start = stop
+        return arrays
+
+    def sum_rows(self, per_row):
+        """Sum of an int32 per row, of shape (rows,), by group: shape (groups,)."""
+        return ops.segment_sum(
+            per_row, ops.convert_to_tensor(self.group_of_row), num_segments=self.num_groups
+        )
+
+    def count(self, flags):
+        """How many of the packed booleans are true, by group: int32 of shape (groups,)."""
+        return self.sum_rows(ops.sum(ops.cast(flags, "int32"), axis=-1))
+
+    def spread(self, per_group):
+        """A value per group, of shape (groups,), beside each of its rows: shape (rows, 1)."""
+        return ops.expand_dims(ops.take(per_group, self.group_of_row), -1)
+
+    def index(self):
+        """The place of each packed weight in its group, in C order: int32 (rows, width)."""
+        # Added while running: as a constant, this array would be as large as the network.
+        row_start = ops.convert_to_tensor((self._row_in_group * self.width).astype("int32"))
+        return ops.expand_dims(row_start, -1) + ops.arange(self.width, dtype="int32")
+
+    def valid(self):
+        """Which places of the packed array are weights and not padding: bool (rows, width)."""
+        return self.index() < self.spread(ops.convert_to_tensor(self.sizes))

@@ -1,0 +1,156 @@
+"""How a prune rate or a sparsity changes over training. Knows nothing of masks."""
+
+import dataclasses
+import math
+
+import keras
+
+
+class Schedule:
+    """Base class: a number for each training step.
+
+    Subclasses are frozen dataclasses with an `end`, the step from which on the value is constant,
+    and a `__call__(step)` in plain Python.
+    """
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`."""
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+@dataclasses.dataclass(frozen=True)
+class ConstantSchedule(Schedule):
+    """The same value at every step.
+
+    Args:
+        value: float in [0, 1].
+
+    Example:
+
+    >>> ConstantSchedule(0.3)(1000)
+    0.3
+    """
+
+    value: float
+    end = 0
+
+    def __post_init__(self):
+        _check_share("value", self.value)
+
+    def __call__(self, step):
+        """The value at an int step."""
+        return self.value
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ramp(Schedule):
+    initial: float
+    final: float
+    end: int
+    begin: int = 0
+
+    def __post_init__(self):
+        _check_share("initial", self.initial)
+        _check_share("final", self.final)
+        if not 0 <= self.begin < self.end:
+            raise ValueError(
+                "A schedule runs from step `begin` to a later step `end`. "
+                f"Received: begin={self.begin}, end={self.end}"
+            )
+
+    def __call__(self, step):
+        """The value at an int step."""
+        done = (step - self.begin) / (self.end - self.begin)
+        return self.final + (self.initial - self.final) * self._left(min(max(done, 0.0), 1.0))
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class LinearSchedule(_Ramp):
+    """A straight line from `initial` at step `begin` to `final` at step `end`.
+
+    Args:
+        initial: float in [0, 1].
+        final: float in [0, 1].
+        end: int, the step at which `final` is reached.
+        begin: int. Defaults to 0.
+
+    Example:
+
+    >>> LinearSchedule(0.5, 0.0, end=100)(50)
+    0.25
+    """
+
+    def _left(self, done):
+        return 1.0 - done
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class CosineSchedule(_Ramp):
+    """Half a cosine from `initial` at step `begin` to `final` at step `end`.
+
+    The prune rate of sparse momentum (to the last step) and of RigL (to three quarters of them).
+
+    Args:
+        initial: float in [0, 1].
+        final: float in [0, 1].
+        end: int, the step at which `final` is reached.
+        begin: int. Defaults to 0.
+
+    Example:
+
+    >>> CosineSchedule(0.5, 0.0, end=100)(50)
+    0.25
+    """
+
+    def _left(self, done):
+        return 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class CubicSchedule(_Ramp):
+    """The sparsity of gradual pruning: fast at first, slow as the weights become scarce.
+
+    `final + (initial - final) * (1 - (step - begin) / (end - begin))**3`
+
+    Args:
+        initial: float in [0, 1].
+        final: float in [0, 1].
+        end: int, the step at which `final` is reached.
+        begin: int. Defaults to 0.
+
+    Example:
+
+    >>> CubicSchedule(0.0, 0.8, end=100)(50)
+    0.7
+
+    Reference:
+        [Zhu and Gupta, 2017](https://arxiv.org/abs/1710.01878), equation 1.
+    """
+
+    def _left(self, done):
+        return (1.0 - done) ** 3
+
+
+def as_schedule(name, value):
+    """A `Schedule` from what a user gave as argument `name`: a schedule, a float, or a config."""
+    if isinstance(value, dict):
+        value = keras.saving.deserialize_keras_object(value)
+    if isinstance(value, Schedule):
+        return value
+    if isinstance(value, (int, float)) and 0 <= value <= 1:
+        return ConstantSchedule(float(value))
+    raise ValueError(
+        f"`{name}` is a float in [0, 1] or a schedule of `keras_sparse`, such as CosineSchedule. "
+        f"Received: {name}={value!r}"
+    )
+
+
+def _check_share(name, value):
+    if not 0 <= value <= 1:
+        raise ValueError(f"`{name}` is in [0, 1]. Received: {name}={value}")

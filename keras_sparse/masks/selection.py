@@ -1,0 +1,155 @@
+"""Exact selection of the k largest, for a k that is known only when the step runs.
+
+A float that is not negative orders like the integer with the same bits. The k-th largest of those
+integers is found bit by bit with one count per bit: 31 passes, no sort, and a `k` that may be a
+traced value under XLA.
+"""
+
+from keras import ops
+
+INT_MAX = 2**31 - 1
+INT_BITS = 31
+
+
+def magnitude_keys(x):
+    """Integers that order like |x|.
+
+    Args:
+        x: float tensor of any dtype.
+
+    Returns:
+        int32 tensor of the same shape, none negative. Infinity is above all numbers and NaN above
+        infinity; -0.0 and 0.0 are equal.
+    """
+    return ops.view(ops.abs(ops.cast(x, "float32")), "int32")
+
+
+def smallest_first(keys):
+    """Keys in the opposite order, so that the largest is what was the smallest."""
+    return INT_MAX - keys
+
+
+def largest_with(holds, bits, start, trips=None):
+    """The largest integers below 2^bits for which `holds`, found from the highest bit down.
+
+    Args:
+        holds: function from an int32 tensor to a bool tensor of the same shape; true of 0, and
+            false for all above where it is false.
+        bits: int.
+        start: int32 tensor of zeros.
+        trips: None, or an int32 scalar tensor: 0 leaves `start` as it is.
+
+    Returns:
+        int32 tensor of the shape of `start`.
+    """
+    one = ops.convert_to_tensor(1, "int32")
+
+    def body(i, value):
+        candidate = ops.bitwise_or(value, ops.left_shift(one, bits - 1 - i))
+        return ops.where(holds(candidate), candidate, value)
+
+    return ops.fori_loop(0, bits if trips is None else trips, body, start)
+
+
+def select_largest(keys, k, packing, among):
+    """Marks the k largest of each group; of equal keys the first by index.
+
+    Args:
+        keys: packed int32, not negative, as `magnitude_keys` makes them.
+        k: int32 tensor of shape (groups,). Above the number of candidates: all of them.
+        packing: the `Packing` of `keys`.
+        among: packed bool, the candidates.
+
+    Returns:
+        Packed bool with exactly `min(k, candidates)` true in each group.
+    """
+    keys = ops.where(among, keys, -1)
+    zeros = ops.zeros((packing.num_groups,), "int32")
+    threshold = largest_with(
+        lambda t: packing.count(keys >= packing.spread(t)) >= k, INT_BITS, zeros
+    )
+    threshold = packing.spread(threshold)
+    above = keys > threshold
+    equal = ops.equal(keys, threshold)
+    missing = k - packing.count(above)
+    # Equal keys are rare, or (regrown weights, dead inputs) very many: the second search, over the
+    # index, has no trip to make where all the equal ones are taken anyway.
+    ties = ops.any(packing.count(equal) > missing)
+    index_bits = int(packing.sizes.max()).bit_length()
+    index = packing.index()
+    stop = largest_with(
+        lambda j: (
+            packing.count(ops.logical_and(equal, index < packing.spread(j)))
+            <= ops.maximum(missing, 0)
+        ),
+        index_bits,
+        zeros + ops.where(ties, 0, INT_MAX),
+        trips=ops.where(ties, index_bits, 0),
+    )
+    return ops.logical_or(above, ops.logical_and(equal, index < packing.spread(stop)))
+
+
+def select_globally(keys, k, packing, among):
+    """Marks the k largest of all groups together, and at least the largest one of each group.
+
+    Args:
+        keys: packed int32, not negative.
+        k: int32 scalar, at least the number of groups that have a candidate.
+        packing: the `Packing` of `keys`.
+        among: packed bool, the candidates.
+
+    Returns:
+        Packed bool with exactly `min(k, candidates)` true in all.
+    """
+    ones = ops.ones((packing.num_groups,), "int32")
+    best = select_largest(keys, ones, packing, among)
+    keys = ops.where(best, INT_MAX, keys)
+    return select_largest(keys, ops.reshape(k, (1,)), packing.merged(), among)
+
+
+def mean_magnitude(x, among, packing):
+    """Mean of |x| over the marked entries of each group, the same bits however it is compiled.
+
+    A sum of floats depends on the order of the additions, which differs between eager code, XLA
+    and devices; shares of a budget must not. So the magnitudes are summed as integers, in units of
+    2^-23 of the power of two below the largest of the group.
+
+    Args:
+        x: packed float32. Not finite counts as 0.
+        among: packed bool.
+        packing: their `Packing`.
+
+    Returns:
+        float32 of shape (groups,); 0 for a group without a marked entry.
+    """
+    x = ops.where(ops.logical_and(among, ops.isfinite(x)), ops.abs(x), 0.0)
+    largest = ops.segment_max(
+        ops.max(x, axis=-1),
+        ops.convert_to_tensor(packing.group_of_row),
+        num_segments=packing.num_groups,
+    )
+    scale = power_of_two_below(largest)
+    units = ops.cast(x / packing.spread(scale) * 2.0**23, "int32")
+    total = _exact_sum(units, packing)
+    count = ops.cast(ops.maximum(packing.count(among), 1), "float32")
+    return total * 2.0**-23 / count * scale
+
+
+def power_of_two_below(x):
+    """The largest power of two that is not above x, and 1 for 0: to divide by it rounds nothing."""
+    exponent = ops.bitwise_and(ops.view(x, "int32"), 0x7F800000)
+    return ops.where(exponent > 0, ops.view(exponent, "float32"), 1.0)
+
+
+def _exact_sum(units, packing):
+    """Sum by group of packed integers below 2^24, as float32, added in one fixed order."""
+    # Twelve bits times a row, then seven bits times all rows: no int32 overflows.
+    total = ops.zeros((packing.num_groups,), "float32")
+    for shift in (12, 0):
+        part = ops.bitwise_and(ops.right_shift(units, shift), 0xFFF)
+        per_row = ops.sum(part, axis=-1)
+        for row_shift in (14, 7, 0):
+            limb = ops.bitwise_and(ops.right_shift(per_row, row_shift), 0x7F)
+            limb = ops.cast(packing.sum_rows(limb), "float32")
+            total = total + limb * 2.0 ** (shift + row_shift)
+    return total
