@@ -44,9 +44,9 @@ def benchmark(paths, *, num_threads=1, rounds=30):
     Example:
 
     >>> result = benchmark(["model.tflite", "compact.tflite"], num_threads=1)
-    >>> result.ratios
-    [1.0, 0.31]
     >>> rich.print(result)
+    >>> full, compact = result.files
+    >>> print(compact.median_ms, result.ratios[1])
     """
     paths = _check(paths, num_threads, rounds)
     starts = [[] for _ in paths]

@@ -107,9 +107,12 @@ class BenchmarkResult:
         }
 
     def __rich__(self):
+        threads = self.files[0].num_threads
         table = rich.table.Table(
-            title=f"LiteRT on this machine, {self.files[0].num_threads} thread(s), milliseconds",
+            title=f"LiteRT on this machine, {threads} thread(s), milliseconds",
             box=rich.box.SIMPLE,
+            pad_edge=False,
+            collapse_padding=True,
         )
         table.add_column("file", overflow="fold")
         for name in ("MB", "init", "median", "p90", "p99", "min", "peak MB", "ratio"):
@@ -118,15 +121,12 @@ class BenchmarkResult:
         if len(set(names)) < len(names):
             names = [file.path for file in self.files]
         for name, file, ratio in zip(names, self.files, self.ratios, strict=True):
+            times = (file.init_ms, file.median_ms, *map(file.percentile_ms, (90, 99)), file.min_ms)
             peak = _megabytes(file.peak_memory)
             table.add_row(
                 name,
                 f"{file.bytes / MEGABYTE:.3f}",
-                f"{file.init_ms:.2f}",
-                f"{file.median_ms:.4f}",
-                f"{file.percentile_ms(90):.4f}",
-                f"{file.percentile_ms(99):.4f}",
-                f"{file.min_ms:.4f}",
+                *(f"{time:#.3g}" for time in times),
                 "-" if peak is None else f"{peak:.1f}",
                 f"{ratio:.3f}",
             )

@@ -43,7 +43,7 @@ def convert(model, path, *, samples=None, tolerance=1e-4):
 
     >>> model = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10)])
     >>> convert(model, "model.tflite", samples=x_test[:100]).bytes
-    33052
+    32588
     """
     path = pathlib.Path(path)
     specs = input_specs(model)

@@ -1,0 +1,102 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from export.convert.__main__ import main as convert_main
+
+pytestmark = pytest.mark.tensorflow
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "100"},
+        check=False,
+    )
+
+
+def test_convert(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    done = run("export.convert", tmp_path / "model.keras", tmp_path / "model.tflite")
+    assert done.returncode == 0
+    [line] = done.stdout.splitlines()
+    assert line.startswith(f"{tmp_path}/model.tflite: 0.001 MB, largest difference to Keras ")
+    assert "RuntimeWarning" not in done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["model.keras", "model.tflite"]
+
+
+def test_convert_ends_with_one_line_and_status_1():
+    done = run("export.convert", "model.keras")
+    assert done.returncode == 1
+    assert done.stderr == "export.convert: give two files, model.keras and model.tflite\n"
+    assert not done.stdout
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["absent.keras", "model.tflite"], "absent.keras cannot be loaded as a Keras model"),
+        (["model.keras", "absent/model.tflite"], "`path` cannot be written"),
+        (["text.keras", "model.tflite"], "text.keras cannot be loaded as a Keras model"),
+    ],
+)
+def test_convert_answers_bad_input_with_one_line(files, message, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model.save("model.keras")
+    pathlib.Path("text.keras").write_text("not a model")
+    with pytest.raises(SystemExit) as end:
+        convert_main(["export.convert", *files])
+    assert end.value.code.startswith("export.convert: ")
+    assert message in end.value.code
+    assert "\n" not in end.value.code
+
+
+def test_benchmark(tflite_files, tmp_path):
+    output = tmp_path / "result.json"
+    done = run(
+        "export.benchmark",
+        *tflite_files,
+        "--num_threads=2",
+        "--rounds=2",
+        f"--result_json={output}",
+    )
+    assert done.returncode == 0
+    assert "RuntimeWarning" not in done.stderr
+    assert "2 thread(s)" in done.stdout
+    for path in tflite_files:
+        assert pathlib.Path(path).name in done.stdout
+    files = json.loads(output.read_text())["files"]
+    assert [file["model"] for file in files] == tflite_files
+    assert [file["num_threads"] for file in files] == [2, 2]
+    assert files[1]["latency"]["num_runs"] % 2 == 0
+    assert files[1]["ratio_to_first"] == (
+        files[1]["latency"]["min_ms"] / files[0]["latency"]["min_ms"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name one or more .tflite files"),
+        (["absent.tflite"], "does not exist. Received: absent.tflite"),
+        ([__file__], f"LiteRT does not run {__file__}"),
+        ([__file__, "--result_json=absent/result.json"], "cannot be written"),
+    ],
+)
+def test_benchmark_answers_bad_input_with_one_line(arguments, message):
+    done = run("export.benchmark", *arguments)
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+def test_benchmark_does_not_load_tensorflow():
+    program = "import sys, export.benchmark; sys.exit('keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,264 @@
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import layers
+
+import export
+
+pytestmark = pytest.mark.tensorflow
+
+
+def convolutional():
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(8, 3, padding="same"),
+            layers.BatchNormalization(moving_mean_initializer="ones"),
+            layers.ReLU(),
+            layers.DepthwiseConv2D(3),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+
+
+def test_file_equals_keras_on_the_users_samples(tmp_path):
+    model = convolutional()
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), "uint8")
+    result = export.convert(model, tmp_path / "model.tflite", samples=images)
+    assert result.path == tmp_path / "model.tflite"
+    assert result.bytes == result.path.stat().st_size
+    assert (result.samples, result.drawn) == (12, False)
+    assert result.max_relative_error <= 1e-5
+    assert result.operators["CONV_2D"] == 1
+    assert os.listdir(tmp_path) == ["model.tflite"]
+
+    # The claim, checked by another path through the runtime than the one that made it.
+    interpreter = Interpreter(model_path=str(result.path))
+    interpreter.allocate_tensors()
+    [input_detail] = interpreter.get_input_details()
+    [output_detail] = interpreter.get_output_details()
+    assert list(input_detail["shape"]) == [1, 8, 8, 3]
+    errors = []
+    for image, wanted in zip(images, model.predict(images, verbose=0), strict=True):
+        interpreter.set_tensor(input_detail["index"], image[np.newaxis].astype("float32"))
+        interpreter.invoke()
+        errors.append(np.abs(interpreter.get_tensor(output_detail["index"])[0] - wanted).max())
+    assert max(errors) <= 1e-6
+
+
+def test_samples_are_drawn_when_none_are_given(model, tmp_path):
+    result = export.convert(model, tmp_path / "model.tflite")
+    assert (result.samples, result.drawn) == (8, True)
+    assert result.max_abs_error <= 1e-6
+    assert result.to_dict()["path"] == str(tmp_path / "model.tflite")
+
+
+def test_an_existing_file_is_replaced(model, tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"old")
+    export.convert(model, path)
+    assert path.read_bytes()[4:8] == b"TFL3"
+
+
+def test_nothing_is_printed(model, tmp_path, capfd):
+    export.convert(model, tmp_path / "model.tflite")
+    assert not capfd.readouterr().out
+
+
+def two_inputs(as_dict):
+    left, right = keras.Input((4,), name="left"), keras.Input((2, 3), name="right")
+    merged = layers.Concatenate()([left, layers.Flatten()(right)])
+    outputs = [layers.Dense(2)(merged), layers.Dense(5)(merged), right]
+    if as_dict:
+        # Neither inputs nor outputs in alphabetical order.
+        return keras.Model({"right": right, "left": left}, dict(zip("zay", outputs, strict=True)))
+    return keras.Model([left, right], outputs)
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_several_inputs_and_outputs(as_dict, tmp_path):
+    model = two_inputs(as_dict)
+    rng = np.random.default_rng(0)
+    left, right = rng.normal(size=(6, 4)), rng.normal(size=(6, 2, 3))
+    samples = {"left": left, "right": right} if as_dict else [left, right]
+    result = export.convert(model, tmp_path / "model.tflite", samples=samples)
+    assert result.max_relative_error <= 1e-5
+    signature = Interpreter(model_path=str(result.path)).get_signature_list()["serving_default"]
+    assert signature["inputs"] == ["left", "right"]
+    assert signature["outputs"] == (
+        ["a", "y", "z"] if as_dict else ["output_0", "output_1", "output_2"]
+    )
+
+
+def test_more_than_ten_outputs_keep_their_order(tmp_path):
+    inputs = keras.Input((3,))
+    outputs = [layers.Dense(2, bias_initializer="ones")(inputs) for _ in range(12)]
+    result = export.convert(keras.Model(inputs, outputs), tmp_path / "model.tflite")
+    assert result.max_relative_error <= 1e-5
+
+
+def test_an_input_that_the_model_ignores(tmp_path):
+    used, ignored = keras.Input((3,), name="used"), keras.Input((2,), name="ignored")
+    model = keras.Model([ignored, used], layers.Dense(2)(used))
+    samples = [np.ones((4, 2)), np.ones((4, 3))]
+    result = export.convert(model, tmp_path / "model.tflite", samples=samples)
+    assert result.max_relative_error <= 1e-5
+
+
+def test_an_output_without_a_batch_axis(tmp_path, samples):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.ops.sum(inputs))
+    assert export.convert(model, tmp_path / "model.tflite", samples=samples).samples == 5
+
+
+def test_an_input_name_that_tensorflow_would_change(tmp_path):
+    model = keras.Sequential([keras.Input((4,), name="the in-put"), layers.Dense(2)])
+    result = export.convert(model, tmp_path / "model.tflite")
+    signature = Interpreter(model_path=str(result.path)).get_signature_list()["serving_default"]
+    assert signature["inputs"] == ["input_0"]
+
+
+def test_integer_inputs(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((5,), dtype="int32"), layers.Embedding(7, 3), layers.Flatten()]
+    )
+    result = export.convert(model, tmp_path / "a.tflite")
+    assert result.max_abs_error == 0.0
+    tokens = np.random.default_rng(0).integers(0, 7, (9, 5))
+    assert export.convert(model, tmp_path / "b.tflite", samples=tokens).samples == 9
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(3)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+def test_subclassed_model_that_was_called(tmp_path, samples):
+    model = Subclassed()
+    model(samples)
+    assert export.convert(model, tmp_path / "model.tflite", samples=samples).samples == 5
+
+
+@settings(max_examples=5, deadline=None)
+@given(widths=st.lists(st.integers(1, 9), min_size=1, max_size=3), seed=st.integers(0, 99))
+def test_random_dense_networks_are_equal(widths, seed, tmp_path_factory):
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential(
+        [keras.Input((5,)), *[layers.Dense(width, activation="tanh") for width in widths]]
+    )
+    path = tmp_path_factory.mktemp("random") / "model.tflite"
+    assert export.convert(model, path).max_relative_error <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("fixture", "message"),
+    [
+        ("flex_model", "FlexMatrixDeterminant"),
+        ("stateful_model", "variables in place of constants: ASSIGN_VARIABLE"),
+        ("nan_model", "Keras model itself gives NaN"),
+    ],
+)
+def test_a_file_that_fails_is_not_left_behind(fixture, message, tmp_path, request):
+    path = tmp_path / "model.tflite"
+    with pytest.raises(export.ExportError, match=message) as error:
+        export.convert(request.getfixturevalue(fixture), path)
+    assert not os.listdir(tmp_path)
+    assert f".{path.name}." not in str(error.value)  # the temporary name
+
+    path.write_bytes(b"good")
+    with pytest.raises(export.ExportError, match=message):
+        export.convert(request.getfixturevalue(fixture), path)
+    assert path.read_bytes() == b"good"
+    assert os.listdir(tmp_path) == ["model.tflite"]
+
+
+def test_what_tensorflow_cannot_convert_is_told_in_one_line(tmp_path, model):
+    model.quantize("int8")
+    with pytest.raises(export.ExportError, match="TensorFlow cannot convert") as error:
+        export.convert(model, tmp_path / "model.tflite")
+    assert "\n" not in str(error.value)
+    assert not os.listdir(tmp_path)
+
+
+def nested_outputs():
+    inputs = keras.Input((3,), name="inputs")
+    return keras.Model(inputs, [inputs, [layers.Dense(2, name="head")(inputs)]])
+
+
+@pytest.mark.parametrize(
+    ("make_model", "message"),
+    [
+        (lambda: keras.Sequential([layers.Dense(3)]), "not built"),
+        (lambda: keras.Sequential([keras.Input((None, 3)), layers.Dense(3)]), "unknown dimension"),
+        (
+            lambda: keras.Sequential(
+                [keras.Input((3,)), layers.Dense(3, dtype="mixed_float16", name="half")]
+            ),
+            "'half' computes in float16.*policy 'float32'",
+        ),
+        (nested_outputs, "nested outputs"),
+        (lambda: "model.keras", "must be a keras.Model"),
+    ],
+)
+def test_models_that_are_refused_before_any_work(make_model, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.Model, "export", None)
+    with pytest.raises(ValueError, match=message):
+        export.convert(make_model(), tmp_path / "model.tflite")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("model.onnx", "must end in '.tflite'"),
+        ("absent/model.tflite", "cannot be written: No such file"),
+        ("folder.tflite", "is a folder"),
+        ("file/model.tflite", "cannot be written: Not a directory"),
+    ],
+)
+def test_paths_that_are_refused_before_any_work(name, message, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.Model, "export", None)
+    (tmp_path / "folder.tflite").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=message):
+        export.convert(model, tmp_path / name)
+
+
+@pytest.mark.parametrize("samples", [np.zeros((5, 3)), np.zeros(4), np.zeros((0, 4)), 1.0, [[]]])
+def test_samples_that_are_refused_before_any_work(samples, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.Model, "export", None)
+    with pytest.raises(ValueError, match=r"`samples` must have the shapes .*\(n, 4\).*Received"):
+        export.convert(model, tmp_path / "model.tflite", samples=samples)
+
+
+def test_another_backend_is_refused(tmp_path):
+    program = (
+        "import keras, export\n"
+        "model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])\n"
+        "export.convert(model, 'model.tflite')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "needs the TensorFlow backend" in done.stderr
+    assert "KERAS_BACKEND=tensorflow" in done.stderr
