@@ -263,9 +263,18 @@ def outputs_structure(graph, flat):
 
 
 def weights_by_name(layer):
-    """`{name: variable}` of a layer's weights; of names that repeat, with enough of the path."""
+    """`{name: variable}` of a layer's weights, each named by as much of its path as it takes.
+
+    Weights that were added without a name are called by the attribute that holds them: the name
+    that Keras gives them counts on from layer to layer.
+    """
     weights = getattr(layer, "weights", [])
-    paths = [weight.path.split("/") for weight in weights]
+    attributes = {id(value): key for key, value in vars(layer).items()} if weights else {}
+    paths = []
+    for weight in weights:
+        *folders, name = weight.path.split("/")
+        unnamed = name.startswith("variable")
+        paths.append([*folders, attributes.get(id(weight), name) if unnamed else name])
     for length in range(1, max(map(len, paths), default=0) + 1):
         names = ["/".join(path[-length:]) for path in paths]
         if len(set(names)) == len(names):

@@ -14,12 +14,13 @@ class Cut:
 
     Args:
         source: path of the variable in the large model, None if it is new (a bias).
-        indices: for each axis an array of kept indices, or None where all are kept.
+        indices: for each axis an array of kept indices, or None where all are kept; or a function
+            from array to array.
         shape: the variable's shape in the large model.
     """
 
     source: str | None
-    indices: tuple
+    indices: object
     shape: tuple
 
     def __call__(self, array):
@@ -38,6 +39,8 @@ def _without_initializers(operation, config):
 
 def cut(array, indices):
     """`array` with, on each axis, only the indices given; None keeps an axis."""
+    if callable(indices):
+        return indices(array)
     for axis, index in enumerate(indices):
         if index is not None and len(index) != array.shape[axis]:
             array = np.take(array, index, axis)
@@ -134,11 +137,13 @@ class Rebuild:
         slices = unit.rule.slices(unit)
         olds = graphs.weights_by_name(unit.operation)
         news = graphs.weights_by_name(layer)
+        if len(olds) == len(news):
+            news = dict(zip(olds, news.values(), strict=True))
         arrays = {}
         for name, new in news.items():
             old = olds.get(name)
             shape = tuple((old if old is not None else new).shape)
-            indices = tuple(slices.get(name, (None,) * len(shape)))
+            indices = slices.get(name, (None,) * len(shape))
             self.cuts[new.path] = Cut(None if old is None else old.path, indices, shape)
             arrays[name] = np.zeros(new.shape) if old is None else cut(unit.array(name), indices)
         unit.rule.fold(unit, arrays)

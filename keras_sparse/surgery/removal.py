@@ -6,7 +6,7 @@ from keras_sparse.surgery.analysis import Analysis
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rebuild import Rebuild
 from keras_sparse.surgery.report import make_report
-from keras_sparse.surgery.verify import largest_difference, random_inputs
+from keras_sparse.surgery.verify import allowed_difference, largest_difference, random_inputs
 
 
 def remove_dead_channels(model, *, channel_multiple=None, verify=True):
@@ -74,7 +74,8 @@ def _check(operation):
 
 
 def _verify(model, smaller):
-    difference, allowed = largest_difference(model, smaller, random_inputs(model))
+    difference, noise = largest_difference(model, smaller, random_inputs(model))
+    allowed = allowed_difference(model, noise)
     if not difference <= allowed:
         raise RuntimeError(
             f"The smaller model's outputs differ by {difference:.2e} of their scale, where "

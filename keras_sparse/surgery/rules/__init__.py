@@ -3,10 +3,13 @@
 from keras_sparse.surgery.rules import (  # noqa: F401 - importing a module registers its rules
     activations,
     depthwise,
+    grouped,
     linear,
     merging,
     normalization,
+    operations,
     pooling,
+    separable,
     shaping,
 )
 from keras_sparse.surgery.rules.base import Elementwise, Opaque, Passing, Rule, register_rule

@@ -8,7 +8,6 @@ import numpy as np
 from keras_sparse.surgery.constants import Constants
 
 _RULES = {}
-_OPERATIONS = {}
 
 
 def register_rule(*layer_types):
@@ -18,7 +17,8 @@ def register_rule(*layer_types):
     it needs a registration of its own. A later registration replaces an earlier one.
 
     Args:
-        layer_types: subclasses of `keras.Layer`, or names of classes of `keras.ops` operations.
+        layer_types: subclasses of `keras.Layer`; or names of classes that Keras does not export,
+            as those of `keras.ops` operations (`"Relu6"`).
 
     Returns:
         A decorator for a subclass of `Rule`.
@@ -43,7 +43,7 @@ def register_rule(*layer_types):
         if not (isinstance(rule, type) and issubclass(rule, Rule)):
             raise ValueError(f"A rule must be a subclass of `surgery.Rule`. Received: {rule!r}")
         for layer_type in layer_types:
-            (_OPERATIONS if isinstance(layer_type, str) else _RULES)[layer_type] = rule()
+            _RULES[layer_type] = rule()
         return rule
 
     return decorate
@@ -52,12 +52,12 @@ def register_rule(*layer_types):
 def rule_for(unit):
     """The rule of a unit; opaque, with the reason, where there is none that holds."""
     operation = unit.operation
-    if isinstance(operation, keras.Layer):
-        rule = _RULES.get(type(operation))
-    else:
-        rule = _OPERATIONS.get(type(operation).__name__)
+    rule = _RULES.get(type(operation))
+    if rule is None and type(operation).__module__.startswith("keras."):
+        rule = _RULES.get(type(operation).__name__)
     if rule is None:
         return Opaque(f"{type(operation).__name__} has no rule")
+    rule = rule.for_layer(operation)
     if len({len(call.inputs) for call in unit.calls}) > 1:
         return Opaque("is called with different numbers of tensors", rule)
     for call in unit.calls:
@@ -76,6 +76,10 @@ class Rule:
 
     # How many of the inputs are data; the rest, a mask for one, is always needed whole. None: all.
     arity = 1
+
+    def for_layer(self, layer):
+        """The rule to use for this very layer: this one, or a more special one."""
+        return self
 
     def refuses(self, call):
         """Why the layer must be left whole in this call, None if it need not."""
@@ -108,7 +112,12 @@ class Rule:
         return unit.operation.get_config()
 
     def slices(self, unit):
-        """`{weight name: for each axis an array of indices, or None for all}`."""
+        """How the smaller layer's weights are cut from the larger's.
+
+        Returns:
+            `{weight name: cut}`; a cut has, for each axis, an array of indices or None for all, or
+            it is a function from array to array. Weights without an entry stay as they are.
+        """
         return {}
 
     def fold(self, unit, weights):
@@ -211,7 +220,8 @@ class Elementwise(Rule):
             shape[source.axis] = values.shape[1]
         shape[0] = len(values)
         tensor = keras.ops.convert_to_tensor(values.reshape(shape), source.dtype)
-        output = call.operation(tensor)
+        args, kwargs = call.arguments(lambda value: tensor if value is source else None)
+        output = call.operation(*args, **kwargs)
         return keras.ops.convert_to_numpy(output).astype(np.float64).reshape(values.shape)
 
     def needs(self, unit):

@@ -55,6 +55,10 @@ class Linear(Rule):
         """`(classes, taps)` of zeros and ones: which taps a position may see; None if too many."""
         return np.ones((1, 1))
 
+    def tap_count(self, layer):
+        """Number of taps of the kernel."""
+        return 1
+
     def mergeable(self, layer):
         """Whether carriers can stand for other channels: one kernel for all of the channel."""
         return True
@@ -86,7 +90,7 @@ class Linear(Rule):
 
     def _usable(self, constants, layer):
         """The constants that stay constant under this layer's taps."""
-        if constants.profile is not None and len(self.classes(layer)[0]) > 1:
+        if constants.profile is not None and self.tap_count(layer) > 1:
             return constants.flattened()
         return constants
 
@@ -225,7 +229,7 @@ class Linear(Rule):
             folded = self._dropped(unit) & self._foldable(unit, source) & (uniform != 0)
             correction = np.zeros(len(outputs))
             if folded.any():
-                every = np.ones((1, self.classes(unit.operation).shape[1]))
+                every = np.ones((1, self.tap_count(unit.operation)))
                 taps = self.taps(unit, every, np.flatnonzero(folded), outputs)[0]
                 correction = uniform[folded] @ taps
             unit.notes["correction"] = correction
@@ -280,10 +284,6 @@ class Convolution(Linear):
 
     units_key = "filters"
 
-    def refuses(self, call):
-        """Groups have rules of their own."""
-        return "grouped convolution" if getattr(call.operation, "groups", 1) > 1 else None
-
     def input_axis(self, layer):
         """By `data_format`."""
         return channel_axis(layer.data_format, layer.rank + 2)
@@ -297,6 +297,10 @@ class Convolution(Linear):
     def bordered(self, layer):
         """A window under padding leaves taps out."""
         return layer.padding != "valid" and max(layer.kernel_size) > 1
+
+    def tap_count(self, layer):
+        """Size of the window."""
+        return int(np.prod(layer.kernel_size))
 
     def classes(self, layer):
         """By how many taps the border cuts off on each side."""
@@ -339,6 +343,35 @@ def tap_classes(layer, limit=1024):
     return classes
 
 
-@register_rule(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-class ConvRule(Convolution):
-    """Convolution without groups."""
+@register_rule(
+    keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose
+)
+class TransposedRule(Convolution):
+    """A kernel `(*window, filters, inputs)`; how many taps reach a position differs everywhere."""
+
+    def kernel(self, unit):
+        """Taps first, inputs before outputs."""
+        return self.rows(unit.array("kernel"))
+
+    def rows(self, kernel):
+        """A view with the last axes exchanged."""
+        return np.swapaxes(super().rows(kernel), 1, 2)
+
+    def bordered(self, layer):
+        """Unless it is a matrix at each position."""
+        return max(layer.kernel_size) > 1 or max(layer.strides) > 1
+
+    def classes(self, layer):
+        """Strides, padding and output padding leave too many sets of taps to follow."""
+        return None if self.bordered(layer) else np.ones((1, 1))
+
+    def slices(self, unit):
+        """As for a convolution, with the kernel's last axes exchanged."""
+        slices = super().slices(unit)
+        *window, inputs, outputs = slices["kernel"]
+        return {**slices, "kernel": (*window, outputs, inputs)}
+
+    def macs(self, call):
+        """Kernel size times positions of the input."""
+        size = int(np.prod(call.operation.kernel.shape))
+        return size * positions(call.inputs[0].shape, self.input_axis(call.operation))

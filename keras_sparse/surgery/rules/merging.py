@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants, align
+from keras_sparse.surgery.graph import Value
 from keras_sparse.surgery.rules.base import Rule, default_axis, default_size, register_rule
 
 
@@ -18,9 +19,13 @@ class Elementwise(Rule):
     neutral = None
     replace = None
 
-    def merge(self, rows):
+    def merge(self, rows, call):
         """The output's constants from the operands', arrays `(classes, channels)`."""
         raise NotImplementedError
+
+    def operands(self, call):
+        """The operands in order: a `Value` or an array for each."""
+        return call.inputs
 
     def forward(self, call):
         """Merges the constants, if all operands have their channels on one axis."""
@@ -28,24 +33,36 @@ class Elementwise(Rule):
         axis = self.axis(call)
         if axis is None:
             return [(default_axis(out), Constants.unknown(default_size(out)))]
-        rows, profile = align([value.constants for value in call.inputs])
+        constants = [
+            x.constants if isinstance(x, Value) else Constants(array_row(x, axis))
+            for x in self.operands(call)
+        ]
+        rows, profile = align(constants)
         with np.errstate(all="ignore"):
-            values = self.merge(rows)
-        size = out.shape[axis]
-        values = np.broadcast_to(values, (values.shape[0], size))
-        return [(axis, Constants.of(values, profile))]
+            values = self.merge(rows, call)
+        return [
+            (axis, Constants.of(np.broadcast_to(values, (len(values), out.shape[axis])), profile))
+        ]
 
     def axis(self, call):
         """The channel axis of output and operands, None if they disagree."""
         out = call.outputs[0]
         axes = {v.axis for v in call.inputs if v.axis is None or v.shape[v.axis] != 1}
+        if not axes:
+            axes = {v.axis for v in call.inputs}
         if len(axes) != 1 or None in axes:
             return None
         axis = axes.pop()
-        sizes = {v.shape[axis] for v in call.inputs if len(v.shape) >= -axis}
-        fits = all(len(v.shape) >= -axis for v in call.inputs) and out.shape[axis] is not None
-        ones = all(v.axis == axis for v in call.inputs)
-        return axis if fits and ones and sizes <= {1, out.shape[axis]} else None
+        size = out.shape[axis] if len(out.shape) >= -axis else None
+        for operand in self.operands(call):
+            shape = operand.shape
+            if not isinstance(operand, Value):
+                fits = len(shape) < -axis or shape[axis] in (1, size)
+            else:
+                fits = operand.axis == axis and shape[axis] in (1, size)
+            if not fits:
+                return None
+        return None if size is None else axis
 
     def needs(self, unit):
         """Operands that take part have the output's channels."""
@@ -56,7 +73,7 @@ class Elementwise(Rule):
             for port in unit.inputs + unit.outputs:
                 port.need_all(f"{unit.name} merges tensors with channels on different axes")
             return
-        for i in self.operands(unit):
+        for i in self.taking(unit):
             port = unit.inputs[i]
             if port.size == 1 and target.size > 1:
                 port.need_all(f"{unit.name} broadcasts it")
@@ -77,9 +94,9 @@ class Elementwise(Rule):
                 reasons[alive] = f"{unit.name}: alive in {name}"
         return reasons
 
-    def operands(self, unit):
-        """Which operands take part: not those that are constant in every needed channel."""
-        if self.neutral is None:
+    def taking(self, unit):
+        """Which inputs take part: not those that are constant in every needed channel."""
+        if self.neutral is None or len(unit.inputs) == 1:
             return list(range(len(unit.inputs)))
         keep = unit.outputs[0].keep
         taking = [i for i, port in enumerate(unit.inputs) if not self._replaceable(unit, i, keep)]
@@ -119,29 +136,44 @@ class Elementwise(Rule):
 
     def optional_inputs(self, unit):
         """What takes no part may have no channel left."""
-        taking = self.operands(unit)
+        taking = self.taking(unit)
         return tuple(i for i in range(len(unit.inputs)) if i not in taking)
 
     def apply(self, call, make, read):
         """Merges what takes part, then puts the constants in."""
+        return self.apply_tensors(call, make, read)
+
+    def apply_tensors(self, call, make, read):
+        """The same, with what `make` gives being called on a list of tensors."""
         unit = call.unit
-        taking = self.operands(unit)
-        if len(taking) == len(call.inputs):
-            return super().apply(call, make, read)
+        taking = self.taking(unit)
         tensors = [read(call.inputs[i]) for i in taking]
         result = make()(tensors) if len(tensors) > 1 else tensors[0]
+        if len(taking) == len(call.inputs):
+            return result
         kept = unit.outputs[0].kept
         constant = np.full(len(kept), self.neutral)
         for i in range(len(unit.inputs)):
             if i not in taking:
                 uniform = unit.inputs[i].constants.uniform
                 constant = self.merge(
-                    [constant, np.broadcast_to(uniform, unit.outputs[0].keep.shape)[kept]]
+                    [constant, np.broadcast_to(uniform, unit.outputs[0].keep.shape)[kept]], call
                 )
         if (constant == self.neutral).all():
             return result
         shape = (-1,) + (1,) * (-self.axis(call) - 1)
         return self.replace(result, constant.reshape(shape).astype(call.outputs[0].dtype))
+
+
+def array_row(array, axis):
+    """An array operand as constants `(1, channels)`, NaN where it depends on the position."""
+    array = np.asarray(array, np.float64)
+    if array.ndim < -axis:
+        channels = array.reshape(-1, 1)
+    else:
+        channels = np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis])
+    same = (channels == channels[:1]).all(0)
+    return np.where(same, channels[:1], np.nan)
 
 
 def _size(shape, axis):
@@ -155,7 +187,7 @@ class AddRule(Elementwise):
     neutral = 0.0
     replace = staticmethod(keras.ops.add)
 
-    def merge(self, rows):
+    def merge(self, rows, call):
         """Unknown where one is."""
         return sum(rows[1:], rows[0])
 
@@ -167,7 +199,7 @@ class MultiplyRule(Elementwise):
     neutral = 1.0
     replace = staticmethod(keras.ops.multiply)
 
-    def merge(self, rows):
+    def merge(self, rows, call):
         """Zero times unknown is zero."""
         product, zero = rows[0], rows[0] == 0
         for row in rows[1:]:
@@ -179,7 +211,7 @@ class MultiplyRule(Elementwise):
 class SubtractRule(Elementwise):
     """A difference."""
 
-    def merge(self, rows):
+    def merge(self, rows, call):
         """Unknown where one is."""
         return rows[0] - rows[1]
 
@@ -188,7 +220,7 @@ class SubtractRule(Elementwise):
 class AverageRule(Elementwise):
     """A mean over the operands."""
 
-    def merge(self, rows):
+    def merge(self, rows, call):
         """Unknown where one is."""
         return sum(rows[1:], rows[0]) / len(rows)
 
@@ -197,7 +229,7 @@ class AverageRule(Elementwise):
 class MaximumRule(Elementwise):
     """The largest operand."""
 
-    def merge(self, rows):
+    def merge(self, rows, call):
         """Unknown where one is; `np.maximum` hands NaN on."""
         return np.maximum.reduce(list(np.broadcast_arrays(*rows)))
 
@@ -206,9 +238,18 @@ class MaximumRule(Elementwise):
 class MinimumRule(Elementwise):
     """The smallest operand."""
 
-    def merge(self, rows):
+    def merge(self, rows, call):
         """Unknown where one is; `np.minimum` hands NaN on."""
         return np.minimum.reduce(list(np.broadcast_arrays(*rows)))
+
+
+@register_rule("CustomScaleLayer")
+class ScaledSumRule(Elementwise):
+    """Inception-ResNet's `x + scale * y`."""
+
+    def merge(self, rows, call):
+        """Unknown where one is."""
+        return rows[0] + call.operation.scale * rows[1]
 
 
 @register_rule(keras.layers.Concatenate)

@@ -49,3 +49,15 @@ class BatchNormalizationRule(Elementwise):
 )
 class MixingRule(Opaque):
     """Statistics over channels: each channel enters those of the others."""
+
+
+@register_rule("LayerScale")
+class LayerScaleRule(Elementwise):
+    """ConvNeXt's learnt factor for each channel; zero kills the channel."""
+
+    channel_weights = ("gamma",)
+    scale = "gamma"
+
+    def config(self, unit):
+        """As many factors as channels are left."""
+        return {**super().config(unit), "projection_dim": len(unit.outputs[0].kept)}

@@ -1,0 +1,110 @@
+"""Convolutions, with groups or without: each group of outputs reads its own group of inputs."""
+
+import keras
+import numpy as np
+
+from keras_sparse.surgery.rules.base import plain_config, register_rule
+from keras_sparse.surgery.rules.depthwise import DepthwiseRule
+from keras_sparse.surgery.rules.linear import Convolution
+
+
+@register_rule(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+class ConvRule(Convolution):
+    """A convolution; those with groups have rules of their own."""
+
+    def for_layer(self, layer):
+        """By the number of groups."""
+        if layer.groups == 1:
+            return self
+        alone = layer.built and layer.kernel.shape[-2] == 1
+        return DepthwiseConvRule() if alone else GroupedRule()
+
+
+class DepthwiseConvRule(DepthwiseRule):
+    """As many groups as inputs: a depthwise convolution, written differently."""
+
+    def kernel(self, unit):
+        """The filters of one input lie side by side."""
+        kernel = unit.array("kernel")
+        return kernel.reshape(-1, unit.operation.groups, kernel.shape[-1] // unit.operation.groups)
+
+    def config(self, unit):
+        """Groups and filters go together."""
+        source = unit.inputs[0].on(self.axis(unit.operation))
+        kept = {"groups": len(source.kept), "filters": len(unit.outputs[0].kept)}
+        return {**plain_config(unit), **kept}
+
+    def slices(self, unit):
+        """Everything hangs on the outputs."""
+        outputs = unit.outputs[0].kept
+        window = (None,) * (unit.array("kernel").ndim - 1)
+        return {"kernel": (*window, outputs), "bias": (outputs,)}
+
+
+class GroupedRule(Convolution):
+    """Groups stay equally wide, or go as a whole, so some channels are kept for company."""
+
+    def kernel(self, unit):
+        """With the zeros that the groups leave out."""
+        kernel = self.rows(unit.array("kernel"))
+        groups = unit.operation.groups
+        taps, inputs, outputs = kernel.shape
+        full = np.zeros((taps, groups, inputs, groups, outputs // groups), kernel.dtype)
+        for g, part in enumerate(np.split(kernel, groups, axis=-1)):
+            full[:, g, :, g] = part
+        return full.reshape(taps, groups * inputs, outputs)
+
+    def _families(self, unit, source):
+        """A carrier can stand only for channels of its own group."""
+        families = super()._families(unit, source)
+        groups = unit.operation.groups
+        group = np.arange(source.size) // (source.size // groups)
+        return np.where(families < 0, -1, families * groups + group)
+
+    def settle(self, unit):
+        """Carriers, then the same number of inputs and of outputs in every group that is left."""
+        super().settle(unit)
+        ports = (self.source(unit), unit.outputs[0])
+        groups = unit.operation.groups
+        left = np.any([port.keep.reshape(groups, -1).any(1) for port in ports], axis=0)
+        for port in ports:
+            keep = port.keep.reshape(groups, -1).copy()
+            missing = np.maximum(keep.sum(1).max(), 1) - keep.sum(1)
+            for g in np.flatnonzero(left):
+                keep[g, np.flatnonzero(~keep[g])[: missing[g]]] = True
+            port.need(keep.reshape(-1), f"{unit.name}: its groups are equally wide")
+
+    def config(self, unit):
+        """Fewer groups, fewer filters."""
+        kept = unit.outputs[0].keep.reshape(unit.operation.groups, -1)
+        return {**super().config(unit), "groups": int(kept.any(1).sum())}
+
+    def slices(self, unit):
+        """Each output takes the inputs that its group has kept."""
+        outputs = unit.outputs[0].kept
+        rows = self._rows_of_outputs(unit)
+        return {
+            "kernel": lambda kernel: kernel[..., rows, outputs[None, :]],
+            "bias": (outputs,),
+        }
+
+    def _rows_of_outputs(self, unit):
+        """`(kept inputs of a group, kept outputs)`: the kernel's row at each place."""
+        source, target = self.source(unit), unit.outputs[0]
+        groups = unit.operation.groups
+        kept = source.keep.reshape(groups, -1)
+        rows = {g: np.flatnonzero(kept[g]) for g in np.flatnonzero(kept.any(1))}
+        width = target.size // groups
+        return np.stack([rows[o // width] for o in target.kept], axis=1)
+
+    def merge(self, unit, weights, members, carrier, factors):
+        """Into the carrier's row, for the outputs of its group."""
+        source, outputs = self.source(unit), unit.outputs[0].kept
+        size = source.size // unit.operation.groups
+        group = carrier // size
+        own = outputs // (unit.outputs[0].size // unit.operation.groups) == group
+        taps = self.kernel(unit)[:, members][:, :, outputs[own]].astype(np.float64)
+        kept = np.flatnonzero(source.keep[group * size : (group + 1) * size])
+        row = int(np.searchsorted(kept, carrier - group * size))
+        weights["kernel"] = weights["kernel"].astype(np.float64)
+        self.rows(weights["kernel"])[:, row, own] += np.einsum("k,tko->to", factors, taps)
