@@ -4,6 +4,8 @@ from keras_sparse.surgery.macs import Macs, count_macs
 from keras_sparse.surgery.removal import remove_dead_channels
 from keras_sparse.surgery.report import LayerReport, Report
 from keras_sparse.surgery.rules import Elementwise, Linear, Opaque, Passing, Rule, register_rule
+from keras_sparse.surgery.slots import slice_optimizer
+from keras_sparse.surgery.zeroing import ZeroedReport, zero_channels
 
 __all__ = [
     "Elementwise",
@@ -14,7 +16,10 @@ __all__ = [
     "Passing",
     "Report",
     "Rule",
+    "ZeroedReport",
     "count_macs",
     "register_rule",
     "remove_dead_channels",
+    "slice_optimizer",
+    "zero_channels",
 ]

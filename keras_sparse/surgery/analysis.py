@@ -123,15 +123,16 @@ class Analysis:
     Args:
         graph: a `Graph`.
         channel_multiple: int or None; widths are rounded up to a multiple of it.
+        rules: function from a `Unit` to its rule.
     """
 
-    def __init__(self, graph, channel_multiple=None):
+    def __init__(self, graph, channel_multiple=None, rules=rule_for):
         self.graph = graph
         self._multiple = channel_multiple
         self._queue = []
         self._queued = set()
         for unit in graph.units:
-            unit.rule = rule_for(unit)
+            unit.rule = rules(unit)
         self._forward()
         self._connect()
         self._backward()

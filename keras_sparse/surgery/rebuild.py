@@ -17,11 +17,13 @@ class Cut:
         indices: for each axis an array of kept indices, or None where all are kept; or a function
             from array to array.
         shape: the variable's shape in the large model.
+        shift: what folding added to the kept part, None if nothing.
     """
 
     source: str | None
     indices: object
     shape: tuple
+    shift: object = None
 
     def __call__(self, array):
         """The kept part of an array shaped as the large variable."""
@@ -139,13 +141,16 @@ class Rebuild:
         news = graphs.weights_by_name(layer)
         if len(olds) == len(news):
             news = dict(zip(olds, news.values(), strict=True))
-        arrays = {}
+        arrays, cuts = {}, {}
         for name, new in news.items():
             old = olds.get(name)
             shape = tuple((old if old is not None else new).shape)
             indices = slices.get(name, (None,) * len(shape))
-            self.cuts[new.path] = Cut(None if old is None else old.path, indices, shape)
+            cuts[name] = Cut(None if old is None else old.path, indices, shape)
             arrays[name] = np.zeros(new.shape) if old is None else cut(unit.array(name), indices)
+        plain = dict(arrays)
         unit.rule.fold(unit, arrays)
         for name, new in news.items():
+            shift = None if arrays[name] is plain[name] else arrays[name] - plain[name]
+            self.cuts[new.path] = dataclasses.replace(cuts[name], shift=shift)
             new.assign(arrays[name])

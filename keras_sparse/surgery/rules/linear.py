@@ -238,7 +238,7 @@ class Linear(Rule):
     def fold(self, unit, weights):
         """Constants into the bias, or into the carriers' kernels."""
         correction = self._correction(unit)
-        if "bias" in weights:
+        if correction.any():
             weights["bias"] = weights["bias"].astype(np.float64) + correction
         source = self.source(unit)
         families = self._families(unit, source)

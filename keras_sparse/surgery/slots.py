@@ -1,0 +1,101 @@
+"""Carrying an optimizer's state over to the smaller model."""
+
+import itertools
+
+import keras
+import numpy as np
+
+
+def slice_optimizer(optimizer, report, model, *, weight_slots=("average",)):
+    """An optimizer for the smaller model that goes on where the large model's left off.
+
+    A slot is known by its name, `{path of the variable}_{name of the slot}`, as Keras gives it,
+    and is cut as its variable was. What belongs to no variable, the step count for one, is
+    copied. Slots of a variable that is new, a bias that was switched on, start afresh.
+
+    Args:
+        optimizer: the optimizer with which the large model was trained; it is not changed.
+        report: the `Report` of `remove_dead_channels`.
+        model: the smaller model that came with the report.
+        weight_slots: names of slots that hold weights rather than gradients: Keras' moving
+            average, and the `average` of dual averaging, from which the next weights are made.
+            What was folded into the weights is added to these too.
+
+    Returns:
+        A new optimizer of the same class and configuration, built on `model`'s trainable
+        variables; give it to `model.compile`.
+
+    Raises:
+        ValueError: the optimizer is not built, or has a slot whose shape follows from its
+            variable's in more than one way.
+
+    Example:
+
+    >>> smaller, report = surgery.remove_dead_channels(model)
+    >>> optimizer = surgery.slice_optimizer(model.optimizer, report, smaller)
+    >>> smaller.compile(optimizer=optimizer, loss=loss)
+    """
+    if not optimizer.built:
+        raise ValueError("`optimizer` has no state yet: train, or call `optimizer.build`, first.")
+    sliced = type(optimizer).from_config(optimizer.get_config())
+    sliced.build(model.trainable_variables)
+    olds = _by_owner(optimizer, {cut.source for cut in report.cuts.values() if cut.source})
+    news = _by_owner(sliced, set(report.cuts))
+    for (path, name), slot in news.items():
+        cut = report.cuts.get(path)
+        old = olds.get((cut.source if cut else None, name))
+        if old is None:
+            value = None
+        elif cut is None:
+            value = _array(old) if old.shape == slot.shape else None
+        else:
+            value = _cut_slot(_array(old), cut, slot)
+        if cut is not None and name in weight_slots and cut.shift is not None:
+            value = (0.0 if value is None else value) + cut.shift
+        if value is not None:
+            slot.assign(value)
+    return sliced
+
+
+def _array(variable):
+    return keras.ops.convert_to_numpy(variable)
+
+
+def _by_owner(optimizer, paths):
+    """`{(path of the model's variable or None, name of the slot): slot}`."""
+    prefixes = sorted(((path.replace("/", "_") + "_", path) for path in paths), reverse=True)
+    prefixes.sort(key=lambda pair: len(pair[0]), reverse=True)
+    found = {}
+    for position, slot in enumerate(optimizer.variables):
+        owner = next((pair for pair in prefixes if slot.name.startswith(pair[0])), None)
+        if owner is None:
+            found[None, slot.name if slot.name else str(position)] = slot
+        else:
+            found[owner[1], slot.name[len(owner[0]) :]] = slot
+    return found
+
+
+def _cut_slot(array, cut, slot):
+    """The slot's part that belongs to the kept part of its variable.
+
+    A slot has its variable's axes, or some of them: Adafactor keeps rows and columns.
+    """
+    if array.shape == cut.shape:
+        return cut(array)
+    if callable(cut.indices):
+        candidates = []
+    else:
+        candidates = [
+            tuple(cut.indices[axis] for axis in axes)
+            for count in range(len(cut.shape))
+            for axes in itertools.combinations(range(len(cut.shape)), count)
+            if array.shape == tuple(cut.shape[axis] for axis in axes)
+        ]
+    values = [type(cut)(None, indices, array.shape)(array) for indices in candidates]
+    values = [value for value in values if value.shape == tuple(slot.shape)]
+    if not values or any(not np.array_equal(value, values[0]) for value in values[1:]):
+        raise ValueError(
+            f"The slot {slot.name!r} has shape {array.shape} for a variable of shape {cut.shape}, "
+            "and it is not clear which axes these are. Start with a new optimizer."
+        )
+    return values[0]

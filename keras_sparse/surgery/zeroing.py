@@ -1,0 +1,127 @@
+"""The lossy step before surgery: what is small becomes exactly zero."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_sparse.channels import channel_norms, layers_with_channels
+from keras_sparse.surgery.analysis import Analysis
+from keras_sparse.surgery.graph import Graph
+from keras_sparse.surgery.rebuild import Rebuild
+from keras_sparse.surgery.rules import Opaque
+from keras_sparse.surgery.verify import largest_difference, random_inputs
+
+_CRITERIA = ("norm", "batch_norm")
+
+
+@dataclasses.dataclass(frozen=True)
+class ZeroedReport:
+    """What `zero_channels` did.
+
+    Args:
+        threshold, criterion: as given.
+        zeroed: `{layer name: indices of the channels that were set to zero}`, for every layer that
+            was looked at.
+        channels: `{layer name: (channels, channels that are left)}`.
+        largest: size of the largest channel that was set to zero, 0.0 if there was none.
+        max_error: how far the outputs moved on random input, relative to their scale.
+    """
+
+    threshold: float
+    criterion: str
+    zeroed: dict
+    channels: dict
+    largest: float
+    max_error: float
+
+    def to_dict(self):
+        """The report as what JSON knows."""
+        zeroed = {name: indices.tolist() for name, indices in self.zeroed.items()}
+        return {**dataclasses.asdict(self), "zeroed": zeroed}
+
+
+def zero_channels(model, threshold, criterion="norm"):
+    """Sets channels that are nearly zero to exactly zero, so that surgery can remove them.
+
+    Adam with L2 leaves weights of 1e-20 where they do not matter, never zeros. This is the step
+    that changes the network; `remove_dead_channels` afterwards does not.
+
+    Args:
+        model: a built `keras.Model`; it is not changed.
+        threshold: float, not negative. Channels whose size is at most this become zero.
+        criterion: how large a channel is. `"norm"`: 2-norm of the weights that lead into it, which
+            become zero; its bias stays. `"batch_norm"`: the size of its batch normalisation's
+            `gamma`, which becomes zero; `beta` stays.
+
+    Returns:
+        `(zeroed, report)`: a new model of the same shape, nested models inlined, and a
+        `ZeroedReport`.
+
+    Raises:
+        ValueError: a threshold that is negative or no number, an unknown criterion, or a model
+            that `remove_dead_channels` would refuse.
+
+    Example:
+
+    >>> zeroed, report = zero_channels(model, 1e-6)
+    >>> smaller, _ = remove_dead_channels(zeroed)
+    """
+    if not (isinstance(threshold, (int, float)) and threshold >= 0):
+        raise ValueError(
+            f"`threshold` must be a number that is not negative. Received: threshold={threshold!r}"
+        )
+    if criterion not in _CRITERIA:
+        raise ValueError(f"`criterion` must be one of {_CRITERIA}. Received: {criterion!r}")
+    graph = Graph(model)
+    Analysis(graph, rules=lambda unit: Opaque())
+    zeroed = Rebuild(graph).model
+    layers = {
+        "norm": layers_with_channels,
+        "batch_norm": _batch_normalizations,
+    }[criterion](zeroed)
+    found, channels, largest = {}, {}, 0.0
+    for layer in layers:
+        sizes = channel_norms(layer) if criterion == "norm" else _scales(layer)
+        small = sizes <= threshold
+        found[layer.name] = np.flatnonzero(small)
+        channels[layer.name] = (len(sizes), int((~small).sum()))
+        largest = max(largest, float(sizes[small].max(initial=0.0)))
+        _set_to_zero(layer, small)
+    error, _ = largest_difference(graph.model, zeroed, random_inputs(graph.model))
+    return zeroed, ZeroedReport(float(threshold), criterion, found, channels, largest, error)
+
+
+def _batch_normalizations(model):
+    kind = keras.layers.BatchNormalization
+    return [x for x in model._flatten_layers() if isinstance(x, kind) and x.scale]
+
+
+def _scales(layer):
+    return np.abs(keras.ops.convert_to_numpy(layer.gamma).astype(np.float64))
+
+
+def _set_to_zero(layer, small):
+    """Zero in each weight that leads into the small channels."""
+    for variable, axes in _leading(layer):
+        value = keras.ops.convert_to_numpy(variable)
+        shape = [1] * value.ndim
+        for axis in axes:
+            shape[axis] = value.shape[axis]
+        variable.assign(np.where(small.reshape(shape), 0.0, value))
+
+
+def _leading(layer):
+    """The weight that leads into the channels and the axes over which the channels run."""
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return [(layer.gamma, (0,))]
+    if isinstance(layer, (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)):
+        return [(layer.pointwise_kernel, (-1,))]
+    if isinstance(layer, (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)):
+        return [(layer.kernel, (-2, -1))]
+    transposed = (
+        keras.layers.Conv1DTranspose,
+        keras.layers.Conv2DTranspose,
+        keras.layers.Conv3DTranspose,
+    )
+    return [(layer.kernel, (-2,) if isinstance(layer, transposed) else (-1,))]

@@ -1,0 +1,78 @@
+"""Training goes on from the smaller model where the large one was."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_sparse import surgery
+
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
+    "adam": lambda: keras.optimizers.Adam(0.01),
+    "adam_ema": lambda: keras.optimizers.Adam(0.01, use_ema=True),
+    "adafactor": lambda: keras.optimizers.Adafactor(0.01),
+    "loss_scale": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01)),
+}
+
+
+def network(harness):
+    """A network in which a third of the hidden units is dead and stays so: what they read and what
+    reads them is zero, and relu(bias < 0) has no gradient."""
+    x = keras.Input((5,))
+    y = layers.Dense(12, activation="relu", name="hidden")(x)
+    model = keras.Model(x, layers.Dense(3, name="out")(y))
+    harness.randomise(model)
+    hidden, out = model.get_layer("hidden"), model.get_layer("out")
+    kernel, bias, reader = hidden.kernel.numpy(), hidden.bias.numpy(), out.kernel.numpy()
+    kernel[:, ::3] = 0
+    bias[::3] = -1.0
+    reader[::3] = 0
+    hidden.kernel.assign(kernel)
+    hidden.bias.assign(bias)
+    out.kernel.assign(reader)
+    return model
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_same_steps_as_the_large_model(name, harness):
+    model = network(harness)
+    model.compile(OPTIMIZERS[name](), "mse")
+    x, y = harness.rng.standard_normal((32, 5)), harness.rng.standard_normal((32, 3))
+    x, y = x.astype("float32"), y.astype("float32")
+    model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    smaller, report = surgery.remove_dead_channels(model)
+    assert report.channels["hidden"] == (12, 8)
+    optimizer = surgery.slice_optimizer(model.optimizer, report, smaller)
+    assert int(optimizer.iterations) == int(model.optimizer.iterations) == 8
+    smaller.compile(optimizer, "mse")
+    for network_ in (model, smaller):
+        network_.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    # Adafactor's columns average over the dead units too, so only its step count is the same.
+    tolerance = 0.1 if name == "adafactor" else 1e-5
+    np.testing.assert_allclose(model(x), smaller(x), rtol=tolerance, atol=tolerance)
+
+
+def test_folded_constants_reach_slots_that_hold_weights(harness):
+    model = network(harness)
+    hidden, out = model.get_layer("hidden"), model.get_layer("out")
+    hidden.bias.assign(np.ones(12))
+    out.kernel.assign(np.ones((12, 3)))
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True)
+    optimizer.build(model.trainable_variables)
+    smaller, report = surgery.remove_dead_channels(model)
+    sliced = surgery.slice_optimizer(optimizer, report, smaller)
+    averages = {v.name: v.numpy() for v in sliced.variables if v.name.endswith("average")}
+    before = {v.name: v.numpy() for v in optimizer.variables if v.name.endswith("average")}
+    # Four dead units of value 1 read with weight 1.
+    np.testing.assert_allclose(averages["out_bias_average"], before["out_bias_average"] + 4)
+    np.testing.assert_allclose(
+        averages["hidden_kernel_average"],
+        before["hidden_kernel_average"][:, report.layers["hidden"].kept],
+    )
+
+
+def test_optimizer_without_state(harness):
+    smaller, report = surgery.remove_dead_channels(network(harness))
+    with pytest.raises(ValueError, match="no state"):
+        surgery.slice_optimizer(keras.optimizers.Adam(), report, smaller)
