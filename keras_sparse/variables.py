@@ -26,8 +26,8 @@ def path_patterns(exclude):
 
     Example:
 
-    >>> path_patterns(["^stem/", model.get_layer("head")])
-    ('^stem/', '^head/kernel$', '^head/bias$')
+    >>> path_patterns(["stem/", model.get_layer("head")])
+    ("stem/", "^head/kernel$", "^head/bias$")
     """
     if exclude is None:
         return ()

@@ -4,8 +4,6 @@
 are one group, which lives or dies as a whole.
 """
 
-import math
-
 from keras import ops
 
 
@@ -31,26 +29,6 @@ def channel_axes(name, shape):
     return tuple(range(len(shape) - kept))
 
 
-def group_size(shape, axes):
-    """Number of weights in a group; 1 per weight."""
-    return math.prod(shape[axis] for axis in axes) if axes else 1
-
-
-def magnitude(x, axes=None):
-    """What `soft_threshold` compares with its threshold.
-
-    Args:
-        x: tensor.
-        axes: None, or the axes of a group.
-
-    Returns:
-        |x| per weight; ‖x_group‖/√size per group, with the reduced axes kept at size 1.
-    """
-    if axes is None:
-        return ops.abs(x)
-    return ops.sqrt(ops.mean(ops.square(x), axis=axes, keepdims=True))
-
-
 def soft_threshold(x, threshold, axes=None):
     """Proximal operator of `threshold·‖x‖₁`, or of the group norm scaled by √size.
 
@@ -72,6 +50,7 @@ def soft_threshold(x, threshold, axes=None):
     """
     if axes is None:
         return x - ops.clip(x, -threshold, threshold)
-    size = magnitude(x, axes)
+    # ‖x_group‖/√size
+    size = ops.sqrt(ops.mean(ops.square(x), axis=axes, keepdims=True))
     shrink = 1.0 - threshold / ops.where(size == 0.0, 1.0, size)
     return ops.where(size <= threshold, 0.0, x * shrink)

@@ -3,7 +3,6 @@
 import keras
 from keras import ops
 
-from keras_sparse.optimizers.proximal import group_size, magnitude
 from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, check_not_negative
 from keras_sparse.optimizers.threshold_search import find_thresholds
 
@@ -98,6 +97,12 @@ class RDA(ProximalOptimizer):
             raise ValueError(
                 "Give `l1` or `target_sparsity`, from which l1 is found, not both. "
                 f"Received: l1={l1}, target_sparsity={target_sparsity}"
+            )
+        if l1 is None and groups == "channel":
+            raise ValueError(
+                "`groups='channel'` needs an `l1` (try 1e-3): the norms of channels lie so close "
+                "together that the threshold for a target cuts nearly all of them or none. "
+                f"Received: l1=None, target_sparsity={target_sparsity}"
             )
         if l1 is None and target_sparsity is None:
             target_sparsity = 0.9
@@ -204,11 +209,8 @@ class RDA(ProximalOptimizer):
         slots = self._averages if self.form == "published" else self._accumulators
         chosen = [i for i, thresholded in enumerate(self._thresholded) if thresholded]
         values = [ops.convert_to_tensor(slots[i]) for i in chosen]
-        axes = [self._group_axes[i] for i in chosen]
         found = find_thresholds(
-            [ops.cast(magnitude(v, a), "float32") for v, a in zip(values, axes, strict=True)],
-            [group_size(v.shape, a) for v, a in zip(values, axes, strict=True)],
-            self._sparsity_now(),
+            [ops.cast(ops.abs(value), "float32") for value in values], self._sparsity_now()
         )
         thresholds = [ops.zeros(())] * len(slots)
         for i, threshold in zip(chosen, found, strict=True):

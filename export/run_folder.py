@@ -1,0 +1,226 @@
+"""The whole way from a trained model to a folder that a person can read."""
+
+import csv
+import dataclasses
+import importlib.metadata
+import json
+import pathlib
+import platform
+import tempfile
+
+import numpy as np
+import rich
+import rich.table
+
+from export.benchmark import benchmark
+from export.convert import convert
+from export.files import replacing
+
+# Enough to see an error of conversion; each runs alone, at batch size 1.
+_COMPARED_SAMPLES = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class TestSet:
+    """What the models are judged on.
+
+    Attributes:
+        x: images as the model takes them.
+        y: int labels of shape `(images,)`.
+    """
+
+    __test__ = False  # not for pytest
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+def prepare(path):
+    """Make the folder of a run, or raise a ValueError before hours of training."""
+    path = pathlib.Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise ValueError(f"`out` cannot be written: {error}") from error
+    return path
+
+
+def deliver(model, history, test, folder, facts):
+    """Save, cut, convert, time and report a trained classifier.
+
+    Writes `model.keras`, `compact.keras`, `model.tflite`, `compact.tflite`, `history.csv`,
+    `report.json`, `report.md`, `accuracy.png` and `channels.png`, each whole or not at all.
+
+    Args:
+        model: the trained `keras.Model`; its outputs are one value per class.
+        history: dict from a log's name to its values by epoch.
+        test: a `TestSet`.
+        folder: a folder, as `prepare` returns it.
+        facts: dict of what else belongs into the report: `seed`, `command`.
+
+    Returns:
+        The report, as in `report.json`.
+
+    Raises:
+        ExportError: a model that cannot be converted.
+    """
+    from keras_sparse.analysis import plot_history
+    from keras_sparse.surgery import remove_dead_channels
+
+    _save(model, folder / "model.keras")
+    _write_history(history, folder / "history.csv")
+    compact, surgery = remove_dead_channels(model)
+    _save(compact, folder / "compact.keras")
+    outputs = [m.predict(test.x, batch_size=256, verbose=0) for m in (model, compact)]
+    report = {
+        **facts,
+        "test_images": len(test.x),
+        **_sparsity(model),
+        "trained": _figures(model, outputs[0], test, folder / "model.tflite"),
+        "compact": _figures(compact, outputs[1], test, folder / "compact.tflite"),
+        **_difference(*outputs),
+        "channels": {name: list(pair) for name, pair in surgery.channels.items()},
+        "versions": _versions(),
+    }
+    timing = benchmark([folder / "model.tflite", folder / "compact.tflite"])
+    for name, file in zip(("trained", "compact"), timing.files, strict=True):
+        report[name]["latency_ms_median"] = file.median_ms
+    report["latency_ratio"] = timing.ratios[1]
+    report["benchmark"] = timing.to_dict()
+    report["surgery"] = surgery.to_dict()
+    _write_pictures(plot_history(history), surgery, folder)
+    _write_text(json.dumps(report, indent=1), folder / "report.json")
+    _write_text(_markdown(report), folder / "report.md")
+    _print_table(report, folder)
+    return report
+
+
+def _save(model, path):
+    with replacing(path) as temporary:
+        model.save(temporary)
+
+
+def _write_text(text, path):
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _write_history(history, path):
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", *history])
+        for epoch, row in enumerate(zip(*history.values(), strict=True), 1):
+            writer.writerow([epoch, *row])
+
+
+def _write_pictures(accuracy, surgery, folder):
+    with replacing(folder / "accuracy.png") as temporary:
+        accuracy.savefig(temporary, dpi=120)
+    surgery.plot(folder / "channels.png")
+
+
+def _sparsity(model):
+    from keras_sparse.variables import prunable_variables, sparsity
+
+    weights = prunable_variables(model)
+    return {
+        "sparsity": sparsity(model),
+        "prunable_weights": sum(int(np.prod(weight.shape)) for weight in weights),
+    }
+
+
+def _figures(model, outputs, test, path):
+    from keras_sparse.surgery import count_macs
+
+    file = convert(model, path, samples=test.x[:_COMPARED_SAMPLES])
+    return {
+        "accuracy": float(np.mean(outputs.argmax(-1) == test.y)),
+        "parameters": model.count_params(),
+        "macs": count_macs(model).total,
+        "tflite_bytes": file.bytes,
+        "tflite_max_abs_error": file.max_abs_error,
+    }
+
+
+def _difference(trained, compact):
+    return {
+        "surgery_max_abs_error": float(np.max(np.abs(trained - compact))),
+        "outputs_scale": float(np.max(np.abs(trained))),
+        "same_predictions": float(np.mean(trained.argmax(-1) == compact.argmax(-1))),
+    }
+
+
+def _versions():
+    packages = ("keras-sparse", "keras", "tensorflow", "ai-edge-litert", "numpy")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), **versions}
+
+
+_ROWS = (
+    ("test accuracy", "accuracy", "{:.4f}"),
+    ("parameters", "parameters", "{:,}"),
+    ("multiply-accumulates", "macs", "{:,}"),
+    ("TFLite file, bytes", "tflite_bytes", "{:,}"),
+    ("TFLite latency, median ms", "latency_ms_median", "{:.4f}"),
+    ("TFLite error to Keras, largest", "tflite_max_abs_error", "{:.1e}"),
+)
+
+
+def _rows(report):
+    """Label, trained, compact and their ratio, as text."""
+    for label, key, pattern in _ROWS:
+        before, after = report["trained"][key], report["compact"][key]
+        counts = key not in ("accuracy", "tflite_max_abs_error")
+        ratio = report["latency_ratio"] if key == "latency_ms_median" else after / (before or 1)
+        yield label, pattern.format(before), pattern.format(after), f"{ratio:.3f}" * counts
+
+
+def _summary(report):
+    return (
+        f"{report['sparsity']:.1%} of the {report['prunable_weights']:,} prunable weights are "
+        f"zero. The two networks agree on {report['same_predictions']:.2%} of "
+        f"{report['test_images']:,} test images; their outputs differ by at most "
+        f"{report['surgery_max_abs_error']:.1e}, where the largest is "
+        f"{report['outputs_scale']:.3g}."
+    )
+
+
+def _print_table(report, folder):
+    table = rich.table.Table(title="Trained network, and without its dead channels")
+    for column in ("", "trained", "compact", "ratio"):
+        table.add_column(column, justify="right" if column else "left")
+    for row in _rows(report):
+        table.add_row(*row)
+    rich.print(table)
+    rich.print(_summary(report))
+    rich.print(f"Everything is in {folder}; start with {folder / 'report.md'}.")
+
+
+def _markdown(report):
+    lines = [
+        f"# {report['model']} on {report['dataset']}",
+        "",
+        f"`{report['command']}`",
+        "",
+        _summary(report),
+        "",
+        "| | trained | compact | ratio |",
+        "| --- | ---: | ---: | ---: |",
+        *(f"| {' | '.join(row)} |" for row in _rows(report)),
+        "",
+        "Latency: one sample, one thread, both files timed in turns in one run; its ratio is that "
+        "of the fastest inferences.",
+        "",
+        "![Accuracy and sparsity by epoch](accuracy.png)",
+        "",
+        "![Channels kept by layer](channels.png)",
+        "",
+        "| layer | channels before | after |",
+        "| --- | ---: | ---: |",
+        *(f"| {name} | {a} | {b} |" for name, (a, b) in report["channels"].items()),
+        "",
+        "Versions: " + ", ".join(f"{k} {v}" for k, v in report["versions"].items()) + ".",
+        "",
+    ]
+    return "\n".join(lines)

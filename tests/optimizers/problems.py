@@ -1,0 +1,24 @@
+"""A task that takes a second to learn."""
+
+import keras
+import numpy as np
+
+
+def blobs(n=128, classes=3, features=6):
+    """Points around one centre per class, and their labels."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, classes, n)
+    x = rng.normal(0, 2, (classes, features))[y] + rng.normal(0, 0.5, (n, features))
+    return x.astype("float32"), y.astype("int32")
+
+
+def small_model(kernel_initializer=None):
+    """Six inputs, 16 hidden units, three classes."""
+    make = kernel_initializer or keras.initializers.GlorotUniform(seed=0)
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(16, "relu", kernel_initializer=make, name="hidden"),
+            keras.layers.Dense(3, "softmax", kernel_initializer=make, name="logits"),
+        ]
+    )

@@ -1,0 +1,283 @@
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from keras_sparse import GRDA, RDA, ProxSGD, ScaledUniform, sparsity
+from tests.optimizers.problems import blobs, small_model
+
+
+def kernel(value, name="kernel"):
+    return keras.Variable(np.asarray(value, "float32"), name=name)
+
+
+def run(optimizer, start, gradients):
+    """The values of a kernel after each of the gradients."""
+    variable = kernel(start)
+    optimizer.build([variable])
+    values = []
+    for gradient in gradients:
+        optimizer.apply([ops.array(gradient, dtype="float32")])
+        values.append(ops.convert_to_numpy(variable).copy())
+    return np.array(values)
+
+
+def soft(x, threshold):
+    return np.sign(x) * np.maximum(np.abs(x) - threshold, 0)
+
+
+seeds = st.integers(0, 2**31)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seeds, st.floats(0.05, 5), st.floats(0, 0.5), st.floats(0, 0.5))
+def test_published_form_is_the_argmin_of_its_objective(seed, learning_rate, l1, rho):
+    """Equation 5 of the paper, against a search over a grid of weights."""
+    rng = np.random.default_rng(seed)
+    gradients = rng.normal(0, 1, (5, 2, 3))
+    optimizer = RDA(learning_rate, l1=l1, rho=rho, form="published")
+    values = run(optimizer, rng.normal(0, 1, (2, 3)), gradients)
+    gamma = 1 / learning_rate
+    for t, value in enumerate(values, 1):
+        mean = gradients[:t].mean(0)
+        strength = l1 + gamma * rho / np.sqrt(t)
+        reach = np.sqrt(t) / gamma * np.abs(mean).max() + 1e-6
+        grid = np.linspace(-reach, reach, 20001)[:, None, None]
+        objective = mean * grid + strength * np.abs(grid) + gamma / (2 * np.sqrt(t)) * grid**2
+        best = np.take_along_axis(grid, objective.argmin(0)[None], 0)[0]
+        np.testing.assert_allclose(value, best, atol=reach / 9000)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seeds, st.floats(0.05, 5))
+def test_published_form_without_l1_is_shrinking_sgd(seed, learning_rate):
+    """Lemma 1: w_{t+1} = √((t−1)/t)·w_t − learning_rate·g_t/√t."""
+    rng = np.random.default_rng(seed)
+    gradients = rng.normal(0, 1, (6, 3, 2))
+    values = run(RDA(learning_rate, l1=0.0, form="published"), rng.normal(0, 1, (3, 2)), gradients)
+    w = np.zeros((3, 2))
+    for t, (gradient, value) in enumerate(zip(gradients, values, strict=True), 1):
+        w = np.sqrt((t - 1) / t) * w - learning_rate * gradient / np.sqrt(t)
+        np.testing.assert_allclose(value, w, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seeds, st.floats(0, 0.5), st.floats(0, 0.3))
+def test_accumulated_form(seed, l1, rho):
+    rng = np.random.default_rng(seed)
+    start, gradients = rng.normal(0, 1, (2, 3)), rng.normal(0, 1, (6, 2, 3))
+    values = run(RDA(0.1, l1=l1, rho=rho), start, gradients)
+    for t, value in enumerate(values, 1):
+        threshold = 0.1 * t * l1 + rho * np.sqrt(t)
+        np.testing.assert_allclose(
+            value, soft(start - 0.1 * gradients[:t].sum(0), threshold), atol=1e-5
+        )
+
+
+def test_accumulated_form_adds_up_under_schedules():
+    """When the rates fall the threshold does not, or weights would come back to life."""
+    rate = keras.optimizers.schedules.PiecewiseConstantDecay([1], [1.0, 0.1])
+    l1 = keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.2, 0.1])
+    gradients = np.full((5, 1, 2), [0.5, 0.1])
+    values = run(RDA(rate, l1=l1), [[3.0, 0.3]], gradients)
+    rates, strengths = [1.0, 1.0, 0.1, 0.1, 0.1], [0.2, 0.2, 0.2, 0.1, 0.1]
+    moved = np.array([3.0, 0.3]) - np.cumsum(np.array(rates)[:, None] * gradients[:, 0], 0)
+    expected = soft(moved, np.cumsum(np.multiply(rates, strengths))[:, None])
+    np.testing.assert_allclose(values[:, 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["published", "accumulated"])
+def test_group_form(form):
+    """w = −s·max(1 − λ√n/‖ḡ‖, 0)·ḡ for the columns of all but the last kernel."""
+    rng = np.random.default_rng(0)
+    first, last = kernel(rng.normal(0, 1, (3, 4))), kernel(rng.normal(0, 1, (4, 2)))
+    starts = [ops.convert_to_numpy(v).copy() for v in (first, last)]
+    optimizer = RDA(0.5, l1=0.4, form=form, groups="channel")
+    optimizer.build([first, last])
+    gradients = [(rng.normal(0, 1, (3, 4)), rng.normal(0, 1, (4, 2))) for _ in range(4)]
+    for pair in gradients:
+        optimizer.apply([ops.array(g, dtype="float32") for g in pair])
+    sums = [np.sum(g, 0) for g in zip(*gradients, strict=True)]
+    if form == "published":
+        moved, threshold = [-0.5 * np.sqrt(4) * g / 4 for g in sums], 0.5 * np.sqrt(4) * 0.4
+    else:
+        moved = [w - 0.5 * g for w, g in zip(starts, sums, strict=True)]
+        threshold = 0.5 * 4 * 0.4
+    norms = np.linalg.norm(moved[0], axis=0)
+    factor = np.maximum(1 - threshold * np.sqrt(3) / norms, 0)
+    assert 0 < (factor == 0).sum() < 4
+    np.testing.assert_allclose(first, moved[0] * factor, atol=1e-5)
+    np.testing.assert_allclose(last, soft(moved[1], threshold), atol=1e-5)
+
+
+def test_published_form_keeps_biases_around_their_start():
+    bias, weight = kernel([1.0, 2.0], "bias"), kernel([[1.0]])
+    optimizer = RDA(0.5, l1=10.0, form="published")
+    optimizer.build([weight, bias])
+    for gradient in (1.0, 3.0):
+        optimizer.apply([ops.ones((1, 1)), ops.full((2,), gradient)])
+    # w_1 − 0.5·√2·mean(1, 3), without a threshold.
+    np.testing.assert_allclose(bias, np.array([1.0, 2.0]) - np.sqrt(2), rtol=1e-6)
+
+
+def test_center_zero_treats_biases_as_weights():
+    bias, weight = kernel([1.0, 2.0], "bias"), kernel([[1.0]])
+    optimizer = RDA(0.5, l1=0.25, form="published", center="zero")
+    optimizer.build([weight, bias])
+    optimizer.apply([ops.ones((1, 1)), ops.array([1.0, 0.2])])
+    np.testing.assert_allclose(bias, [-0.375, 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("target", [0.5, 0.9])
+def test_finds_the_threshold_for_a_target(target):
+    x, y = blobs()
+    model = small_model()
+    model.compile(RDA(target_sparsity=target, ramp_steps=40), "sparse_categorical_crossentropy")
+    model.fit(x, y, batch_size=16, epochs=10, verbose=0)
+    # Weights still move between two searches.
+    assert abs(sparsity(model) - target) < 0.03
+
+
+def test_an_argument_is_not_needed():
+    x, y = blobs()
+    model = small_model()
+    model.compile(RDA(), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(x, y, batch_size=8, epochs=40, verbose=0)
+    assert model.evaluate(x, y, verbose=0)[1] > 0.9
+    assert sparsity(model) > 0.5
+
+
+def test_zeros_are_positive_zeros():
+    for optimizer in (RDA(l1=1e-2), RDA(1.0, l1=1e-2, form="published"), RDA(l1=0.0)):
+        values = run(optimizer, np.zeros((2, 3)), np.zeros((3, 2, 3)))
+        assert not np.signbit(values).any()
+
+
+def test_nan_is_not_taken_for_zero():
+    for form in ("published", "accumulated"):
+        values = run(RDA(l1=0.1, form=form), np.ones((1, 2)), [[[np.nan, 1.0]]])
+        assert np.isnan(values[0, 0, 0])
+        assert np.isfinite(values[0, 0, 1])
+
+
+def test_retraining_keeps_zeros():
+    optimizer = RDA(0.1, l1=1.0)
+    variable = kernel([[0.05, 5.0]])
+    optimizer.build([variable])
+    optimizer.apply([ops.zeros((1, 2))])
+    np.testing.assert_array_equal(ops.convert_to_numpy(variable) == 0, [[True, False]])
+    optimizer.start_retraining()
+    optimizer.apply([ops.full((1, 2), -100.0)])
+    np.testing.assert_array_equal(ops.convert_to_numpy(variable) == 0, [[True, False]])
+
+
+def test_retraining_needs_a_built_optimizer():
+    with pytest.raises(ValueError, match="built optimizer"):
+        RDA().start_retraining()
+
+
+@pytest.mark.parametrize("pattern", ["hidden/", "/hidden/kernel$"])
+def test_exclude_keeps_dense(pattern):
+    x, y = blobs()
+    model = small_model()
+    model.compile(RDA(l1=1.0, exclude=pattern), "sparse_categorical_crossentropy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the other layer dies
+        model.fit(x, y, batch_size=32, epochs=3, verbose=0)
+    assert np.count_nonzero(model.get_layer("hidden").kernel) > 0
+    assert np.count_nonzero(model.get_layer("logits").kernel) == 0
+
+
+def test_a_dead_network_is_told_of():
+    x, y = blobs()
+    model = small_model()
+    model.compile(RDA(l1=100.0), "sparse_categorical_crossentropy")
+    with pytest.warns(UserWarning, match=r"hidden/kernel.*dead.*`l1`.*scale of the initializer"):
+        model.fit(x, y, epochs=2, verbose=0)
+
+
+def test_a_live_network_is_not_warned_of():
+    x, y = blobs()
+    model = small_model()
+    model.compile(RDA(l1=1e-4), "sparse_categorical_crossentropy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model.fit(x, y, epochs=1, verbose=0)
+
+
+def test_counts_one_slot_per_weight():
+    model = small_model()
+    weights = sum(v.size for v in map(ops.convert_to_numpy, model.trainable_variables))
+    for form in ("accumulated", "published"):
+        optimizer = RDA(l1=1e-4, form=form)
+        optimizer.build(model.trainable_variables)
+        slots = sum(int(np.prod(v.shape)) for v in optimizer.variables)
+        # Besides: biases' centres in the published form, thresholds and scalars.
+        assert slots < weights + 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"l1": -1e-4}, "`l1` must be 0 or more"),
+        ({"l1": float("nan")}, "`l1` must be 0 or more"),
+        ({"rho": -1.0, "l1": 0.1}, "`rho` must be 0 or more"),
+        ({"rho": 1.0}, "`rho` goes with `l1`"),
+        ({"learning_rate": 0.0}, "`learning_rate` must be above 0"),
+        ({"form": "x"}, "`form` must be"),
+        ({"center": "x"}, "`center` must be"),
+        ({"center": "zero"}, "published form only"),
+        ({"groups": "x", "l1": 1.0}, "`groups` must be"),
+        ({"groups": "channel"}, "needs an `l1`"),
+        ({"target_sparsity": 1.0}, r"`target_sparsity` must be in \[0, 1\)"),
+        ({"target_sparsity": 0.5, "l1": 0.1}, "not both"),
+        ({"ramp_steps": 0}, "`ramp_steps` must be"),
+        ({"weight_decay": 1e-4}, "takes no `weight_decay`"),
+        ({"use_ema": True}, "takes no `use_ema`"),
+        ({"exclude": "("}, "no regular expression"),
+        ({"exclude": 3}, "`exclude` takes"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        RDA(**arguments)
+
+
+SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+FORMS = {
+    "target": lambda: RDA(),
+    "l1": lambda: RDA(0.05, l1=1e-3, rho=1e-3, exclude=["a/", "b$"]),
+    "schedules": lambda: RDA(SCHEDULE, l1=SCHEDULE),
+    "published": lambda: RDA(1.0, l1=1e-3, form="published", groups="channel"),
+    "center": lambda: RDA(1.0, l1=1e-3, form="published", center="zero"),
+    "clip": lambda: RDA(l1=1e-3, clipnorm=1.0, name="mine"),
+    "grda": lambda: GRDA(0.2, c=1e-2, mu=0.7, groups="channel"),
+    "prox_sgd": lambda: ProxSGD(l1=1e-3),
+}
+
+
+@pytest.mark.parametrize("make", FORMS.values(), ids=FORMS)
+def test_serialization(make):
+    optimizer = make()
+    config = keras.saving.serialize_keras_object(optimizer)
+    again = keras.saving.deserialize_keras_object(config)
+    assert type(again) is type(optimizer)
+    assert again.get_config() == optimizer.get_config()
+
+
+@pytest.mark.parametrize("make", FORMS.values(), ids=FORMS)
+def test_saved_and_loaded_is_never_saved(make, tmp_path):
+    x, y = blobs()
+    model = small_model(ScaledUniform(3.0, seed=1))
+    model.compile(make(), "sparse_categorical_crossentropy")
+    model.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for each in (model, loaded):
+        each.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
+    for a, b in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,30 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from keras_sparse.optimizers.threshold_search import LARGEST_CUT, find_thresholds
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.integers(1, 300), min_size=1, max_size=4),
+    st.floats(0, 0.99),
+    st.integers(0, 2**31),
+)
+def test_cuts_the_share_that_was_asked_for_or_as_much_as_the_bounds_allow(sizes, sparsity, seed):
+    rng = np.random.default_rng(seed)
+    values = [np.abs(rng.normal(0, rng.uniform(0.01, 1), n)).astype("float32") for n in sizes]
+    found = find_thresholds([ops.array(v) for v in values], sparsity)
+    found = [float(ops.convert_to_numpy(threshold)) for threshold in found]
+    cut = [v <= t for v, t in zip(values, found, strict=True)]
+    share = sum(c.sum() for c in cut) / sum(sizes)
+    bounded = [np.float32(LARGEST_CUT) * v.max() for v in values]
+    if share < sparsity - 1e-6:
+        np.testing.assert_allclose(found, bounded, rtol=1e-6)
+    else:
+        # One value less would be too few, but for what bisection cannot tell apart.
+        resolution = 2**-18 * max(bounded)
+        fewer = [v <= t - resolution for v, t in zip(values, found, strict=True)]
+        assert sum(f.sum() for f in fewer) / sum(sizes) <= sparsity + 1e-6
+    assert all(not c.all() for c in cut)
