@@ -63,6 +63,23 @@ def layer_budgets(shapes, paths, density, distribution):
     return budgets
 
 
+def global_budget(sizes, density):
+    """How many weights a choice among all layers keeps: `round(density * sum(sizes))`.
+
+    Raises:
+        ValueError: a density outside (0, 1], or fewer weights than layers, one of which would be
+            left empty.
+    """
+    check_density("density", density)
+    total = round(density * sum(sizes))
+    if total < len(sizes):
+        raise ValueError(
+            f"At density {density} only {total} of {sum(sizes)} weights are kept, and at least one "
+            f"in each of the {len(sizes)} layers is needed. Keep more, or exclude some layers."
+        )
+    return total
+
+
 def check_density(name, density):
     """Raises ValueError for a density, of the argument `name`, that is not in (0, 1]."""
     if not isinstance(density, (int, float)) or not 0 < density <= 1:

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_sparse.masks.allocation import proportional, water_fill
-from keras_sparse.masks.compiled import compiled
+from keras_sparse.masks.backend import compiled
 
 proportional = compiled(proportional)
 water_fill = compiled(water_fill)

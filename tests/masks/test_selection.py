@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_sparse.masks.compiled import compiled
+from keras_sparse.masks.backend import compiled
 from keras_sparse.masks.packing import Packing
 from keras_sparse.masks.selection import (
     magnitude_keys,

@@ -1,0 +1,91 @@
+"""The one place where mask methods need more of a backend than `keras.ops` offers."""
+
+import contextlib
+
+import keras
+
+
+def compiled(function):
+    """`function`, compiled once per set of shapes.
+
+    Between training steps nothing else compiles: JAX would compile every loop anew at each call,
+    TensorFlow run it one small operation at a time.
+
+    Args:
+        function: takes and returns (nested lists and dicts of) tensors, with no other effect.
+
+    Returns:
+        A function of the same arguments.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, autograph=False)
+    return function
+
+
+def outside_trace():
+    """A context in which variables have values and keep what is assigned to them.
+
+    TensorFlow builds an optimizer while it traces the first training step: an `assign` would
+    become a part of a trace that is thrown away.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.init_scope()
+    return contextlib.nullcontext()
+
+
+def has_value(variable):
+    """Whether a variable can be read now.
+
+    Not so the weights of a model that TensorFlow builds inside the trace of its first step.
+    """
+    if keras.backend.backend() == "tensorflow":
+        with outside_trace():
+            return bool(variable.value.is_initialized())
+    return True
+
+
+def value_outside_trace(variable):
+    """The value of a variable as a NumPy array of float32.
+
+    Raises:
+        ValueError: the variable has no value yet.
+    """
+    if not has_value(variable):
+        raise ValueError(
+            f"The first masks depend on the first weights, and {variable.path!r} has no value "
+            "before the first step. Build the model before `fit`: start it with `keras.Input`, or "
+            "call it, or `model.build(...)`."
+        )
+    with outside_trace():
+        return keras.ops.convert_to_numpy(variable).astype("float32")
+
+
+def dense(gradient):
+    """The gradient as a plain tensor: TensorFlow gives an embedding's as `IndexedSlices`."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.convert_to_tensor(gradient)
+    return keras.ops.convert_to_tensor(gradient)
+
+
+def sum_over_replicas(gradients):
+    """Gradients summed over the replicas of a `tf.distribute` strategy, if there is one.
+
+    Keras sums them too, but only variable by variable, where no other layer is in sight.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        replica = tf.distribute.get_replica_context()
+        if replica is not None and replica.num_replicas_in_sync > 1:
+            return replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+    return gradients

@@ -1,0 +1,104 @@
+"""Deep R: rewiring by a random walk with fixed signs."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_sparse.masks.backend import value_outside_trace
+from keras_sparse.masks.scores import random_normal
+from keras_sparse.optimizers.prune_and_regrow import PruneAndRegrow
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class DeepR(PruneAndRegrow):
+    """Deep rewiring: a weight that would change its sign goes dormant, a random one wakes up.
+
+    Each connection has a sign that never changes, drawn with the first weights. A step adds to the
+    gradient step an l1 pull `learning_rate * l1` towards 0 and Gaussian noise with variance
+    `2 * learning_rate * temperature`. A weight that would cross 0 is set to 0; at the next update
+    it goes dormant, and as many random dormant ones of its layer wake up at 0.
+
+    Args:
+        learning_rate: float, schedule or callable. Defaults to 0.05.
+        density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
+        l1: float, not negative. Defaults to 1e-4.
+        temperature: float, not negative. Defaults to 1e-10.
+        update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.
+            The paper rewires at every step. Defaults to 1.
+        momentum: float in [0, 1); the paper has none. Defaults to 0.0.
+        **kwargs: the other arguments of `MaskedOptimizer`: `distribution`, `nesterov`, `exclude`,
+            `seed`, and those of `keras.optimizers.Optimizer`; and `steps_per_epoch`.
+
+    Raises:
+        ValueError: `l1` or `temperature` negative; Adam inside, whose steps are not those of the
+            random walk.
+
+    Example:
+
+    >>> model.compile(DeepR(0.05, density=0.05), "sparse_categorical_crossentropy")
+
+    Reference:
+        [Bellec et al., 2018](https://arxiv.org/abs/1711.05136), algorithm 1, with the count of
+        active connections constant in each layer.
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.05,
+        density=0.1,
+        l1=1e-4,
+        temperature=1e-10,
+        update_every=1,
+        momentum=0.0,
+        **kwargs,
+    ):
+        super().__init__(
+            learning_rate,
+            density,
+            prune_rate=1.0,
+            update_every=update_every,
+            momentum=momentum,
+            **kwargs,
+        )
+        if l1 < 0 or temperature < 0:
+            raise ValueError(
+                "`l1` and `temperature` must not be negative. "
+                f"Received: l1={l1}, temperature={temperature}"
+            )
+        if self.inner != "sgd":
+            raise ValueError(f"DeepR is a random walk on SGD. Received: inner={self.inner!r}")
+        self.l1 = l1
+        self.temperature = temperature
+
+    def _add_state(self, sparse):
+        self._positive = [None] * len(self._trainable_variables)
+        for i, variable in zip(self._sparse, sparse, strict=True):
+            sign = value_outside_trace(variable) >= 0
+            name = f"{variable.path.replace('/', '_')}_positive"
+            layout = getattr(variable, "_layout", None)
+            self._positive[i] = self._add_constant(name, sign, layout=layout)
+        return []
+
+    def _prune_counts(self, snapshot):
+        at_zero = ops.logical_and(snapshot.mask, ops.equal(snapshot.weights, 0))
+        return snapshot.packing.count(at_zero)
+
+    def _regularize(self, index, weight, value, learning_rate):
+        positive = ops.convert_to_tensor(self._positive[index])
+        sign = ops.where(positive, ops.ones_like(value), -ops.ones_like(value))
+        value = value - learning_rate * self.l1 * sign
+        if self.temperature:
+            places = ops.arange(math.prod(value.shape), dtype="int32")
+            # An own stream for each variable, and none of them that of the random choice.
+            seed = ops.convert_to_tensor(self._seed) + 2 * index + 2
+            noise = random_normal(places, seed, ops.cast(self.iterations, "int32"))
+            noise = ops.cast(ops.reshape(noise, value.shape), value.dtype)
+            value = value + ops.sqrt(2.0 * learning_rate * self.temperature) * noise
+        return ops.where(value * sign > 0, value, 0)
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        config = super().get_config()
+        del config["prune_rate"]
+        return {**config, "l1": self.l1, "temperature": self.temperature}

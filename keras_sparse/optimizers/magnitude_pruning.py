@@ -1,0 +1,128 @@
+"""Magnitude pruning: from dense to sparse, at once or little by little."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sparse.masks.backend import value_outside_trace
+from keras_sparse.masks.distributions import global_budget, layer_budgets
+from keras_sparse.masks.schedules import as_schedule
+from keras_sparse.masks.selection import select_globally, select_largest
+from keras_sparse.optimizers.masked import MaskedOptimizer
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class MagnitudePruning(MaskedOptimizer):
+    """Prunes the smallest weights to a sparsity that is given, or that grows by a schedule.
+
+    With a schedule this is gradual pruning: it starts from a dense network and prunes while it
+    trains. With a number it is the last of the three steps train, prune, retrain: compile a
+    trained model with it, and what is pruned at once stays pruned while `fit` trains the rest.
+
+    A weight that was pruned does not come back. The last weight of a layer is never pruned.
+
+    Args:
+        learning_rate: float, schedule or callable. Defaults to 0.01.
+        sparsity: float in [0, 1), or a schedule over the steps, such as
+            `CubicSchedule(0.0, 0.9, end=steps)`: the share of weights that are zero.
+            Defaults to 0.9.
+        scope: `"layer"`, the same sparsity in each layer, or `"global"`, the smallest weights of
+            the whole network. Defaults to `"layer"`.
+        update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.
+            Defaults to 100.
+        steps_per_epoch: int, the number of batches of an epoch.
+        **kwargs: the other arguments of `MaskedOptimizer`, less `density` and `distribution`:
+            `momentum`, `nesterov`, `inner`, `exclude`, and those of `keras.optimizers.Optimizer`.
+
+    Raises:
+        ValueError: a sparsity that falls over time; on `build`, one that leaves a layer empty.
+
+    Example:
+
+    >>> # Gradual pruning.
+    >>> model.compile(MagnitudePruning(0.1, CubicSchedule(0.0, 0.9, end=5000)), loss)
+    >>> model.fit(dataset, epochs=10)
+    >>> # Train, prune, retrain.
+    >>> model.compile("adam", loss)
+    >>> model.fit(dataset, epochs=10)
+    >>> model.compile(MagnitudePruning(0.01, sparsity=0.9, scope="global"), loss)
+    >>> model.fit(dataset, epochs=10)
+
+    Reference:
+        [Zhu and Gupta, 2017](https://arxiv.org/abs/1710.01878), equation 1;
+        [Han et al., 2015](https://arxiv.org/abs/1506.02626), section 3.
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.01,
+        sparsity=0.9,
+        scope="layer",
+        update_every=100,
+        steps_per_epoch=None,
+        **kwargs,
+    ):
+        super().__init__(learning_rate, 1.0, "uniform", **kwargs)
+        if scope not in ("layer", "global"):
+            raise ValueError(f"`scope` must be 'layer' or 'global'. Received: scope={scope!r}")
+        self.sparsity = as_schedule("sparsity", sparsity)
+        if self.sparsity(self.sparsity.end) < self.sparsity(0):
+            raise ValueError(
+                "Pruned weights do not come back, so `sparsity` must not fall over time. "
+                f"Received: sparsity={sparsity}"
+            )
+        self.scope = scope
+        self._set_updates(update_every, steps_per_epoch, self.sparsity)
+
+    def _initial_masks(self, sparse, rng):
+        self._shapes = [tuple(v.shape) for v in sparse]
+        self._paths = [v.path for v in sparse]
+        first, _ = self._amounts([0, self.sparsity.end])
+        if sum(map(math.prod, self._shapes)) == first.sum():
+            return [np.ones(shape, bool) for shape in self._shapes]
+        sizes = [np.abs(value_outside_trace(v)) for v in sparse]
+        if self.scope == "layer":
+            return [_largest(x, count) for x, count in zip(sizes, first, strict=True)]
+        for x in sizes:
+            x.flat[x.argmax()] = np.inf
+        flat = _largest(np.concatenate([x.ravel() for x in sizes]), first[0])
+        stops = np.cumsum([x.size for x in sizes])[:-1]
+        return [part.reshape(x.shape) for part, x in zip(np.split(flat, stops), sizes, strict=True)]
+
+    def _amounts(self, steps):
+        densities = [1.0 - self._schedule(step) for step in steps]
+        if self.scope == "global":
+            sizes = [math.prod(shape) for shape in self._shapes]
+            counts = [[global_budget(sizes, density)] for density in densities]
+        else:
+            counts = [
+                layer_budgets(self._shapes, self._paths, density, "uniform")
+                for density in densities
+            ]
+        return np.array(counts, "int32")
+
+    def _is_active(self, amounts):
+        return np.any(np.diff(amounts, axis=0, prepend=amounts[:1]) != 0, axis=1)
+
+    def _rewire(self, snapshot):
+        select = select_globally if self.scope == "global" else select_largest
+        amount = snapshot.amount[0] if self.scope == "global" else snapshot.amount
+        mask = select(snapshot.weight_keys, amount, snapshot.packing, snapshot.mask)
+        pruned = snapshot.nonzeros - snapshot.packing.count(mask)
+        return mask, pruned, ops.zeros_like(pruned), []
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        config = super().get_config()
+        del config["density"], config["distribution"]
+        sparsity = keras.saving.serialize_keras_object(self.sparsity)
+        return {**config, "sparsity": sparsity, "scope": self.scope}
+
+
+def _largest(x, count):
+    """The mask of the `count` largest entries, of equal ones the first."""
+    mask = np.zeros(x.shape, bool)
+    mask.flat[np.argsort(-x.ravel(), kind="stable")[:count]] = True
+    return mask

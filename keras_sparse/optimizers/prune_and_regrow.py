@@ -1,0 +1,80 @@
+"""Dynamic sparse training: prune some weights, grow as many elsewhere."""
+
+import keras
+from keras import ops
+
+from keras_sparse.masks.schedules import as_schedule
+from keras_sparse.masks.selection import select_largest
+from keras_sparse.optimizers.masked import MaskedOptimizer
+
+
+class PruneAndRegrow(MaskedOptimizer):
+    """Base of the methods that move a constant number of weights through the network.
+
+    An update prunes a share of the weights of each layer, the smallest first, and grows as many.
+    As it stands it grows at random and keeps the count of every layer; a method overrides
+    what differs. The last weight of a layer is never pruned. Grown weights start at 0; one that is
+    pruned and grown in the same update was never gone, and keeps its value.
+
+    Args:
+        learning_rate: float, schedule or callable. Defaults to 0.1.
+        density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
+        prune_rate: float in [0, 1], or a schedule of it over the steps: the share of a layer's
+            weights that an update prunes.
+        update_every: int, the number of steps between updates; `"epoch"`, with `steps_per_epoch`;
+            or None, only `update_masks()` changes the masks.
+        steps_per_epoch: int, the number of batches of an epoch, for `update_every="epoch"`.
+        **kwargs: the arguments of `MaskedOptimizer`.
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.1,
+        density=0.1,
+        prune_rate=0.3,
+        update_every=100,
+        steps_per_epoch=None,
+        **kwargs,
+    ):
+        super().__init__(learning_rate=learning_rate, density=density, **kwargs)
+        self.prune_rate = as_schedule("prune_rate", prune_rate)
+        self._set_updates(update_every, steps_per_epoch, self.prune_rate)
+
+    def _rewire(self, snapshot):
+        pruned = self._prune_counts(snapshot)
+        keep = self._keep(snapshot, snapshot.nonzeros - pruned)
+        free = snapshot.sizes - snapshot.nonzeros + pruned
+        grown = self._regrow_counts(snapshot, pruned, free)
+        mask = ops.logical_or(keep, self._grow(snapshot, keep, grown))
+        return mask, pruned, grown, self._new_extras(snapshot, pruned)
+
+    def _prune_counts(self, snapshot):
+        """How many weights each layer loses: int32 of shape (layers,)."""
+        return share_of(snapshot.amount, snapshot.nonzeros)
+
+    def _keep(self, snapshot, counts):
+        """Packed bool: the `counts` weights of each layer that stay."""
+        return select_largest(snapshot.weight_keys, counts, snapshot.packing, snapshot.mask)
+
+    def _regrow_counts(self, snapshot, pruned, free):
+        """How many weights each layer gets: int32 of shape (layers,), the sum of `pruned`."""
+        return pruned
+
+    def _grow(self, snapshot, keep, counts):
+        """Packed bool: the `counts` weights of each layer, none of them in `keep`, that grow."""
+        missing = snapshot.missing(keep)
+        return select_largest(snapshot.random_keys, counts, snapshot.packing, missing)
+
+    def _new_extras(self, snapshot, pruned):
+        return snapshot.extras
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        prune_rate = keras.saving.serialize_keras_object(self.prune_rate)
+        return {**super().get_config(), "prune_rate": prune_rate}
+
+
+def share_of(rate, nonzeros):
+    """`ceil(rate * nonzeros)`, and never the last one: int32 of the shape of `nonzeros`."""
+    counts = ops.cast(ops.ceil(rate * ops.cast(nonzeros, "float32")), "int32")
+    return ops.minimum(counts, ops.maximum(nonzeros - 1, 0))

@@ -1,0 +1,43 @@
+"""RigL: grows where the gradient is largest."""
+
+import keras
+
+from keras_sparse.masks.selection import magnitude_keys, select_largest
+from keras_sparse.optimizers.prune_and_regrow import PruneAndRegrow
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class RigL(PruneAndRegrow):
+    """RigL: drops the smallest weights, grows where the gradient is largest.
+
+    The count of each layer stays. Grown weights start at 0, and so does their momentum. The step
+    that changes the masks spends its batch on the gradient of the missing weights, and trains
+    nothing.
+
+    Args:
+        learning_rate: float, schedule or callable. Defaults to 0.1.
+        density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
+        prune_rate: float in [0, 1], or a schedule over the steps. The paper anneals it to three
+            quarters of training: `CosineSchedule(0.3, 0.0, end=int(0.75 * steps))`; where it is 0,
+            every step trains. Defaults to 0.3.
+        update_every: int, `"epoch"` (with `steps_per_epoch`), or None for
+            `update_masks(gradients)` only. Defaults to 100.
+        steps_per_epoch: int, the number of batches of an epoch.
+        **kwargs: the other arguments of `MaskedOptimizer`: `distribution`, `momentum`, `nesterov`,
+            `inner`, `exclude`, `seed`, and those of `keras.optimizers.Optimizer`.
+
+    Example:
+
+    >>> schedule = CosineSchedule(0.3, 0.0, end=int(0.75 * 250 * 390))
+    >>> model.compile(RigL(0.1, density=0.1, prune_rate=schedule), "categorical_crossentropy")
+
+    Reference:
+        [Evci et al., 2020](https://arxiv.org/abs/1911.11134), algorithm 1.
+    """
+
+    needs_gradients = True
+    pauses = True
+
+    def _grow(self, snapshot, keep, counts):
+        keys = magnitude_keys(snapshot.gradients)
+        return select_largest(keys, counts, snapshot.packing, snapshot.missing(keep))

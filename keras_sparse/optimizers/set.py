@@ -1,0 +1,59 @@
+"""SET: sparse evolutionary training."""
+
+import keras
+from keras import ops
+
+from keras_sparse.masks.selection import select_largest
+from keras_sparse.optimizers.prune_and_regrow import PruneAndRegrow
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class SET(PruneAndRegrow):
+    """Sparse evolutionary training: prunes the weights nearest 0, grows as many at random.
+
+    Each update drops a share of a layer's positive weights, the smallest, and the same share of
+    its negative ones, and grows as many at random places of the same layer.
+
+    Args:
+        learning_rate: float, schedule or callable. Defaults to 0.1.
+        density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
+        prune_rate: float in [0, 1], or a schedule over the steps. Defaults to 0.3.
+        update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.
+            The paper updates once an epoch. Defaults to 100.
+        steps_per_epoch: int, the number of batches of an epoch.
+        **kwargs: the other arguments of `MaskedOptimizer`: `distribution`, `momentum`, `nesterov`,
+            `inner`, `exclude`, `seed`, and those of `keras.optimizers.Optimizer`.
+
+    Example:
+
+    >>> model.compile(SET(0.1, density=0.05, update_every="epoch", steps_per_epoch=600), "mse")
+
+    Reference:
+        [Mocanu et al., 2018](https://arxiv.org/abs/1707.04780), algorithm 2.
+    """
+
+    def _keep(self, snapshot, counts):
+        return keep_by_sign(snapshot, counts)
+
+
+def keep_by_sign(snapshot, counts):
+    """Packed bool: the `counts` weights of each layer that stay, split between the signs.
+
+    Positive and negative ones stay in proportion to their numbers. A weight that is still 0 counts
+    as positive.
+    """
+    packing = snapshot.packing
+    positive = ops.logical_and(snapshot.mask, snapshot.weights >= 0)
+    negative = ops.logical_and(snapshot.mask, snapshot.weights < 0)
+    positives = packing.count(positive)
+    share = ops.cast(positives, "float32") / ops.cast(snapshot.nonzeros, "float32")
+    kept_positive = ops.cast(ops.round(share * ops.cast(counts, "float32")), "int32")
+    # Rounding must ask neither sign for more weights than it has.
+    negatives = snapshot.nonzeros - positives
+    kept_positive = ops.clip(kept_positive, ops.maximum(counts - negatives, 0), positives)
+    kept_positive = ops.minimum(kept_positive, counts)
+    keys = snapshot.weight_keys
+    return ops.logical_or(
+        select_largest(keys, kept_positive, packing, positive),
+        select_largest(keys, counts - kept_positive, packing, negative),
+    )

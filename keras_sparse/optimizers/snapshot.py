@@ -1,0 +1,84 @@
+"""What a method looks at when it changes masks."""
+
+import functools
+
+from keras import ops
+
+from keras_sparse.masks.scores import random_keys
+from keras_sparse.masks.selection import magnitude_keys
+
+
+class Snapshot:
+    """The network at the start of a step, with all its layers in one array.
+
+    Args:
+        packing: the `Packing` of the sparse weights.
+        tensors: dict of tensors: `weights`, `masks`, `slots` (the momentum, and for Adam the
+            second moment), `gradients`, each with one tensor per layer or empty; `extras`,
+            `amount`, `seed`, `step`.
+    """
+
+    def __init__(self, packing, tensors):
+        self.packing = packing
+        self.extras = tensors["extras"]
+        self.amount = tensors["amount"]
+        self.seed = tensors["seed"]
+        self.step = tensors["step"]
+        self._tensors = tensors
+
+    def _pack(self, arrays):
+        return self.packing.pack([ops.cast(array, "float32") for array in arrays])
+
+    @functools.cached_property
+    def mask(self):
+        """Packed bool; padding is False."""
+        return self.packing.pack(self._tensors["masks"], False)
+
+    @functools.cached_property
+    def nonzeros(self):
+        """Ones of the masks by layer, int32."""
+        return self.packing.count(self.mask)
+
+    @functools.cached_property
+    def sizes(self):
+        """Weights by layer, int32."""
+        return ops.convert_to_tensor(self.packing.sizes)
+
+    @functools.cached_property
+    def weights(self):
+        """Packed float32."""
+        return self._pack(self._tensors["weights"])
+
+    @functools.cached_property
+    def weight_keys(self):
+        """Packed integers in the order of |weight|."""
+        return magnitude_keys(self.weights)
+
+    @functools.cached_property
+    def gradients(self):
+        """Packed float32."""
+        return self._pack(self._tensors["gradients"])
+
+    @functools.cached_property
+    def momentum_by_layer(self):
+        """The momentum that weights are scored by, a list of float32 tensors."""
+        momentum, *second = (
+            [ops.cast(array, "float32") for array in slot] for slot in self._tensors["slots"]
+        )
+        if not second:
+            return momentum
+        return [m / (ops.sqrt(v) + 1e-8) for m, v in zip(momentum, second[0], strict=True)]
+
+    @functools.cached_property
+    def momentum(self):
+        """`momentum_by_layer`, packed."""
+        return self._pack(self.momentum_by_layer)
+
+    @functools.cached_property
+    def random_keys(self):
+        """Packed random integers, new ones at each step."""
+        return random_keys(self.packing.merged().index(), self.seed, self.step)
+
+    def missing(self, keep):
+        """Packed bool: the places outside `keep` in which a weight can grow."""
+        return ops.logical_and(self.packing.valid(), ops.logical_not(keep))

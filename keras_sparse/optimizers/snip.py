@@ -1,0 +1,68 @@
+"""SNIP: one look at one batch decides which weights are trained."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sparse.masks.distributions import check_density, global_budget
+from keras_sparse.masks.selection import magnitude_keys, select_globally
+from keras_sparse.optimizers.masked import MaskedOptimizer
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class SNIP(MaskedOptimizer):
+    """Single-shot pruning: keeps the weights that the first batch says matter, from then on.
+
+    The first step trains nothing. It scores every weight by |gradient * weight| and keeps the
+    largest scores of the whole network, at least one in each layer, `round(density * N)` of `N`
+    weights. The masks then stay. With `gradient_accumulation_steps` the first step is as many
+    batches.
+
+    Args:
+        learning_rate: float, schedule or callable. Defaults to 0.1.
+        density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
+        **kwargs: the other arguments of `MaskedOptimizer`, less `distribution`: `momentum`,
+            `nesterov`, `inner`, `exclude`, and those of `keras.optimizers.Optimizer`.
+
+    Raises:
+        ValueError: on `build`, fewer weights to keep than layers.
+
+    Example:
+
+    >>> model.compile(SNIP(0.1, density=0.05), "sparse_categorical_crossentropy")
+
+    Reference:
+        [Lee et al., 2019](https://arxiv.org/abs/1810.02340), algorithm 1.
+    """
+
+    needs_gradients = True
+    pauses = True
+
+    def __init__(self, learning_rate=0.1, density=0.1, **kwargs):
+        super().__init__(learning_rate, density, "uniform", **kwargs)
+        check_density("density", density)
+        self._every = 1
+
+    def _initial_masks(self, sparse, rng):
+        self._budget = global_budget([math.prod(v.shape) for v in sparse], self.density)
+        return [np.ones(v.shape, bool) for v in sparse]
+
+    def _due(self):
+        return ops.logical_and(ops.equal(self.iterations, 0), self._is_last_micro_step())
+
+    def _amount(self):
+        return ops.convert_to_tensor(self._budget, "int32")
+
+    def _rewire(self, snapshot):
+        keys = magnitude_keys(snapshot.gradients * snapshot.weights)
+        mask = select_globally(keys, snapshot.amount, snapshot.packing, snapshot.mask)
+        pruned = snapshot.nonzeros - snapshot.packing.count(mask)
+        return mask, pruned, ops.zeros_like(pruned), []
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        config = super().get_config()
+        del config["distribution"]
+        return config

@@ -1,0 +1,25 @@
+"""Static sparse training: a random mask that never changes."""
+
+import keras
+
+from keras_sparse.optimizers.masked import MaskedOptimizer
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class StaticSparse(MaskedOptimizer):
+    """Trains a network with a random mask that never changes.
+
+    The baseline that every method which moves weights has to beat.
+
+    Args:
+        learning_rate: float, schedule or callable. Defaults to 0.1.
+        density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
+        distribution: `"erk"`, `"uniform"`, or a dict from patterns for paths to densities.
+            Defaults to `"erk"`.
+        **kwargs: the other arguments of `MaskedOptimizer`: `momentum`, `nesterov`, `inner`,
+            `exclude`, `seed`, and those of `keras.optimizers.Optimizer`.
+
+    Example:
+
+    >>> model.compile(StaticSparse(0.1, density=0.05), "sparse_categorical_crossentropy")
+    """
