@@ -25,6 +25,7 @@ def compiled_model(dataset, flags):
         raise ValueError("--batch_norm is for the LeNets: small_cnn always has it.")
     for name in ("init_scale", "l2"):
         _check(getattr(flags, name) >= 0, name, "0 or more", flags)
+    _check(0 <= flags.seed < 2**32, "seed", "from 0 to 2**32 − 1", flags)
     keras.utils.set_random_seed(flags.seed)
     arguments = {"batch_norm": True} if flags.batch_norm else {}
     if flags.l2:
@@ -50,7 +51,12 @@ def _optimizer(flags):
             else {"target_sparsity": flags.target_sparsity}
         )
         return keras_sparse.RDA(
-            rate, rho=flags.rho, form=flags.form, groups=flags.groups, **sparsity
+            rate,
+            rho=flags.rho,
+            form=flags.form,
+            groups=flags.groups,
+            exclude=flags.exclude or None,
+            **sparsity,
         )
     if flags.optimizer == "adam":
         return keras.optimizers.Adam(_learning_rate(flags, "adam"))
@@ -71,6 +77,7 @@ def _learning_rate(flags, kind):
 def callbacks(flags):
     """What watches and steers the training."""
     _check(flags.epochs > 0, "epochs", "1 or more", flags)
+    _check(flags.batch_size > 0, "batch_size", "1 or more", flags)
     found = [keras_sparse.callbacks.ZeroChannels(), keras_sparse.callbacks.SparsityLogger()]
     if flags.optimizer == "rda":
         retrain = flags.retrain_epochs

@@ -66,6 +66,13 @@ GROUPS = flags.DEFINE_string(
     "rda: what becomes zero together, channel (which surgery can cut out) or weight.",
     module_name="optimizer",
 )
+EXCLUDE = flags.DEFINE_string(
+    "exclude",
+    "logits/",
+    "rda: kept dense, a regular expression for the path of a weight; '' for none. The default is "
+    "the classifier, where a class can be lost.",
+    module_name="optimizer",
+)
 EPOCHS = flags.DEFINE_integer("epochs", 40, "Passes over the data.", module_name="training")
 RETRAIN_EPOCHS = flags.DEFINE_integer(
     "retrain_epochs",

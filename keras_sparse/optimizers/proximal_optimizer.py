@@ -22,8 +22,8 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
     Args:
         learning_rate: float, schedule or callable.
         groups: `"weight"`, every weight by itself, or `"channel"`: all weights that lead into one
-            output channel live or die together. By channel, the last prunable variable, which in
-            a classifier holds a column for each class, is still thresholded by weight.
+            output channel live or die together. By channel, the last kernel, which in a classifier
+            holds a column for each class, is still thresholded by weight.
         exclude: what is kept dense besides biases and normalisation: a regular expression for
             `variable.path`, a built layer, a variable, or a list of those.
         **kwargs: the other arguments of `keras.optimizers.Optimizer` (`clipnorm`, `name`, …),
@@ -60,9 +60,9 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
         # On TensorFlow `update_step` gets variables without a path: decide here, look up by index.
         self._thresholded = [is_prunable(v, self.exclude) for v in variables]
         self._group_axes = [self._axes_of(v) for v in variables]
-        by_channel = [i for i, axes in enumerate(self._group_axes) if axes]
-        if by_channel:
-            self._group_axes[by_channel[-1]] = None
+        kernels = [i for i, v in enumerate(variables) if is_prunable(v)]
+        if kernels:
+            self._group_axes[kernels[-1]] = None
         self._retraining = self._add_scalar("retraining", "bool")
 
     def _axes_of(self, variable):

@@ -57,8 +57,8 @@ class RDA(ProximalOptimizer):
             paper's experiments; this is fragile.
         groups: `"weight"` or `"channel"`: with `"channel"` all weights into one output channel
             become zero together, S(x, k) = x·max(1 − k·√n/‖x‖, 0) for their n weights, and
-            `keras_sparse.surgery` can cut the channel out. The last prunable variable, the
-            classifier, is thresholded by weight all the same.
+            `keras_sparse.surgery` can cut the channel out. The last kernel, the classifier, is
+            thresholded by weight all the same; better, exclude it.
         exclude: what is kept dense besides biases and normalisation: a regular expression for
             `variable.path`, a built layer, a variable, or a list of those.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`. `weight_decay` and

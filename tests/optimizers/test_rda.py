@@ -249,7 +249,7 @@ def test_bad_arguments_are_named(arguments, message):
 
 SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
 FORMS = {
-    "target": lambda: RDA(),
+    "target": RDA,
     "l1": lambda: RDA(0.05, l1=1e-3, rho=1e-3, exclude=["a/", "b$"]),
     "schedules": lambda: RDA(SCHEDULE, l1=SCHEDULE),
     "published": lambda: RDA(1.0, l1=1e-3, form="published", groups="channel"),

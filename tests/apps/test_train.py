@@ -1,0 +1,159 @@
+"""The program from the shell, as a person starts it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import keras
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+import keras_sparse  # noqa: F401 registers what the saved models name
+from apps import program, train
+
+pytestmark = pytest.mark.tensorflow
+FILES = {
+    *("model.keras", "compact.keras", "model.tflite", "compact.tflite"),
+    *("history.csv", "report.json", "report.md", "accuracy.png", "channels.png"),
+}
+
+
+def start(*arguments, **options):
+    command = [sys.executable, "-m", "apps.train", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def run(*arguments):
+    process = start(*arguments)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "new" / "folder"
+    code, out, err = run("--epochs=3", "--l1=0.02", "--batch_size=64", f"--out={folder}")
+    assert code == 0, err
+    return folder, out
+
+
+def test_writes_every_file_and_nothing_else(finished):
+    assert {path.name for path in finished[0].iterdir()} == FILES
+
+
+def test_report_holds_what_was_measured(finished):
+    folder, _ = finished
+    report = json.loads((folder / "report.json").read_text())
+    for name in ("model", "compact"):
+        part = report["trained" if name == "model" else name]
+        model = keras.saving.load_model(folder / f"{name}.keras")
+        assert part["parameters"] == model.count_params()
+        assert part["tflite_bytes"] == (folder / f"{name}.tflite").stat().st_size
+        assert part["latency_ms_median"] > 0
+        assert part["macs"] > 0
+        assert 0 <= part["tflite_max_abs_error"] < 1e-3
+        assert 0 <= part["accuracy"] <= 1
+    assert report["compact"]["parameters"] < report["trained"]["parameters"]
+    assert report["surgery_max_abs_error"] <= 1e-4 * report["outputs_scale"]
+    assert report["same_predictions"] == 1
+    zeros = [
+        keras.ops.convert_to_numpy(w)
+        for w in keras.saving.load_model(folder / "model.keras").weights
+    ]
+    zeros = [w for w in zeros if w.ndim > 1]
+    share = sum((w == 0).sum() for w in zeros) / sum(w.size for w in zeros)
+    assert report["sparsity"] == pytest.approx(share)
+    assert report["channels"]["conv3"][1] < report["channels"]["conv3"][0] == 64
+    assert report["seed"] == 0
+    assert "--l1=0.02" in report["command"]
+    assert {"keras", "tensorflow", "python"} <= set(report["versions"])
+
+
+def test_prints_one_table_and_progress(finished):
+    _, out = finished
+    assert out.count("test accuracy") == 1
+    assert "Epoch 3/3" in out
+    assert re.search(r"zero_channels: \d+", out)
+    assert "sparsity/" not in out
+
+
+def test_history_has_a_row_for_each_epoch(finished):
+    lines = (finished[0] / "history.csv").read_text().splitlines()
+    assert len(lines) == 4
+    assert {"epoch", "sparsity", "zero_channels", "val_accuracy"} <= set(lines[0].split(","))
+
+
+BAD = [
+    (["--dataset=imagenet"], "must be one of digits"),
+    (["--model=resnet"], "--model must be one of"),
+    (["--optimizer=lion"], "--optimizer must be"),
+    (["--model=lenet_5"], "at least 16x16"),
+    (["--batch_norm"], "small_cnn always has it"),
+    (["--dataset=mnist", "--data_dir=nowhere"], "There is no file nowhere/mnist.npz"),
+    (["--out=pyproject.toml/run"], "cannot be written"),
+    (["--l1=-1"], "`l1` must be 0 or more"),
+    (["--l2=-1"], "--l2 must be 0 or more"),
+    (["--epochs=0"], "--epochs must be"),
+    (["--batch_size=0"], "--batch_size must be"),
+    (["--retrain_epochs=99"], "--retrain_epochs must be"),
+    (["--learning_rate=0"], "--learning_rate must be"),
+    (["--momentum=2", "--optimizer=sgd"], "--momentum must be"),
+    (["--target_sparsity=0.9"], "needs an `l1`"),
+    (["--exclude=("], "no regular expression"),
+    (["--seed=-1"], "--seed must be"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=str)
+def test_bad_values_are_told_before_any_work(arguments, message, tmp_path):
+    with flagsaver.flagsaver():
+        flags.FLAGS(["train", f"--out={tmp_path}", *arguments])
+        with pytest.raises(program.UsageError, match=message):
+            train.main()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--l1=-1"], "`l1` must be 0 or more"),
+        (["--epochs=many"], "flag --epochs=many"),
+        (["--epoch=3"], "flag 'epoch'"),
+        (["digits"], "'digits'"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_1(arguments, message, tmp_path):
+    code, stdout, err = run(*arguments, f"--out={tmp_path}")
+    # TensorFlow itself may say a word on the machine.
+    told = [line for line in err.splitlines() if not re.match(r"[IWE]0000|WARNING: All log", line)]
+    assert code == 1
+    assert len(told) == 1, err
+    assert message in told[0]
+    assert not stdout
+
+
+def test_help_is_grouped():
+    code, out, _ = run("--help")
+    assert code == 0
+    groups = ["data and network:", "optimizer:", "training:", "output:"]
+    positions = [out.index(f"\n{group}") for group in groups]
+    assert positions == sorted(positions)
+    assert "--l1" in out
+
+
+def test_interrupted_leaves_no_half_file(tmp_path):
+    process = start("--epochs=1000", f"--out={tmp_path}", start_new_session=True)
+    for line in process.stdout:
+        if "Epoch 2/" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Interrupted" in err
+    assert not list(tmp_path.iterdir())
