@@ -83,3 +83,14 @@ def align(constants):
     classes = max((len(c.values) for c in constants), default=1)
     rows = [np.broadcast_to(c.values, (classes, c.values.shape[1])) for c in constants]
     return rows, profiles.pop() if profiles else None
+
+
+def array_row(array, axis):
+    """An array operand as constants `(1, channels)`, NaN where it depends on the position."""
+    array = np.asarray(array, np.float64)
+    if array.ndim < -axis:
+        channels = array.reshape(-1, 1)
+    else:
+        channels = np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis])
+    same = (channels == channels[:1]).all(0)
+    return np.where(same, channels[:1], np.nan)

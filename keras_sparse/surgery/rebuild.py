@@ -34,7 +34,7 @@ def _without_initializers(operation, config):
     """The layer from its config, spared from drawing random weights that are overwritten."""
     of_keras = type(operation).__module__.startswith("keras.")
     drawn = [key for key in config if of_keras and key.endswith("_initializer")]
-    drawn = [key for key in drawn if hasattr(operation, key)]
+    drawn = [key for key in drawn if key in vars(operation)]
     layer = type(operation).from_config({**config, **dict.fromkeys(drawn, "zeros")})
     return layer
 
@@ -134,7 +134,7 @@ class Rebuild:
 
     def _set_weights(self, unit, layer):
         for key in unit.operation.get_config():
-            if key.endswith("_initializer") and hasattr(layer, key):
+            if key.endswith("_initializer") and key in vars(layer):
                 setattr(layer, key, getattr(unit.operation, key))
         slices = unit.rule.slices(unit)
         olds = graphs.weights_by_name(unit.operation)
@@ -154,3 +154,6 @@ class Rebuild:
             shift = None if arrays[name] is plain[name] else arrays[name] - plain[name]
             self.cuts[new.path] = dataclasses.replace(cuts[name], shift=shift)
             new.assign(arrays[name])
+        if hasattr(layer, "finalize_state"):
+            # Preprocessing layers compute with what they derive from their weights.
+            layer.finalize_state()

@@ -91,7 +91,7 @@ def test_smaller_model_saves_loads_and_trains(harness, tmp_path):
 
 
 def test_float32_within_1e_5(harness):
-    keras.config.set_floatx("float32")
+    harness.use_precision("float32")
     model = residual()
     harness.randomise(model)
     harness.kill(model)

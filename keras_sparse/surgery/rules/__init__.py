@@ -2,13 +2,18 @@
 
 from keras_sparse.surgery.rules import (  # noqa: F401 - importing a module registers its rules
     activations,
+    attention,
     depthwise,
+    einsum,
+    embedding,
     grouped,
     linear,
     merging,
     normalization,
     operations,
     pooling,
+    rearranging,
+    recurrent,
     separable,
     shaping,
 )

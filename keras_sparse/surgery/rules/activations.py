@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_sparse.surgery.constants import Constants, array_row
 from keras_sparse.surgery.rules.base import Elementwise, Passing, register_rule
 
 _MIXING = ("softmax", "log_softmax", "sparsemax", "glu")
@@ -74,3 +75,37 @@ class IdentityRule(Passing):
     def constants(self, call, constants):
         """All of them, whatever they depend on."""
         return constants
+
+
+@register_rule(keras.layers.PReLU)
+class PReLURule(Elementwise):
+    """`x` if positive, else `alpha x`; alpha may differ by channel and by position."""
+
+    channel_weights = ("alpha",)
+
+    def constants(self, call, constants):
+        """Unknown where a negative constant meets slopes that differ by position."""
+        source = call.inputs[0]
+        if source.axis is None:
+            return Constants.unknown(1)
+        alpha = array_row(call.unit.array("alpha"), source.axis)[0]
+        values = constants.flattened().values
+        return Constants.of(np.where(values >= 0, values, alpha * values))
+
+    def slices(self, unit):
+        """Slopes of the kept channels."""
+        port, alpha = unit.outputs[0], unit.array("alpha")
+        cut = [None] * alpha.ndim
+        if port.axis is not None and alpha.shape[port.axis] == port.size:
+            cut[port.axis] = port.kept
+        return {"alpha": tuple(cut)}
+
+
+@register_rule(keras.layers.Rescaling)
+class RescalingRule(Elementwise):
+    """`scale * x + offset` with numbers."""
+
+    def refuses(self, call):
+        """Lists with an entry for each channel."""
+        numbers = np.size(call.operation.scale) == np.size(call.operation.offset) == 1
+        return None if numbers else "has a scale or offset for each channel"

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_sparse.surgery.constants import Constants, align
+from keras_sparse.surgery.constants import Constants, align, array_row
 from keras_sparse.surgery.graph import Value
 from keras_sparse.surgery.rules.base import Rule, default_axis, default_size, register_rule
 
@@ -163,17 +163,6 @@ class Elementwise(Rule):
             return result
         shape = (-1,) + (1,) * (-self.axis(call) - 1)
         return self.replace(result, constant.reshape(shape).astype(call.outputs[0].dtype))
-
-
-def array_row(array, axis):
-    """An array operand as constants `(1, channels)`, NaN where it depends on the position."""
-    array = np.asarray(array, np.float64)
-    if array.ndim < -axis:
-        channels = array.reshape(-1, 1)
-    else:
-        channels = np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis])
-    same = (channels == channels[:1]).all(0)
-    return np.where(same, channels[:1], np.nan)
 
 
 def _size(shape, axis):

@@ -3,7 +3,15 @@
 import keras
 import numpy as np
 
-from keras_sparse.surgery.rules.base import Elementwise, Opaque, register_rule
+from keras_sparse.surgery.constants import Constants
+from keras_sparse.surgery.rules.base import (
+    Elementwise,
+    Opaque,
+    Rule,
+    couple,
+    plain_config,
+    register_rule,
+)
 
 
 @register_rule(keras.layers.BatchNormalization)
@@ -40,15 +48,126 @@ class BatchNormalizationRule(Elementwise):
         return output if beta is None else output + beta
 
 
-@register_rule(
-    keras.layers.LayerNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.UnitNormalization,
-    keras.layers.RMSNormalization,
-    keras.layers.Softmax,
-)
-class MixingRule(Opaque):
-    """Statistics over channels: each channel enters those of the others."""
+@register_rule(keras.layers.LayerNormalization)
+class LayerNormalizationRule(Opaque):
+    """Every channel enters mean and variance, so all stay; where gamma is zero, beta is left."""
+
+    def forward(self, call):
+        """Constant where gamma is zero."""
+        ((axis, constants),) = super().forward(call)
+        gamma, beta = call.unit.array("gamma"), call.unit.array("beta")
+        if axis != -1 or gamma is None or gamma.shape != constants.values.shape[1:]:
+            return [(axis, constants)]
+        left = np.zeros(gamma.shape) if beta is None else beta.astype(np.float64)
+        return [(axis, Constants.of(np.where(gamma == 0, left, np.nan)))]
+
+
+@register_rule(keras.layers.Softmax)
+class SoftmaxRule(Opaque):
+    """Every channel enters the sum."""
+
+
+class NormRule(Rule):
+    """Divides by a norm over the channels: zeros do not enter it, other constants do."""
+
+    def refuses(self, call):
+        """Other axes than one for the channels."""
+        axes = np.atleast_1d(call.operation.axis)
+        rank = len(call.inputs[0].shape)
+        return None if len(axes) == 1 and axes[0] % rank == rank - 1 else "mixes positions"
+
+    def forward(self, call):
+        """Zeros stay zero."""
+        source = call.inputs[0]
+        uniform = source.constants.uniform
+        if source.axis != -1:
+            uniform = np.full(source.shape[-1], np.nan)
+        return [(-1, Constants.of(np.where(uniform == 0, 0.0, np.nan)))]
+
+    def needs(self, unit):
+        """All but zeros, then lockstep."""
+        source, target = unit.inputs[0].on(-1), unit.outputs[0]
+        if target.keep.any():
+            source.need(source.constants.uniform != 0, f"{unit.name} takes a norm over channels")
+            couple(source, target)
+
+
+@register_rule(keras.layers.UnitNormalization)
+class UnitNormalizationRule(NormRule):
+    """`x / |x|`."""
+
+
+@register_rule(keras.layers.RMSNormalization)
+class RMSNormalizationRule(NormRule):
+    """`scale * x / sqrt(sum x^2 / C + epsilon)`.
+
+    With C' of C channels left, `sum / C + epsilon = C'/C (sum / C' + epsilon C / C')`.
+    """
+
+    def _ratio(self, unit):
+        return unit.outputs[0].size / len(unit.outputs[0].kept)
+
+    def config(self, unit):
+        """A larger epsilon."""
+        config = plain_config(unit)
+        return {**config, "epsilon": config["epsilon"] * self._ratio(unit)}
+
+    def slices(self, unit):
+        """The scale of the kept channels."""
+        return {"scale": (unit.outputs[0].kept,)}
+
+    def fold(self, unit, weights):
+        """A larger scale."""
+        if self._ratio(unit) != 1:
+            weights["scale"] = weights["scale"].astype(np.float64) * np.sqrt(self._ratio(unit))
+
+
+@register_rule(keras.layers.GroupNormalization)
+class GroupNormalizationRule(Rule):
+    """Statistics over groups of channels: a group stays or goes as a whole.
+
+    With a group for each channel, instance normalisation, that is every channel by itself.
+    """
+
+    def _axis(self, layer, rank):
+        return layer.axis % rank - rank
+
+    def forward(self, call):
+        """Constants only where a whole group is constant, or gamma is zero."""
+        source, layer, array = call.inputs[0], call.operation, call.unit.array
+        axis = self._axis(layer, len(source.shape))
+        size = source.shape[axis]
+        uniform = source.constants.uniform if source.axis == axis else np.full(size, np.nan)
+        groups = uniform.reshape(layer.groups, -1)
+        centred = groups - groups.mean(1, keepdims=True)
+        deviation = np.sqrt(groups.var(1, keepdims=True) + layer.epsilon)
+        values = (centred / deviation).reshape(-1)
+        gamma, beta = array("gamma"), array("beta")
+        if gamma is not None:
+            values = np.where(gamma == 0, 0.0, values * gamma)
+        return [(axis, Constants.of(values if beta is None else values + beta))]
+
+    def needs(self, unit):
+        """Whole groups."""
+        layer, target = unit.operation, unit.outputs[0]
+        if not target.keep.any():
+            return
+        source = unit.inputs[0].on(self._axis(layer, len(target.shape)))
+        both = (source.keep | target.keep).reshape(layer.groups, -1)
+        whole = np.repeat(both.any(1), both.shape[1])
+        for port in (source, target):
+            reasons = np.where(target.keep, target.why, f"{unit.name}: alive in its group")
+            port.need(whole, reasons)
+
+    def config(self, unit):
+        """Fewer groups."""
+        groups = unit.outputs[0].keep.reshape(unit.operation.groups, -1).any(1)
+        return {**plain_config(unit), "groups": int(groups.sum())}
+
+    def slices(self, unit):
+        """The kept channels."""
+        kept = (unit.outputs[0].kept,)
+        return {"gamma": kept, "beta": kept}
 
 
 @register_rule("LayerScale")

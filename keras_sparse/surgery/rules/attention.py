@@ -1,0 +1,301 @@
+"""Multi-head attention: inputs, outputs, whole heads, and the widths of the heads."""
+
+import keras
+import numpy as np
+
+from keras_sparse.surgery.constants import Constants
+from keras_sparse.surgery.graph import Value
+from keras_sparse.surgery.rules.base import Rule, plain_config, positions, register_rule
+
+_SIDES = ("query", "key", "value")
+
+
+class Attention(Rule):
+    """`softmax(scale q k^T) v W_o`, with projections `(inputs, heads, width)` of the three sides.
+
+    * A constant input is folded into the projection's bias.
+    * The softmax sums to one, so a constant dimension of `v` passes: it goes into the output bias.
+    * The softmax ignores what all keys share, so a constant dimension of `k` may go; so may a
+      dimension where `q` or `k` is zero.
+    * A head whose values nobody reads, or are all constant, may go.
+
+    The widths of the heads are all the same, so the most that any of them needs stays; what is
+    kept for company is zero or harmless, as it was before.
+    """
+
+    arity = None
+    # Whether key and value heads may have fewer dimensions than they had.
+    narrows = True
+
+    def heads(self, layer):
+        """`(heads of the queries, heads of keys and values)`."""
+        raise NotImplementedError
+
+    def refuses(self, call):
+        """Scores as an output, gates, window and training pinned: left whole."""
+        if len(call.outputs) > 1 or call.kwargs.get("return_attention_scores"):
+            return "returns its scores"
+        if call.kwargs.get("training") is True:
+            return "is called with training=True"
+        if call.operation.get_config().get("use_gate"):
+            return "has gates"
+        if len({tuple(self.arguments(other)) for other in call.unit.calls}) > 1:
+            return "is called in different ways"
+        sides = call.unit.array("attention_output/kernel")
+        if sides is None or sides.ndim != 3:
+            return "has an output of several axes"
+        return None
+
+    def arguments(self, call):
+        """Names of the tensors among the arguments, in the order of the call's inputs."""
+        names = [*zip(("query", "value", "key"), call.args, strict=False)]
+        names += sorted(call.kwargs.items())
+        return [name for name, value in names if isinstance(value, Value)]
+
+    def sides(self, unit):
+        """The ports of query, key and value, on their last axes."""
+        names = self.arguments(unit.calls[0])
+        key = "key" if "key" in names else "value"
+        return [unit.inputs[names.index(name)].on(-1) for name in ("query", key, "value")]
+
+    def forward(self, call):
+        """Constant outputs read constant dimensions of `v` only."""
+        source = call.inputs[self.arguments(call).index("value")]
+        constants = source.constants.uniform if source.axis == -1 else None
+        values = self._projected(call.unit, "value", constants)
+        out = call.unit.array("attention_output/kernel")
+        groups = out.shape[0] // values.shape[0]
+        values = np.repeat(values, groups, axis=0)
+        live = np.isnan(values)
+        dead = ~(out[live] != 0).any(0)
+        bias = self._bias(call.unit, "attention_output", out.shape[-1:])
+        result = np.einsum("hd,hdo->o", np.nan_to_num(values), out.astype(np.float64)) + bias
+        return [(-1, Constants.of(np.where(dead, result, np.nan)))]
+
+    def _bias(self, unit, name, shape):
+        bias = unit.array(f"{name}/bias")
+        return np.zeros(shape) if bias is None else bias.astype(np.float64)
+
+    def _projected(self, unit, side, constants):
+        """`(heads, width)`: the constants of a projection, NaN where it depends on the input."""
+        kernel = unit.array(f"{side}/kernel")
+        if constants is None:
+            constants = np.full(len(kernel), np.nan)
+        known = ~np.isnan(constants)
+        live = (kernel[~known] != 0).any(0)
+        values = np.einsum("k,khd->hd", constants[known], kernel[known].astype(np.float64))
+        return np.where(live, np.nan, values + self._bias(unit, side, kernel.shape[1:]))
+
+    def projected(self, unit):
+        """Constants of the three projections by side."""
+        return {
+            side: self._projected(unit, side, port.constants.uniform)
+            for side, port in zip(_SIDES, self.sides(unit), strict=True)
+        }
+
+    def widths(self, unit):
+        """`(scores, values)`: kept dimensions of `q` and `k`, and of `v`, `(kv heads, width)`."""
+        notes = unit.notes.setdefault("widths", {})
+        key = unit.outputs[0].keep.tobytes()
+        if key not in notes:
+            notes.clear()
+            notes[key] = self._find_widths(unit)
+        return notes[key]
+
+    def _find_widths(self, unit):
+        heads, kv_heads = self.heads(unit.operation)
+        constants = self.projected(unit)
+        out = unit.array("attention_output/kernel")[..., unit.outputs[0].keep]
+        read = (out != 0).any(-1).reshape(kv_heads, heads // kv_heads, -1).any(1)
+        values = read & np.isnan(constants["value"])
+        queries = constants["query"].reshape(kv_heads, heads // kv_heads, -1)
+        scores = np.isnan(constants["key"]) & ~(queries == 0).all(1)
+        left = values.any(1)
+        if not left.any():
+            left[0] = True
+        return _level(scores, left, self.narrows), _level(values, left, self.narrows)
+
+    def needs(self, unit):
+        """Inputs that a kept dimension of their projection reads and no bias can stand for."""
+        if not unit.alive:
+            return
+        scores, values = self.widths(unit)
+        heads, kv_heads = self.heads(unit.operation)
+        queries = np.repeat(scores, heads // kv_heads, axis=0)
+        for side, port, kept in zip(
+            _SIDES, self.sides(unit), (queries, scores, values), strict=True
+        ):
+            read = (unit.array(f"{side}/kernel")[:, kept] != 0).any(1)
+            port.need(read & np.isnan(port.constants.uniform), f"{unit.name} reads it")
+        for name, port in zip(self.arguments(unit.calls[0]), unit.inputs, strict=True):
+            if name not in _SIDES:
+                port.need_all(f"{name} of {unit.name}")
+
+    # Rebuilding.
+
+    def _indices(self, unit):
+        """Kept heads of queries and of keys, and per kept head the kept dimensions."""
+        heads, kv_heads = self.heads(unit.operation)
+        scores, values = self.widths(unit)
+        kv = np.flatnonzero(values.any(1) | scores.any(1))
+        groups = heads // kv_heads
+        queries = (kv[:, None] * groups + np.arange(groups)).reshape(-1)
+        return queries, kv, _positions(scores[kv]), _positions(values[kv])
+
+    def slices(self, unit):
+        """Heads and dimensions of each projection, and the channels outside."""
+        queries, kv, scores, values = self._indices(unit)
+        groups = len(queries) // len(kv)
+        plan = {
+            "query": (queries, np.repeat(scores, groups, axis=0)),
+            "key": (kv, scores),
+            "value": (kv, values),
+        }
+        slices = {}
+        for (side, (rows, dims)), port in zip(plan.items(), self.sides(unit), strict=True):
+            inputs = port.kept
+            slices[f"{side}/kernel"] = _Gather(inputs, rows, dims)
+            slices[f"{side}/bias"] = _Gather(None, rows, dims)
+        out = unit.outputs[0].kept
+        dims = np.repeat(values, groups, axis=0)
+        slices["attention_output/kernel"] = lambda kernel: kernel[queries[:, None], dims][..., out]
+        slices["attention_output/bias"] = (out,)
+        return slices
+
+    def _corrections(self, unit):
+        """What the dropped constants add to each bias, by side, uncut, and to the output's."""
+        found = {}
+        for side, port in zip(_SIDES, self.sides(unit), strict=True):
+            uniform = np.where(port.keep, 0.0, np.nan_to_num(port.constants.uniform))
+            kernel = unit.array(f"{side}/kernel").astype(np.float64)
+            found[side] = np.einsum("k,khd->hd", uniform, kernel)
+        heads, kv_heads = self.heads(unit.operation)
+        constants = np.nan_to_num(self.projected(unit)["value"])
+        dropped = np.where(self.widths(unit)[1], 0.0, constants)
+        dropped = np.repeat(dropped, heads // kv_heads, axis=0)
+        kernel = unit.array("attention_output/kernel")[..., unit.outputs[0].kept]
+        found["attention_output"] = np.einsum("hd,hdo->o", dropped, kernel.astype(np.float64))
+        return found
+
+    def fold(self, unit, weights):
+        """Constants into the biases; queries are scaled for the width that has changed."""
+        scores = self._indices(unit)[2]
+        slices = self.slices(unit)
+        for side, correction in self._corrections(unit).items():
+            cut = slices[f"{side}/bias"]
+            extra = correction if side == "attention_output" else cut(correction)
+            if extra.any():
+                weights[f"{side}/bias"] = weights[f"{side}/bias"].astype(np.float64) + extra
+        before = unit.array("query/kernel").shape[-1]
+        if scores.shape[1] != before:
+            for name in ("query/kernel", "query/bias"):
+                if name in weights:
+                    scaled = weights[name].astype(np.float64)
+                    weights[name] = scaled * _scale(before) / _scale(scores.shape[1])
+
+    def config(self, unit):
+        """Fewer and narrower heads; biases if a constant has to go somewhere."""
+        config = plain_config(unit)
+        corrections = self._corrections(unit).values()
+        config["use_bias"] = config["use_bias"] or any(c.any() for c in corrections)
+        return config
+
+    def macs(self, call):
+        """The four projections, then scores and weighted sums for each pair of positions."""
+        layer = call.operation
+        kernels = {w.path.split("/")[-2]: w for w in layer.weights if w.path.endswith("kernel")}
+        sides = dict(zip(("query", "value"), call.args, strict=False)) | call.kwargs
+        queries = positions(sides["query"].shape, -1)
+        keys = positions(sides["value"].shape, -1)
+        counts = {"query": queries, "key": keys, "value": keys, "attention_output": queries}
+        total = sum(
+            int(np.prod(w.shape)) * counts.get(name, queries) for name, w in kernels.items()
+        )
+        heads = kernels["query"].shape[1]
+        widths = kernels["query"].shape[-1] + kernels["value"].shape[-1]
+        return total + queries * keys * heads * widths
+
+
+class _Gather:
+    """Takes heads, and of each head some dimensions, from `(inputs, heads, width)`."""
+
+    def __init__(self, inputs, rows, dims):
+        self.inputs = inputs
+        self.rows = rows
+        self.dims = dims
+
+    def __call__(self, array):
+        array = array if self.inputs is None else array[self.inputs]
+        return array[..., self.rows[:, None], self.dims]
+
+
+def _level(kept, left, narrows):
+    """The same number of dimensions, at least one, in each head that is left; none in others."""
+    if not narrows:
+        return np.broadcast_to(left[:, None], kept.shape).copy()
+    kept = kept & left[:, None]
+    width = max(int(kept.sum(1).max()), 1)
+    for head in np.flatnonzero(left):
+        missing = width - kept[head].sum()
+        kept[head, np.flatnonzero(~kept[head])[:missing]] = True
+    return kept
+
+
+def _scale(width):
+    """The factor on the scores; Keras rounds it to float32 whatever the layer's type."""
+    return np.float64(np.float32(1 / np.sqrt(width)))
+
+
+def _positions(kept):
+    return np.stack([np.flatnonzero(row) for row in kept])
+
+
+@register_rule(keras.layers.MultiHeadAttention)
+class MultiHeadAttentionRule(Attention):
+    """Each head has keys and values of its own."""
+
+    def heads(self, layer):
+        """The same number twice."""
+        return layer.num_heads, layer.num_heads
+
+    def config(self, unit):
+        """Heads, widths, and the output's channels, which no longer follow from the query."""
+        queries, _, scores, values = self._indices(unit)
+        return {
+            **super().config(unit),
+            "num_heads": len(queries),
+            "key_dim": scores.shape[1],
+            "value_dim": values.shape[1],
+            "output_shape": (len(unit.outputs[0].kept),),
+        }
+
+
+@register_rule(keras.layers.GroupQueryAttention)
+class GroupQueryAttentionRule(Attention):
+    """Several heads of queries share a head of keys and values; all have one width.
+
+    The output is as wide as the query, so both keep the same channels.
+    """
+
+    narrows = False
+
+    def heads(self, layer):
+        """More heads of queries than of keys."""
+        return layer.num_query_heads, layer.num_key_value_heads
+
+    def needs(self, unit):
+        """The query's channels are the output's."""
+        super().needs(unit)
+        query, target = self.sides(unit)[0], unit.outputs[0]
+        if target.keep.any():
+            query.need(target.keep, f"{unit.name}: its output is as wide as its query")
+            target.need(query.keep, f"{unit.name}: its output is as wide as its query")
+
+    def config(self, unit):
+        """Fewer heads."""
+        queries, kv, _, _ = self._indices(unit)
+        return {
+            **super().config(unit),
+            "num_query_heads": len(queries),
+            "num_key_value_heads": len(kv),
+        }

@@ -1,0 +1,154 @@
+"""EinsumDense: a kernel contracted with the input along labelled axes."""
+
+import keras
+import numpy as np
+
+from keras_sparse.surgery.constants import Constants
+from keras_sparse.surgery.rules.activations import activate, mixes_channels
+from keras_sparse.surgery.rules.base import plain_config, positions, register_rule
+from keras_sparse.surgery.rules.linear import Linear
+
+
+@register_rule(keras.layers.EinsumDense)
+class EinsumDenseRule(Linear):
+    """Channels are the last axis of the input, contracted, and the last of the output.
+
+    The kernel's other axes act as taps. Those that are contracted are summed over; those that the
+    output has (heads) make a constant depend on the position, and a bias must have them too.
+    """
+
+    def refuses(self, call):
+        """Equations whose last axes are something else."""
+        source, kernel, output = self._labels(call.operation)
+        good = (
+            source[-1] in kernel
+            and source[-1] not in output
+            and output[-1] in kernel
+            and output[-1] not in source
+        )
+        return None if good else f"no rule for the equation {call.operation.equation!r}"
+
+    def _labels(self, layer):
+        inputs, output = layer.equation.replace("...", "").replace(" ", "").split("->")
+        return (*inputs.split(","), output)
+
+    def _order(self, layer):
+        """The kernel's axes: those of the output beside its last, contracted ones, channels."""
+        source, kernel, output = self._labels(layer)
+        ends = (source[-1], output[-1])
+        kept = [label for label in output if label in kernel and label not in ends]
+        summed = [label for label in kernel if label not in output and label not in ends]
+        return kept, summed, ends
+
+    def kernel(self, unit):
+        """Labels of the output first, then contracted ones, as taps."""
+        return self.rows(unit.array("kernel"), unit.operation)
+
+    def rows(self, kernel, layer):
+        """`(taps, inputs, outputs)`, a copy or a view."""
+        labels = self._labels(layer)[1]
+        kept, summed, ends = self._order(layer)
+        axes = [labels.index(label) for label in (*kept, *summed, *ends)]
+        moved = np.transpose(kernel, axes)
+        return moved.reshape(-1, *moved.shape[-2:])
+
+    def _places(self, unit):
+        """Number of places along the output's other labels."""
+        layer = unit.operation
+        labels = self._labels(layer)[1]
+        shape = unit.array("kernel").shape
+        return int(np.prod([shape[labels.index(x)] for x in self._order(layer)[0]], dtype=int))
+
+    def _sums(self, unit, inputs, outputs):
+        """`(places, inputs, outputs)`: the kernel summed over contracted labels."""
+        kernel = self.kernel(unit)[:, inputs][:, :, outputs].astype(np.float64)
+        return kernel.reshape(self._places(unit), -1, *kernel.shape[1:]).sum(1)
+
+    def forward(self, call):
+        """One class of positions for each place along the output's other labels."""
+        unit, layer = call.unit, call.operation
+        reads = self.reads(unit)
+        source = call.inputs[0]
+        constants = source.constants.uniform
+        if source.axis != -1:
+            constants = np.full(len(reads), np.nan)
+        known = ~np.isnan(constants)
+        dead = ~reads[~known].any(0)
+        if mixes_channels(layer.activation) or not dead.any():
+            return [(-1, Constants.unknown(reads.shape[1]))]
+        sums = self._sums(unit, np.flatnonzero(known), np.flatnonzero(dead))
+        values = np.full((self._places(unit), reads.shape[1]), np.nan)
+        values[:, dead] = np.einsum("k,pko->po", constants[known], sums)
+        bias = self._bias(unit)
+        if bias is None:
+            return [(-1, Constants.unknown(reads.shape[1]))]
+        result = Constants.of(values + bias, call)
+        dtype = call.outputs[0].dtype
+        return [(-1, result.map(lambda v: activate(layer.activation, v, dtype)))]
+
+    def _bias(self, unit):
+        """The bias as `(places or 1, outputs)`; None if it has other axes."""
+        bias, layer = unit.array("bias"), unit.operation
+        if bias is None:
+            return np.zeros((1, 1))
+        ends = self._order(layer)[2]
+        if layer.bias_axes == ends[1]:
+            return bias.reshape(1, -1)
+        return bias.reshape(-1, bias.shape[-1]) if layer.bias_axes == self._axes(unit) else None
+
+    def _axes(self, unit):
+        """The labels that a bias needs to take any constant, in the output's order."""
+        kept, _, ends = self._order(unit.operation)
+        return "".join((*kept, ends[1]))
+
+    def _foldable(self, unit, source):
+        uniform = source.constants.uniform
+        fits = unit.operation.bias_axes in (None, self._axes(unit))
+        return (uniform == 0) | (~np.isnan(uniform) & fits)
+
+    def mergeable(self, layer):
+        """A bias takes the constants, or nothing does."""
+        return False
+
+    def _correction(self, unit):
+        source, outputs = self.source(unit), unit.outputs[0].kept
+        uniform = np.nan_to_num(source.constants.uniform)
+        folded = np.flatnonzero(self._dropped(unit) & (uniform != 0))
+        return np.einsum("k,pko->po", uniform[folded], self._sums(unit, folded, outputs))
+
+    def config(self, unit):
+        """The output's last axis, and the bias' axes if it is new."""
+        config = plain_config(unit)
+        config["output_shape"] = (*config["output_shape"][:-1], len(unit.outputs[0].kept))
+        if config["bias_axes"] is None and np.any(self._correction(unit)):
+            config["bias_axes"] = self._axes(unit)
+        return config
+
+    def slices(self, unit):
+        """The kernel's two channel axes, the bias' last."""
+        labels = self._labels(unit.operation)[1]
+        _, _, ends = self._order(unit.operation)
+        cut = [None] * len(labels)
+        cut[labels.index(ends[0])] = self.source(unit).kept
+        cut[labels.index(ends[1])] = unit.outputs[0].kept
+        places = len(self._order(unit.operation)[0])
+        bias = unit.array("bias")
+        rank = places + 1 if bias is None else bias.ndim
+        return {"kernel": tuple(cut), "bias": (None,) * (rank - 1) + (unit.outputs[0].kept,)}
+
+    def fold(self, unit, weights):
+        """Into the bias, place by place."""
+        correction = self._correction(unit)
+        if correction.any():
+            bias = weights["bias"].astype(np.float64)
+            weights["bias"] = bias + correction.reshape(bias.shape)
+
+    def macs(self, call):
+        """Sizes of all labels, each counted once, at batch size 1."""
+        source, kernel, _ = self._labels(call.operation)
+        size = int(np.prod(call.operation.kernel.shape))
+        shape = call.inputs[0].shape[-len(source) :]
+        open_axes = len(call.inputs[0].shape) - len(source)
+        free = [n or 1 for label, n in zip(source, shape, strict=True) if label not in kernel]
+        free = free if open_axes else free[1:]
+        return size * int(np.prod(free, dtype=int)) * positions(call.inputs[0].shape[:open_axes])

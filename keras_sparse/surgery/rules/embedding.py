@@ -1,0 +1,31 @@
+"""Embeddings."""
+
+import keras
+import numpy as np
+
+from keras_sparse.surgery.constants import Constants
+from keras_sparse.surgery.rules.base import Rule, plain_config, register_rule
+
+
+@register_rule(keras.layers.Embedding)
+class EmbeddingRule(Rule):
+    """A row of the table for each token; a column that is the same in all rows is constant."""
+
+    arity = 0
+
+    def forward(self, call):
+        """Columns without a difference."""
+        table = call.unit.array("embeddings")
+        same = (table == table[:1]).all(0)
+        return [(-1, Constants.of(np.where(same, table[0].astype(np.float64), np.nan)))]
+
+    def needs(self, unit):
+        """Tokens are not channels: they are an argument, needed whole."""
+
+    def config(self, unit):
+        """Fewer columns."""
+        return {**plain_config(unit), "output_dim": len(unit.outputs[0].kept)}
+
+    def slices(self, unit):
+        """The table's columns."""
+        return {"embeddings": (None, unit.outputs[0].kept)}

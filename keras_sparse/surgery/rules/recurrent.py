@@ -1,0 +1,248 @@
+"""LSTM, GRU and simple recurrent layers, in one direction or in both."""
+
+import keras
+import numpy as np
+
+from keras_sparse.surgery.constants import Constants
+from keras_sparse.surgery.rules.activations import activate, mixes_channels
+from keras_sparse.surgery.rules.base import Rule, plain_config, register_rule
+
+# Number of gates, and which of them is the candidate.
+_GATES = {keras.layers.LSTM: (4, 2), keras.layers.GRU: (3, 2), keras.layers.SimpleRNN: (1, 0)}
+
+
+class Cell:
+    """The weights of one recurrent layer, and what follows from them.
+
+    A unit is dead if its candidate is always zero: then, started at zero, its state stays zero,
+    whatever its gates do. The candidate may read other dead units, so what is looked for is the
+    largest set of units that is consistent.
+
+    Args:
+        unit: the `Unit` with the weights.
+        layer: the recurrent layer: `unit.operation` or one of a bidirectional layer's two.
+        prefix: what the layer's weights are called by in the unit, before their own names.
+    """
+
+    def __init__(self, unit, layer, prefix=""):
+        self.layer = layer
+        self.units = layer.units
+        self.gates, self.candidate = _GATES[type(layer)]
+        self.names = {name: prefix + name for name in ("kernel", "recurrent_kernel", "bias")}
+        self.kernel = unit.array(self.names["kernel"])
+        self.recurrent = unit.array(self.names["recurrent_kernel"])
+        self.bias = unit.array(self.names["bias"])
+
+    @classmethod
+    def knows(cls, layer):
+        """Whether the layer is one of those that this class describes."""
+        return type(layer) in _GATES
+
+    def columns(self, units):
+        """Columns of the kernels that belong to a list of units."""
+        return np.concatenate([gate * self.units + units for gate in range(self.gates)])
+
+    def dead(self, constants):
+        """Units whose state is always zero, from the input's constants."""
+        own = self.candidate * self.units + np.arange(self.units)
+        activation = self.layer.activation
+        if mixes_channels(activation) or activate(activation, np.zeros(1), "float32")[0] != 0:
+            return np.zeros(self.units, bool)
+        known = ~np.isnan(constants)
+        reads = (self.kernel[:, own] != 0) & (~known | (constants != 0))[:, None]
+        dead = ~reads.any(0)
+        if self.bias is not None:
+            dead &= (self.bias.reshape(-1, self.gates * self.units)[:, own] == 0).all(0)
+        while True:
+            alive = (self.recurrent[~dead][:, own] != 0).any(0)
+            if not (dead & alive).any():
+                return dead
+            dead &= ~alive
+
+    def read_inputs(self, keep):
+        """Which inputs the kept units read."""
+        return (self.kernel[:, self.columns(np.flatnonzero(keep))] != 0).any(1)
+
+    def read_units(self, keep, dead):
+        """The kept units and all units that these read, directly or through others."""
+        while True:
+            columns = self.columns(np.flatnonzero(keep))
+            more = keep | ((self.recurrent[:, columns] != 0).any(1) & ~dead)
+            if (more == keep).all():
+                return keep
+            keep = more
+
+    def correction(self, constants, dropped, units):
+        """What dropped constant inputs add to the bias of the kept units' gates."""
+        values = np.where(dropped, np.nan_to_num(constants), 0.0)
+        return values @ self.kernel[:, self.columns(units)].astype(np.float64)
+
+    def slices(self, inputs, units):
+        """Cuts of the three weights, by name."""
+        columns = self.columns(units)
+        bias = (None, columns) if self.bias is not None and self.bias.ndim == 2 else (columns,)
+        if self.bias is None and getattr(self.layer, "reset_after", False):
+            bias = (None, columns)
+        return {
+            self.names["kernel"]: (inputs, columns),
+            self.names["recurrent_kernel"]: (units, columns),
+            self.names["bias"]: bias,
+        }
+
+    def fold(self, weights, correction):
+        """Adds to the bias of the input's side."""
+        if correction.any():
+            bias = weights[self.names["bias"]].astype(np.float64)
+            bias.reshape(-1, len(correction))[0] += correction
+            weights[self.names["bias"]] = bias
+
+
+class Recurrent(Rule):
+    """What one direction and two have in common: `blocks` of units in the outputs."""
+
+    def refuses(self, call):
+        """States from elsewhere may be anything but zero."""
+        if len(call.args) > 1 or call.kwargs.get("initial_state") is not None:
+            return "is called with an initial state"
+        if call.kwargs.get("training") is True:
+            return "is called with training=True"
+        cells = [layer for _, layer in self.directions(call.operation)]
+        return None if all(map(Cell.knows, cells)) else "has a cell without a rule"
+
+    def directions(self, layer):
+        """Pairs of prefix of the weights' names and recurrent layer."""
+        return [("", layer)]
+
+    def cells(self, unit):
+        """A `Cell` for each direction."""
+        if "cells" not in unit.notes:
+            unit.notes["cells"] = [
+                Cell(unit, layer, prefix) for prefix, layer in self.directions(unit.operation)
+            ]
+        return unit.notes["cells"]
+
+    def blocks(self, unit):
+        """For each output a list of the cells whose units lie side by side in it."""
+        return [[0]] * len(unit.calls[0].outputs)
+
+    def forward(self, call):
+        """Zero for dead units, unknown for others."""
+        constants = self._constants(call.inputs[0])
+        dead = [cell.dead(constants) for cell in self.cells(call.unit)]
+        rows = [np.concatenate([dead[i] for i in block]) for block in self.blocks(call.unit)]
+        return [(-1, Constants.of(np.where(row, 0.0, np.nan))) for row in rows]
+
+    def _constants(self, port):
+        return port.constants.uniform if port.axis == -1 else np.full(port.shape[-1], np.nan)
+
+    def needs(self, unit):
+        """Units that are read, by the next layer or by themselves; inputs that these read."""
+        if not unit.alive:
+            return
+        source = unit.inputs[0].on(-1)
+        constants = source.constants.uniform
+        cells = self.cells(unit)
+        kept = self._kept(unit)
+        for i, cell in enumerate(cells):
+            kept[i] = cell.read_units(kept[i], cell.dead(constants))
+        for block, port in zip(self.blocks(unit), unit.outputs, strict=True):
+            port.need(np.concatenate([kept[i] for i in block]), f"{unit.name}: its own state")
+        read = np.any([cell.read_inputs(k) for cell, k in zip(cells, kept, strict=True)], axis=0)
+        source.need(read & np.isnan(constants), f"{unit.name} reads it")
+
+    def settle(self, unit):
+        """Both directions need the same number of units, and one at least."""
+        kept = self._kept(unit)
+        width = max(1, *(int(keep.sum()) for keep in kept))
+        for keep in kept:
+            keep[np.flatnonzero(~keep)[: width - keep.sum()]] = True
+        for block, port in zip(self.blocks(unit), unit.outputs, strict=True):
+            port.need(np.concatenate([kept[i] for i in block]), f"{unit.name} needs it for company")
+
+    def _kept(self, unit):
+        """The kept units of each cell: what any output has of them."""
+        kept = [np.zeros(cell.units, bool) for cell in self.cells(unit)]
+        for block, port in zip(self.blocks(unit), unit.outputs, strict=True):
+            for i, part in zip(block, np.split(port.keep, len(block)), strict=True):
+                kept[i] = kept[i] | part
+        return kept
+
+    def corrections(self, unit):
+        """What goes into each cell's bias."""
+        source = unit.inputs[0].on(-1)
+        return [
+            cell.correction(source.constants.uniform, ~source.keep, np.flatnonzero(keep))
+            for cell, keep in zip(self.cells(unit), self._kept(unit), strict=True)
+        ]
+
+    def config(self, unit):
+        """Fewer units, and a bias if a constant has to go somewhere."""
+        return self.smaller(plain_config(unit), self._kept(unit)[0], self.corrections(unit)[0])
+
+    def smaller(self, config, keep, correction):
+        """The config of one recurrent layer."""
+        return {
+            **config,
+            "units": int(keep.sum()),
+            "use_bias": config["use_bias"] or bool(correction.any()),
+        }
+
+    def slices(self, unit):
+        """All cells' weights."""
+        inputs = unit.inputs[0].on(-1).kept
+        slices = {}
+        for cell, keep in zip(self.cells(unit), self._kept(unit), strict=True):
+            slices |= cell.slices(inputs, np.flatnonzero(keep))
+        return slices
+
+    def fold(self, unit, weights):
+        """All cells' biases."""
+        for cell, correction in zip(self.cells(unit), self.corrections(unit), strict=True):
+            cell.fold(weights, correction)
+
+    def macs(self, call):
+        """Both kernels at each step."""
+        steps = call.inputs[0].shape[1] or 1
+        weights = [w for w in call.operation.weights if len(w.shape) == 2 and "bias" not in w.path]
+        return steps * int(sum(np.prod(w.shape) for w in weights))
+
+
+@register_rule(keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
+class RecurrentRule(Recurrent):
+    """One direction."""
+
+
+@register_rule(keras.layers.Bidirectional)
+class BidirectionalRule(Recurrent):
+    """Two directions, side by side, merged, or apart."""
+
+    def directions(self, layer):
+        """Forward and backward."""
+        return [
+            (f"{inner.name}/{inner.cell.name}/", inner)
+            for inner in (layer.forward_layer, layer.backward_layer)
+        ]
+
+    def blocks(self, unit):
+        """By the merge mode; states come after, forward first."""
+        layer = unit.operation
+        states = (len(unit.calls[0].outputs) - (2 if layer.merge_mode is None else 1)) // 2
+        first = {"concat": [[0, 1]], None: [[0], [1]]}.get(layer.merge_mode, [[0]])
+        return first + [[0]] * states + [[1]] * states
+
+    def refuses(self, call):
+        """Merged directions are lockstep, which is not worth a rule."""
+        if call.operation.merge_mode in ("sum", "mul", "ave"):
+            return f"merges its directions by {call.operation.merge_mode}"
+        return super().refuses(call)
+
+    def config(self, unit):
+        """Both layers' configs."""
+        config = plain_config(unit)
+        parts = zip(
+            ("layer", "backward_layer"), self._kept(unit), self.corrections(unit), strict=True
+        )
+        for key, keep, correction in parts:
+            config[key].pop("build_config", None)
+            config[key]["config"] = self.smaller(config[key]["config"], keep, correction)
+        return config

@@ -1,0 +1,543 @@
+"""Each family of layers: outputs stay, and as much is removed as can be."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_sparse import surgery
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def put(weight, index, value=0.0):
+    """Sets a part of a weight."""
+    array = weight.numpy()
+    array[index] = value
+    weight.assign(array)
+
+
+def widths(report, *names):
+    return [report.channels[name][1] for name in names]
+
+
+def _lambda(x):
+    return layers.Lambda(lambda y: y[..., ::-1], output_shape=(4, 4, 6))(x)
+
+
+# Convolutions.
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(
+    ("layer", "shape", "kept"),
+    [
+        (layers.Conv1D, (12, 2), {"valid": 4, "same": 5}),
+        (layers.Conv2D, (9, 8, 2), {"valid": 4, "same": 5}),
+        (layers.Conv3D, (5, 6, 5, 2), {"valid": 4, "same": 5}),
+        (layers.Conv1DTranspose, (9, 2), {"valid": 5, "same": 5}),
+        (layers.Conv2DTranspose, (5, 4, 2), {"valid": 5, "same": 5}),
+        (layers.SeparableConv1D, (12, 2), {"valid": 4, "same": 6}),
+        (layers.SeparableConv2D, (9, 8, 2), {"valid": 4, "same": 6}),
+    ],
+)
+def test_convolutions_read_constants(layer, shape, kept, padding, harness):
+    rank = len(shape) - 1
+    first = {1: layers.Conv1D, 2: layers.Conv2D, 3: layers.Conv3D}[rank]
+    x = inputs = keras.Input(shape)
+    x = first(6, 2, name="a")(x)
+    x = layers.Activation("sigmoid")(x)
+    x = layer(5, 3, padding=padding, use_bias=False, name="b")(x)
+    model = keras.Model(inputs, x)
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [1, 4]))
+    smaller, report = harness.cut(model)
+    assert report.channels["a"] == (6, kept[padding])
+    assert smaller.get_layer("b").use_bias == (kept[padding] == 4)
+
+
+@pytest.mark.parametrize("layer", [layers.Conv1DTranspose, layers.Conv2DTranspose])
+def test_transposed_convolution_loses_filters(layer, harness):
+    shape = (5, 3) if layer is layers.Conv1DTranspose else (5, 4, 3)
+    x = inputs = keras.Input(shape)
+    x = layer(6, 3, strides=2, padding="same", activation="relu", name="a")(x)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [0, 5], slice(None)))
+    _, report = harness.cut(model)
+    assert report.channels["a"] == (6, 4)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_grouped_convolution_keeps_groups_equal(padding, harness):
+    x = inputs = keras.Input((7, 7, 3))
+    x = layers.Conv2D(12, 1, activation="sigmoid", name="a")(x)
+    x = layers.Conv2D(8, 3, groups=4, padding=padding, name="b")(x)
+    model = keras.Model(inputs, layers.Conv2D(2, 1, name="c")(x))
+    harness.randomise(model)
+    # Group 0 loses all of its outputs; the others one input each, and group 2 a second one.
+    put(model.get_layer("b").kernel, (..., [0, 1]))
+    put(model.get_layer("a").kernel, (..., [3, 7, 8, 11]))
+    smaller, report = harness.cut(model)
+    inputs_left = {"valid": 6, "same": 9}[padding]
+    assert report.channels == {"a": (12, inputs_left), "b": (8, 6), "c": (2, 2)}
+    assert smaller.get_layer("b").groups == 3
+
+
+@pytest.mark.parametrize("multiplier", [1, 2])
+def test_as_many_groups_as_inputs(multiplier, harness):
+    x = inputs = keras.Input((7, 7, 3))
+    x = layers.Conv2D(6, 1, name="a")(x)
+    x = layers.Conv2D(6 * multiplier, 3, groups=6, padding="same", activation="relu", name="b")(x)
+    model = keras.Model(inputs, layers.Conv2D(2, 1, name="c")(x))
+    harness.randomise(model)
+    put(model.get_layer("b").kernel, (..., slice(2 * multiplier, 4 * multiplier)))
+    smaller, report = harness.cut(model)
+    assert report.channels == {"a": (6, 4), "b": (6 * multiplier, 4 * multiplier), "c": (2, 2)}
+    assert smaller.get_layer("b").groups == 4
+
+
+# Dense relatives.
+
+
+@pytest.mark.parametrize(
+    ("equation", "shape", "output", "bias_axes"),
+    [
+        ("abc,cd->abd", (4, 6), (None, 3), None),
+        ("abc,cd->abd", (4, 6), (None, 3), "d"),
+        ("abc,cde->abde", (4, 6), (None, 2, 3), None),
+        ("abc,cde->abde", (4, 6), (None, 2, 3), "de"),
+        ("...c,cd->...d", (4, 6), (3,), "d"),
+        ("abc,bcd->abd", (4, 6), (4, 3), None),
+    ],
+)
+def test_einsum_dense(equation, shape, output, bias_axes, harness):
+    x = inputs = keras.Input((4, 5))
+    x = layers.Dense(6, activation="sigmoid", name="a")(x)
+    x = layers.EinsumDense(equation, output, bias_axes=bias_axes, activation="relu", name="b")(x)
+    model = keras.Model(inputs, layers.Dense(2, name="c")(x))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [2, 3]))
+    put(model.get_layer("b").kernel, (..., [1]))
+    put(model.get_layer("c").kernel, 1, 0.7)
+    _, report = harness.cut(model)
+    assert report.channels["a"] == (6, 4)
+    if bias_axes is None and equation.startswith("abc,cd->"):
+        assert report.channels["b"] == (3, 2)
+
+
+def test_embedding_columns(harness):
+    tokens = keras.Input((7,), dtype="int32")
+    x = layers.Embedding(2, 6, mask_zero=True, name="embedding")(tokens)
+    x = layers.LSTM(4, name="lstm")(x)
+    model = keras.Model(tokens, layers.Dense(2)(x))
+    harness.randomise(model)
+    put(model.get_layer("embedding").embeddings, (..., [1, 3]), 0.8)
+    _, report = harness.cut(model)
+    assert report.channels["embedding"] == (6, 4)
+
+
+# Recurrent layers.
+
+CANDIDATES = {"LSTM": (2, 4), "GRU": (2, 3), "SimpleRNN": (0, 1)}
+
+
+def recurrent_model(harness, kind, sequences, **arguments):
+    x = inputs = keras.Input((5, 4))
+    x = layers.Dense(6, activation="sigmoid", name="before")(x)
+    x = getattr(layers, kind)(6, return_sequences=sequences, name="rnn", **arguments)(x)
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    harness.randomise(model)
+    put(model.get_layer("before").kernel, (..., [0, 5]))
+    return model
+
+
+def silence(cell, kind, units):
+    """Makes the candidate of some units zero, save for what they read of one another."""
+    gate, _ = CANDIDATES[kind]
+    columns = [gate * 6 + unit for unit in units]
+    rows = [row for row in range(6) if row not in units]
+    put(cell.kernel, (slice(None), columns))
+    put(cell.recurrent_kernel, np.ix_(rows, columns))
+    if cell.bias is not None:
+        put(cell.bias, (..., columns))
+
+
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        ("LSTM", {}),
+        ("LSTM", {"use_bias": False}),
+        ("GRU", {}),
+        ("GRU", {"reset_after": False}),
+        ("GRU", {"use_bias": False}),
+        ("SimpleRNN", {}),
+    ],
+)
+def test_recurrent(kind, arguments, sequences, harness):
+    model = recurrent_model(harness, kind, sequences, **arguments)
+    silence(model.get_layer("rnn").cell, kind, [1, 4])
+    smaller, report = harness.cut(model)
+    assert widths(report, "before", "rnn") == [4, 4]
+    assert smaller.get_layer("rnn").use_bias
+
+
+def test_recurrent_gate_that_is_zero_is_not_dead(harness):
+    model = recurrent_model(harness, "LSTM", True)
+    cell = model.get_layer("rnn").cell
+    for weight in (cell.kernel, cell.recurrent_kernel, cell.bias):
+        put(weight, (..., [0, 1]))
+    _, report = harness.cut(model)
+    assert report.channels["rnn"] == (6, 6)
+
+
+def test_recurrent_with_initial_state_is_left_whole(harness):
+    x, state = keras.Input((5, 4)), keras.Input((6,))
+    y = layers.SimpleRNN(6, name="rnn")(x, initial_state=state)
+    model = keras.Model([x, state], layers.Dense(3)(y))
+    harness.randomise(model)
+    silence(model.get_layer("rnn").cell, "SimpleRNN", [1, 4])
+    _, report = harness.cut(model)
+    assert report.channels["rnn"] == (6, 6)
+
+
+@pytest.mark.parametrize("merge_mode", ["concat", None, "sum"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_bidirectional(kind, merge_mode, harness):
+    x = inputs = keras.Input((5, 4))
+    x = layers.Dense(6, activation="sigmoid", name="before")(x)
+    rnn = getattr(layers, kind)(6, return_sequences=True)
+    x = layers.Bidirectional(rnn, merge_mode=merge_mode, name="both")(x)
+    x = layers.Concatenate()(x) if merge_mode is None else x
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    harness.randomise(model)
+    put(model.get_layer("before").kernel, (..., [0, 5]))
+    silence(model.get_layer("both").forward_layer.cell, kind, [1, 4])
+    silence(model.get_layer("both").backward_layer.cell, kind, [2])
+    smaller, report = harness.cut(model)
+    if merge_mode == "sum":
+        assert report.channels["before"] == (6, 6)
+        return
+    assert report.channels["before"] == (6, 4)
+    assert report.channels["both"] == {"concat": (12, 10), None: (6, 5)}[merge_mode]
+    assert smaller.get_layer("both").backward_layer.units == 5
+
+
+def test_recurrent_states(harness):
+    x = inputs = keras.Input((5, 4))
+    y, h, c = layers.LSTM(6, return_state=True, return_sequences=True, name="rnn")(x)
+    y = layers.Concatenate()([layers.Dense(2)(h), layers.Dense(2)(c), layers.LSTM(3)(y)])
+    model = keras.Model(inputs, layers.Dense(3)(y))
+    harness.randomise(model)
+    silence(model.get_layer("rnn").cell, "LSTM", [0, 3])
+    _, report = harness.cut(model)
+    assert report.channels["rnn"] == (6, 4)
+
+
+# Attention.
+
+
+def attention_model(harness, attention, cross=False):
+    x = inputs = keras.Input((5, 8))
+    x = layers.Dense(8, activation="sigmoid", name="before")(x)
+    y = layers.Dense(7, activation="sigmoid", name="other")(inputs) if cross else x
+    y = attention(x, y)
+    model = keras.Model(inputs, layers.Dense(3, name="after")(y))
+    harness.randomise(model, damping=0.8)
+    return model
+
+
+def test_attention_constant_inputs_are_folded(harness):
+    attention = layers.MultiHeadAttention(2, 3, use_bias=False, name="attention")
+    model = attention_model(harness, attention)
+    put(model.get_layer("before").kernel, (..., [0, 5]))
+    smaller, report = harness.cut(model)
+    assert report.channels["before"] == (8, 6)
+    assert smaller.get_layer("attention").use_bias
+
+
+def test_attention_widths(harness):
+    attention = layers.MultiHeadAttention(2, 6, value_dim=5, name="attention")
+    model = attention_model(harness, attention, cross=True)
+    # Different dimensions of the two heads; the queries' go to zero, the keys' to a constant.
+    put(attention.query_dense.kernel, (slice(None), 0, [1, 2]))
+    put(attention.query_dense.bias, (0, [1, 2]))
+    put(attention.key_dense.kernel, (slice(None), 1, [0, 3, 4]))
+    put(attention.value_dense.kernel, (slice(None), 0, [4]))
+    put(attention.value_dense.kernel, (slice(None), 1, [0, 1]))
+    put(model.get_layer("after").kernel, [2, 6])
+    smaller, report = harness.cut(model)
+    new = smaller.get_layer("attention")
+    assert (new.num_heads, new.key_dim, new.value_dim) == (2, 4, 4)
+    assert report.channels["attention"] == (8, 6)
+
+
+def test_attention_heads(harness):
+    attention = layers.MultiHeadAttention(4, 3, name="attention")
+    model = attention_model(harness, attention)
+    put(attention.value_dense.kernel, (slice(None), 1))
+    put(attention.output_dense.kernel, 3)
+    smaller, _ = harness.cut(model)
+    assert smaller.get_layer("attention").num_heads == 2
+
+
+def test_attention_with_mask_and_scores(harness):
+    x, mask = keras.Input((5, 8)), keras.Input((5, 5), dtype="bool")
+    attention = layers.MultiHeadAttention(2, 4, name="attention")
+    y = attention(x, x, attention_mask=mask)
+    z, scores = layers.MultiHeadAttention(2, 4, name="scored")(y, y, return_attention_scores=True)
+    model = keras.Model([x, mask], [layers.Dense(3)(z), scores])
+    harness.randomise(model)
+    put(attention.value_dense.kernel, (..., [1]))
+    smaller, _ = harness.cut(model)
+    assert smaller.get_layer("attention").value_dim == 3
+    assert smaller.get_layer("scored").value_dim == 4
+
+
+def test_grouped_query_attention(harness):
+    attention = layers.GroupQueryAttention(3, 4, 2, name="attention")
+    model = attention_model(harness, attention)
+    put(model.get_layer("before").kernel, (..., [0, 5]))
+    put(model.get_layer("after").kernel, [0, 2])
+    # The heads that share the second head of keys are not read.
+    put(attention._output_dense.kernel, [2, 3])
+    smaller, report = harness.cut(model)
+    new = smaller.get_layer("attention")
+    assert (new.num_query_heads, new.num_key_value_heads) == (2, 1)
+    assert report.channels["before"] == (8, 7)
+
+
+# Normalisations.
+
+
+@pytest.mark.parametrize(
+    ("make", "dead", "kept"),
+    [
+        (lambda: layers.GroupNormalization(groups=-1), [1, 4], 4),
+        (lambda: layers.GroupNormalization(groups=3), [2, 3], 4),
+        (lambda: layers.GroupNormalization(groups=3), [1, 4], 6),
+        (layers.LayerNormalization, [1, 4], 6),
+        (lambda: layers.BatchNormalization(renorm=True), [1, 4], 4),
+    ],
+)
+def test_normalisations_with_constants(make, dead, kept, harness):
+    x = inputs = keras.Input((4, 4, 2))
+    x = layers.Conv2D(6, 1, activation="sigmoid", name="a")(x)
+    x = make()(x)
+    model = keras.Model(inputs, layers.Conv2D(2, 1)(layers.ReLU()(x)))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., dead))
+    _, report = harness.cut(model)
+    assert report.channels["a"] == (6, kept)
+
+
+@pytest.mark.parametrize("make", [layers.RMSNormalization, layers.UnitNormalization])
+@pytest.mark.parametrize(("bias", "kept"), [(0.0, 4), (0.3, 6)])
+def test_norms_lose_zeros_only(make, bias, kept, harness):
+    x = inputs = keras.Input((5,))
+    x = layers.Dense(6, name="a")(x)
+    model = keras.Model(inputs, layers.Dense(2)(make()(x)))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [1, 4]))
+    put(model.get_layer("a").bias, [1, 4], bias)
+    _, report = harness.cut(model)
+    assert report.channels["a"] == (6, kept)
+
+
+def test_layer_normalisation_with_zero_gamma_is_folded(harness):
+    x = inputs = keras.Input((5,))
+    x = layers.Dense(6, name="a")(x)
+    x = layers.LayerNormalization(name="norm")(x)
+    x = layers.Dense(4, name="b", use_bias=False)(x)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    harness.randomise(model)
+    put(model.get_layer("norm").gamma, [0, 3])
+    put(model.get_layer("b").kernel, np.ix_([1, 2, 4, 5], [2]))
+    _, report = harness.cut(model)
+    assert widths(report, "a", "norm", "b") == [6, 6, 3]
+
+
+def test_adapted_normalization_and_rescaling(harness):
+    normalization = layers.Normalization()
+    normalization.adapt(harness.rng.standard_normal((50, 4)) * 3 + 1)
+    x = inputs = keras.Input((4,))
+    x = layers.Rescaling(0.5, 0.1)(normalization(x))
+    x = layers.Dense(6, activation="relu", name="a")(x)
+    x = layers.Rescaling(2.0, offset=1.0)(x)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    put(model.get_layer("a").kernel, (..., [1, 4]))
+    _, report = harness.cut(model)
+    assert report.channels["a"] == (6, 4)
+
+
+# Shapes.
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_flatten_permute_reshape(data_format, harness):
+    x = inputs = keras.Input((5, 6, 3))
+    x = layers.Conv2D(8, 2, activation="relu", name="a")(x)
+    if data_format == "channels_first":
+        x = layers.Permute((3, 1, 2))(x)
+    x = layers.Flatten(data_format=data_format)(x)
+    x = layers.Dense(12, activation="relu", name="b")(x)
+    x = layers.Reshape((2, 2, 3))(x)
+    x = layers.Conv2D(4, 2, name="c")(x)
+    x = layers.Reshape((4,))(x)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [1, 4]))
+    put(model.get_layer("b").kernel, (..., [1, 4, 7, 10]))
+    put(model.get_layer("b").bias, [1, 4, 7, 10], 0.3)
+    put(model.get_layer("c").kernel, (..., [3]))
+    _, report = harness.cut(model)
+    assert widths(report, "a", "b", "c") == [6, 8, 3]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: layers.UpSampling2D(2),
+        lambda: layers.Cropping2D(1),
+        lambda: layers.MaxPooling2D(3, padding="same"),
+        lambda: layers.AveragePooling2D(3, padding="same"),
+        lambda: layers.AdaptiveAveragePooling2D(2),
+        lambda: layers.SpatialDropout2D(0.3),
+        lambda: layers.GaussianNoise(0.3),
+        layers.PReLU,
+        lambda: layers.PReLU(shared_axes=[1, 2]),
+        lambda: layers.LeakyReLU(0.2),
+        layers.ELU,
+    ],
+)
+def test_constants_pass(make, harness):
+    x = inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(6, 1, name="a")(x)
+    x = make()(x)
+    model = keras.Model(inputs, layers.Conv2D(2, 2, name="b")(x))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [1, 4]))
+    put(model.get_layer("a").bias, [1, 4], 0.6)
+    _, report = harness.cut(model)
+    assert report.channels["a"] == (6, 4)
+
+
+def test_bilinear_upsampling(harness):
+    harness.use_precision("float32")  # TensorFlow interpolates in float32 only
+    test_constants_pass(lambda: layers.UpSampling2D(2, interpolation="bilinear"), harness)
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("layer", [layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D])
+def test_global_pooling(layer, keepdims, harness):
+    x = inputs = keras.Input((None, None, 2))
+    x = layers.Conv2D(6, 1, activation="sigmoid", name="a")(x)
+    x = layer(keepdims=keepdims)(x)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [1, 4]))
+    _, report = harness.cut(model)
+    assert report.channels["a"] == (6, 4)
+
+
+# keras.ops.
+
+OPERATIONS = {
+    "arithmetic": lambda x: (2.0 - x * 3.0) / 4.0 + np.arange(6.0) + x**2,
+    "activations": lambda x: ops.hard_silu(ops.relu6(x)) + ops.softplus(x) - ops.tanh(x),
+    "extremes": lambda x: ops.maximum(ops.minimum(x, 0.4), -0.3) * ops.clip(x, -1.0, 1.0),
+    "mean": lambda x: ops.mean(x, axis=(1, 2)),
+    "sum": lambda x: ops.sum(x, axis=1, keepdims=True),
+    "max": lambda x: ops.max(x, axis=2),
+    "transpose": lambda x: ops.transpose(ops.transpose(x, (0, 3, 1, 2)), (0, 2, 3, 1)),
+    "reshape": lambda x: ops.reshape(x, (-1, 16, 6)),
+    "concatenate": lambda x: ops.concatenate([x, ops.square(x)], axis=-1),
+    "slice": lambda x: x[:, 1:, ::2],
+    "index": lambda x: x[:, 0],
+    "part": lambda x: x[..., 1:5],
+    "cast": lambda x: ops.cast(ops.cast(x, "float32"), "float64"),
+    "swish": lambda x: x * ops.sigmoid(x),
+    "squeeze_excite": lambda x: x * ops.mean(x, axis=(1, 2), keepdims=True),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations(name, harness):
+    x = inputs = keras.Input((4, 4, 2))
+    x = layers.Conv2D(6, 1, activation="sigmoid", name="a")(x)
+    model = keras.Model(inputs, layers.Dense(2)(OPERATIONS[name](x)))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [1, 4]))
+    _, report = harness.cut(model)
+    kept = {"part": 2}.get(name, 4)
+    assert report.channels["a"] == (6, kept)
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("constant", 5), ("reflect", 6)])
+def test_pad(mode, kept, harness):
+    x = inputs = keras.Input((5, 5, 2))
+    x = layers.Conv2D(6, 1, activation="sigmoid", name="a")(x)
+    x = ops.pad(x, ((0, 0), (1, 1), (2, 0), (0, 0)), mode=mode)
+    model = keras.Model(inputs, layers.Conv2D(2, 3)(x))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [1, 4]))
+    _, report = harness.cut(model)
+    assert report.channels["a"] == (6, kept)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        ops.softmax,
+        lambda x: ops.flip(x, axis=-1),
+        lambda x: ops.cumsum(x, axis=-1),
+        lambda x: ops.mean(x, axis=-1, keepdims=True) + x,
+        _lambda,
+    ],
+)
+def test_unknown_operations_are_left_whole(operation, harness):
+    x = inputs = keras.Input((4, 4, 2))
+    x = layers.Conv2D(6, 1, activation="sigmoid", name="a")(x)
+    model = keras.Model(inputs, layers.Dense(2)(operation(x)))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [1, 4]))
+    _, report = harness.cut(model)
+    assert report.channels["a"] == (6, 6)
+    assert report.reasons["a"]
+
+
+def test_registered_rule_for_a_custom_layer(harness):
+    @keras.saving.register_keras_serializable(package="test")
+    class ChannelScale(layers.Layer):
+        def build(self, shape):
+            self.factor = self.add_weight(shape=(shape[-1],), name="factor")
+
+        def call(self, x):
+            return x * self.factor
+
+    def network():
+        x = inputs = keras.Input((5,))
+        x = ChannelScale(name="scale")(layers.Dense(6, name="a")(x))
+        model = keras.Model(inputs, layers.Dense(2)(x))
+        harness.randomise(model)
+        put(model.get_layer("a").kernel, (..., [1]))
+        put(model.get_layer("scale").factor, [4])
+        return model
+
+    assert harness.cut(network())[1].channels["a"] == (6, 6)
+
+    @surgery.register_rule(ChannelScale)
+    class ChannelScaleRule(surgery.Elementwise):
+        channel_weights = ("factor",)
+        scale = "factor"
+
+    assert harness.cut(network())[1].channels["a"] == (6, 4)
+
+
+@pytest.mark.parametrize("rule", [int, None, surgery.Opaque()])
+def test_what_is_no_rule(rule):
+    with pytest.raises(ValueError, match="rule"):
+        surgery.register_rule(layers.Masking)(rule)
+    with pytest.raises(ValueError, match="layer classes"):
+        surgery.register_rule(3)
