@@ -75,17 +75,3 @@ def dense(gradient):
 
         return tf.convert_to_tensor(gradient)
     return keras.ops.convert_to_tensor(gradient)
-
-
-def sum_over_replicas(gradients):
-    """Gradients summed over the replicas of a `tf.distribute` strategy, if there is one.
-
-    Keras sums them too, but only variable by variable, where no other layer is in sight.
-    """
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        replica = tf.distribute.get_replica_context()
-        if replica is not None and replica.num_replicas_in_sync > 1:
-            return replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-    return gradients

@@ -12,7 +12,6 @@ from keras_sparse.masks.backend import (
     dense,
     has_value,
     outside_trace,
-    sum_over_replicas,
 )
 from keras_sparse.masks.distributions import layer_budgets
 from keras_sparse.masks.packing import Packing
@@ -283,8 +282,7 @@ class MaskedOptimizer(keras.optimizers.Optimizer):
         return [*(self._masks[i] for i in self._sparse), self._pruned, self._grown, *self._extras]
 
     def _update_in_step(self, gradients):
-        if not self.needs_gradients:
-            gradients = []
+        gradients = self._sparse_gradients(gradients) if self.needs_gradients else []
         amount = self._amount()
         variables = self._mask_state()
         old = [ops.convert_to_tensor(v) for v in variables]
@@ -294,6 +292,11 @@ class MaskedOptimizer(keras.optimizers.Optimizer):
         # JAX allows no assignment inside a branch.
         for variable, value in zip(variables, new, strict=True):
             self.assign(variable, value)
+
+    def is_update_time(self, every):
+        """Whether `every` steps (not batches of an accumulated one) have passed since an update."""
+        step, micro_step = divmod(int(self._iterations), self.gradient_accumulation_steps or 1)
+        return step > 0 and micro_step == 0 and step % every == 0
 
     def update_masks(self, gradients=None):
         """Change the masks now, between two training steps.
@@ -332,8 +335,7 @@ class MaskedOptimizer(keras.optimizers.Optimizer):
                 self._mask_variables(slot)
 
     def _sparse_gradients(self, gradients):
-        gradients = [self._finite(gradients[i]) for i in self._sparse]
-        return sum_over_replicas(gradients)
+        return [self._finite(gradients[i]) for i in self._sparse]
 
     def _mask_variables(self, variables):
         for i in self._sparse:
@@ -376,15 +378,25 @@ class MaskedOptimizer(keras.optimizers.Optimizer):
         if constrained or (self.use_ema and self.ema_overwrite_frequency):
             self._mask_variables(self._trainable_variables)
 
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        # The one place that sees all layers and the gradients as they are applied: accumulated,
-        # clipped, and not at all in a step that is skipped.
+    # The one place that sees all layers, and the gradients as they are applied: accumulated,
+    # clipped, summed over replicas, and not at all in a step that is skipped.
+    if keras.backend.backend() == "tensorflow":
+
+        def _all_reduce_sum_gradients(self, grads_and_vars):
+            grads_and_vars = super()._all_reduce_sum_gradients(grads_and_vars)
+            self._before_step(*zip(*grads_and_vars, strict=True))
+            return grads_and_vars
+
+    else:
+
+        def _backend_update_step(self, grads, trainable_variables, learning_rate):
+            self._before_step(grads, trainable_variables)
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+
+    def _before_step(self, gradients, variables):
         if self._every is not None:
-            by_index = dict(
-                zip(map(self._get_variable_index, trainable_variables), grads, strict=True)
-            )
-            self._update_in_step(self._sparse_gradients(by_index) if self.needs_gradients else [])
-        super()._backend_update_step(grads, trainable_variables, learning_rate)
+            indices = map(self._get_variable_index, variables)
+            self._update_in_step(dict(zip(indices, gradients, strict=True)))
 
     def update_step(self, gradient, variable, learning_rate):
         """Train one variable, and set what is outside its mask to zero."""

@@ -1,0 +1,66 @@
+"""Masks that change between training steps, instead of inside them."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class MaskUpdate(keras.callbacks.Callback):
+    """Calls `optimizer.update_masks()` every so many steps, or once an epoch.
+
+    For an optimizer with `update_every=None`. The masks get the same bits as with the update inside
+    the step, which is then compiled without it. No update follows the last epoch.
+
+    Args:
+        every: int, the number of steps between updates, or `"epoch"`. Defaults to `"epoch"`.
+            By steps, the count of steps is read before each batch, which makes the host wait for
+            the device.
+
+    Raises:
+        ValueError: `every` is neither; or, when training begins, the optimizer has no masks that
+            change, updates them itself, or `steps_per_execution` would jump over updates.
+
+    Example:
+
+    >>> model.compile(SparseMomentum(0.1, density=0.05, update_every=None), loss)
+    >>> model.fit(dataset, epochs=10, callbacks=[MaskUpdate("epoch")])
+    """
+
+    def __init__(self, every="epoch"):
+        super().__init__()
+        if every != "epoch" and not (isinstance(every, int) and every >= 1):
+            raise ValueError(f"`every` is a number of steps or 'epoch'. Received: every={every!r}")
+        self.every = every
+
+    @property
+    def _optimizer(self):
+        optimizer = self.model.optimizer
+        return getattr(optimizer, "inner_optimizer", optimizer)
+
+    def on_train_begin(self, logs=None):
+        """Check that the optimizer leaves the updates to this callback."""
+        if getattr(self._optimizer, "update_every", "missing") is not None:
+            raise ValueError(
+                "MaskUpdate needs an optimizer whose masks change, such as SparseMomentum, with "
+                f"update_every=None. Received: {self._optimizer.get_config()}"
+            )
+        if self.every != "epoch" and self.every % self.model.steps_per_execution:
+            raise ValueError(
+                "`every` must be a multiple of `steps_per_execution`. Received: "
+                f"every={self.every}, steps_per_execution={self.model.steps_per_execution}"
+            )
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Update the masks, unless nothing has been trained yet."""
+        if self.every == "epoch" and self._optimizer.built and int(self._optimizer.iterations) > 0:
+            self._optimizer.update_masks()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Update the masks when the count of steps says so."""
+        if self.every == "epoch" or not self._optimizer.built:
+            return
+        if self._optimizer.is_update_time(self.every):
+            self._optimizer.update_masks()
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return {"every": self.every}

@@ -1,0 +1,269 @@
+"""Plain `compile` and `fit` in every way that Keras has, for every optimizer with masks."""
+
+import itertools
+import os
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from .matrix import MASKED, check_masks, compile_model, fit, inner, make_data, make_model, masks_of
+
+tensorflow = pytest.mark.tensorflow
+on_tensorflow = keras.backend.backend() == "tensorflow"
+# One that looks across layers, one that needs gradients and skips steps, one that goes by size.
+SOME = pytest.mark.parametrize("name", ["SparseMomentum", "RigL", "MagnitudePruning"])
+ALL = pytest.mark.parametrize("name", list(MASKED))
+
+
+def moved(model):
+    """Whether training changed the weights inside the masks, and left no NaN."""
+    before, after = make_model().get_weights(), model.get_weights()
+    assert all(np.isfinite(w).all() for w in after)
+    return any((a != b).any() for a, b in zip(before, after, strict=True))
+
+
+@ALL
+def test_fit_without_a_callback(name):
+    model = compile_model(make_model(), MASKED[name](), jit_compile=not on_tensorflow)
+    fit(model)
+    check_masks(model)
+    assert moved(model)
+
+
+@tensorflow
+@pytest.mark.parametrize("name", ["SparseMomentum", "RigL"])
+def test_fit_with_xla_gives_the_same_masks(name):
+    models = [compile_model(make_model(), MASKED[name](), jit_compile=jit) for jit in (True, False)]
+    for model in models:
+        fit(model, epochs=1)
+        check_masks(model, sum(m.sum() for m in masks_of(models[0].optimizer).values()))
+
+
+@SOME
+def test_fit_eagerly(name):
+    model = compile_model(make_model(), MASKED[name](), run_eagerly=True)
+    x, y = make_data()
+    model.fit(x[:40], y[:40], batch_size=4, verbose=0)
+    check_masks(model)
+
+
+@SOME
+def test_several_steps_per_execution(name):
+    model = compile_model(make_model(), MASKED[name](), steps_per_execution=3)
+    fit(model)
+    check_masks(model)
+
+
+@ALL
+def test_gradient_accumulation_updates_once_for_each_applied_step(name):
+    model = compile_model(make_model(), MASKED[name](gradient_accumulation_steps=3))
+    seen = []
+
+    class Record(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            optimizer = self.model.optimizer
+            masks = np.concatenate([m.ravel() for m in masks_of(optimizer).values()])
+            seen.append((int(optimizer._iterations), masks.tobytes()))
+
+    fit(model, epochs=4, callbacks=[Record()])
+    check_masks(model)
+    changes = [after for (_, a), (after, b) in itertools.pairwise(seen) if a != b]
+    # Step t ends with micro step 3(t + 1), and masks change in steps 2, 4 and 6 or, DeepR, in all.
+    allowed = {"DeepR": {6, 9, 12, 15, 18, 21, 24}, "SNIP": {3}, "StaticSparse": set()}
+    allowed = allowed.get(name, {9, 15, 21})
+    assert set(changes) <= allowed
+    assert changes or not allowed
+
+
+OPTIONS = [
+    {"clipnorm": 0.1},
+    {"global_clipnorm": 0.1},
+    {"clipvalue": 0.01},
+    {"loss_scale_factor": 128.0},
+    {"weight_decay": 0.01},
+    {"use_ema": True},
+    {"use_ema": True, "ema_overwrite_frequency": 3},
+    {"learning_rate": keras.optimizers.schedules.ExponentialDecay(0.05, 4, 0.5)},
+    {"inner": "adam", "learning_rate": 0.01},
+    {"momentum": 0.5, "nesterov": False},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids="-".join)
+def test_arguments_of_keras(options):
+    # Accumulation, which changes when a step happens, is tested for all of them above.
+    name = "RigL" if "clip" in "".join(options) else "SparseMomentum"
+    model = compile_model(make_model(), MASKED[name](**options))
+    fit(model)
+    check_masks(model)
+    assert moved(model)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
+@pytest.mark.parametrize("name", ["SparseMomentum", "RigL"])
+def test_mixed_precision(name, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = compile_model(make_model(), MASKED[name]())
+    finally:
+        keras.config.set_dtype_policy("float32")
+    fit(model, epochs=3)
+    check_masks(model)
+    assert inner(model.optimizer).iterations > 0
+
+
+def test_a_step_with_infinite_gradients_is_skipped_under_loss_scaling():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = compile_model(make_model(), MASKED["SparseMomentum"]())
+    finally:
+        keras.config.set_dtype_policy("float32")
+    x, y = make_data()
+    x[8:16] = np.inf
+    model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    check_masks(model)
+    assert int(inner(model.optimizer).iterations) < 12
+
+
+@SOME
+def test_embeddings_frozen_layers_and_constraints(name):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((5,)),
+            keras.layers.Embedding(50, 8, name="embedding"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(16, name="frozen", trainable=False),
+            keras.layers.Dense(10, kernel_constraint=keras.constraints.MinMaxNorm(0.1, 0.9)),
+            keras.layers.Dense(4, kernel_constraint=lambda w: w + 0.01),
+        ]
+    )
+    frozen = model.get_layer("frozen").get_weights()[0]
+    compile_model(model, MASKED[name](), jit_compile=not on_tensorflow)
+    rng = np.random.default_rng(0)
+    model.fit(rng.integers(0, 50, (64, 5)), rng.integers(0, 4, 64), batch_size=4, verbose=0)
+    check_masks(model)
+    assert any(path.endswith("embeddings") for path in masks_of(model.optimizer))
+    np.testing.assert_array_equal(model.get_layer("frozen").get_weights()[0], frozen)
+
+
+@tensorflow
+@SOME
+def test_a_custom_train_step(name):
+    import tensorflow as tf
+
+    class Model(keras.Model):
+        def train_step(self, data):
+            x, y = data
+            with tf.GradientTape() as tape:
+                loss = self.compute_loss(y=y, y_pred=self(x, training=True))
+            gradients = tape.gradient(loss, self.trainable_variables)
+            self.optimizer.apply(gradients, self.trainable_variables)
+            return {"loss": loss}
+
+    plain = make_model()
+    model = compile_model(Model(plain.inputs, plain.outputs), MASKED[name]())
+    fit(model)
+    check_masks(model)
+
+
+@SOME
+def test_a_model_that_is_built_by_its_first_step(name):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.layers.Flatten(), keras.layers.Dense(10), keras.layers.Dense(4)]
+    )
+    compile_model(model, MASKED[name](), jit_compile=not on_tensorflow)
+    fit(model)
+    check_masks(model)
+
+
+@pytest.mark.skipif(on_tensorflow, reason="TensorFlow has no stateless_apply")
+@SOME
+def test_a_stateless_loop(name):
+    import jax
+
+    optimizer = MASKED[name]()
+    variables = [keras.Variable(np.ones((6, 5), "float32"), name="kernel")]
+    optimizer.build(variables)
+
+    @jax.jit
+    def step(optimizer_variables, gradients, weights):
+        return optimizer.stateless_apply(optimizer_variables, gradients, weights)
+
+    weights, state = [v.value for v in variables], [v.value for v in optimizer.variables]
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        weights, state = step(state, [rng.standard_normal((6, 5)).astype("float32")], weights)
+    for v, value in zip([*variables, *optimizer.variables], [*weights, *state], strict=True):
+        v.assign(value)
+    (mask,) = masks_of(optimizer).values()
+    assert mask.sum() == 6
+    assert not ops.convert_to_numpy(variables[0])[~mask].any()
+
+
+def run(script, **environment):
+    """Runs a script in a process of its own, with two devices."""
+    folder = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=folder,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
+@tensorflow
+def test_two_replicas_of_a_mirrored_strategy_keep_the_same_masks():
+    run(
+        """
+        import numpy as np
+        import tensorflow as tf
+        from tests.optimizers.matrix import *
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        two = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(cpu, two)
+        for name in ("SparseMomentum", "RigL", "SNIP"):
+            strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+            with strategy.scope():
+                model = compile_model(make_model(), MASKED[name](), jit_compile=False)
+            fit(model)
+            check_masks(model)
+            for variable in [*model.trainable_variables, *model.optimizer.variables]:
+                first, second = (v.numpy() for v in variable.value.values)
+                np.testing.assert_array_equal(first, second, f"{name} {variable.path}")
+        """,
+        KERAS_BACKEND="tensorflow",
+    )
+
+
+def test_two_devices_under_data_parallel_keep_the_same_masks():
+    run(
+        """
+        import jax, keras
+        import numpy as np
+        from tests.optimizers.matrix import *
+
+        assert len(jax.devices()) == 2
+        keras.distribution.set_distribution(keras.distribution.DataParallel())
+        for name in ("SparseMomentum", "RigL", "SNIP"):
+            model = compile_model(make_model(), MASKED[name]())
+            fit(model)
+            check_masks(model)
+            for mask in model.optimizer.masks.values():
+                first, second = (np.asarray(s.data) for s in mask.value.addressable_shards)
+                np.testing.assert_array_equal(first, second, name)
+        """,
+        KERAS_BACKEND="jax",
+        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+    )
