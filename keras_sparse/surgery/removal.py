@@ -83,7 +83,7 @@ def _verify(model, smaller):
             "wrong, or the model's activations may overflow; `verify=False` returns it for "
             "inspection."
         )
-    return difference
+    return float(difference)
 
 
 def _sequential(model):

@@ -1,0 +1,191 @@
+"""Graphs that hypothesis makes from twenty-odd kinds of block, with random channels dead."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from keras import layers, ops
+
+from keras_sparse import surgery
+from keras_sparse.surgery import verify
+
+ACTIVATIONS = ["relu", "relu6", "sigmoid", "tanh", "silu", "hard_silu", "softplus", "elu"]
+
+
+def convolution(x, width):
+    return layers.Conv2D(width, 3, padding="same")(x)
+
+
+def matching(x, y):
+    """`y` with as many channels as `x`."""
+    return layers.Conv2D(x.shape[-1], 1)(y)
+
+
+def shared_convolution(x, width):
+    layer = layers.Conv2D(width, 3, padding="same", use_bias=False)
+    twin = layers.Conv2D(x.shape[-1], 1)(x)
+    return layers.Add()([layer(x), layer(twin)])
+
+
+def squeeze_and_excite(x, width):
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    gate = layers.Conv2D(width, 1, activation="relu")(gate)
+    return layers.Multiply()([x, layers.Conv2D(x.shape[-1], 1, activation="hard_sigmoid")(gate)])
+
+
+def broadcast_gate(x, width):
+    gate = layers.Conv2D(1, 1, activation="sigmoid")(x)
+    return layers.Multiply()([x, gate])
+
+
+def nested(x, width):
+    block = keras.Sequential([layers.Conv2D(width, 1), layers.BatchNormalization(), layers.ReLU()])
+    return block(x)
+
+
+def half_of_the_channels(x, width):
+    half = (x.shape[-1] + 1) // 2
+    return ops.concatenate([x[..., :half], layers.Conv2D(width, 1)(x[..., half:])], axis=-1)
+
+
+def grouped(x, width):
+    x = layers.Conv2D(4, 1)(x)
+    return layers.Conv2D(8, 3, groups=2, padding="same")(x)
+
+
+def flat_and_back(x, width):
+    x = layers.Conv2D(3, 1)(x)
+    shape = x.shape[1:]
+    x = layers.Dense(int(np.prod(shape)), activation="relu")(layers.Flatten()(x))
+    return layers.Reshape(shape)(x)
+
+
+def attention(x, width):
+    height, columns, channels = x.shape[1:]
+    y = layers.Reshape((height * columns, channels))(x)
+    y = layers.MultiHeadAttention(2, 3)(y, y)
+    return layers.Add()([x, layers.Reshape((height, columns, channels))(y)])
+
+
+BLOCKS = {
+    "conv": convolution,
+    "conv_valid": lambda x, width: layers.Conv2D(width, 2)(x) if x.shape[1] > 2 else x,
+    "conv_strided": lambda x, width: layers.Conv2D(width, 3, strides=2, padding="same")(x),
+    "conv_no_bias": lambda x, width: layers.Conv2D(width, 1, use_bias=False)(x),
+    "transposed": lambda x, width: layers.Conv2DTranspose(width, 3, padding="same")(x),
+    "depthwise": lambda x, width: layers.DepthwiseConv2D(3, padding="same")(x),
+    "multiplied": lambda x, width: (
+        matching(x, layers.DepthwiseConv2D(2, depth_multiplier=2)(x)) if x.shape[1] > 2 else x
+    ),
+    "separable": lambda x, width: layers.SeparableConv2D(width, 3, padding="same")(x),
+    "grouped": grouped,
+    "batch_norm": lambda x, width: layers.BatchNormalization()(x),
+    "layer_norm": lambda x, width: layers.LayerNormalization()(x),
+    "instance_norm": lambda x, width: layers.GroupNormalization(-1)(x),
+    "prelu": lambda x, width: layers.PReLU(shared_axes=[1, 2])(x),
+    "activation": lambda x, width: layers.Activation(ACTIVATIONS[width % len(ACTIVATIONS)])(x),
+    "residual": lambda x, width: layers.Add()([x, matching(x, convolution(x, width))]),
+    "maximum": lambda x, width: layers.Maximum()([x, matching(x, x)]),
+    "subtract": lambda x, width: layers.Subtract()([matching(x, x), x]),
+    "concatenate": lambda x, width: layers.Concatenate()([x, layers.Conv2D(width, 1)(x)]),
+    "squeeze_and_excite": squeeze_and_excite,
+    "broadcast_gate": broadcast_gate,
+    "zero_padding": lambda x, width: layers.Conv2D(width, 3)(layers.ZeroPadding2D(1)(x)),
+    "max_pool": lambda x, width: layers.MaxPooling2D(2, padding="same")(x),
+    "average_pool": lambda x, width: layers.AveragePooling2D(3, strides=1, padding="same")(x),
+    "up_sampling": lambda x, width: layers.UpSampling2D(2)(x) if x.shape[1] < 6 else x,
+    "dropout": lambda x, width: layers.Dropout(0.3)(x),
+    "shared": shared_convolution,
+    "nested": nested,
+    "operators": lambda x, width: ops.relu6(x * 0.7 + 1.0) / 6.0 - np.arange(x.shape[-1]) * 0.1,
+    "half": lambda x, width: half_of_the_channels(x, width) if x.shape[-1] > 1 else x,
+    "permute": lambda x, width: layers.Permute((2, 1, 3))(x),
+    "flat_and_back": flat_and_back,
+    "attention": attention,
+}
+HEADS = {
+    "average": lambda x: layers.GlobalAveragePooling2D()(x),
+    "flatten": lambda x: layers.Flatten()(x),
+    "maximum": lambda x: ops.max(x, axis=(1, 2)),
+}
+
+
+def build(blocks, head, rng, kill):
+    x = inputs = keras.Input((5, 5, 2))
+    x = layers.Conv2D(5, 1)(x)
+    for name, width in blocks:
+        x = BLOCKS[name](x, width)
+    x = layers.Dense(6, activation="tanh")(HEADS[head](x))
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    for weight in model.weights:
+        weight.assign(random_weight(weight, rng, kill))
+    return model
+
+
+def random_weight(weight, rng, kill):
+    """Random numbers; of kernels some columns are zero, some rows, or everything."""
+    shape, name = tuple(weight.shape), weight.path.rsplit("/", 1)[-1]
+    if "variance" in name:
+        return rng.uniform(0.5, 1.5, shape)
+    value = rng.standard_normal(shape) * (0.6 if len(shape) > 1 else 0.3)
+    if name == "gamma":
+        value = 1 + value
+    if name == "gamma" or len(shape) > 1:
+        value[..., rng.random(shape[-1]) < kill] = 0
+    if len(shape) > 1:
+        value[..., rng.random(shape[-2]) < kill / 3, :] = 0
+        if rng.random() < 0.08:
+            value[:] = 0
+    if name == "bias" and rng.random() < 0.3:
+        value[:] = 0
+    return value
+
+
+def check(blocks, head, seed, kill):
+    model = build(blocks, head, np.random.default_rng(seed), kill)
+    smaller, report = surgery.remove_dead_channels(model, verify=False)
+    difference, noise = verify.largest_difference(model, smaller, verify.random_inputs(model, seed))
+    assert difference <= max(64 * noise, 1e-11)
+    again, second = surgery.remove_dead_channels(smaller, verify=False)
+    # What can go has gone; only what folding has made constant may follow.
+    assert again.count_params() <= smaller.count_params()
+    assert second.parameters[0] == report.parameters[1]
+
+
+GRAPHS = {
+    "blocks": st.lists(
+        st.tuples(st.sampled_from(sorted(BLOCKS)), st.integers(2, 7)), min_size=1, max_size=7
+    ),
+    "head": st.sampled_from(sorted(HEADS)),
+    "seed": st.integers(0, 2**32 - 1),
+    "kill": st.sampled_from([0.0, 0.3, 0.6]),
+}
+SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
+@pytest.mark.tensorflow
+@pytest.mark.usefixtures("float64")
+@settings(max_examples=60, **SETTINGS)
+@given(**GRAPHS)
+def test_random_graphs(blocks, head, seed, kill):
+    check(blocks, head, seed, kill)
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+@pytest.mark.usefixtures("float64")
+@settings(max_examples=3000, **SETTINGS)
+@given(**GRAPHS)
+def test_thousands_of_random_graphs(blocks, head, seed, kill):
+    check(blocks, head, seed, kill)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", sorted(BLOCKS))
+def test_every_block_loses_channels(name):
+    model = build([(name, 4), ("conv_no_bias", 6)], "average", np.random.default_rng(1), 0.5)
+    smaller, report = surgery.remove_dead_channels(model)
+    assert smaller.count_params() < model.count_params()
+    assert any(after < before for before, after in report.channels.values())
