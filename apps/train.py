@@ -49,7 +49,7 @@ FORM = flags.DEFINE_string(
     module_name="optimizer",
 )
 L1 = flags.DEFINE_float(
-    "l1", 2e-3, "rda: λ. A larger one makes a sparser network.", module_name="optimizer"
+    "l1", 8e-3, "rda: λ. A larger one makes a sparser network.", module_name="optimizer"
 )
 TARGET_SPARSITY = flags.DEFINE_float(
     "target_sparsity",
@@ -73,7 +73,7 @@ EXCLUDE = flags.DEFINE_string(
     "the classifier, where a class can be lost.",
     module_name="optimizer",
 )
-EPOCHS = flags.DEFINE_integer("epochs", 40, "Passes over the data.", module_name="training")
+EPOCHS = flags.DEFINE_integer("epochs", 60, "Passes over the data.", module_name="training")
 RETRAIN_EPOCHS = flags.DEFINE_integer(
     "retrain_epochs",
     None,

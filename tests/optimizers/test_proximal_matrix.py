@@ -1,0 +1,230 @@
+"""Plain `compile` and `fit` in every way that Keras has, for the optimizers that threshold."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_sparse import GRDA, RDA, ProxSGD, prunable_variables, sparsity
+
+from .matrix import compile_model, fit, inner, make_data, make_model
+from .test_matrix import on_tensorflow, run, tensorflow
+
+MAKERS = {
+    "target": lambda **k: RDA(**{"target_sparsity": 0.6, "ramp_steps": 20, **k}),
+    "l1": lambda **k: RDA(**{"l1": 0.03, **k}),
+    "published": lambda **k: RDA(**{"learning_rate": 1.0, "l1": 0.01, "form": "published", **k}),
+    "channel": lambda **k: RDA(**{"l1": 0.06, "groups": "channel", **k}),
+    "GRDA": lambda **k: GRDA(**{"c": 0.3, **k}),
+    "ProxSGD": lambda **k: ProxSGD(**{"learning_rate": 0.1, "l1": 0.03, **k}),
+}
+ALL = pytest.mark.parametrize("name", MAKERS)
+SOME = pytest.mark.parametrize("name", ["target", "l1", "published"])
+
+
+def trained(name, epochs=4, model=None, policy=None, optimizer=None, **compile_arguments):
+    keras.config.set_dtype_policy(policy or "float32")
+    try:
+        model = model or make_model()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    compile_model(model, optimizer or MAKERS[name](), **compile_arguments)
+    fit(model, epochs=epochs)
+    return model
+
+
+def weights(model):
+    return np.concatenate([ops.convert_to_numpy(w).ravel() for w in model.trainable_variables])
+
+
+def check_zeros(model):
+    """Some weights are zero, none of them −0.0, and not all."""
+    assert 0 < sparsity(model) < 1
+    for variable in prunable_variables(model):
+        values = ops.convert_to_numpy(variable).astype("float32")
+        assert not np.signbit(values[values == 0]).any(), variable.path
+
+
+def check_same(model, reference):
+    check_zeros(model)
+    np.testing.assert_allclose(weights(model), weights(reference), atol=2e-4)
+
+
+@ALL
+def test_compiled_is_eager(name):
+    compiled = trained(name, jit_compile=not on_tensorflow)
+    check_same(compiled, trained(name, run_eagerly=True))
+
+
+@tensorflow
+@SOME
+def test_xla_is_plain_tensorflow(name):
+    check_same(trained(name, jit_compile=True), trained(name, jit_compile=False))
+
+
+@SOME
+def test_several_steps_per_execution(name):
+    check_same(trained(name, steps_per_execution=3), trained(name))
+
+
+@SOME
+def test_gradient_accumulation_is_a_larger_batch(name):
+    """t counts applied steps: twice the batch in one step, or in two."""
+    x, y = make_data()
+    accumulating = compile_model(make_model(), MAKERS[name](gradient_accumulation_steps=2))
+    whole = compile_model(make_model(), MAKERS[name]())
+    # Batch normalisation would see other batches.
+    for model, size in ((accumulating, 8), (whole, 16)):
+        model.get_layer("norm").trainable = False
+        compile_model(model, model.optimizer)
+        model.fit(x, y, batch_size=size, epochs=8, shuffle=False, verbose=0)
+    check_same(accumulating, whole)
+
+
+@SOME
+def test_loss_scale_factor_cancels_out(name):
+    check_same(trained(name, optimizer=MAKERS[name](loss_scale_factor=64.0)), trained(name))
+
+
+@pytest.mark.parametrize("option", ["clipnorm", "global_clipnorm", "clipvalue"])
+def test_clipping(option):
+    """Gradients that are clipped to almost nothing do not move weights by more."""
+    start = weights(make_model())
+    moved = {
+        limit: np.abs(weights(trained("l1", optimizer=RDA(l1=0.0, **{option: limit}))) - start)
+        for limit in (1e-4, 1e4)
+    }
+    assert moved[1e-4].max() < 24 * 0.1 * 1e-4 * 1.01
+    assert moved[1e4].max() > 0.01
+
+
+@SOME
+def test_learning_rate_schedule_that_is_constant(name):
+    rate = MAKERS[name]().get_config()["learning_rate"]
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([5], [rate, rate])
+    check_same(trained(name, optimizer=MAKERS[name](learning_rate=schedule)), trained(name))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
+@SOME
+def test_mixed_precision(name, policy):
+    model = trained(name, policy=policy)
+    check_zeros(model)
+    assert inner(model.optimizer).iterations > 0
+
+
+def test_t_counts_applied_steps_alone():
+    """A step that loss scaling skips is none for the averages and thresholds either."""
+    optimizer = RDA(1.0, l1=0.1, form="published")
+    scaled = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=1.0)
+    variable = keras.Variable(np.ones((1, 2), "float32"), name="kernel")
+    scaled.build([variable])
+    for gradient in (np.inf, 0.5, 0.5):
+        scaled.apply([ops.full((1, 2), gradient)])
+    # Two steps count: −√2·(0.5 − 0.1), with a loss scale that was 1 and then ½.
+    assert int(optimizer.iterations) == 2
+    expected = -np.sqrt(2) * (0.5 / 0.5 - 0.1)
+    np.testing.assert_allclose(ops.convert_to_numpy(variable), expected, rtol=1e-6)
+
+
+@SOME
+def test_embeddings_frozen_layers_and_constraints(name):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((5,)),
+            keras.layers.Embedding(50, 8, name="embedding"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(16, name="frozen", trainable=False),
+            keras.layers.Dense(10, "relu", kernel_constraint="non_neg"),
+            keras.layers.Dense(4),
+        ]
+    )
+    frozen = model.get_layer("frozen").get_weights()[0]
+    compile_model(model, MAKERS[name](), jit_compile=not on_tensorflow)
+    rng = np.random.default_rng(0)
+    model.fit(rng.integers(0, 50, (64, 5)), rng.integers(0, 4, 64), batch_size=2, verbose=0)
+    check_zeros(model)
+    assert not np.all(model.get_layer("embedding").get_weights()[0])
+    assert (model.layers[-2].get_weights()[0] >= 0).all()
+    np.testing.assert_array_equal(model.get_layer("frozen").get_weights()[0], frozen)
+
+
+@tensorflow
+@SOME
+def test_a_custom_train_step(name):
+    import tensorflow as tf
+
+    class Model(keras.Model):
+        def train_step(self, data):
+            x, y = data
+            with tf.GradientTape() as tape:
+                loss = self.compute_loss(y=y, y_pred=self(x, training=True))
+            gradients = tape.gradient(loss, self.trainable_variables)
+            self.optimizer.apply(gradients, self.trainable_variables)
+            return {"loss": loss}
+
+    plain = make_model()
+    check_same(trained(name, model=Model(plain.inputs, plain.outputs)), trained(name))
+
+
+@SOME
+def test_under_multi_optimizer(name):
+    model = make_model()
+    kernels = keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1), {".*kernel": MAKERS[name]()})
+    both = keras.optimizers.MultiOptimizer(kernels)
+    check_zeros(trained(name, model=model, optimizer=both))
+
+
+@tensorflow
+def test_two_replicas_of_a_mirrored_strategy_are_one_device():
+    run(
+        """
+        import numpy as np
+        import tensorflow as tf
+        from tests.optimizers.test_proximal_matrix import *
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        two = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(cpu, two)
+        for name in MAKERS:
+            models = []
+            for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
+                with tf.distribute.MirroredStrategy(devices).scope():
+                    model = make_model()
+                    # Each replica would normalise its half of the batch alone.
+                    model.get_layer("norm").trainable = False
+                    compile_model(model, MAKERS[name](), jit_compile=False)
+                fit(model, epochs=6)
+                models.append(model)
+            check_same(*models)
+            for variable in [*model.trainable_variables, *model.optimizer.variables]:
+                first, second = (v.numpy() for v in variable.value.values)
+                np.testing.assert_array_equal(first, second, f"{name} {variable.path}")
+        """,
+        KERAS_BACKEND="tensorflow",
+    )
+
+
+def test_two_devices_under_data_parallel_are_one():
+    run(
+        """
+        import jax, keras
+        import numpy as np
+        from tests.optimizers.test_proximal_matrix import *
+
+        assert len(jax.devices()) == 2
+        for name in MAKERS:
+            models = []
+            for devices in (jax.devices(), jax.devices()[:1]):
+                distribution = keras.distribution.DataParallel(devices=devices)
+                keras.distribution.set_distribution(distribution)
+                models.append(trained(name))
+            check_same(*models)
+            for variable in models[0].trainable_variables:
+                first, second = (np.asarray(s.data) for s in variable.value.addressable_shards)
+                np.testing.assert_array_equal(first, second, name)
+        """,
+        KERAS_BACKEND="jax",
+        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+    )
