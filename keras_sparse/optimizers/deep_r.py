@@ -72,13 +72,13 @@ class DeepR(PruneAndRegrow):
         self.temperature = temperature
 
     def _add_state(self, sparse):
+        super()._add_state(sparse)
         self._positive = [None] * len(self._trainable_variables)
         for i, variable in zip(self._sparse, sparse, strict=True):
             sign = value_outside_trace(variable) >= 0
             name = f"{variable.path.replace('/', '_')}_positive"
             layout = getattr(variable, "_layout", None)
             self._positive[i] = self._add_constant(name, sign, layout=layout)
-        return []
 
     def _prune_counts(self, snapshot):
         at_zero = ops.logical_and(snapshot.mask, ops.equal(snapshot.weights, 0))

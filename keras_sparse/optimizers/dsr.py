@@ -54,7 +54,7 @@ class DSR(PruneAndRegrow):
         self.threshold = threshold
         self.tolerance = tolerance
 
-    def _add_state(self, sparse):
+    def _add_extras(self, sparse):
         return [self._add_constant("threshold", np.float32(self.threshold))]
 
     def _prune_counts(self, snapshot):

@@ -10,11 +10,11 @@ from keras_sparse.masks.backend import value_outside_trace
 from keras_sparse.masks.distributions import global_budget, layer_budgets
 from keras_sparse.masks.schedules import as_schedule
 from keras_sparse.masks.selection import select_globally, select_largest
-from keras_sparse.optimizers.masked import MaskedOptimizer
+from keras_sparse.optimizers.dynamic_mask import DynamicMaskOptimizer
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
-class MagnitudePruning(MaskedOptimizer):
+class MagnitudePruning(DynamicMaskOptimizer):
     """Prunes the smallest weights to a sparsity that is given, or that grows by a schedule.
 
     With a schedule this is gradual pruning: it starts from a dense network and prunes while it
@@ -64,17 +64,25 @@ class MagnitudePruning(MaskedOptimizer):
         steps_per_epoch=None,
         **kwargs,
     ):
-        super().__init__(learning_rate, 1.0, "uniform", **kwargs)
         if scope not in ("layer", "global"):
             raise ValueError(f"`scope` must be 'layer' or 'global'. Received: scope={scope!r}")
-        self.sparsity = as_schedule("sparsity", sparsity)
-        if self.sparsity(self.sparsity.end) < self.sparsity(0):
+        schedule = as_schedule("sparsity", sparsity)
+        if schedule(schedule.end) < schedule(0):
             raise ValueError(
                 "Pruned weights do not come back, so `sparsity` must not fall over time. "
                 f"Received: sparsity={sparsity}"
             )
+        super().__init__(
+            learning_rate,
+            1.0,
+            schedule,
+            update_every,
+            steps_per_epoch,
+            distribution="uniform",
+            **kwargs,
+        )
+        self.sparsity = schedule
         self.scope = scope
-        self._set_updates(update_every, steps_per_epoch, self.sparsity)
 
     def _initial_masks(self, sparse, rng):
         self._shapes = [tuple(v.shape) for v in sparse]

@@ -5,10 +5,10 @@ from keras import ops
 
 from keras_sparse.masks.schedules import as_schedule
 from keras_sparse.masks.selection import select_largest
-from keras_sparse.optimizers.masked import MaskedOptimizer
+from keras_sparse.optimizers.dynamic_mask import DynamicMaskOptimizer
 
 
-class PruneAndRegrow(MaskedOptimizer):
+class PruneAndRegrow(DynamicMaskOptimizer):
     """Base of the methods that move a constant number of weights through the network.
 
     An update prunes a share of the weights of each layer, the smallest first, and grows as many.
@@ -36,9 +36,9 @@ class PruneAndRegrow(MaskedOptimizer):
         steps_per_epoch=None,
         **kwargs,
     ):
-        super().__init__(learning_rate=learning_rate, density=density, **kwargs)
-        self.prune_rate = as_schedule("prune_rate", prune_rate)
-        self._set_updates(update_every, steps_per_epoch, self.prune_rate)
+        schedule = as_schedule("prune_rate", prune_rate)
+        super().__init__(learning_rate, density, schedule, update_every, steps_per_epoch, **kwargs)
+        self.prune_rate = schedule
 
     def _rewire(self, snapshot):
         pruned = self._prune_counts(snapshot)

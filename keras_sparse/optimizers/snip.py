@@ -7,12 +7,16 @@ import numpy as np
 from keras import ops
 
 from keras_sparse.masks.distributions import check_density, global_budget
+from keras_sparse.masks.schedules import ConstantSchedule
 from keras_sparse.masks.selection import magnitude_keys, select_globally
-from keras_sparse.optimizers.masked import MaskedOptimizer
+from keras_sparse.optimizers.dynamic_mask import DynamicMaskOptimizer
+
+# Arguments of the base that have no meaning for one choice in the first step.
+_FIXED = ("distribution", "update_every", "steps_per_epoch")
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
-class SNIP(MaskedOptimizer):
+class SNIP(DynamicMaskOptimizer):
     """Single-shot pruning: keeps the weights that the first batch says matter, from then on.
 
     The first step trains nothing. It scores every weight by |gradient * weight| and keeps the
@@ -41,9 +45,10 @@ class SNIP(MaskedOptimizer):
     pauses = True
 
     def __init__(self, learning_rate=0.1, density=0.1, **kwargs):
-        super().__init__(learning_rate, density, "uniform", **kwargs)
         check_density("density", density)
-        self._every = 1
+        super().__init__(
+            learning_rate, density, ConstantSchedule(density), 1, distribution="uniform", **kwargs
+        )
 
     def _initial_masks(self, sparse, rng):
         self._budget = global_budget([math.prod(v.shape) for v in sparse], self.density)
@@ -52,8 +57,8 @@ class SNIP(MaskedOptimizer):
     def _due(self):
         return ops.logical_and(ops.equal(self.iterations, 0), self._is_last_micro_step())
 
-    def _amount(self):
-        return ops.convert_to_tensor(self._budget, "int32")
+    def _amounts(self, steps):
+        return np.full(len(steps), self._budget, "int32")
 
     def _rewire(self, snapshot):
         keys = magnitude_keys(snapshot.gradients * snapshot.weights)
@@ -64,5 +69,4 @@ class SNIP(MaskedOptimizer):
     def get_config(self):
         """The arguments, for `keras.saving`."""
         config = super().get_config()
-        del config["distribution"]
-        return config
+        return {k: v for k, v in config.items() if k not in _FIXED}

@@ -1,0 +1,231 @@
+"""Masks that change while training: when, and from what."""
+
+import functools
+
+import numpy as np
+from keras import ops
+
+from keras_sparse.masks.backend import compiled
+from keras_sparse.optimizers.masked import MaskedOptimizer
+from keras_sparse.optimizers.snapshot import Snapshot
+
+
+class DynamicMaskOptimizer(MaskedOptimizer):
+    """Base of the optimizers whose masks change while they train.
+
+    Masks change in step `t` whenever `t > 0` is a multiple of `update_every`, inside the compiled
+    step, after the gradients are known and before they are applied. So none change after the last
+    step of training, and what is validated at the end of an epoch is what was trained.
+
+    A subclass writes `_rewire`, which maps a `Snapshot` to new masks.
+
+    Args:
+        learning_rate: float, schedule or callable.
+        density: float in (0, 1], the share of the sparse weights that are kept.
+        schedule: a `Schedule`, of what `_amounts` makes of it.
+        update_every: int, the number of steps between updates; `"epoch"`, with `steps_per_epoch`;
+            or None, only `update_masks()` changes the masks.
+        steps_per_epoch: int, the number of batches of an epoch, for `update_every="epoch"`.
+        **kwargs: the other arguments of `MaskedOptimizer`.
+    """
+
+    # Whether `_rewire` looks at gradients.
+    needs_gradients = False
+    # Whether the step at which masks change trains nothing.
+    pauses = False
+
+    def __init__(
+        self,
+        learning_rate,
+        density,
+        schedule,
+        update_every=100,
+        steps_per_epoch=None,
+        **kwargs,
+    ):
+        super().__init__(learning_rate, density, **kwargs)
+        if update_every == "epoch":
+            if steps_per_epoch is None:
+                raise ValueError(
+                    "With update_every='epoch' give `steps_per_epoch`, the number of batches; or "
+                    "update_every=None and the callback MaskUpdate('epoch')."
+                )
+            steps = steps_per_epoch
+        else:
+            steps = update_every
+        if steps is not None and (not isinstance(steps, int) or steps < 1):
+            raise ValueError(
+                "`update_every` is a number of steps, 'epoch', or None. Received: "
+                f"update_every={update_every!r}, steps_per_epoch={steps_per_epoch!r}"
+            )
+        self.update_every = update_every
+        self.steps_per_epoch = steps_per_epoch
+        self._schedule = schedule
+        self._every = steps
+
+    def _add_state(self, sparse):
+        changes = np.zeros(len(sparse), "int32")
+        self._pruned = self._add_constant("pruned", changes)
+        self._grown = self._add_constant("grown", changes)
+        self._extras = self._add_extras(sparse)
+
+    def _add_extras(self, sparse):
+        """Create what else a method keeps; returns the list of what `_rewire` renews."""
+        return []
+
+    @property
+    def mask_changes(self):
+        """What the last update did: `{path: {"pruned": int, "grown": int}}`."""
+        pruned, grown = (ops.convert_to_numpy(v) for v in (self._pruned, self._grown))
+        return {
+            path: {"pruned": int(pruned[k]), "grown": int(grown[k])}
+            for k, path in enumerate(self.masks)
+        }
+
+    def _amounts(self, steps):
+        """What the schedule says at each of these steps, as an array that `_rewire` gets a row of.
+
+        Computed by NumPy, for compiled and eager code have different cosines.
+        """
+        return np.array([self._schedule(step) for step in steps], "float32")
+
+    @functools.cached_property
+    def _amounts_by_update(self):
+        updates = -(-self._schedule.end // self._every) + 2
+        return self._amounts(range(0, updates * self._every, self._every))
+
+    def _is_active(self, amounts):
+        """Which of the updates change anything."""
+        return amounts > 0
+
+    def _by_update(self, table):
+        """The row of a table by update that this step would use."""
+        number = ops.cast(self.iterations, "int32") // self._every
+        return ops.take(table, ops.minimum(number, len(table) - 1), axis=0)
+
+    def _amount(self):
+        return self._by_update(self._amounts_by_update)
+
+    def _due(self):
+        """Whether this step changes the masks."""
+        step = ops.cast(self.iterations, "int32")
+        active = self._by_update(self._is_active(self._amounts_by_update))
+        due = ops.logical_and(ops.equal(step % self._every, 0), ops.logical_and(step > 0, active))
+        return ops.logical_and(due, self._is_last_micro_step())
+
+    def _is_last_micro_step(self):
+        # JAX runs the whole step for each accumulated gradient, and keeps what the last one did.
+        micro_steps = self.gradient_accumulation_steps or 1
+        return ops.equal((ops.convert_to_tensor(self._iterations) + 1) % micro_steps, 0)
+
+    def _rewire(self, snapshot):
+        """New masks.
+
+        Args:
+            snapshot: the `Snapshot` of the network.
+
+        Returns:
+            A tuple: packed bool masks, how many were pruned by layer, how many grown by layer
+            (int32), and a list of new values for what `_add_extras` returned.
+        """
+        raise NotImplementedError
+
+    def _tensors(self, gradients, amount):
+        """What a snapshot is made of, as plain tensors."""
+
+        def values(variables):
+            return [ops.convert_to_tensor(variables[i]) for i in self._sparse]
+
+        return {
+            "weights": values(self._trainable_variables),
+            "masks": values(self._masks),
+            "slots": [values(slot) for slot in self._slots] if self.dense_momentum else [],
+            "gradients": gradients,
+            "extras": [ops.convert_to_tensor(v) for v in self._extras],
+            "amount": amount,
+            "seed": ops.convert_to_tensor(self._seed),
+            "step": ops.cast(self.iterations, "int32"),
+        }
+
+    def _rewired(self, tensors):
+        mask, pruned, grown, extras = self._rewire(Snapshot(self._packing, tensors))
+        return [*self._packing.unpack(mask), pruned, grown, *extras]
+
+    @functools.cached_property
+    def _compiled_rewired(self):
+        return compiled(self._rewired)
+
+    def _mask_state(self):
+        """The variables that an update writes, in the order of `_rewired`."""
+        return [*(self._masks[i] for i in self._sparse), self._pruned, self._grown, *self._extras]
+
+    def _update_in_step(self, gradients):
+        gradients = self._sparse_gradients(gradients) if self.needs_gradients else []
+        amount = self._amount()
+        variables = self._mask_state()
+        old = [ops.convert_to_tensor(v) for v in variables]
+        new = ops.cond(
+            self._due(), lambda: self._rewired(self._tensors(gradients, amount)), lambda: old
+        )
+        # JAX allows no assignment inside a branch.
+        for variable, value in zip(variables, new, strict=True):
+            self.assign(variable, value)
+
+    def is_update_time(self, every):
+        """Whether `every` steps (not batches of an accumulated one) have passed since an update."""
+        step, micro_step = divmod(int(self._iterations), self.gradient_accumulation_steps or 1)
+        return step > 0 and micro_step == 0 and step % every == 0
+
+    def update_masks(self, gradients=None):
+        """Change the masks before the next training step, instead of inside it.
+
+        With `update_every=None` this is the only thing that changes them. Called when the count of
+        steps is a multiple of N, it gives the same bits as `update_every=N`. Like there, the
+        weights that it prunes take part in the forward pass of the step that follows, and are set
+        to zero by it: so call it right before a step, and save or evaluate after one. `MaskUpdate`
+        does. RigL, which spends a step on this, sets them to zero at once.
+
+        Args:
+            gradients: for methods that grow by gradient, a list of gradients, one for each
+                trainable variable.
+
+        Raises:
+            ValueError: the optimizer is not built, or gradients are missing.
+        """
+        if not self.built:
+            raise ValueError(
+                "`update_masks()` needs a built optimizer: call "
+                "`optimizer.build(model.trainable_variables)`, or train first."
+            )
+        if self.needs_gradients and gradients is None:
+            raise ValueError(
+                f"{type(self).__name__} grows by gradient: give `update_masks(gradients=...)`, or "
+                "let the training step do it with update_every=<number of steps>."
+            )
+        gradients = self._sparse_gradients(gradients) if self.needs_gradients else []
+        amount = ops.convert_to_tensor(self._amounts([int(self.iterations)])[0])
+        new = self._compiled_rewired(self._tensors(gradients, amount))
+        for variable, value in zip(self._mask_state(), new, strict=True):
+            variable.assign(value)
+        if self.pauses:
+            for variables in (self._trainable_variables, *self._slots):
+                self._mask_variables(variables)
+
+    def _sparse_gradients(self, gradients):
+        return [self._finite(gradients[i]) for i in self._sparse]
+
+    def _before_step(self, gradients, variables):
+        if self._every is not None:
+            indices = map(self._get_variable_index, variables)
+            self._update_in_step(dict(zip(indices, gradients, strict=True)))
+
+    def _is_paused(self):
+        return self._due() if self.pauses and self._every is not None else None
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return {
+            **super().get_config(),
+            "update_every": self.update_every,
+            "steps_per_epoch": self.steps_per_epoch,
+        }
