@@ -15,7 +15,7 @@ def small_cnn(
     """Three 3x3 convolutions of 32, 64 and 64 channels, batch normalised, then a dense layer.
 
     Pooling halves the image after the first two, and a global average follows the third. On one
-    input channel and 10 classes it has 56,714 parameters.
+    input channel and 10 classes it has 56,874 parameters.
 
     Args:
         input_shape: `(height, width, channels)`, at least 4 pixels high and wide.
@@ -31,13 +31,14 @@ def small_cnn(
     Example:
 
     >>> small_cnn(input_shape=(8, 8, 1)).count_params()
-    56714
+    56874
     """
     kernel = {"kernel_initializer": kernel_initializer, "kernel_regularizer": kernel_regularizer}
     x = inputs = keras.Input(input_shape)
     for i, filters in enumerate((32, 64, 64), 1):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv{i}", **kernel)(x)
-        x = layers.BatchNormalization(name=f"conv{i}_bn")(x)
+        # Small data sets have few steps an epoch, which the default of 0.99 lags behind.
+        x = layers.BatchNormalization(momentum=0.9, name=f"conv{i}_bn")(x)
         x = layers.ReLU(name=f"conv{i}_relu")(x)
         if i < 3:
             x = layers.MaxPooling2D(name=f"pool{i}")(x)

@@ -195,7 +195,7 @@ def test_two_replicas_of_a_mirrored_strategy_are_one_device():
                     # Each replica would normalise its half of the batch alone.
                     model.get_layer("norm").trainable = False
                     compile_model(model, MAKERS[name](), jit_compile=False)
-                fit(model, epochs=6)
+                fit(model, epochs=4)
                 models.append(model)
             check_same(*models)
             for variable in [*model.trainable_variables, *model.optimizer.variables]:

@@ -1,0 +1,12 @@
+"""What holds for all tests."""
+
+import keras
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out on other backends what is about TensorFlow."""
+    if keras.backend.backend() == "tensorflow":
+        return
+    about_tensorflow = [item for item in items if item.get_closest_marker("tensorflow")]
+    config.hook.pytest_deselected(items=about_tensorflow)
+    items[:] = [item for item in items if not item.get_closest_marker("tensorflow")]
