@@ -40,7 +40,17 @@ class Value:
 
 
 class Call:
-    """One call of a layer or operation: `arguments` holds a `Value` for each tensor."""
+    """One call of a layer or operation.
+
+    Attributes:
+        operation: the layer or operation.
+        args, kwargs: its arguments, with a `Value` for each tensor.
+        inputs, outputs: lists of those `Value`s.
+        unit: the `Unit` that the call belongs to.
+        masked: whether any tensor of the model carries a mask, which some layers read unasked.
+    """
+
+    masked = False
 
     def __init__(self, operation, args, kwargs):
         self.operation = operation
@@ -110,10 +120,14 @@ class Graph:
         model = self.model
         self.calls = []
         self._units = {}
+        self._masked = False
         tensors = {}
         self.inputs = [_bind(tensors, tensor) for tensor in model.inputs]
         self._walk(model, tensors, prefix="", training=None)
         self.outputs = [tensors[id(tensor)] for tensor in model.outputs]
+        if self._masked:
+            for call in self.calls:
+                call.masked = True
         self.units = sorted(self._units.values(), key=lambda unit: unit.index)
 
     def _walk(self, model, tensors, prefix, training):
@@ -121,6 +135,7 @@ class Graph:
             if node.is_input:
                 continue
             args, kwargs = _arguments(node, tensors)
+            self._masked |= any(_is_masked(tensor) for tensor in node.outputs)
             operation = node.operation
             inner = _inner_graph(operation)
             if inner is not None and _fits(inner, args):
@@ -174,8 +189,14 @@ def _nodes(model):
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
 
 
+def _is_masked(tensor):
+    return getattr(tensor, "_keras_mask", None) is not None
+
+
 def _inner_graph(operation):
     """The functional model inside a nested model, None for anything else."""
+    if not type(operation).call.__module__.startswith("keras."):
+        return None  # its own `call` may do more than run the graph
     if isinstance(operation, keras.Sequential):
         return operation._functional
     return operation if isinstance(operation, keras.Function) else None
@@ -226,12 +247,11 @@ def functional(model):
 
 
 def _trace(model):
-    build_config = model.get_build_config() or {}
-    shapes = build_config.get("input_shape") or build_config.get("shapes_dict")
     try:
-        inputs = _inputs_like(shapes, model.compute_dtype)
-        outputs = model(**inputs) if isinstance(shapes, dict) else model.call(inputs)
+        inputs = _inputs_of(model)
+        outputs = model.call(**inputs) if isinstance(inputs, dict) else model.call(inputs)
         traced = keras.Model(inputs, outputs, name=model.name)
+        _forget_calls(traced)
     except Exception as error:
         raise ValueError(
             f"The model {model.name!r} is a subclassed model whose `call` cannot be traced. "
@@ -239,6 +259,28 @@ def _trace(model):
             f"functional one. The trace ended with: {error}"
         ) from error
     return traced
+
+
+def _forget_calls(traced):
+    """Takes the traced calls out of the layers' own records: the user's model stays as it was."""
+    nodes = [(node, node.parent_nodes) for node in _nodes(traced) if not node.is_input]
+    for node, parents in nodes:
+        node.operation._inbound_nodes.remove(node)
+        for parent in parents:
+            if node in parent.operation._outbound_nodes:
+                parent.operation._outbound_nodes.remove(node)
+
+
+def _inputs_of(model):
+    """New symbolic inputs in the structure that `model.call` takes."""
+    if isinstance(model, keras.Function):
+
+        def like(tensor):
+            return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype)
+
+        return keras.tree.map_structure(like, model._inputs_struct)
+    config = model.get_build_config() or {}
+    return _inputs_like(config.get("input_shape") or config["shapes_dict"], model.compute_dtype)
 
 
 def _inputs_like(shapes, dtype):

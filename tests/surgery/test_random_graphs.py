@@ -105,9 +105,9 @@ BLOCKS = {
     "attention": attention,
 }
 HEADS = {
-    "average": lambda x: layers.GlobalAveragePooling2D()(x),
-    "flatten": lambda x: layers.Flatten()(x),
-    "maximum": lambda x: ops.max(x, axis=(1, 2)),
+    "average": layers.GlobalAveragePooling2D,
+    "flatten": layers.Flatten,
+    "maximum": layers.GlobalMaxPooling2D,
 }
 
 
@@ -116,7 +116,7 @@ def build(blocks, head, rng, kill):
     x = layers.Conv2D(5, 1)(x)
     for name, width in blocks:
         x = BLOCKS[name](x, width)
-    x = layers.Dense(6, activation="tanh")(HEADS[head](x))
+    x = layers.Dense(6, activation="tanh")(HEADS[head]()(x))
     model = keras.Model(inputs, layers.Dense(3)(x))
     for weight in model.weights:
         weight.assign(random_weight(weight, rng, kill))

@@ -137,10 +137,28 @@ def test_subclassed_model_is_traced(harness):
     model(np.zeros((1, 4)))
     harness.randomise(model)
     harness.kill(model, 0.5)
-    smaller, report = surgery.remove_dead_channels(model)
-    assert report.channels["hidden"][0] == 10
-    x = harness.rng.standard_normal((3, 4))
-    np.testing.assert_allclose(np.array(model(x)), np.array(smaller(x)), rtol=1e-12)
+    _, report = harness.cut(model)
+    assert report.channels == {"hidden": (10, 5), "head": (3, 3)}
+
+
+def test_subclassed_model_with_several_inputs_is_traced(harness):
+    class Sum(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.a = layers.Dense(6, activation="tanh", name="a")
+            self.b = layers.Dense(6, activation="tanh", name="b")
+            self.head = layers.Dense(2, name="head")
+
+        def call(self, inputs):
+            first, second = inputs
+            return self.head(self.a(first) + self.b(second))
+
+    model = Sum()
+    model([np.zeros((1, 4)), np.zeros((1, 5))])
+    harness.randomise(model)
+    harness.kill(model, 0.5)
+    _, report = harness.cut(model)
+    assert report.channels["a"] == report.channels["b"] == (6, 3)
 
 
 def test_report_as_json_and_table(harness, tmp_path):

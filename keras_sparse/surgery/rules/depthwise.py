@@ -62,7 +62,10 @@ class DepthwiseRule(Rule):
             target.need_all(f"{unit.name}: its activation mixes channels")
         keep = target.keep.reshape(-1, multiplier)
         first = np.arange(source.size) * multiplier + keep.argmax(1)
-        source.need(keep.any(1), target.why[first])
+        reasons = target.why[first]
+        lost = ~np.isnan(source.constants.uniform) & np.isnan(target.constants.uniform[first])
+        reasons[lost] = f"{unit.name}: depthwise, padding {unit.operation.padding!r}"
+        source.need(keep.any(1), reasons)
         target.need(np.repeat(source.keep, multiplier), np.repeat(source.why, multiplier))
 
     def slices(self, unit):

@@ -63,6 +63,10 @@ class Linear(Rule):
         """Whether carriers can stand for other channels: one kernel for all of the channel."""
         return True
 
+    def why_stuck(self, layer):
+        """Why a constant may be neither folded nor carried."""
+        return "its constant depends on the position"
+
     # Constants.
 
     def forward(self, call):
@@ -142,7 +146,7 @@ class Linear(Rule):
         known = source.constants.known
         source.need(read & ~known, f"{unit.name} reads it")
         stuck = read & known & ~self._foldable(unit, source) & (self._families(unit, source) < 0)
-        source.need(stuck, f"{unit.name}: its constant cannot be folded into a bias")
+        source.need(stuck, f"{unit.name}: {self.why_stuck(unit.operation)}")
 
     def _read(self, unit, target):
         """Which inputs the needed outputs read; only outputs that are new are looked at."""

@@ -18,6 +18,8 @@ class Elementwise(Rule):
     # The layer's operation may be done with a vector of constants in the place of an operand.
     neutral = None
     replace = None
+    # Whether Keras' layer treats masked positions of its operands in another way.
+    reads_masks = False
 
     def merge(self, rows, call):
         """The output's constants from the operands', arrays `(classes, channels)`."""
@@ -33,6 +35,8 @@ class Elementwise(Rule):
         axis = self.axis(call)
         if axis is None:
             return [(default_axis(out), Constants.unknown(default_size(out)))]
+        if call.masked and self.reads_masks:
+            return [(axis, Constants.unknown(out.shape[axis]))]
         constants = [
             x.constants if isinstance(x, Value) else Constants(array_row(x, axis))
             for x in self.operands(call)
@@ -96,7 +100,8 @@ class Elementwise(Rule):
 
     def taking(self, unit):
         """Which inputs take part: not those that are constant in every needed channel."""
-        if self.neutral is None or len(unit.inputs) == 1:
+        fixed = self.neutral is None or (self.reads_masks and unit.calls[0].masked)
+        if fixed or len(unit.inputs) == 1:
             return list(range(len(unit.inputs)))
         keep = unit.outputs[0].keep
         taking = [i for i, port in enumerate(unit.inputs) if not self._replaceable(unit, i, keep)]
@@ -185,6 +190,7 @@ class AddRule(Elementwise):
 class MultiplyRule(Elementwise):
     """A product: zero where one factor is zero, whatever the others are, if they are finite."""
 
+    reads_masks = True
     neutral = 1.0
     replace = staticmethod(keras.ops.multiply)
 
@@ -209,6 +215,8 @@ class SubtractRule(Elementwise):
 class AverageRule(Elementwise):
     """A mean over the operands."""
 
+    reads_masks = True
+
     def merge(self, rows, call):
         """Unknown where one is."""
         return sum(rows[1:], rows[0]) / len(rows)
@@ -218,6 +226,8 @@ class AverageRule(Elementwise):
 class MaximumRule(Elementwise):
     """The largest operand."""
 
+    reads_masks = True
+
     def merge(self, rows, call):
         """Unknown where one is; `np.maximum` hands NaN on."""
         return np.maximum.reduce(list(np.broadcast_arrays(*rows)))
@@ -226,6 +236,8 @@ class MaximumRule(Elementwise):
 @register_rule(keras.layers.Minimum)
 class MinimumRule(Elementwise):
     """The smallest operand."""
+
+    reads_masks = True
 
     def merge(self, rows, call):
         """Unknown where one is; `np.minimum` hands NaN on."""

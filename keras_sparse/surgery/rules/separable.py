@@ -25,6 +25,10 @@ class SeparableRule(Convolution):
         """Never."""
         return False
 
+    def why_stuck(self, layer):
+        """No carrier."""
+        return f"separable, padding {layer.padding!r}"
+
     def find_reads(self, unit):
         """Through any of the multiplier's channels."""
         depthwise, pointwise = self.kernels(unit)
