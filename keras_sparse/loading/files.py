@@ -1,0 +1,137 @@
+"""Which Keras wrote a file, and the model that is in it."""
+
+import io
+import json
+import os
+import zipfile
+
+import h5py
+import keras
+
+from keras_sparse.loading import keras2_model, keras2_weights
+
+
+def load_model(path, custom_objects=None):
+    """Reads a model from a `.keras` or HDF5 file, of Keras 3 or of Keras 2.
+
+    A file that Keras 3 wrote is read by `keras.saving.load_model`. A file that Keras 2 (tf.keras)
+    wrote is translated, layer by layer, and its weights are assigned: Keras 3 refuses most such
+    files, for an argument that it no longer has or for TensorFlow functions in the graph, and
+    misreads some, for example `hard_sigmoid`, which has another slope there. What has no certain
+    meaning in Keras 3 is refused.
+
+    Args:
+        path: the file. Which Keras wrote it is read from the file, not from its name.
+        custom_objects: `{name: class or function}` for what is neither in Keras nor registered by
+            `keras.saving.register_keras_serializable`.
+
+    Returns:
+        A `keras.Model`, not compiled. One that Keras 2 wrote gives the outputs that it gave there,
+        up to rounding. `/` in its layers' names becomes `_`, as Keras 3 demands.
+
+    Raises:
+        ValueError: `path` is no model file or holds something that cannot be read; the message is
+            one line that names the layer and says what to do.
+
+    Example:
+
+    >>> model = load_model("kws_ref_model.h5")
+    """
+    path = os.fspath(path)
+    _check(path)
+    with keras.saving.custom_object_scope(custom_objects or {}):
+        try:
+            read = _zip_reader(path) if zipfile.is_zipfile(path) else _hdf5_reader(path)
+            return read(path)
+        except _READING_ERRORS as error:
+            raise ValueError(f"{path} cannot be loaded: {_one_line(error)}") from error
+
+
+# What Keras, h5py and zipfile raise on files that are damaged or hold what they do not know.
+_READING_ERRORS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    NotImplementedError,
+    OSError,
+    zipfile.BadZipFile,
+)
+
+
+def _check(path):
+    if os.path.isfile(path):
+        return
+    if not os.path.exists(path):
+        raise ValueError(f"There is no such file. Received: path={path}")
+    if os.path.exists(os.path.join(path, "saved_model.pb")):
+        raise ValueError(
+            "This folder is a SavedModel, which holds no layers that Keras 3 can read. Load it in "
+            "the Keras that wrote it (`tf_keras.models.load_model`) and save it as .h5. "
+            f"Received: path={path}"
+        )
+    raise ValueError(f"`path` must be a .keras or .h5 file, not a folder. Received: path={path}")
+
+
+def _zip_reader(path):
+    with zipfile.ZipFile(path) as archive:
+        if not {"config.json", "metadata.json"} <= set(archive.namelist()):
+            raise ValueError("it is a zip file, but no Keras model.")
+        version = json.loads(archive.read("metadata.json"))["keras_version"]
+    return _keras2_zip if _is_keras2(version) else _keras3
+
+
+def _hdf5_reader(path):
+    if not h5py.is_hdf5(path):
+        raise ValueError("it is neither a .keras nor an HDF5 file.")
+    with h5py.File(path) as file:
+        if "model_config" not in file.attrs:
+            raise ValueError(
+                "it holds weights, but no model. Build the model and call its `load_weights`, then "
+                "save it whole."
+            )
+        group = file.attrs if "keras_version" in file.attrs else file["model_weights"].attrs
+        version = keras2_weights.text(group.get("keras_version", "1"))
+    return _keras2_hdf5 if _is_keras2(version) else _keras3
+
+
+def _is_keras2(version):
+    if version.startswith("2."):
+        return True
+    if version.startswith("1"):
+        raise ValueError("Keras 1 wrote it. Load it in Keras 2 and save it again.")
+    return False
+
+
+def _keras3(path):
+    return keras.saving.load_model(path, compile=False)
+
+
+def _keras2_zip(path):
+    with zipfile.ZipFile(path) as archive:
+        entry = json.loads(archive.read("config.json"))
+        weights = io.BytesIO(archive.read("model.weights.h5"))
+    part = keras2_model.build(entry)
+    with h5py.File(weights) as file:
+        keras2_weights.load_from_tree(part, file)
+    return part.layer
+
+
+def _keras2_hdf5(path):
+    with h5py.File(path) as file:
+        backend = keras2_weights.text(file.attrs.get("backend", "tensorflow"))
+        if backend != "tensorflow":
+            raise ValueError(
+                f"it was trained on {backend}, whose kernels are laid out differently. Load it in "
+                "Keras 2 on TensorFlow and save it again."
+            )
+        part = keras2_model.build(json.loads(keras2_weights.text(file.attrs["model_config"])))
+        keras2_weights.load_from_lists(part, file["model_weights"])
+    return part.layer
+
+
+def _one_line(error):
+    """The cause, without the configs that Keras prints around it."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    cause = " ".join(text.split("Exception encountered:")[-1].split())
+    return cause if len(cause) <= 400 else f"{cause[:400]}..."
