@@ -1,0 +1,131 @@
+"""Cut the dead channels out of a model file, and leave the model's outputs as they are."""
+
+import functools
+import json
+import os
+
+from absl import flags
+
+from apps import program
+
+GROUP_NAMES = ("files", "surgery")
+
+
+def define_flags():
+    """Defines the flags; not on import, since other programs have some of the same names."""
+    string = functools.partial(flags.DEFINE_string, default=None, module_name="files")
+    string("model", help="The model: a .keras or .h5 file, of Keras 3 or Keras 2.")
+    string("out", help="The smaller model: a .keras or .h5 file.")
+    string("report_json", help="File for the report, layer by layer.")
+    flags.DEFINE_float(
+        "threshold",
+        None,
+        "Before surgery set channels to zero whose weights have a 2-norm of at most this. It "
+        "changes the model's outputs; without it they stay.",
+        module_name="surgery",
+    )
+    flags.DEFINE_integer(
+        "channel_multiple",
+        None,
+        "Leave as many removable channels as make each width a multiple of this; some "
+        "accelerators want 8 or 16.",
+        module_name="surgery",
+    )
+
+
+def main(values=flags.FLAGS):
+    """Check the flags' values, load, zero, cut, write and report."""
+    _check(values)
+    # Keras takes seconds to import, and --help need not wait for it.
+    from keras_sparse import surgery
+    from keras_sparse.loading import load_model
+
+    zeroed = None
+    try:
+        model = load_model(values.model)
+        if values.threshold is not None:
+            model, zeroed = surgery.zero_channels(model, values.threshold)
+        smaller, report = surgery.remove_dead_channels(
+            model, channel_multiple=values.channel_multiple
+        )
+        _write(smaller, report, zeroed, values)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise program.UsageError(str(error)) from error
+    _print(report, zeroed)
+    print(f"Wrote {values.out}")
+
+
+def _check(values):
+    for name in ("model", "out"):
+        if not getattr(values, name):
+            raise program.UsageError(f"--{name} is needed: the name of a .keras or .h5 file.")
+    if values.out.endswith(".tflite"):
+        raise program.UsageError(
+            f"--out={values.out}: write a .keras file here, then convert it with `python -m "
+            "export.convert MODEL.keras MODEL.tflite`."
+        )
+    if not values.out.endswith((".keras", ".h5")):
+        raise program.UsageError(f"--out must end in .keras or .h5. Received: {values.out!r}")
+    paths = [
+        os.path.realpath(path) for path in (values.model, values.out, values.report_json) if path
+    ]
+    if len(set(paths)) < len(paths):
+        raise program.UsageError("--model, --out and --report_json must be different files.")
+    for path in paths[1:]:
+        if os.path.isdir(path) or not os.access(os.path.dirname(path), os.W_OK):
+            raise program.UsageError(
+                f"{path} cannot be written: name a file in a folder that exists and may be written."
+            )
+    if values.threshold is not None and not values.threshold >= 0:
+        raise program.UsageError(f"--threshold must be 0 or more. Received: {values.threshold}")
+    if values.channel_multiple is not None and values.channel_multiple < 1:
+        raise program.UsageError(
+            f"--channel_multiple must be 1 or more. Received: {values.channel_multiple}"
+        )
+
+
+def _write(smaller, report, zeroed, values):
+    """Both files whole, or none of them."""
+    import keras
+
+    from export.files import replacing
+
+    facts = {
+        **report.to_dict(),
+        "zero_channels": zeroed and zeroed.to_dict(),
+        "command": program.command_line("apps.compress"),
+    }
+    with replacing(values.out) as temporary:
+        smaller.save(temporary)
+        try:
+            keras.saving.load_model(temporary, compile=False)
+        except (ValueError, TypeError) as error:
+            # Keras writes `keras.ops` into HDF5 files, but does not read them there.
+            raise program.UsageError(
+                f"Keras could not read {values.out} again: {str(error)[:100]}... Write a .keras "
+                "file, which holds every model."
+            ) from error
+        if values.report_json:
+            with replacing(values.report_json) as text:
+                text.write_text(json.dumps(facts, indent=1))
+
+
+def _print(report, zeroed):
+    if zeroed is not None:
+        count = sum(len(indices) for indices in zeroed.zeroed.values())
+        print(
+            f"Set {count} channels to zero, the largest of norm {zeroed.largest:.2g}; the outputs "
+            f"moved by {zeroed.max_error:.2g} of their scale on random input.\n"
+        )
+    print(report)
+    for name in ("parameters", "macs"):
+        before, after = getattr(report, name)
+        print(f"{name}: {before:,} to {after:,}, {after / max(before, 1):.1%}")
+    print(
+        f"Largest difference of the outputs on random input: {report.max_error:.2g} of their scale."
+    )
+
+
+if __name__ == "__main__":
+    define_flags()
+    program.run(main, __doc__, GROUP_NAMES)

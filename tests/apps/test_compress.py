@@ -1,0 +1,240 @@
+"""The program, from the shell and in the process; on files of Keras 3 and of Keras 2."""
+
+import gzip
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import types
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from apps import compress, program
+from keras_sparse.loading import load_model
+
+FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "keras2"
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "apps.compress", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def call(capsys, **values):
+    """The program in this process; what it prints."""
+    names = ("model", "out", "report_json", "threshold", "channel_multiple")
+    values = {
+        name: str(value) if isinstance(value, pathlib.Path) else value
+        for name, value in values.items()
+    }
+    compress.main(types.SimpleNamespace(**{**dict.fromkeys(names), **values}))
+    return capsys.readouterr().out
+
+
+def kill(layer, channels):
+    kernel = keras.ops.convert_to_numpy(layer.kernel).copy()
+    kernel[..., channels] = 0.0
+    layer.kernel.assign(kernel)
+
+
+@pytest.fixture
+def model():
+    """Three of eight filters are dead; a fourth is nearly."""
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            layers.Conv2D(8, 3, bias_initializer="random_normal", name="conv"),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, name="dense"),
+        ]
+    )
+    kill(network.get_layer("conv"), [1, 2, 5])
+    kernel = keras.ops.convert_to_numpy(network.get_layer("conv").kernel).copy()
+    kernel[..., 7] *= 1e-4
+    network.get_layer("conv").kernel.assign(kernel)
+    return network
+
+
+@pytest.fixture
+def path(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    return tmp_path / "model.keras"
+
+
+def outputs(model):
+    inputs = np.random.default_rng(0).normal(size=(4, *model.input_shape[1:])).astype("float32")
+    return keras.ops.convert_to_numpy(model(inputs, training=False))
+
+
+def assert_same(smaller, model):
+    expected = outputs(model)
+    error = np.max(np.abs(outputs(smaller) - expected))
+    assert error <= 1e-5 * np.max(np.abs(expected))
+
+
+def test_from_the_shell(model, path, tmp_path):
+    done = run(
+        f"--model={path}", f"--out={tmp_path}/small.keras", f"--report_json={tmp_path}/r.json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    smaller = keras.saving.load_model(tmp_path / "small.keras")
+    assert smaller.get_layer("conv").filters == 5
+    assert_same(smaller, model)
+    assert "Channels removed" in done.stdout
+    assert "8 → 5" in done.stdout
+    before, after = model.count_params(), smaller.count_params()
+    assert f"parameters: {before} to {after}, {after / before:.1%}" in done.stdout
+    assert done.stdout.endswith(f"Wrote {tmp_path}/small.keras\n")
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["parameters"] == [before, after]
+    assert report["layers"]["conv"]["kept"] == [0, 3, 4, 6, 7]
+    assert report["zero_channels"] is None
+    assert f"--model={path}" in report["command"]
+    assert (
+        f"Largest difference of the outputs on random input: {report['max_error']:.2g}"
+        in done.stdout
+    )
+    assert sorted(os.listdir(tmp_path)) == ["model.keras", "r.json", "small.keras"]
+
+
+def test_one_line_and_status_1_from_the_shell(tmp_path):
+    done = run(f"--model={tmp_path}/absent.h5", f"--out={tmp_path}/small.keras")
+    assert done.returncode == 1
+    assert not done.stdout
+    assert done.stderr.splitlines()[-1] == (
+        f"There is no such file. Received: path={tmp_path}/absent.h5"
+    )
+    assert "Traceback" not in done.stderr
+    assert not os.listdir(tmp_path)
+
+
+def test_threshold_zeroes_first_and_says_so(model, path, tmp_path, capsys):
+    out = call(
+        capsys,
+        model=path,
+        out=tmp_path / "small.keras",
+        threshold=1e-3,
+        report_json=tmp_path / "r.json",
+    )
+    assert "Set 4 channels to zero, the largest of norm " in out
+    smaller = keras.saving.load_model(tmp_path / "small.keras")
+    assert smaller.get_layer("conv").filters == 4
+    facts = json.loads((tmp_path / "r.json").read_text())["zero_channels"]
+    assert facts["zeroed"]["conv"] == [1, 2, 5, 7]
+    assert 0 < facts["largest"] <= 1e-3
+    # What is left computes what the model with that filter at zero computes.
+    kill(model.get_layer("conv"), [7])
+    assert_same(smaller, model)
+
+
+def test_channel_multiple(model, path, tmp_path, capsys):
+    call(capsys, model=path, out=tmp_path / "small.keras", channel_multiple=6)
+    smaller = keras.saving.load_model(tmp_path / "small.keras")
+    assert smaller.get_layer("conv").filters == 6
+    assert_same(smaller, model)
+
+
+def test_says_why_a_dead_channel_stays(tmp_path, capsys):
+    network = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="last")])
+    kill(network.get_layer("last"), [1])
+    network.save(tmp_path / "model.keras")
+    out = call(capsys, model=tmp_path / "model.keras", out=tmp_path / "small.keras")
+    [line] = [line for line in out.splitlines() if line.startswith("last: ")]
+    assert line.startswith("last: 1 dead kept, ")
+
+
+def test_writes_hdf5(model, path, tmp_path, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        call(capsys, model=path, out=tmp_path / "small.h5")
+    assert_same(keras.saving.load_model(tmp_path / "small.h5", compile=False), model)
+
+
+@pytest.mark.parametrize("ending", ["h5", "keras"])
+def test_a_file_of_keras_2(ending, tmp_path, capsys):
+    source = tmp_path / f"depthwise.{ending}"
+    if ending == "h5":
+        source.write_bytes(gzip.decompress((FIXTURES / "depthwise.h5.gz").read_bytes()))
+    else:
+        source.write_bytes((FIXTURES / "depthwise.keras").read_bytes())
+    model = load_model(source)
+    kill(model.get_layer("conv2d"), [0, 2])
+    model.save(tmp_path / "sparse.keras")
+    call(capsys, model=tmp_path / "sparse.keras", out=tmp_path / "small.keras")
+    smaller = keras.saving.load_model(tmp_path / "small.keras")
+    assert smaller.count_params() < model.count_params()
+    assert_same(smaller, model)
+    call(capsys, model=source, out=tmp_path / "same.keras")
+    assert_same(keras.saving.load_model(tmp_path / "same.keras"), load_model(source))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model": "absent.keras"}, "There is no such file"),
+        ({"model": "text.keras"}, "is neither a .keras nor an HDF5 file"),
+        ({"model": "unbuilt.keras"}, "build"),
+        ({"model": "lora.keras"}, "has LoRA enabled"),
+        ({"model": None}, "--model is needed"),
+        ({"out": None}, "--out is needed"),
+        ({"out": "model.keras"}, "must be different files"),
+        ({"out": "./link.keras"}, "must be different files"),
+        ({"report_json": "small.keras"}, "must be different files"),
+        ({"out": "absent/small.keras"}, "cannot be written"),
+        ({"report_json": "absent/r.json"}, "cannot be written"),
+        ({"out": "folder.keras"}, "cannot be written"),
+        ({"out": "small.tflite"}, "python -m export.convert"),
+        ({"out": "small.txt"}, "--out must end in .keras or .h5"),
+        ({"threshold": -1.0}, "--threshold must be 0 or more"),
+        ({"threshold": float("nan")}, "--threshold must be 0 or more"),
+        ({"channel_multiple": 0}, "--channel_multiple must be 1 or more"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
+def test_bad_input_is_one_line_and_writes_nothing(
+    values, message, path, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("text.keras").write_text("not a model")
+    pathlib.Path("folder.keras").mkdir()
+    pathlib.Path("link.keras").symlink_to("model.keras")
+    keras.Sequential([layers.Dense(3)]).save("unbuilt.keras")
+    if values.get("model") == "lora.keras":
+        network = keras.Sequential([keras.Input((4,)), layers.Dense(3, lora_rank=1)])
+        network.save("lora.keras")
+    before = {name: pathlib.Path(name).stat().st_mtime_ns for name in os.listdir()}
+    arguments = {"model": "model.keras", "out": "small.keras", **values}
+    with pytest.raises(program.UsageError) as caught:
+        call(capsys, **arguments)
+    assert message in str(caught.value)
+    assert {name: pathlib.Path(name).stat().st_mtime_ns for name in os.listdir()} == before
+
+
+def test_hdf5_that_keras_cannot_read_again_is_not_left(tmp_path, capsys):
+    inputs = keras.Input((4,))
+    network = keras.Model(inputs, keras.ops.relu6(layers.Dense(3)(inputs)))
+    network.save(tmp_path / "model.keras")
+    files = {"out": tmp_path / "small.h5", "report_json": tmp_path / "r.json"}
+    with pytest.raises(program.UsageError, match=r"Write a \.keras file"):
+        call(capsys, model=tmp_path / "model.keras", **files)
+    assert os.listdir(tmp_path) == ["model.keras"]
+
+
+def test_help_lists_the_flags_by_group():
+    done = run("--help")
+    assert done.returncode == 0
+    assert done.stdout.index("files:") < done.stdout.index("--report_json")
+    assert done.stdout.index("surgery:") < done.stdout.index("--threshold")
