@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_sparse import GRDA, RDA, ProxSGD
 from keras_sparse.masks.schedules import CosineSchedule, CubicSchedule
 from keras_sparse.optimizers.deep_r import DeepR
 from keras_sparse.optimizers.dsr import DSR
@@ -47,8 +48,16 @@ MASKED = {
     "DeepR": masked(DeepR),
     "MagnitudePruning": magnitude_pruning,
 }
+THRESHOLDING = {
+    "target": lambda **k: RDA(**{"target_sparsity": 0.6, "ramp_steps": 20, **k}),
+    "l1": lambda **k: RDA(**{"l1": 0.03, **k}),
+    "published": lambda **k: RDA(**{"learning_rate": 1.0, "l1": 0.01, "form": "published", **k}),
+    "channel": lambda **k: RDA(**{"l1": 0.06, "groups": "channel", **k}),
+    "GRDA": lambda **k: GRDA(**{"c": 0.3, **k}),
+    "ProxSGD": lambda **k: ProxSGD(**{"learning_rate": 0.1, "l1": 0.03, **k}),
+}
 # Name to factory, which takes the arguments that a test wants to change.
-OPTIMIZERS = dict(MASKED)
+OPTIMIZERS = {**MASKED, **THRESHOLDING}
 
 
 def make_model():

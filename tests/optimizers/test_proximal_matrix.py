@@ -5,20 +5,12 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_sparse import GRDA, RDA, ProxSGD, prunable_variables, sparsity
+from keras_sparse import RDA, prunable_variables, sparsity
 
-from .matrix import compile_model, fit, inner, make_data, make_model
+from .matrix import THRESHOLDING, compile_model, fit, inner, make_data, make_model
 from .test_matrix import on_tensorflow, run, tensorflow
 
-MAKERS = {
-    "target": lambda **k: RDA(**{"target_sparsity": 0.6, "ramp_steps": 20, **k}),
-    "l1": lambda **k: RDA(**{"l1": 0.03, **k}),
-    "published": lambda **k: RDA(**{"learning_rate": 1.0, "l1": 0.01, "form": "published", **k}),
-    "channel": lambda **k: RDA(**{"l1": 0.06, "groups": "channel", **k}),
-    "GRDA": lambda **k: GRDA(**{"c": 0.3, **k}),
-    "ProxSGD": lambda **k: ProxSGD(**{"learning_rate": 0.1, "l1": 0.03, **k}),
-}
-ALL = pytest.mark.parametrize("name", MAKERS)
+ALL = pytest.mark.parametrize("name", THRESHOLDING)
 SOME = pytest.mark.parametrize("name", ["target", "l1", "published"])
 
 
@@ -28,7 +20,7 @@ def trained(name, epochs=4, model=None, policy=None, optimizer=None, **compile_a
         model = model or make_model()
     finally:
         keras.config.set_dtype_policy("float32")
-    compile_model(model, optimizer or MAKERS[name](), **compile_arguments)
+    compile_model(model, optimizer or THRESHOLDING[name](), **compile_arguments)
     fit(model, epochs=epochs)
     return model
 
@@ -71,8 +63,8 @@ def test_several_steps_per_execution(name):
 def test_gradient_accumulation_is_a_larger_batch(name):
     """t counts applied steps: twice the batch in one step, or in two."""
     x, y = make_data()
-    accumulating = compile_model(make_model(), MAKERS[name](gradient_accumulation_steps=2))
-    whole = compile_model(make_model(), MAKERS[name]())
+    accumulating = compile_model(make_model(), THRESHOLDING[name](gradient_accumulation_steps=2))
+    whole = compile_model(make_model(), THRESHOLDING[name]())
     # Batch normalisation would see other batches.
     for model, size in ((accumulating, 8), (whole, 16)):
         model.get_layer("norm").trainable = False
@@ -83,7 +75,7 @@ def test_gradient_accumulation_is_a_larger_batch(name):
 
 @SOME
 def test_loss_scale_factor_cancels_out(name):
-    check_same(trained(name, optimizer=MAKERS[name](loss_scale_factor=64.0)), trained(name))
+    check_same(trained(name, optimizer=THRESHOLDING[name](loss_scale_factor=64.0)), trained(name))
 
 
 @pytest.mark.parametrize("option", ["clipnorm", "global_clipnorm", "clipvalue"])
@@ -100,9 +92,9 @@ def test_clipping(option):
 
 @SOME
 def test_learning_rate_schedule_that_is_constant(name):
-    rate = MAKERS[name]().get_config()["learning_rate"]
+    rate = THRESHOLDING[name]().get_config()["learning_rate"]
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([5], [rate, rate])
-    check_same(trained(name, optimizer=MAKERS[name](learning_rate=schedule)), trained(name))
+    check_same(trained(name, optimizer=THRESHOLDING[name](learning_rate=schedule)), trained(name))
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
@@ -142,7 +134,7 @@ def test_embeddings_frozen_layers_and_constraints(name):
         ]
     )
     frozen = model.get_layer("frozen").get_weights()[0]
-    compile_model(model, MAKERS[name](), jit_compile=not on_tensorflow)
+    compile_model(model, THRESHOLDING[name](), jit_compile=not on_tensorflow)
     rng = np.random.default_rng(0)
     model.fit(rng.integers(0, 50, (64, 5)), rng.integers(0, 4, 64), batch_size=2, verbose=0)
     check_zeros(model)
@@ -172,7 +164,9 @@ def test_a_custom_train_step(name):
 @SOME
 def test_under_multi_optimizer(name):
     model = make_model()
-    kernels = keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1), {".*kernel": MAKERS[name]()})
+    kernels = keras.optimizers.OptimizerMap(
+        keras.optimizers.SGD(0.1), {".*kernel": THRESHOLDING[name]()}
+    )
     both = keras.optimizers.MultiOptimizer(kernels)
     check_zeros(trained(name, model=model, optimizer=both))
 
@@ -188,14 +182,14 @@ def test_two_replicas_of_a_mirrored_strategy_are_one_device():
         cpu = tf.config.list_physical_devices("CPU")[0]
         two = [tf.config.LogicalDeviceConfiguration()] * 2
         tf.config.set_logical_device_configuration(cpu, two)
-        for name in MAKERS:
+        for name in THRESHOLDING:
             models = []
             for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
                 with tf.distribute.MirroredStrategy(devices).scope():
                     model = make_model()
                     # Each replica would normalise its half of the batch alone.
                     model.get_layer("norm").trainable = False
-                    compile_model(model, MAKERS[name](), jit_compile=False)
+                    compile_model(model, THRESHOLDING[name](), jit_compile=False)
                 fit(model, epochs=4)
                 models.append(model)
             check_same(*models)
@@ -215,7 +209,7 @@ def test_two_devices_under_data_parallel_are_one():
         from tests.optimizers.test_proximal_matrix import *
 
         assert len(jax.devices()) == 2
-        for name in MAKERS:
+        for name in THRESHOLDING:
             models = []
             for devices in (jax.devices(), jax.devices()[:1]):
                 distribution = keras.distribution.DataParallel(devices=devices)
