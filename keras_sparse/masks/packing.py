@@ -85,7 +85,7 @@ class Packing:
         return arrays
 
     def sum_rows(self, per_row):
-        """Sum of an int32 per row, of shape (rows,), by group: shape (groups,)."""
+        """Sum of an int32 per row, of shape (rows, ...), by group: shape (groups, ...)."""
         return ops.segment_sum(
             per_row, ops.convert_to_tensor(self.group_of_row), num_segments=self.num_groups
         )

@@ -144,12 +144,15 @@ def power_of_two_below(x):
 def _exact_sum(units, packing):
     """Sum by group of packed integers below 2^24, as float32, added in one fixed order."""
     # Twelve bits times a row, then seven bits times all rows: no int32 overflows.
-    total = ops.zeros((packing.num_groups,), "float32")
+    limbs, units_of_limb = [], []
     for shift in (12, 0):
         part = ops.bitwise_and(ops.right_shift(units, shift), 0xFFF)
         per_row = ops.sum(part, axis=-1)
         for row_shift in (14, 7, 0):
-            limb = ops.bitwise_and(ops.right_shift(per_row, row_shift), 0x7F)
-            limb = ops.cast(packing.sum_rows(limb), "float32")
-            total = total + limb * 2.0 ** (shift + row_shift)
+            limbs.append(ops.bitwise_and(ops.right_shift(per_row, row_shift), 0x7F))
+            units_of_limb.append(2.0 ** (shift + row_shift))
+    sums = ops.cast(packing.sum_rows(ops.stack(limbs, axis=-1)), "float32")
+    total = ops.zeros((packing.num_groups,), "float32")
+    for k, unit in enumerate(units_of_limb):
+        total = total + sums[:, k] * unit
     return total

@@ -5,7 +5,7 @@ import functools
 from keras import ops
 
 from keras_sparse.masks.scores import random_keys
-from keras_sparse.masks.selection import magnitude_keys
+from keras_sparse.masks.selection import magnitude_keys, mean_magnitude
 
 
 class Snapshot:
@@ -73,6 +73,16 @@ class Snapshot:
     def momentum(self):
         """`momentum_by_layer`, packed."""
         return self._pack(self.momentum_by_layer)
+
+    @functools.cached_property
+    def mean_weights(self):
+        """Mean |weight| inside the mask by layer, float32."""
+        return mean_magnitude(self.weights, self.mask, self.packing)
+
+    @functools.cached_property
+    def mean_momentum(self):
+        """Mean |momentum| inside the mask by layer, float32."""
+        return mean_magnitude(self.momentum, self.mask, self.packing)
 
     @functools.cached_property
     def random_keys(self):

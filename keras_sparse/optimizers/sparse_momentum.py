@@ -140,9 +140,10 @@ class SparseMomentum(PruneAndRegrow):
         """What each layer would get, if all of it had the places."""
         if self.redistribution == "nonzero":
             shares = ops.cast(snapshot.nonzeros, "float32")
+        elif self.redistribution == "magnitude":
+            shares = snapshot.mean_weights
         else:
-            scores = snapshot.momentum if self.redistribution == "momentum" else snapshot.weights
-            shares = mean_magnitude(scores, snapshot.mask, snapshot.packing)
+            shares = snapshot.mean_momentum
         # Before anything has moved all shares are 0: each layer gets back what it lost.
         return ops.where(ops.any(shares > 0), proportional(ops.sum(pruned), shares), pruned)
 

@@ -1,0 +1,156 @@
+"""Times training steps beside SGD with Nesterov momentum and Adam, in one run, under XLA.
+
+    python -m benchmarks.step_overhead --model=lenet_5      (KERAS_BACKEND=jax for JAX)
+    python -m benchmarks.step_overhead --model=resnet_18 --steps=4
+
+Every round trains each optimizer for a few steps by `fit`, one after the other; a ratio is the
+median over the rounds of its time over the other's in the same round, by the wall clock and by CPU
+time. An update of the masks is timed by itself, one step with it less one without, and added for
+the share of steps that have one. First step: the time of the first `fit` of one batch, tracing
+and compilation included. Memory: the optimizer's variables over the parameters.
+"""
+
+import time
+
+import keras
+import numpy as np
+from absl import app, flags
+
+from benchmarks.machine import describe
+from keras_sparse.models import lenet_5
+from keras_sparse.optimizers import RDA
+from keras_sparse.optimizers.rigl import RigL
+from keras_sparse.optimizers.sparse_momentum import SparseMomentum
+
+_MODEL = flags.DEFINE_enum("model", "lenet_5", ["lenet_5", "resnet_18"], "what is trained")
+_BATCH = flags.DEFINE_integer("batch", None, "default: 100 for LeNet-5, 32 for ResNet-18")
+_STEPS = flags.DEFINE_integer("steps", 40, "steps of each optimizer in a round", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "rounds, after one to warm up", lower_bound=1)
+_COMPILES = flags.DEFINE_integer("compiles", 2, "first steps of each", lower_bound=1)
+_EVERY = flags.DEFINE_integer("update_every", 100, "steps between mask updates", lower_bound=1)
+_JIT = flags.DEFINE_bool("jit", True, "compile with XLA")
+
+OPTIMIZERS = {
+    "SGD, Nesterov": lambda: keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True),
+    "Adam": lambda: keras.optimizers.Adam(1e-3),
+    "RDA": RDA,
+    "SparseMomentum": lambda: SparseMomentum(0.01, density=0.1, update_every=_EVERY.value),
+    "SparseMomentum, by hand": lambda: SparseMomentum(0.01, density=0.1, update_every=None),
+    "RigL": lambda: RigL(0.01, density=0.1, update_every=_EVERY.value),
+}
+
+
+def resnet_18():
+    """The ResNet-18 of CIFAR: a 3x3 stem, four stages of two blocks, 11 million parameters."""
+
+    def conv(x, filters, kernel, strides=1):
+        x = keras.layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False)(x)
+        return keras.layers.BatchNormalization()(x)
+
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.ReLU()(conv(inputs, 64, 3))
+    for filters, first_strides in ((64, 1), (128, 2), (256, 2), (512, 2)):
+        for strides in (first_strides, 1):
+            shortcut = x
+            if strides != 1:
+                shortcut = conv(x, filters, 1, strides)
+            x = keras.layers.ReLU()(conv(x, filters, 3, strides))
+            x = keras.layers.ReLU()(keras.layers.Add()([conv(x, filters, 3), shortcut]))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(10)(x))
+
+
+class Training:
+    """A model with its optimizer, and the times of its steps."""
+
+    def __init__(self, optimizer, batch):
+        keras.utils.set_random_seed(0)
+        self.model = lenet_5() if _MODEL.value == "lenet_5" else resnet_18()
+        self.batch = batch
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        self.model.compile(optimizer, loss, jit_compile=_JIT.value)
+        rng = np.random.default_rng(0)
+        shape = self.model.input_shape[1:]
+        self.x = rng.random((batch * _STEPS.value, *shape), dtype="float32")
+        self.y = rng.integers(0, 10, batch * _STEPS.value)
+
+    def seconds(self, steps, iteration=1):
+        """Wall and CPU seconds of so many steps, the first of which is `iteration`."""
+        if self.model.optimizer.built:
+            self.model.optimizer.iterations.assign(iteration)
+        examples = steps * self.batch
+        wall, cpu = time.perf_counter(), time.process_time()
+        self.model.fit(
+            self.x[:examples], self.y[:examples], batch_size=self.batch, shuffle=False, verbose=0
+        )
+        return np.array([time.perf_counter() - wall, time.process_time() - cpu])
+
+    def bytes_per_parameter(self):
+        variables = self.model.optimizer.variables
+        size = sum(np.prod(v.shape) * np.dtype(_plain(v.dtype)).itemsize for v in variables)
+        return size / sum(np.prod(v.shape) for v in self.model.trainable_variables)
+
+
+def _plain(dtype):
+    return {"bfloat16": "float16"}.get(dtype, dtype)
+
+
+def first_steps(batch):
+    """Seconds of the first step of each optimizer, and the trainings."""
+    seconds = {name: [] for name in OPTIMIZERS}
+    for _ in range(_COMPILES.value):
+        trainings = {}
+        for name, make in OPTIMIZERS.items():
+            trainings[name] = Training(make(), batch)
+            seconds[name].append(trainings[name].seconds(1))
+    return {name: np.median(s, axis=0) for name, s in seconds.items()}, trainings
+
+
+def rounds(trainings):
+    """By optimizer, arrays of (round, clock): seconds of a step, and of an update."""
+    steps = {name: [] for name in trainings}
+    updates = {name: [] for name in trainings}
+    for number in range(_ROUNDS.value + 1):
+        for name, training in trainings.items():
+            step = training.seconds(_STEPS.value) / _STEPS.value
+            update = np.zeros(2)
+            if getattr(training.model.optimizer, "update_every", None):
+                due = training.seconds(1, iteration=_EVERY.value)
+                update = due - training.seconds(1)
+            elif name.endswith("by hand"):
+                start = time.perf_counter(), time.process_time()
+                training.model.optimizer.update_masks()
+                np.asarray([np.sum(m) for m in training.model.optimizer.masks.values()])
+                update = np.subtract((time.perf_counter(), time.process_time()), start)
+            if number:  # the first round warms up
+                steps[name].append(step)
+                updates[name].append(update)
+    return ({k: np.array(v) for k, v in times.items()} for times in (steps, updates))
+
+
+def main(_):
+    batch = _BATCH.value or {"lenet_5": 100, "resnet_18": 32}[_MODEL.value]
+    print(describe())
+    print(f"{_MODEL.value}, batch {batch}, XLA {_JIT.value}, an update each {_EVERY.value} steps")
+    Training(keras.optimizers.SGD(0.01), batch).seconds(1)  # what the process does only once
+    first, trainings = first_steps(batch)
+    steps, updates = rounds(trainings)
+    print(
+        "| optimizer | step, ms | update, ms | / SGD: wall | CPU | / Adam: wall | CPU | "
+        "first step, s: wall | CPU | bytes per parameter |"
+    )
+    print("|---" * 10 + "|")
+    for name, training in trainings.items():
+        # The median update, for a difference of single steps is noisy.
+        update = np.median(updates[name], axis=0)
+        whole = steps[name] + update / _EVERY.value
+        row = [f"{1e3 * np.median(steps[name][:, 0]):.1f}", f"{1e3 * update[0]:.1f}"]
+        for other in ("SGD, Nesterov", "Adam"):
+            row += [f"{ratio:.3f}" for ratio in np.median(whole / steps[other], axis=0)]
+        row += [f"{seconds:.1f}" for seconds in first[name]]
+        row.append(f"{training.bytes_per_parameter():.2f}")
+        print(f"| {name} | " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    app.run(main)
