@@ -3,12 +3,11 @@
 import dataclasses
 import io
 import json
-import os
-import tempfile
 
 import keras
 import numpy as np
 
+from keras_sparse.files import replacing
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.macs import graph_macs
 
@@ -99,7 +98,8 @@ class Report:
         """The report as JSON text, also written to `path` if there is one."""
         text = json.dumps(self.to_dict(), indent=1)
         if path is not None:
-            _write(path, lambda file: file.write(text.encode()))
+            with replacing(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
         return text
 
     def __rich__(self):
@@ -157,8 +157,8 @@ class Report:
         axes.set_xlabel("channels")
         axes.legend()
         if path is not None:
-            kind = os.path.splitext(path)[1].lstrip(".") or "png"
-            _write(path, lambda file: figure.savefig(file, format=kind))
+            with replacing(path) as temporary:
+                figure.savefig(temporary)
         return figure
 
 
@@ -200,16 +200,3 @@ def _layer_report(unit, layer, macs_before, macs_after):
 
 def _arrow(pair):
     return f"{pair[0]:,} → {pair[1]:,}" if pair[0] != pair[1] else f"{pair[0]:,}"
-
-
-def _write(path, write):
-    """Writes through a temporary name in the same folder, so that no half file is left."""
-    folder = os.path.dirname(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
