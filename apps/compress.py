@@ -88,7 +88,7 @@ def _write(smaller, report, zeroed, values):
     """Both files whole, or none of them."""
     import keras
 
-    from export.files import replacing
+    from keras_sparse.files import replacing
 
     facts = {
         **report.to_dict(),

@@ -14,7 +14,7 @@ import rich.table
 
 from export.benchmark import benchmark
 from export.convert import convert
-from export.files import replacing
+from keras_sparse.files import replacing
 
 # Enough to see an error of conversion; each runs alone, at batch size 1.
 _COMPARED_SAMPLES = 200

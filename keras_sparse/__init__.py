@@ -1,6 +1,6 @@
 """Train sparse networks in Keras, cut out what died, and ship what is left."""
 
-from keras_sparse import callbacks, channels, masks, optimizers, surgery
+from keras_sparse import callbacks, channels, loading, masks, optimizers, surgery
 from keras_sparse.initializers import ScaledUniform
 from keras_sparse.optimizers import (
     DSR,
@@ -37,6 +37,7 @@ __all__ = [
     "callbacks",
     "channels",
     "layers_of_type",
+    "loading",
     "masks",
     "optimizers",
     "prunable_variables",

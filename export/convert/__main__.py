@@ -2,7 +2,6 @@
 
 import os
 import sys
-import zipfile
 
 # TensorFlow reads this when it is imported; its log would bury the one line that matters.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -27,14 +26,9 @@ def main(argv):
 
 
 def _load(path):
-    import keras
+    from keras_sparse.loading import load_model
 
-    import keras_sparse  # noqa: F401  registers the library's own objects
-
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be loaded as a Keras model: {error}") from error
+    return load_model(path)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import textwrap
 from absl import logging
 
 from export.errors import ExportError
-from export.files import replacing
 from export.inputs import check_samples, input_specs
 from export.verify import verify
 
@@ -45,6 +44,8 @@ def convert(model, path, *, samples=None, tolerance=1e-4):
     >>> convert(model, "model.tflite", samples=x_test[:100]).bytes
     32588
     """
+    from keras_sparse.files import replacing
+
     path = pathlib.Path(path)
     specs = input_specs(model)
     _check(model, path)

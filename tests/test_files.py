@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from export.files import replacing
+from keras_sparse.files import replacing
 
 
 def test_the_file_appears_when_the_block_has_ended(tmp_path):
