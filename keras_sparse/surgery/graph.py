@@ -195,7 +195,8 @@ def _is_masked(tensor):
 
 def _inner_graph(operation):
     """The functional model inside a nested model, None for anything else."""
-    if not type(operation).call.__module__.startswith("keras."):
+    module = type(operation).call.__module__ or ""  # None in code that `exec` runs
+    if not module.startswith("keras."):
         return None  # its own `call` may do more than run the graph
     if isinstance(operation, keras.Sequential):
         return operation._functional
