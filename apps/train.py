@@ -93,7 +93,10 @@ JIT_COMPILE = flags.DEFINE_enum(
     module_name="training",
 )
 OUT = flags.DEFINE_string(
-    "out", "runs/digits", "Folder for the models and the report.", module_name="output"
+    "out",
+    None,
+    "Folder for the models and the report. Default: runs/DATASET.",
+    module_name="output",
 )
 
 GROUP_NAMES = ("data and network", "optimizer", "training", "output")
@@ -108,10 +111,10 @@ def main():
 
     values = flags.FLAGS
     try:
-        out = run_folder.prepare(values.out)
         callbacks = setup.callbacks(values)
         dataset = data.load(values.dataset, values.data_dir)
         model = setup.compiled_model(dataset, values)
+        out = run_folder.prepare(values.out or f"runs/{values.dataset}")
     except ValueError as error:
         raise program.UsageError(str(error)) from error
     history = setup.train(model, dataset, values, callbacks)
