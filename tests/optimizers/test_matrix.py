@@ -9,7 +9,6 @@ import textwrap
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 from .matrix import MASKED, check_masks, compile_model, fit, inner, make_data, make_model, masks_of
 
@@ -183,32 +182,8 @@ def test_a_model_that_is_built_by_its_first_step(name):
     check_masks(model)
 
 
-@pytest.mark.skipif(on_tensorflow, reason="TensorFlow has no stateless_apply")
-@SOME
-def test_a_stateless_loop(name):
-    import jax
-
-    optimizer = MASKED[name]()
-    variables = [keras.Variable(np.ones((6, 5), "float32"), name="kernel")]
-    optimizer.build(variables)
-
-    @jax.jit
-    def step(optimizer_variables, gradients, weights):
-        return optimizer.stateless_apply(optimizer_variables, gradients, weights)
-
-    weights, state = [v.value for v in variables], [v.value for v in optimizer.variables]
-    rng = np.random.default_rng(0)
-    for _ in range(8):
-        weights, state = step(state, [rng.standard_normal((6, 5)).astype("float32")], weights)
-    for v, value in zip([*variables, *optimizer.variables], [*weights, *state], strict=True):
-        v.assign(value)
-    (mask,) = masks_of(optimizer).values()
-    assert mask.sum() == 6
-    assert not ops.convert_to_numpy(variables[0])[~mask].any()
-
-
 def run(script, **environment):
-    """Runs a script in a process of its own, with two devices."""
+    """Runs a script in a process of its own, for its backend and its number of devices."""
     folder = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     result = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
@@ -266,4 +241,31 @@ def test_two_devices_under_data_parallel_keep_the_same_masks():
         """,
         KERAS_BACKEND="jax",
         XLA_FLAGS="--xla_force_host_platform_device_count=2",
+    )
+
+
+def test_a_stateless_loop():
+    run(
+        """
+        import jax
+        from tests.optimizers.matrix import *
+
+        for name in ("SparseMomentum", "RigL", "MagnitudePruning"):
+            optimizer = MASKED[name]()
+            variables = [keras.Variable(np.ones((6, 5), "float32"), name="kernel")]
+            optimizer.build(variables)
+            step = jax.jit(optimizer.stateless_apply)
+            weights, state = [v.value for v in variables], [v.value for v in optimizer.variables]
+            rng = np.random.default_rng(0)
+            for _ in range(8):
+                gradients = [rng.standard_normal((6, 5)).astype("float32")]
+                weights, state = step(state, gradients, weights)
+            for v, value in zip(optimizer.variables, state, strict=True):
+                v.assign(value)
+            (mask,) = masks_of(optimizer).values()
+            assert mask.sum() == 6, name
+            assert not np.asarray(weights[0])[~mask].any(), name
+            assert np.asarray(weights[0])[mask].all(), name
+        """,
+        KERAS_BACKEND="jax",
     )
