@@ -1,9 +1,6 @@
 """Carrying an optimizer's state over to the smaller model."""
 
-import itertools
-
 import keras
-import numpy as np
 
 
 def slice_optimizer(optimizer, report, model, *, weight_slots=("average",)):
@@ -26,8 +23,8 @@ def slice_optimizer(optimizer, report, model, *, weight_slots=("average",)):
         variables; give it to `model.compile`.
 
     Raises:
-        ValueError: the optimizer is not built, or has a slot whose shape follows from its
-            variable's in more than one way.
+        ValueError: the optimizer is not built, or has slots that do not tell by their name which
+            variable they belong to, or not by their shape how to cut them: Adafactor's.
 
     Example:
 
@@ -63,39 +60,30 @@ def _array(variable):
 
 def _by_owner(optimizer, paths):
     """`{(path of the model's variable or None, name of the slot): slot}`."""
-    prefixes = sorted(((path.replace("/", "_") + "_", path) for path in paths), reverse=True)
+    prefixes = [(path.replace("/", "_") + "_", path) for path in paths]
     prefixes.sort(key=lambda pair: len(pair[0]), reverse=True)
     found = {}
-    for position, slot in enumerate(optimizer.variables):
-        owner = next((pair for pair in prefixes if slot.name.startswith(pair[0])), None)
-        if owner is None:
-            found[None, slot.name if slot.name else str(position)] = slot
-        else:
-            found[owner[1], slot.name[len(owner[0]) :]] = slot
+    for slot in optimizer.variables:
+        prefix, path = next((p for p in prefixes if slot.name.startswith(p[0])), ("", None))
+        key = path, slot.name[len(prefix) :]
+        while key in found and len(slot.shape) == 0:
+            key = path, key[1] + "'"  # step counts of an optimizer within an optimizer
+        if key in found:
+            raise ValueError(
+                f"`optimizer` has several slots named {slot.name!r}, so it is not clear which "
+                "variables they belong to. Start with a new optimizer."
+            )
+        found[key] = slot
     return found
 
 
 def _cut_slot(array, cut, slot):
-    """The slot's part that belongs to the kept part of its variable.
-
-    A slot has its variable's axes, or some of them: Adafactor keeps rows and columns.
-    """
+    """The slot's part that belongs to the kept part of its variable."""
     if array.shape == cut.shape:
         return cut(array)
-    if callable(cut.indices):
-        candidates = []
-    else:
-        candidates = [
-            tuple(cut.indices[axis] for axis in axes)
-            for count in range(len(cut.shape))
-            for axes in itertools.combinations(range(len(cut.shape)), count)
-            if array.shape == tuple(cut.shape[axis] for axis in axes)
-        ]
-    values = [type(cut)(None, indices, array.shape)(array) for indices in candidates]
-    values = [value for value in values if value.shape == tuple(slot.shape)]
-    if not values or any(not np.array_equal(value, values[0]) for value in values[1:]):
-        raise ValueError(
-            f"The slot {slot.name!r} has shape {array.shape} for a variable of shape {cut.shape}, "
-            "and it is not clear which axes these are. Start with a new optimizer."
-        )
-    return values[0]
+    if array.shape == tuple(slot.shape):
+        return array
+    raise ValueError(
+        f"The slot {slot.name!r} has shape {array.shape} for a variable of shape {cut.shape}, and "
+        "it is not clear how to cut it. Start with a new optimizer."
+    )

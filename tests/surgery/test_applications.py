@@ -24,7 +24,7 @@ FAST = {
     "MobileNetV2": 2.2,
     "MobileNetV3Small": 1.61,
     "EfficientNetV2B0": 4.9,
-    "NASNetMobile": 4.21,
+    "NASNetMobile": 4.3,
     "ConvNeXtTiny": 20.8,
     "InceptionResNetV2": 36.0,
     "Xception": 17.3,

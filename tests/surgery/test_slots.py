@@ -11,7 +11,6 @@ OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
     "adam": lambda: keras.optimizers.Adam(0.01),
     "adam_ema": lambda: keras.optimizers.Adam(0.01, use_ema=True),
-    "adafactor": lambda: keras.optimizers.Adafactor(0.01),
     "loss_scale": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01)),
 }
 
@@ -34,7 +33,14 @@ def network(harness):
     return model
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # On JAX Keras cannot fit the same model twice with a moving average.
+        pytest.param(name, marks=pytest.mark.tensorflow if name == "adam_ema" else ())
+        for name in OPTIMIZERS
+    ],
+)
 def test_same_steps_as_the_large_model(name, harness):
     model = network(harness)
     model.compile(OPTIMIZERS[name](), "mse")
@@ -48,9 +54,16 @@ def test_same_steps_as_the_large_model(name, harness):
     smaller.compile(optimizer, "mse")
     for network_ in (model, smaller):
         network_.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
-    # Adafactor's columns average over the dead units too, so only its step count is the same.
-    tolerance = 0.1 if name == "adafactor" else 1e-5
-    np.testing.assert_allclose(model(x), smaller(x), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (model(x), smaller(x))), atol=1e-5)
+
+
+def test_slots_that_do_not_say_whose_they_are(harness):
+    model = network(harness)
+    optimizer = keras.optimizers.Adafactor(0.01)
+    optimizer.build(model.trainable_variables)
+    smaller, report = surgery.remove_dead_channels(model)
+    with pytest.raises(ValueError, match="several slots named"):
+        surgery.slice_optimizer(optimizer, report, smaller)
 
 
 def test_folded_constants_reach_slots_that_hold_weights(harness):

@@ -113,7 +113,9 @@ class Attention(Rule):
         left = values.any(1)
         if not left.any():
             left[0] = True
-        return _level(scores, left, self.narrows), _level(values, left, self.narrows)
+        alike = scores.shape == values.shape and keras.backend.backend() == "jax"
+        width = _width([scores, values], left) if alike else 1  # JAX's attention has one width
+        return tuple(_level(kept, left, self.narrows, width) for kept in (scores, values))
 
     def needs(self, unit):
         """Inputs that a kept dimension of their projection reads and no bias can stand for."""
@@ -229,12 +231,17 @@ class _Gather:
         return array[..., self.rows[:, None], self.dims]
 
 
-def _level(kept, left, narrows):
-    """The same number of dimensions, at least one, in each head that is left; none in others."""
+def _width(sides, left):
+    """The most dimensions that a head which is left needs on any side."""
+    return max(int(kept[left].sum(1).max()) for kept in sides)
+
+
+def _level(kept, left, narrows, least):
+    """The same number of dimensions, at least `least`, in each head that is left; else none."""
     if not narrows:
         return np.broadcast_to(left[:, None], kept.shape).copy()
     kept = kept & left[:, None]
-    width = max(int(kept.sum(1).max()), 1)
+    width = max(_width([kept], left), least, 1)
     for head in np.flatnonzero(left):
         missing = width - kept[head].sum()
         kept[head, np.flatnonzero(~kept[head])[:missing]] = True
