@@ -131,17 +131,19 @@ class RDA(ProximalOptimizer):
         if self.center == "zero":
             self._thresholded = [True] * len(variables)
         if self.form == "published":
-            self._averages = self.add_optimizer_variables(variables, "average")
+            self._averages = self.add_optimizer_variables(variables, "gradient_average")
             self._centers = self._add_slots("center", [not x for x in self._thresholded])
         else:
             self._accumulators = self._add_slots("accumulator", self._thresholded)
-        # The part of each variable's threshold that the steps before have settled.
-        self._thresholds = self.add_variable(
-            (len(variables),),
-            dtype="float32",
-            aggregation="only_first_replica",
-            name="thresholds",
-        )
+        if self.l1 is None:
+            # Named after their variables, so that whoever cuts those can carry them over.
+            self._thresholds = [
+                self._add_scalar(f"{v.path.replace('/', '_')}_threshold") if thresholded else None
+                for v, thresholded in zip(variables, self._thresholded, strict=True)
+            ]
+        elif self.form == "accumulated":
+            # What the steps before have added up.
+            self._threshold = self._add_scalar("threshold")
 
     def update_step(self, gradient, variable, learning_rate):
         """One step of one variable; see the class."""
@@ -158,9 +160,11 @@ class RDA(ProximalOptimizer):
             self.assign_sub(variable, learning_rate * gradient)
             return
         value = self._accumulate(index, gradient, variable, learning_rate)
-        threshold = ops.convert_to_tensor(self._thresholds)[index]
-        if self.l1 is not None:
-            threshold = threshold + self._threshold_increment(learning_rate)
+        if self.l1 is None:
+            threshold = ops.convert_to_tensor(self._thresholds[index])
+        else:
+            threshold = ops.convert_to_tensor(self._threshold)
+            threshold = threshold + self._increment(learning_rate)
             threshold = threshold + self.rho * ops.sqrt(self._step())
         self._assign_thresholded(index, variable, value, threshold)
 
@@ -182,40 +186,39 @@ class RDA(ProximalOptimizer):
 
     def _current_l1(self, index):
         if self.l1 is None:
-            return ops.convert_to_tensor(self._thresholds)[index]
+            return ops.convert_to_tensor(self._thresholds[index])
         l1 = self.l1(self.iterations) if callable(self.l1) else self.l1
         return ops.cast(l1, "float32")
 
-    def _threshold_increment(self, learning_rate):
+    def _increment(self, learning_rate):
         return ops.cast(learning_rate, "float32") * self._current_l1(None)
 
     def apply(self, grads, trainable_variables=None):
         """Apply gradients; then settle what the next step's thresholds start from."""
         if self.l1 is not None and self.form == "accumulated":
-            increment = self._threshold_increment(self.learning_rate)
+            increment = self._increment(self.learning_rate)
             super().apply(grads, trainable_variables)
-            self._add_after_update(self._thresholds, increment)
+            self._add_after_update(self._threshold, increment)
             return
         super().apply(grads, trainable_variables)
         if self.l1 is None:
-            thresholds = ops.cond(
+            thresholds = [t for t in self._thresholds if t is not None]
+            found = ops.cond(
                 self._is_update(every=_SEARCH_EVERY),
                 self._search,
-                lambda: ops.convert_to_tensor(self._thresholds),
+                lambda: [ops.convert_to_tensor(t) for t in thresholds],
             )
-            self._thresholds.assign(thresholds)
+            for threshold, value in zip(thresholds, found, strict=True):
+                threshold.assign(value)
 
     def _search(self):
         slots = self._averages if self.form == "published" else self._accumulators
-        chosen = [i for i, thresholded in enumerate(self._thresholded) if thresholded]
-        values = [ops.convert_to_tensor(slots[i]) for i in chosen]
-        found = find_thresholds(
-            [ops.cast(ops.abs(value), "float32") for value in values], self._sparsity_now()
-        )
-        thresholds = [ops.zeros(())] * len(slots)
-        for i, threshold in zip(chosen, found, strict=True):
-            thresholds[i] = threshold
-        return ops.stack(thresholds)
+        values = [
+            ops.abs(ops.cast(ops.convert_to_tensor(slot), "float32"))
+            for slot, thresholded in zip(slots, self._thresholded, strict=True)
+            if thresholded
+        ]
+        return find_thresholds(values, self._sparsity_now())
 
     def _sparsity_now(self):
         done = ops.minimum(ops.cast(self.iterations, "float32") / self.ramp_steps, 1.0)

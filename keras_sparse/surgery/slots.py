@@ -3,7 +3,7 @@
 import keras
 
 
-def slice_optimizer(optimizer, report, model, *, weight_slots=("average",)):
+def slice_optimizer(optimizer, report, model, *, weight_slots=("average", "center", "accumulator")):
     """An optimizer for the smaller model that goes on where the large model's left off.
 
     A slot is known by its name, `{path of the variable}_{name of the slot}`, as Keras gives it,
@@ -15,8 +15,8 @@ def slice_optimizer(optimizer, report, model, *, weight_slots=("average",)):
         report: the `Report` of `remove_dead_channels`.
         model: the smaller model that came with the report.
         weight_slots: names of slots that hold weights rather than gradients: Keras' moving
-            average, and the `average` of dual averaging, from which the next weights are made.
-            What was folded into the weights is added to these too.
+            average, and what dual averaging makes the next weights from. What was folded into the
+            weights is added to these too.
 
     Returns:
         A new optimizer of the same class and configuration, built on `model`'s trainable

@@ -137,8 +137,8 @@ def test_finds_the_threshold_for_a_target(target):
     x, y = blobs()
     model = small_model()
     model.compile(RDA(target_sparsity=target, ramp_steps=40), "sparse_categorical_crossentropy")
-    model.fit(x, y, batch_size=16, epochs=10, verbose=0)
-    # Weights still move between two searches.
+    # Weights move on in the 20 steps after a search: less so once there is little left to learn.
+    model.fit(x, y, batch_size=16, epochs=50, shuffle=False, verbose=0)
     assert abs(sparsity(model) - target) < 0.03
 
 

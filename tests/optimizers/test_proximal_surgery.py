@@ -1,0 +1,70 @@
+"""Dual averaging goes on in the network that surgery made smaller."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_sparse import surgery
+
+from .matrix import THRESHOLDING
+from .problems import blobs
+
+
+def array(variable):
+    return ops.convert_to_numpy(variable)
+
+
+def with_dead_channels(name):
+    """A trained model four of whose hidden channels are zero, for the optimizer too.
+
+    No bias there, so dead channels carry no constant: what reads it would go on shrinking in the
+    large model.
+    """
+    x, y = blobs()
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(16, "relu", use_bias=False, name="hidden"),
+            keras.layers.Dense(3, "softmax", name="logits"),
+        ]
+    )
+    model.compile(THRESHOLDING[name](), "sparse_categorical_crossentropy")
+    model.fit(x, y, batch_size=16, epochs=6, verbose=0)
+    hidden = model.get_layer("hidden").kernel
+    prefix = hidden.path.replace("/", "_")
+    slots = [v for v in model.optimizer.variables if v.name.startswith(prefix)]
+    for variable in (hidden, *(slot for slot in slots if len(slot.shape) > 0)):
+        values = array(variable).copy()
+        values[:, :4] = 0
+        variable.assign(values)
+    return model
+
+
+@pytest.mark.parametrize("name", THRESHOLDING)
+def test_a_step_without_gradients_changes_the_smaller_model_as_the_large_one(name):
+    model = with_dead_channels(name)
+    smaller, report = surgery.remove_dead_channels(model)
+    assert report.channels["hidden"][1] <= 12
+    sliced = surgery.slice_optimizer(model.optimizer, report, smaller)
+    assert int(sliced.iterations) == int(model.optimizer.iterations)
+    for each, optimizer in ((model, model.optimizer), (smaller, sliced)):
+        gradients = [ops.zeros(v.shape) for v in each.trainable_variables]
+        optimizer.apply(gradients, each.trainable_variables)
+    x, _ = blobs()
+    before, after = (m.predict(x, verbose=0) for m in (model, smaller))
+    np.testing.assert_allclose(after, before, atol=1e-5)
+    zeros = [(array(m.get_layer("logits").kernel) == 0).sum(1) for m in (model, smaller)]
+    np.testing.assert_array_equal(zeros[0][report.layers["hidden"].kept], zeros[1])
+
+
+@pytest.mark.parametrize("name", THRESHOLDING)
+def test_the_smaller_model_trains_on(name):
+    model = with_dead_channels(name)
+    smaller, report = surgery.remove_dead_channels(model)
+    x, y = blobs()
+    loss = keras.losses.SparseCategoricalCrossentropy()
+    start = float(loss(y, smaller(x)))
+    smaller.compile(surgery.slice_optimizer(model.optimizer, report, smaller), loss)
+    smaller.fit(x, y, batch_size=16, epochs=3, verbose=0)
+    assert float(loss(y, smaller(x))) < 1.5 * start + 0.1
