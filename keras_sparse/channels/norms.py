@@ -5,6 +5,8 @@ import math
 import keras
 import numpy as np
 
+from keras_sparse.variables import layers_of_type
+
 _TRANSPOSED = (
     keras.layers.Conv1DTranspose,
     keras.layers.Conv2DTranspose,
@@ -26,7 +28,7 @@ def layers_with_channels(model):
     Those are dense layers and convolutions of all kinds, in the order of the model.
     """
     kinds = _PLAIN + _TRANSPOSED + _DEPTHWISE + _SEPARABLE
-    return [layer for layer in model._flatten_layers() if isinstance(layer, kinds) and layer.built]
+    return [layer for layer in layers_of_type(model, kinds) if layer.built]
 
 
 def channel_norms(layer):

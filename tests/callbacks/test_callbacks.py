@@ -115,6 +115,13 @@ class TestSparsityLogger:
         path = next(key for key in rows[0] if key.endswith("logits/kernel"))
         assert [float(row[path]) for row in rows] == pytest.approx([0.25, 0.125])
 
+    @pytest.mark.tensorflow
+    def test_tensorboard_gets_them(self, tmp_path):
+        callbacks = [SparsityLogger(), keras.callbacks.TensorBoard(tmp_path)]
+        fit(small_model(), "sgd", callbacks)
+        (events,) = (tmp_path / "train").glob("events*")
+        assert b"epoch_sparsity/" in events.read_bytes()
+
     def test_exclude(self):
         logger = SparsityLogger(exclude="hidden")
         history = fit(small_model(), keras.optimizers.SGD(1e-30), [logger]).history

@@ -75,6 +75,23 @@ def make_model():
     )
 
 
+def make_model_with_its_own_step():
+    """The same model with a `train_step` as users write it for TensorFlow."""
+    import tensorflow as tf
+
+    class Model(keras.Model):
+        def train_step(self, data):
+            x, y = data
+            with tf.GradientTape() as tape:
+                loss = self.compute_loss(y=y, y_pred=self(x, training=True))
+            gradients = tape.gradient(loss, self.trainable_variables)
+            self.optimizer.apply(gradients, self.trainable_variables)
+            return {"loss": loss}
+
+    plain = make_model()
+    return Model(plain.inputs, plain.outputs)
+
+
 def make_data():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((8 * STEPS_PER_EPOCH, 8, 8, 1)).astype("float32")

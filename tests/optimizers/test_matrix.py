@@ -10,7 +10,17 @@ import keras
 import numpy as np
 import pytest
 
-from .matrix import MASKED, check_masks, compile_model, fit, inner, make_data, make_model, masks_of
+from .matrix import (
+    MASKED,
+    check_masks,
+    compile_model,
+    fit,
+    inner,
+    make_data,
+    make_model,
+    make_model_with_its_own_step,
+    masks_of,
+)
 
 tensorflow = pytest.mark.tensorflow
 on_tensorflow = keras.backend.backend() == "tensorflow"
@@ -154,19 +164,7 @@ def test_embeddings_frozen_layers_and_constraints(name):
 @tensorflow
 @SOME
 def test_a_custom_train_step(name):
-    import tensorflow as tf
-
-    class Model(keras.Model):
-        def train_step(self, data):
-            x, y = data
-            with tf.GradientTape() as tape:
-                loss = self.compute_loss(y=y, y_pred=self(x, training=True))
-            gradients = tape.gradient(loss, self.trainable_variables)
-            self.optimizer.apply(gradients, self.trainable_variables)
-            return {"loss": loss}
-
-    plain = make_model()
-    model = compile_model(Model(plain.inputs, plain.outputs), MASKED[name]())
+    model = compile_model(make_model_with_its_own_step(), MASKED[name]())
     fit(model)
     check_masks(model)
 

@@ -7,7 +7,15 @@ from keras import ops
 
 from keras_sparse import RDA, prunable_variables, sparsity
 
-from .matrix import THRESHOLDING, compile_model, fit, inner, make_data, make_model
+from .matrix import (
+    THRESHOLDING,
+    compile_model,
+    fit,
+    inner,
+    make_data,
+    make_model,
+    make_model_with_its_own_step,
+)
 from .test_matrix import on_tensorflow, run, tensorflow
 
 ALL = pytest.mark.parametrize("name", THRESHOLDING)
@@ -146,19 +154,7 @@ def test_embeddings_frozen_layers_and_constraints(name):
 @tensorflow
 @SOME
 def test_a_custom_train_step(name):
-    import tensorflow as tf
-
-    class Model(keras.Model):
-        def train_step(self, data):
-            x, y = data
-            with tf.GradientTape() as tape:
-                loss = self.compute_loss(y=y, y_pred=self(x, training=True))
-            gradients = tape.gradient(loss, self.trainable_variables)
-            self.optimizer.apply(gradients, self.trainable_variables)
-            return {"loss": loss}
-
-    plain = make_model()
-    check_same(trained(name, model=Model(plain.inputs, plain.outputs)), trained(name))
+    check_same(trained(name, model=make_model_with_its_own_step()), trained(name))
 
 
 @SOME
