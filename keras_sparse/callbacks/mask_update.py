@@ -3,7 +3,6 @@
 import keras
 
 
-@keras.saving.register_keras_serializable(package="keras_sparse")
 class MaskUpdate(keras.callbacks.Callback):
     """Calls `optimizer.update_masks()` every so many steps, or once an epoch.
 
@@ -60,7 +59,3 @@ class MaskUpdate(keras.callbacks.Callback):
             return
         if self._optimizer.is_update_time(self.every):
             self._optimizer.update_masks()
-
-    def get_config(self):
-        """The arguments, for `keras.saving`."""
-        return {"every": self.every}
