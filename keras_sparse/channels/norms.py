@@ -1,7 +1,5 @@
 """The norm of the weights that lead into each output channel."""
 
-import math
-
 import keras
 import numpy as np
 
@@ -50,27 +48,41 @@ def channel_norms(layer):
 
     >>> channel_norms(model.get_layer("conv1")) < 1e-6
     """
-    columns = _columns(layer)
-    # Squares of what Adam + L2 leaves, 1e-25 and less, vanish in float32.
-    return np.sqrt(np.sum(np.square(columns.astype("float64")), axis=0))
-
-
-def _columns(layer):
-    """The incoming weights as a matrix with a column for each output channel."""
     if not layer.built:
         raise ValueError(f"The layer {layer.name!r} has no weights yet: build the model first.")
-    if isinstance(layer, _DEPTHWISE):
-        kernel = keras.ops.convert_to_numpy(layer.kernel)
-        return kernel.reshape(math.prod(kernel.shape[:-2]), -1)
+    weight, axes = channel_weight(layer)
+    # Squares of what Adam + L2 leaves, 1e-25 and less, vanish in float32.
+    squares = np.square(keras.ops.convert_to_numpy(weight).astype("float64"))
+    others = tuple(axis for axis in range(squares.ndim) if axis - squares.ndim not in axes)
+    return np.sqrt(squares.sum(axis=others)).ravel()
+
+
+def channel_weight(layer):
+    """The weight that leads into a layer's output channels, and the axes that count them.
+
+    Args:
+        layer: a built layer, one of `layers_with_channels`.
+
+    Returns:
+        `(variable, axes)`, the axes counted from the end.
+
+    Raises:
+        ValueError: a layer of another kind.
+
+    Example:
+
+    >>> channel_weight(dense)
+    (<Variable path=dense/kernel, ...>, (-1,))
+    """
     if isinstance(layer, _SEPARABLE):
-        kernel = keras.ops.convert_to_numpy(layer.pointwise_kernel)
-    elif isinstance(layer, _TRANSPOSED):
-        kernel = np.swapaxes(keras.ops.convert_to_numpy(layer.kernel), -1, -2)
-    elif isinstance(layer, _PLAIN):
-        kernel = keras.ops.convert_to_numpy(layer.kernel)
-    else:
-        raise ValueError(
-            "`layer` must be a dense layer or a convolution. "
-            f"Received: layer={layer.name!r} of type {type(layer).__name__}"
-        )
-    return kernel.reshape(-1, kernel.shape[-1])
+        return layer.pointwise_kernel, (-1,)
+    if isinstance(layer, _DEPTHWISE):
+        return layer.kernel, (-2, -1)
+    if isinstance(layer, _TRANSPOSED):
+        return layer.kernel, (-2,)
+    if isinstance(layer, _PLAIN):
+        return layer.kernel, (-1,)
+    raise ValueError(
+        "`layer` must be a dense layer or a convolution. "
+        f"Received: layer={layer.name!r} of type {type(layer).__name__}"
+    )

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_sparse.surgery.graph import functional
+from keras_sparse.variables import layers_of_type
 
 # What rounding may explain, relative to the outputs' scale: by type, or times the noise floor.
 _ALLOWED = {"bfloat16": 1e-1, "float16": 2e-2, "float32": 1e-4, "float64": 1e-12}
@@ -36,7 +37,7 @@ def largest_difference(model, smaller, inputs):
 
 def allowed_difference(model, noise):
     """The difference that rounding explains in a model with this noise floor."""
-    dtypes = {layer.compute_dtype for layer in model._flatten_layers()}
+    dtypes = {layer.compute_dtype for layer in layers_of_type(model, keras.Layer)}
     if keras.backend.backend() != "tensorflow":
         # Elsewhere Keras computes means and normalisations in float32 at best.
         dtypes.add("float32")

@@ -5,12 +5,13 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_sparse.channels import channel_norms, layers_with_channels
+from keras_sparse.channels import channel_norms, channel_weight, layers_with_channels
 from keras_sparse.surgery.analysis import Analysis
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rebuild import Rebuild
 from keras_sparse.surgery.rules import Opaque
 from keras_sparse.surgery.verify import largest_difference, random_inputs
+from keras_sparse.variables import layers_of_type
 
 _CRITERIA = ("norm", "batch_norm")
 
@@ -94,7 +95,7 @@ def zero_channels(model, threshold, criterion="norm"):
 
 def _batch_normalizations(model):
     kind = keras.layers.BatchNormalization
-    return [x for x in model._flatten_layers() if isinstance(x, kind) and x.scale]
+    return [layer for layer in layers_of_type(model, kind) if layer.scale]
 
 
 def _scales(layer):
@@ -102,26 +103,11 @@ def _scales(layer):
 
 
 def _set_to_zero(layer, small):
-    """Zero in each weight that leads into the small channels."""
-    for variable, axes in _leading(layer):
-        value = keras.ops.convert_to_numpy(variable)
-        shape = [1] * value.ndim
-        for axis in axes:
-            shape[axis] = value.shape[axis]
-        variable.assign(np.where(small.reshape(shape), 0.0, value))
-
-
-def _leading(layer):
-    """The weight that leads into the channels and the axes over which the channels run."""
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return [(layer.gamma, (0,))]
-    if isinstance(layer, (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)):
-        return [(layer.pointwise_kernel, (-1,))]
-    if isinstance(layer, (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)):
-        return [(layer.kernel, (-2, -1))]
-    transposed = (
-        keras.layers.Conv1DTranspose,
-        keras.layers.Conv2DTranspose,
-        keras.layers.Conv3DTranspose,
-    )
-    return [(layer.kernel, (-2,) if isinstance(layer, transposed) else (-1,))]
+    """Zero in the weight that leads into the small channels."""
+    norm = isinstance(layer, keras.layers.BatchNormalization)
+    variable, axes = (layer.gamma, (-1,)) if norm else channel_weight(layer)
+    value = keras.ops.convert_to_numpy(variable)
+    shape = [1] * value.ndim
+    for axis in axes:
+        shape[axis] = value.shape[axis]
+    variable.assign(np.where(small.reshape(shape), 0.0, value))
