@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_sparse.callbacks.layer_names import log_names
 from keras_sparse.channels import channel_norms, layers_with_channels
+from keras_sparse.channels.names import by_name
 from keras_sparse.variables import warn_of_dead_layers
 
 
@@ -48,7 +48,7 @@ class ZeroChannels(keras.callbacks.Callback):
         """Write the counts into `logs`."""
         layers = layers_with_channels(self.model)
         counts, dead = {}, []
-        for name, layer in zip(log_names(layers), layers, strict=True):
+        for name, layer in by_name(layers).items():
             norms = channel_norms(layer)
             counts[f"zero_channels/{name}"] = int((norms < self.threshold).sum())
             if (norms < self.threshold).all():

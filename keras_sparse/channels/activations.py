@@ -1,0 +1,177 @@
+"""What every channel does on data. Here alone the package reads Keras' private graph of calls."""
+
+import functools
+
+import keras
+import numpy as np
+
+from keras_sparse.channels.names import by_name
+from keras_sparse.channels.norms import layers_with_channels
+
+# Layers that a channel crosses by itself on its way to its nonlinearity.
+_PASSED = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+)
+# As functions are called, and without the underscores layers and operations too: LeakyReLU, Relu.
+# What mixes channels is none here: behind a softmax a channel does not stand by itself.
+_ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)} | {"prelu"}
+_ACTIVATIONS -= {"linear", "softmax", "logsoftmax", "sparsemax", "glu"}
+
+
+def activations(model, data, batch_size=128):
+    """What the channels of a model's layers put out, batch by batch, at inference.
+
+    A channel is read after its nonlinearity: the layer's own, or that of the activation layer (or
+    function of `keras.ops`) which it reaches through normalisations and dropout alone. A channel
+    that meets none is read where it last stands by itself, behind its normalisation and before an
+    addition, say.
+
+    Args:
+        model: a functional or Sequential `keras.Model`, nested or not.
+        data: one of: an array of inputs of shape `(images, ...)`, a list or dict of arrays if the
+            model has several inputs; a tuple `(x, y)` of those and labels; a `tf.data.Dataset`,
+            `keras.utils.PyDataset` or other iterable of batches `x`, `(x, y)` or `(x, y, weights)`.
+        batch_size: int, for arrays; data sets come in batches of their own.
+
+    Yields:
+        `({layer name: array (images, positions, channels)}, labels)` for each batch, of the layers
+        in `layers_with_channels`; calls of a shared layer are further positions; labels are None
+        if there are none. Layers inside wrappers (`TimeDistributed`) are left out.
+
+    Raises:
+        ValueError: a model whose graph is not known.
+
+    Example:
+
+    >>> for found, _ in activations(model, x_test):
+    ...     largest = np.abs(found["conv1"]).max((0, 1))
+    """
+    reader = _Reader(model, {id(v): k for k, v in by_name(layers_with_channels(model)).items()})
+    for x, y in batches(data, batch_size):
+        found = {}
+        for name, values in reader.read(keras.tree.flatten(x)):
+            found.setdefault(name, []).append(values)
+        yield {name: np.concatenate(parts, axis=1) for name, parts in found.items()}, y
+
+
+def batches(data, batch_size):
+    """Batches `(x, y)` of what `activations` takes as data; y is None if there are no labels."""
+    if not _is_arrays(data):
+        for batch in data:
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+            yield x, None if y is None else np.asarray(y)
+        return
+    for start in range(0, len(keras.tree.flatten(data)[0]), batch_size):
+        rows = slice(start, start + batch_size)
+        part = keras.tree.map_structure(functools.partial(_rows, rows=rows), data)
+        yield part[:2] if isinstance(part, tuple) else (part, None)
+
+
+def _rows(array, rows):
+    return np.asarray(array[rows])
+
+
+def _is_arrays(data):
+    """Whether data is inputs, or a tuple of inputs and labels, rather than batches of them."""
+    return all(map(_is_inputs, data)) if isinstance(data, tuple) else _is_inputs(data)
+
+
+def _is_inputs(data):
+    if isinstance(data, (list, dict)):
+        data = data.values() if isinstance(data, dict) else data
+        return all(hasattr(array, "shape") for array in data)
+    return hasattr(data, "shape")
+
+
+class _Reader:
+    """Reads the channels of a model by a model of its own, which shares the layers.
+
+    Models inside the model have readers of their own, for a call of theirs would be added to the
+    calls that Keras remembers of the user's layers.
+    """
+
+    def __init__(self, model, names):
+        graph = _graph(model)
+        if graph is None:
+            raise ValueError(
+                "Activations are read from built Sequential and functional models. "
+                f"Received: model={model.name!r} of type {type(model).__name__}"
+            )
+        depths = [graph._nodes_by_depth[depth] for depth in sorted(graph._nodes_by_depth)[::-1]]
+        calls = [node for nodes in depths for node in nodes if not node.is_input]
+        walk = _Walk(calls, graph.outputs)
+        self._taps, self._inner, tensors = [], [], []
+        for node in calls:
+            layer = node.operation
+            if id(layer) in names:
+                self._taps.append((names[id(layer)], _channel_axis(layer)))
+                tensors.append(walk.behind_nonlinearity(node))
+        for node in calls:
+            if _graph(node.operation) is not None:
+                ends = len(tensors) + len(node.input_tensors)
+                self._inner.append((_Reader(node.operation, names), slice(len(tensors), ends)))
+                tensors += node.input_tensors
+        self._features = keras.Model(graph.inputs, tensors) if tensors else None
+
+    def read(self, inputs):
+        """Pairs of a layer's name and its activations, for a flat list of inputs."""
+        if self._features is None:
+            return
+        # Keras gives a single output without its list.
+        outputs = keras.tree.flatten(self._features.predict_on_batch(inputs))
+        for (name, axis), output in zip(self._taps, outputs, strict=False):
+            values = np.moveaxis(np.asarray(output), axis, -1)
+            yield name, values.reshape(len(values), -1, values.shape[-1])
+        for reader, where in self._inner:
+            yield from reader.read(outputs[where])
+
+
+class _Walk:
+    """Follows a channel from its layer to its nonlinearity."""
+
+    def __init__(self, calls, outputs):
+        self._outputs = {id(tensor) for tensor in outputs}
+        self._readers = {}
+        for node in calls:
+            for tensor in node.input_tensors:
+                self._readers.setdefault(id(tensor), []).append(node)
+
+    def behind_nonlinearity(self, node):
+        """The tensor in which the channels of a call are read."""
+        (tensor,) = node.output_tensors
+        if getattr(node.operation, "activation", None) not in (None, keras.activations.linear):
+            return tensor
+        while id(tensor) not in self._outputs and len(self._readers.get(id(tensor), ())) == 1:
+            (reader,) = self._readers[id(tensor)]
+            if not _is_activation(reader.operation) and not isinstance(reader.operation, _PASSED):
+                break
+            (tensor,) = reader.output_tensors
+            if _is_activation(reader.operation):
+                break
+        return tensor
+
+
+def _is_activation(operation):
+    if isinstance(operation, keras.layers.Activation):
+        operation = operation.activation
+        return getattr(operation, "__name__", "").replace("_", "") in _ACTIVATIONS
+    return type(operation).__name__.lower() in _ACTIVATIONS
+
+
+def _channel_axis(layer):
+    return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
+
+
+def _graph(model):
+    """The functional model inside a model, None if there is none."""
+    if isinstance(model, keras.Sequential):
+        return model._functional
+    return model if isinstance(model, keras.Function) else None

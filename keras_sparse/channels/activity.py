@@ -1,0 +1,149 @@
+"""When a channel is dead, judged by what it does on data."""
+
+import keras
+import numpy as np
+
+from keras_sparse.channels.activations import activations
+from keras_sparse.channels.criteria import ChannelCriterion
+
+# Below it a channel's largest activation counts as none: the paper's threshold.
+SILENT = 1e-12
+
+
+class _OnData(ChannelCriterion):
+    needs_data = True
+
+    def scores(self, model, data=None):
+        """Score each channel of the dense layers and convolutions; see `ChannelCriterion`."""
+        if data is None:
+            raise ValueError(
+                f"{type(self).__name__} judges channels by their activations: give `data`. "
+                "Received: data=None"
+            )
+        parts = {}
+        for found, _ in activations(model, data):
+            for name, values in found.items():
+                parts.setdefault(name, []).append(self._reduce(values))
+        if not parts:
+            raise ValueError("`data` has no images, or `model` no layer with channels.")
+        return {name: self._score(np.concatenate(rows)) for name, rows in parts.items()}
+
+    def _reduce(self, values):
+        """From activations `(images, positions, channels)` to `(rows, channels)`."""
+        raise NotImplementedError
+
+    def _score(self, rows):
+        """From the rows of all batches to one score for each channel."""
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class LargestActivation(_OnData):
+    """Largest |activation| of a channel over all positions and images.
+
+    Read after the nonlinearity; see `activations`. A channel that no image activates is dead even
+    if its weights are not small: its ReLU is shut.
+
+    Args:
+        threshold: float, in units of the activation. Defaults to 1e-12, the paper's.
+
+    Example:
+
+    >>> LargestActivation().scores(model, x_train)["conv1"]
+
+    Reference:
+        On implicit filter level sparsity in convolutional neural networks, arXiv 1811.12495,
+        section 2.
+    """
+
+    def __init__(self, threshold=SILENT):
+        super().__init__(threshold)
+
+    def _reduce(self, values):
+        return np.abs(values).max(axis=(0, 1), keepdims=True)[0]
+
+    def _score(self, rows):
+        return rows.max(axis=0).astype("float64")
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class Selectivity(_OnData):
+    """Share of the images that activate a channel: 1 − selectivity, so that small is dead.
+
+    An image activates a channel when the largest |activation| over all positions reaches
+    `relative` times the channel's largest over all images. A channel that stays below 1e-12 on
+    all of them is activated by none. All images are needed at once: 4 bytes for each image and
+    channel.
+
+    Args:
+        threshold: float, a share. Defaults to 1e-3; the paper calls no channel dead by it. What is
+            rarely active is not without effect: cutting it changes the network.
+        relative: float in (0, 1). Defaults to 1e-3, the paper's.
+
+    Raises:
+        ValueError: an argument out of its range.
+
+    Example:
+
+    >>> Selectivity().scores(model, x_train)["conv1"]
+
+    Reference:
+        On implicit filter level sparsity in convolutional neural networks, arXiv 1811.12495,
+        section 2.
+    """
+
+    def __init__(self, threshold=1e-3, relative=1e-3):
+        super().__init__(threshold)
+        if not 0 < relative < 1:
+            raise ValueError(f"`relative` must be in (0, 1). Received: relative={relative}")
+        self.relative = float(relative)
+
+    def _reduce(self, values):
+        return np.abs(values).max(axis=1)
+
+    def _score(self, rows):
+        largest = rows.max(axis=0)
+        return ((rows >= self.relative * largest) & (largest >= SILENT)).mean(axis=0)
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return {**super().get_config(), "relative": self.relative}
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class APoZ(_OnData):
+    """Share of a channel's activations that are not zero: 1 − APoZ, so that small is dead.
+
+    APoZ is the average percentage of zeros behind a ReLU, over images and positions.
+
+    Args:
+        threshold: float, a share, or None for the paper's rule: dead is what is more than one
+            standard deviation below its layer's mean. Defaults to None. What is mostly zero is
+            not without effect: cutting it changes the network.
+
+    Raises:
+        ValueError: a threshold that is not positive.
+
+    Example:
+
+    >>> APoZ().scores(model, x_train)["conv1"]
+
+    Reference:
+        Network trimming: a data-driven neuron pruning approach, arXiv 1607.03250, equation 1.
+    """
+
+    def __init__(self, threshold=None):
+        super().__init__(1.0 if threshold is None else threshold)
+        self.threshold = threshold
+
+    def _reduce(self, values):
+        return (values != 0).mean(axis=1)
+
+    def _score(self, rows):
+        return rows.mean(axis=0)
+
+    def dead(self, scores):
+        """Which channels are dead, `{layer name: bool array (channels,)}`, by their `scores`."""
+        if self.threshold is not None:
+            return super().dead(scores)
+        return {name: s < s.mean() - s.std() for name, s in scores.items()}

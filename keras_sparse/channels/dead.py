@@ -1,0 +1,170 @@
+"""Channels that have been dead for some epochs, and how clear the case is."""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+
+from keras_sparse.channels.criteria import ChannelCriterion, IncomingNorm
+
+
+@dataclasses.dataclass(frozen=True)
+class Gap:
+    """Between the dead channels and those that are alive; wide if the threshold is safe.
+
+    Args:
+        dead: largest score among the dead, None if there are none.
+        alive: smallest score among the others, None if there are none.
+    """
+
+    dead: float | None
+    alive: float | None
+
+    @property
+    def decades(self):
+        """log10(alive / dead); infinite if the dead are exact zeros, nan if one side is empty."""
+        if self.dead is None or self.alive is None:
+            return math.nan
+        if self.dead == 0:
+            return math.inf
+        return math.log10(self.alive / self.dead) if self.alive else -math.inf
+
+
+def gap(scores, dead):
+    """The gap over all layers.
+
+    Args:
+        scores, dead: `{layer name: array (channels,)}`, as a `ChannelCriterion` gives them.
+
+    Returns:
+        A `Gap`.
+
+    Example:
+
+    >>> gap(scores, criterion.dead(scores)).decades
+    19.2
+    """
+    low = [scores[name][dead[name]] for name in scores]
+    high = [scores[name][~dead[name]] for name in scores]
+    return Gap(
+        dead=max((float(s.max()) for s in low if s.size), default=None),
+        alive=min((float(s.min()) for s in high if s.size), default=None),
+    )
+
+
+def layer_gaps(scores, dead):
+    """The gap of each layer, `{layer name: Gap}`; see `gap`."""
+    return {name: gap({name: scores[name]}, dead) for name in scores}
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class DeadChannels:
+    """The channels that a criterion has found dead for `epochs` updates in a row.
+
+    Args:
+        criterion: a `ChannelCriterion`. Defaults to `IncomingNorm()`.
+        epochs: int, 1 or more: how often in a row. Defaults to 1.
+
+    Attributes:
+        scores: `{layer name: float64 array (channels,)}` of the last update, empty before.
+        below: `{layer name: bool array (channels,)}`, which of these the criterion calls dead.
+
+    Raises:
+        ValueError: no criterion; `epochs` is no positive integer.
+
+    Example:
+
+    >>> dead_channels = DeadChannels(IncomingNorm(1e-6), epochs=3)
+    >>> dead = dead_channels.update(model)  # at the end of each epoch
+    >>> dead["conv1"]
+    array([False, True, ...])
+    >>> smaller, report = surgery.remove_dead_channels(model)
+    >>> dead_channels.keep({name: layer.kept for name, layer in report.layers.items()})
+    """
+
+    def __init__(self, criterion=None, epochs=1):
+        criterion = IncomingNorm() if criterion is None else criterion
+        if not isinstance(criterion, ChannelCriterion):
+            raise ValueError(
+                "`criterion` must be a `keras_sparse.channels.ChannelCriterion`, such as "
+                f"IncomingNorm(). Received: criterion={criterion!r}"
+            )
+        if not isinstance(epochs, int) or epochs < 1:
+            raise ValueError(f"`epochs` must be a positive integer. Received: epochs={epochs!r}")
+        self.criterion = criterion
+        self.epochs = epochs
+        self.scores = {}
+        self.below = {}
+        self._streaks = {}
+
+    def update(self, model, data=None):
+        """Score the channels once more.
+
+        A layer that is new, or whose number of channels is another one than before (and `keep` was
+        not told), starts anew.
+
+        Args:
+            model: a built `keras.Model`.
+            data: for criteria that need it; see `activations`.
+
+        Returns:
+            `{layer name: bool array (channels,)}`, dead in this and the `epochs - 1` updates
+            before.
+        """
+        self.scores = self.criterion.scores(model, data)
+        self.below = self.criterion.dead(self.scores)
+        streaks = {}
+        for name, below in self.below.items():
+            before = self._streaks.get(name)
+            if before is None or len(before) != len(below):
+                before = np.zeros(len(below), int)
+            streaks[name] = np.where(below, before + 1, 0)
+        self._streaks = streaks
+        return self.dead
+
+    @property
+    def dead(self):
+        """What the last update returned; also after `keep` and `set_state`."""
+        return {name: streak >= self.epochs for name, streak in self._streaks.items()}
+
+    def gap(self):
+        """The `Gap` over all layers, at the last update."""
+        return gap(self.scores, self.below)
+
+    def layer_gaps(self):
+        """The `Gap` of each layer, at the last update."""
+        return layer_gaps(self.scores, self.below)
+
+    def keep(self, kept):
+        """Follow a model from which channels were cut.
+
+        Args:
+            kept: `{layer name: indices of the channels that are left, or a bool array}`. Layers
+                that are not named keep all; a layer of which none are left is forgotten.
+        """
+        for found in (self._streaks, self.scores, self.below):
+            for name in found.keys() & kept.keys():
+                index = np.asarray(kept[name])
+                found[name] = found[name][index if index.size else []]
+                if not found[name].size:
+                    del found[name]
+
+    def get_state(self):
+        """How long each channel has been dead, as what JSON knows."""
+        return {name: streak.tolist() for name, streak in self._streaks.items()}
+
+    def set_state(self, state):
+        """Go on from what `get_state` returned."""
+        self._streaks = {name: np.asarray(streak, int) for name, streak in state.items()}
+
+    def get_config(self):
+        """The arguments, for `keras.saving`; the state is not among them."""
+        criterion = keras.saving.serialize_keras_object(self.criterion)
+        return {"criterion": criterion, "epochs": self.epochs}
+
+    @classmethod
+    def from_config(cls, config):
+        """An object from what `get_config` returned."""
+        criterion = keras.saving.deserialize_keras_object(config["criterion"])
+        return cls(criterion, config["epochs"])
