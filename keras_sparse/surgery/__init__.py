@@ -1,5 +1,6 @@
 """Removing dead channels from a model without changing its outputs."""
 
+from keras_sparse.surgery.groups import GroupReport
 from keras_sparse.surgery.macs import Macs, count_macs
 from keras_sparse.surgery.removal import remove_dead_channels
 from keras_sparse.surgery.report import LayerReport, Report
@@ -9,6 +10,7 @@ from keras_sparse.surgery.zeroing import ZeroedReport, zero_channels
 
 __all__ = [
     "Elementwise",
+    "GroupReport",
     "LayerReport",
     "Linear",
     "Macs",

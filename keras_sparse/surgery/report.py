@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_sparse.files import replacing
 from keras_sparse.surgery.graph import Graph
+from keras_sparse.surgery.groups import find_groups
 from keras_sparse.surgery.macs import graph_macs
 
 
@@ -43,6 +44,8 @@ class Report:
     Attributes:
         layers: `{name: LayerReport}` for the layers with weights, in the order in which they run.
         cuts: `{path of a variable of the smaller model: Cut}`: where it came from.
+        groups: list of `GroupReport`: channels that stay or go together in several layers.
+        order: names of all layers and operations, in the order in which they run.
         parameters: of the whole model, `(before, after)`.
         macs: of the whole model, `(before, after)`; see `count_macs`.
         max_error: largest difference between the outputs of the two models on random input,
@@ -51,6 +54,8 @@ class Report:
 
     layers: dict
     cuts: dict
+    groups: list
+    order: tuple
     parameters: tuple[int, int]
     macs: tuple[int, int]
     max_error: float | None = None
@@ -92,6 +97,14 @@ class Report:
                 }
                 for name, layer in self.layers.items()
             },
+            "groups": [
+                {
+                    "layers": list(group.layers),
+                    "joined_by": list(group.joined_by),
+                    "channels": list(group.channels),
+                }
+                for group in self.groups
+            ],
         }
 
     def to_json(self, path=None):
@@ -142,24 +155,29 @@ class Report:
         Returns:
             The `matplotlib.figure.Figure`.
         """
-        from matplotlib.figure import Figure
+        from keras_sparse.surgery.drawing import draw_channels
 
-        layers = [layer for layer in self.layers.values() if layer.channels[0]]
-        figure = Figure(figsize=(8, 1 + 0.22 * max(len(layers), 4)), layout="constrained")
-        axes = figure.subplots()
-        rows = np.arange(len(layers))
-        kept = np.array([layer.channels[1] for layer in layers])
-        gone = np.array([layer.channels[0] for layer in layers]) - kept
-        axes.barh(rows, kept, label="kept", color="tab:blue")
-        axes.barh(rows, gone, left=kept, label="removed", color="lightgray")
-        axes.set_yticks(rows, [layer.name for layer in layers], fontsize=7)
-        axes.invert_yaxis()
-        axes.set_xlabel("channels")
-        axes.legend()
-        if path is not None:
-            with replacing(path) as temporary:
-                figure.savefig(temporary)
-        return figure
+        return _written(draw_channels(self.layers.values()), path)
+
+    def plot_groups(self, path=None):
+        """Draws which layers' channels are tied together: a row for each, a line for each group.
+
+        Args:
+            path: file to write the picture to, or None.
+
+        Returns:
+            The `matplotlib.figure.Figure`.
+        """
+        from keras_sparse.surgery.drawing import draw_groups
+
+        return _written(draw_groups(self.groups, self.order), path)
+
+
+def _written(figure, path):
+    if path is not None:
+        with replacing(path) as temporary:
+            figure.savefig(temporary)
+    return figure
 
 
 def make_report(graph, rebuild):
@@ -173,6 +191,8 @@ def make_report(graph, rebuild):
     return Report(
         layers=layers,
         cuts=rebuild.cuts,
+        groups=find_groups(graph),
+        order=tuple(dict.fromkeys(unit.name for unit in graph.units)),
         parameters=(graph.model.count_params(), rebuild.model.count_params()),
         macs=(sum(macs[0].values()), sum(macs[1].values())),
     )

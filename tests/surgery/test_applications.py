@@ -58,7 +58,7 @@ SLOW = {
     "ResNet152V2": 30.2,
     "VGG19": 30.4,
 }
-SIZES = {"VGG16": 96, "VGG19": 30.4, "InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
+SIZES = {"VGG16": 96, "VGG19": 96, "InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
 # TensorFlow compiles each of their grouped convolutions.
 SIZES |= {f"ConvNeXt{size}": 32 for size in ("Tiny", "Small", "Base", "Large", "XLarge")}
 # 197 M parameters and more: their float64 forms do not fit beside each other in a small machine.

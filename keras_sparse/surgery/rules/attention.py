@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.graph import Value
-from keras_sparse.surgery.rules.base import Rule, plain_config, positions, register_rule
+from keras_sparse.surgery.rules.base import Rule, in_step, plain_config, positions, register_rule
 
 _SIDES = ("query", "key", "value")
 
@@ -297,6 +297,10 @@ class GroupQueryAttentionRule(Attention):
         if target.keep.any():
             query.need(target.keep, f"{unit.name}: its output is as wide as its query")
             target.need(query.keep, f"{unit.name}: its output is as wide as its query")
+
+    def ties(self, call):
+        """The output with the query."""
+        return in_step(call)[:1]
 
     def config(self, unit):
         """Fewer heads."""

@@ -76,6 +76,8 @@ class Rule:
 
     # How many of the inputs are data; the rest, a mask for one, is always needed whole. None: all.
     arity = 1
+    # Whether a layer with weights computes new channels from its inputs', or only scales those.
+    makes_channels = True
 
     def for_layer(self, layer):
         """The rule to use for this very layer: this one, or a more special one."""
@@ -99,6 +101,17 @@ class Rule:
     def needs(self, unit):
         """Makes the ports of a unit need what the needs of the other ports imply."""
         raise NotImplementedError
+
+    def ties(self, call):
+        """Which channels of inputs and outputs stay or go together, for the report's groups.
+
+        Args:
+            call: a `Call` whose tensors have been followed.
+
+        Returns:
+            List of `(input, channels, output, channels)`, with two arrays of indices each.
+        """
+        return []
 
     def settle(self, unit):
         """Chooses, once nothing else grows, where there was a choice."""
@@ -176,6 +189,7 @@ class Elementwise(Rule):
 
     channel_weights: tuple = ()
     scale = None
+    makes_channels = False
 
     def axis(self, layer, rank):
         """The axis that the layer's weights belong to, None if it has no such axis."""
@@ -228,6 +242,10 @@ class Elementwise(Rule):
         """Channels go in and out in lockstep."""
         couple(self.source(unit), unit.outputs[0])
 
+    def ties(self, call):
+        """Channel by channel."""
+        return in_step(call)
+
     def slices(self, unit):
         """The channels of `channel_weights`."""
         port = unit.outputs[0]
@@ -257,6 +275,14 @@ def couple(source, target, reason=None):
     if target.keep.any():
         source.need(target.keep, reason or target.why)
         target.need(source.keep, reason or source.why)
+
+
+def in_step(call):
+    """Ties each data input that has as many channels as the output to it, channel by channel."""
+    (target, *_), arity = call.outputs, call.unit.rule.arity
+    every = np.arange(len(target.keep))
+    alike = [value for value in call.inputs[:arity] if len(value.keep) == len(target.keep)]
+    return [(value, every, target, every) for value in alike]
 
 
 def default_axis(value):

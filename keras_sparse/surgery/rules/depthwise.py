@@ -68,6 +68,14 @@ class DepthwiseRule(Rule):
         source.need(keep.any(1), reasons)
         target.need(np.repeat(source.keep, multiplier), np.repeat(source.why, multiplier))
 
+    def ties(self, call):
+        """Each input channel with what it makes."""
+        source, target = call.inputs[0], call.outputs[0]
+        if source.axis != self.axis(call.operation):
+            return []
+        outputs = np.arange(len(target.keep))
+        return [(source, outputs // (len(target.keep) // len(source.keep)), target, outputs)]
+
     def slices(self, unit):
         """The kernel's channels; the bias has one entry for each output."""
         source = unit.inputs[0].on(self.axis(unit.operation))

@@ -5,7 +5,13 @@ import numpy as np
 
 from keras_sparse.surgery.constants import Constants, align, array_row
 from keras_sparse.surgery.graph import Value
-from keras_sparse.surgery.rules.base import Rule, default_axis, default_size, register_rule
+from keras_sparse.surgery.rules.base import (
+    Rule,
+    default_axis,
+    default_size,
+    in_step,
+    register_rule,
+)
 
 
 class Elementwise(Rule):
@@ -84,6 +90,10 @@ class Elementwise(Rule):
                 continue
             port.need(target.keep, self._reasons(unit, i))
             target.need(port.keep, port.why)
+
+    def ties(self, call):
+        """Operands that have the output's channels."""
+        return [] if self.axis(call) is None else in_step(call)
 
     def _reasons(self, unit, i):
         """Why operand `i` needs each channel: if it is constant, because another is not."""
@@ -304,6 +314,15 @@ class ConcatenateRule(Rule):
             elif mode == "lockstep":
                 port.need(target.keep, target.why)
                 target.need(port.keep, port.why)
+
+    def ties(self, call):
+        """Each operand with its slice of the output, or with all of it."""
+        target = call.outputs[0]
+        ties = []
+        for port, start in self._slices(call.unit):
+            value, channels = port.values[call.unit.calls.index(call)], np.arange(port.size)
+            ties.append((value, channels, target, channels + start))
+        return [] if self._mode(call.unit) == "whole" else ties
 
     def _slices(self, unit):
         start = 0

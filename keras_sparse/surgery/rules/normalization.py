@@ -9,6 +9,7 @@ from keras_sparse.surgery.rules.base import (
     Opaque,
     Rule,
     couple,
+    in_step,
     plain_config,
     register_rule,
 )
@@ -52,6 +53,8 @@ class BatchNormalizationRule(Elementwise):
 class LayerNormalizationRule(Opaque):
     """Every channel enters mean and variance, so all stay; where gamma is zero, beta is left."""
 
+    makes_channels = False
+
     def forward(self, call):
         """Constant where gamma is zero."""
         ((axis, constants),) = super().forward(call)
@@ -69,6 +72,8 @@ class SoftmaxRule(Opaque):
 
 class NormRule(Rule):
     """Divides by a norm over the channels: zeros do not enter it, other constants do."""
+
+    makes_channels = False
 
     def refuses(self, call):
         """Other axes than one for the channels."""
@@ -90,6 +95,10 @@ class NormRule(Rule):
         if target.keep.any():
             source.need(source.constants.uniform != 0, f"{unit.name} takes a norm over channels")
             couple(source, target)
+
+    def ties(self, call):
+        """Channel by channel."""
+        return in_step(call)
 
 
 @register_rule(keras.layers.UnitNormalization)
@@ -129,6 +138,8 @@ class GroupNormalizationRule(Rule):
     With a group for each channel, instance normalisation, that is every channel by itself.
     """
 
+    makes_channels = False
+
     def _axis(self, layer, rank):
         return layer.axis % rank - rank
 
@@ -158,6 +169,14 @@ class GroupNormalizationRule(Rule):
         for port in (source, target):
             reasons = np.where(target.keep, target.why, f"{unit.name}: alive in its group")
             port.need(whole, reasons)
+
+    def ties(self, call):
+        """Channel by channel, and all of a group with its first."""
+        ties = in_step(call)
+        for value, channels, target, _ in list(ties):
+            size = len(channels) // call.operation.groups
+            ties.append((value, channels // size * size, target, channels))
+        return ties
 
     def config(self, unit):
         """Fewer groups."""

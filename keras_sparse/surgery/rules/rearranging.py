@@ -10,6 +10,7 @@ from keras_sparse.surgery.rules.base import (
     couple,
     default_axis,
     default_size,
+    in_step,
     register_rule,
 )
 from keras_sparse.surgery.rules.shaping import Moving
@@ -114,6 +115,10 @@ class TransposeRule(Rule):
         """Lockstep."""
         couple(unit.inputs[0], unit.outputs[0])
 
+    def ties(self, call):
+        """Channel by channel."""
+        return in_step(call)
+
 
 @register_rule("Pad")
 class PadRule(Elementwise):
@@ -212,6 +217,13 @@ class GetItemRule(Rule):
         need[channels], why[channels] = target.keep, target.why
         source.need(need, why)
         target.need(source.keep[channels], source.why[channels])
+
+    def ties(self, call):
+        """The channels that are taken."""
+        taken = self._channels(call)
+        if taken is None or not len(taken[0]):
+            return []
+        return [(call.inputs[0], taken[0], call.outputs[0], np.arange(len(taken[0])))]
 
     def apply(self, call, make, read):
         """The slice of the kept channels that holds the kept channels of the old slice."""

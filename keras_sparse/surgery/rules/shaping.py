@@ -10,6 +10,7 @@ from keras_sparse.surgery.rules.base import (
     couple,
     default_axis,
     default_size,
+    in_step,
     plain_config,
     register_rule,
 )
@@ -79,6 +80,13 @@ class Moving(Rule):
             target.need(*_carry(source, inputs, target.size, outputs))
             if source.keep.sum() + target.keep.sum() == before:
                 return
+
+    def ties(self, call):
+        """Channels that share values."""
+        relation = self.relation(call)
+        if relation is None:
+            return []
+        return [(call.inputs[0], relation[1], call.outputs[0], relation[2])]
 
 
 def _pairs(channel, position):
@@ -151,6 +159,10 @@ class PermuteRule(Rule):
     def needs(self, unit):
         """Lockstep."""
         couple(unit.inputs[0], unit.outputs[0])
+
+    def ties(self, call):
+        """Channel by channel."""
+        return in_step(call)
 
 
 @register_rule(keras.layers.RepeatVector)

@@ -1,0 +1,127 @@
+"""Which layers' channels are tied together: they stay or go as one."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupReport:
+    """Channels that stay or go together in all of a group's layers.
+
+    Args:
+        layers: names of the layers that compute the channels, in the order in which they run.
+            Normalisations and the like, which only scale channels, are not listed.
+        joined_by: names of what ties them: sums, products and other merging layers.
+        channels: `(before, after)`: how many sets of tied channels there are.
+    """
+
+    layers: tuple
+    joined_by: tuple
+    channels: tuple[int, int]
+
+
+def find_groups(graph):
+    """The groups of an analysed graph.
+
+    Each channel of a layer that computes channels gets a number; what only passes channels on
+    hands the numbers through, and what ties channels of two tensors makes an edge between their
+    numbers. Sets of channels that hang together in the same layers are one group.
+
+    Args:
+        graph: a `Graph` after its `Analysis`.
+
+    Returns:
+        List of `GroupReport`, ordered by their first layers.
+    """
+    numbers, edges, total = _number(graph)
+    roots = _connect(edges, total)
+    order = {unit.name: i for i, unit in enumerate(graph.units)}
+    layers, kept = _members(graph, numbers, roots)
+    joints = _joints(graph, numbers, roots)
+    groups = {}
+    for root, names in layers.items():
+        group = groups.setdefault(frozenset(names), [0, 0, set()])
+        group[0] += 1
+        group[1] += root in kept
+        group[2] |= joints.get(root, set())
+    found = [
+        GroupReport(
+            tuple(sorted(names, key=order.get)),
+            tuple(sorted(joined, key=order.get)),
+            (count, left),
+        )
+        for names, (count, left, joined) in groups.items()
+    ]
+    return sorted(found, key=lambda group: [order[name] for name in group.layers])
+
+
+def _number(graph):
+    """`{value: number of each channel}`, pairs of numbers that are tied, and how many there are."""
+    numbers, edges, total = {}, [], 0
+
+    def fresh(value):
+        nonlocal total
+        total += len(value.keep)
+        return np.arange(total - len(value.keep), total)
+
+    for value in graph.inputs:
+        numbers[value] = fresh(value)
+    for call in graph.calls:
+        for value in call.outputs:
+            numbers[value] = np.full(len(value.keep), -1)
+        for source, channels, target, places in call.unit.rule.ties(call):
+            given, known = numbers[source][channels], numbers[target][places]
+            numbers[target][places] = np.where(known < 0, given, known)
+            edges.append((given, numbers[target][places]))
+        for value in call.outputs:
+            own = numbers[value]
+            numbers[value] = np.where(own < 0, fresh(value), own)
+    for unit in graph.units:
+        for port in [*unit.inputs, *unit.outputs] if len(unit.calls) > 1 else ():
+            rows = [numbers[value] for value in port.values]
+            edges += [(rows[0], row) for row in rows[1:] if len(row) == len(rows[0])]
+    return numbers, edges, total
+
+
+def _connect(edges, total):
+    """The smallest number that each number hangs together with."""
+    roots = np.arange(total)
+    if not edges:
+        return roots
+    a, b = (np.concatenate(side) for side in zip(*edges, strict=True))
+    while True:
+        low = np.minimum(roots[a], roots[b])
+        if (low == roots[a]).all() and (low == roots[b]).all():
+            return roots
+        # The roots' own numbers move too, so that all that hangs on them follows.
+        for ends in (roots[a], roots[b], a, b):
+            np.minimum.at(roots, ends, low)
+        roots = roots[roots]
+
+
+def _members(graph, numbers, roots):
+    """`{root: names of the layers that compute its channels}` and the roots of kept channels."""
+    layers, kept = {}, set()
+    for unit in graph.units:
+        if unit.rule.makes_channels and getattr(unit.operation, "weights", None):
+            for value in {id(v): v for port in unit.outputs for v in port.values}.values():
+                own = roots[numbers[value]]
+                kept.update(own[value.keep].tolist())
+                for root in np.unique(own):
+                    layers.setdefault(int(root), set()).add(unit.name)
+    return layers, kept
+
+
+def _joints(graph, numbers, roots):
+    """`{root: names of the units that tie channels of several tensors to it}`."""
+    found = {}
+    for unit in graph.units:
+        ties = [[numbers[v][index] for v, index, *_ in unit.rule.ties(call)] for call in unit.calls]
+        shared = [[numbers[value] for value in port.values] for port in unit.inputs]
+        for sides in ties + shared:
+            if len(sides) > 1:
+                own = np.concatenate([np.unique(roots[side]) for side in sides])
+                for root in np.flatnonzero(np.bincount(own) > 1):
+                    found.setdefault(int(root), set()).add(unit.name)
+    return found
