@@ -44,15 +44,25 @@ class DepthwiseConvRule(DepthwiseRule):
 class GroupedRule(Convolution):
     """Groups stay equally wide, or go as a whole, so some channels are kept for company."""
 
-    def kernel(self, unit):
+    def _within(self, unit, inputs, outputs):
+        """Each input's row in the kernel, and which outputs are of its group."""
+        kernel = unit.array("kernel")
+        size = kernel.shape[-2]
+        width = kernel.shape[-1] // unit.operation.groups
+        return inputs % size, (inputs // size)[:, None] == outputs // width
+
+    def part(self, unit, inputs, outputs):
         """With the zeros that the groups leave out."""
+        rows, own = self._within(unit, inputs, outputs)
         kernel = self.rows(unit.array("kernel"))
-        groups = unit.operation.groups
-        taps, inputs, outputs = kernel.shape
-        full = np.zeros((taps, groups, inputs, groups, outputs // groups), kernel.dtype)
-        for g, part in enumerate(np.split(kernel, groups, axis=-1)):
-            full[:, g, :, g] = part
-        return full.reshape(taps, groups * inputs, outputs)
+        return np.where(own, kernel[:, rows[:, None], outputs], 0.0).astype(np.float64)
+
+    def find_reads(self, unit):
+        """Within the groups only."""
+        read = (self.rows(unit.array("kernel")) != 0).any(0)
+        inputs = np.arange(len(read) * unit.operation.groups)
+        rows, own = self._within(unit, inputs, np.arange(read.shape[1]))
+        return read[rows] & own
 
     def _families(self, unit, source):
         """A carrier can stand only for channels of its own group."""
@@ -103,7 +113,7 @@ class GroupedRule(Convolution):
         size = source.size // unit.operation.groups
         group = carrier // size
         own = outputs // (unit.outputs[0].size // unit.operation.groups) == group
-        taps = self.kernel(unit)[:, members][:, :, outputs[own]].astype(np.float64)
+        taps = self.part(unit, members, outputs[own])
         kept = np.flatnonzero(source.keep[group * size : (group + 1) * size])
         row = int(np.searchsorted(kept, carrier - group * size))
         weights["kernel"] = weights["kernel"].astype(np.float64)

@@ -114,8 +114,11 @@ class Linear(Rule):
 
     def taps(self, unit, classes, inputs, outputs):
         """`(classes, inputs, outputs)`: the kernel summed over the taps of each class."""
-        kernel = self.kernel(unit)[:, inputs][:, :, outputs].astype(np.float64)
-        return np.einsum("pt,tko->pko", classes, kernel)
+        return np.einsum("pt,tko->pko", classes, self.part(unit, inputs, outputs))
+
+    def part(self, unit, inputs, outputs):
+        """`(taps, inputs, outputs)`: the kernel between some inputs and some outputs."""
+        return self.kernel(unit)[:, inputs][:, :, outputs].astype(np.float64)
 
     def reads(self, unit):
         """`(inputs, outputs)`: whether the output's kernel has anything but zeros at the input."""
@@ -257,9 +260,8 @@ class Linear(Rule):
     def merge(self, unit, weights, members, carrier, factors):
         """Adds the members' kernels, times factors, to the carrier's."""
         outputs = unit.outputs[0].kept
-        kernel = self.kernel(unit)[:, members][:, :, outputs].astype(np.float64)
         place = int(np.searchsorted(self.source(unit).kept, carrier))
-        extra = np.einsum("k,tko->to", factors, kernel)
+        extra = np.einsum("k,tko->to", factors, self.part(unit, members, outputs))
         weights["kernel"] = weights["kernel"].astype(np.float64)
         self.rows(weights["kernel"])[:, place] += extra
 
