@@ -1,8 +1,15 @@
 """Callbacks for sparse training: `model.fit(callbacks=[ZeroChannels()])`."""
 
 from keras_sparse.callbacks.adaptive_sparse_retraining import AdaptiveSparseRetraining
+from keras_sparse.callbacks.mask_history import MaskHistory
 from keras_sparse.callbacks.mask_update import MaskUpdate
 from keras_sparse.callbacks.sparsity_logger import SparsityLogger
 from keras_sparse.callbacks.zero_channels import ZeroChannels
 
-__all__ = ["AdaptiveSparseRetraining", "MaskUpdate", "SparsityLogger", "ZeroChannels"]
+__all__ = [
+    "AdaptiveSparseRetraining",
+    "MaskHistory",
+    "MaskUpdate",
+    "SparsityLogger",
+    "ZeroChannels",
+]

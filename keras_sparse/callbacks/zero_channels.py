@@ -1,59 +1,159 @@
 """Counting the channels that died."""
 
+import warnings
+
 import keras
 
-from keras_sparse.channels import channel_norms, layers_with_channels
-from keras_sparse.channels.names import by_name
-from keras_sparse.variables import warn_of_dead_layers
+from keras_sparse.callbacks.channel_events import ChannelEvents
+from keras_sparse.channels.adam import (
+    alpha_lambda_over_epsilon,
+    bare_optimizer,
+    largest_l2,
+    settling_limit,
+)
+from keras_sparse.channels.criteria import ChannelCriterion, IncomingNorm
+from keras_sparse.channels.dead import DeadChannels
+from keras_sparse.channels.record import EpochRecord
+
+_ADAPTIVE = (
+    keras.optimizers.Adam,
+    keras.optimizers.Adamax,
+    keras.optimizers.Nadam,
+    keras.optimizers.RMSprop,
+)
 
 
 class ZeroChannels(keras.callbacks.Callback):
     """Counts, at the end of each epoch, the channels that have died.
 
-    A channel is dead when the 2-norm of its incoming weights (biases do not count) is below a
-    threshold. RDA leaves exact zeros; Adam with an L2 regularizer leaves about 1e-20, while live
-    channels stay many orders of magnitude above.
+    By default a channel is dead when the 2-norm of its incoming weights (biases do not count) is
+    below a threshold. RDA leaves exact zeros; Adam with an L2 regularizer leaves about 1e-20, while
+    live channels stay many orders of magnitude above.
 
-    The counts go into the epoch's `logs`, where the callbacks that follow, the history and the
-    progress bar see them: `zero_channels`, the sum over all layers, and `zero_channels/LAYER` for
-    each dense layer and convolution. When all channels of a layer are dead it warns, once.
+    Into the epoch's `logs`, where the callbacks that follow, the history and the progress bar see
+    them, go: `zero_channels`, the sum over all layers, and `zero_channels/LAYER`;
+    `zero_channels_gap`, the decades between the largest score of a dead channel and the smallest of
+    one alive, which is wide if the threshold is safe (infinite if the dead are exact zeros, nan if
+    there are none); and, for Adam with L2, `alpha_lambda_over_epsilon`.
+
+    It warns, once each: when all channels of a layer are dead; when Adam or its kin has
+    `weight_decay` but no weight an L2 regularizer, for decoupled decay makes no channel die; when
+    `alpha_lambda_over_epsilon` is above `settling_limit` (38), where dead weights burst instead of
+    settling at zero.
 
     Args:
-        threshold: float, above 0, in units of the weights. Defaults to 1e-6.
+        criterion: a `ChannelCriterion`, or a float: the threshold of `IncomingNorm`. Defaults to
+            `IncomingNorm()`.
+        epochs: int, how many epochs in a row a channel has to be dead to be counted. Defaults to 1.
+            Another `fit` goes on counting.
+        data: for criteria that need it; see `channels.activations`.
+        log_dir: folder for TensorBoard: the histogram of the scores of each layer, and the counts.
+            Needs the package tensorboard, not TensorFlow. Defaults to None, no such file.
+
+    Attributes:
+        record: list of `EpochRecord`, one for each epoch; see `analysis.plot_channel_scores` and
+            `analysis.plot_dead_channels`.
+        dead_channels: the `DeadChannels` that counts.
 
     Raises:
-        ValueError: a threshold that is not positive.
+        ValueError: an argument out of its range; a criterion without the data that it needs.
 
     Example:
 
-    >>> history = model.fit(x, y, callbacks=[ZeroChannels()])
+    >>> zero_channels = ZeroChannels(epochs=3, log_dir="logs/channels")
+    >>> history = model.fit(x, y, callbacks=[zero_channels])
     >>> history.history["zero_channels"]
+    >>> analysis.plot_channel_scores(zero_channels.record).savefig("channels.png")
 
     Reference:
         On implicit filter level sparsity in convolutional neural networks, arXiv 1811.12495,
         section 3; Adam induces implicit weight sparsity in rectifier networks, arXiv 1812.08119.
     """
 
-    def __init__(self, threshold=1e-6):
+    def __init__(self, criterion=None, epochs=1, data=None, log_dir=None):
         super().__init__()
-        if not threshold > 0:
-            raise ValueError(f"`threshold` must be above 0. Received: threshold={threshold}")
-        self.threshold = threshold
+        if criterion is not None and not isinstance(criterion, ChannelCriterion):
+            criterion = IncomingNorm(criterion)
+        self.dead_channels = DeadChannels(criterion, epochs)
+        criterion = self.dead_channels.criterion
+        if criterion.needs_data and data is None:
+            raise ValueError(f"{criterion!r} needs `data`. Received: data=None")
+        self.record = []
+        self._data = data
+        self._log_dir = log_dir
 
     def on_train_begin(self, logs=None):
-        """Forget of which layers a training before this one was warned."""
+        """Forget what a training before this one was warned of, and look at the optimizer."""
         self._warned = set()
+        self._events = None if self._log_dir is None else ChannelEvents(self._log_dir)
+        self._warn_of_decoupled_decay()
+        self._warn_of_bursts(alpha_lambda_over_epsilon(self.model))
 
     def on_epoch_end(self, epoch, logs=None):
-        """Write the counts into `logs`."""
-        layers = layers_with_channels(self.model)
-        counts, dead = {}, []
-        for name, layer in by_name(layers).items():
-            norms = channel_norms(layer)
-            counts[f"zero_channels/{name}"] = int((norms < self.threshold).sum())
-            if (norms < self.threshold).all():
-                dead.append(name)
+        """Write the counts into `logs`, and keep a record."""
+        dead = self.dead_channels.update(self.model, self._data)
+        record = EpochRecord(
+            epoch,
+            self.dead_channels.scores,
+            dead,
+            self.dead_channels.gap(),
+            self.dead_channels.criterion.threshold,
+            alpha_lambda_over_epsilon(self.model),
+        )
+        self.record.append(record)
+        if self._events is not None:
+            self._events.write(record)
         if logs is not None:
-            logs.update(zero_channels=sum(counts.values()), **counts)
-        warn_of_dead_layers([name for name in dead if name not in self._warned])
-        self._warned.update(dead)
+            logs.update(_figures(record))
+        self._warn_of_dead_layers(dead)
+        self._warn_of_bursts(record.alpha_lambda_over_epsilon)
+
+    def on_train_end(self, logs=None):
+        """Close TensorBoard's file."""
+        if self._events is not None:
+            self._events.close()
+
+    def _warn_of_dead_layers(self, dead):
+        names = {name for name, channels in dead.items() if channels.all()}
+        new = [name for name in dead if name in names - self._warned]
+        self._warned |= names
+        if new:
+            warnings.warn(
+                f"All channels of {', '.join(new)} are dead by {self.dead_channels.criterion}: "
+                "nothing passes the network there. Lower `l1`, `target_sparsity` or the L2 "
+                "regularizer, or raise the scale of the initializer (`ScaledUniform(scale)`).",
+                stacklevel=2,
+            )
+
+    def _warn_of_decoupled_decay(self):
+        optimizer = bare_optimizer(self.model.optimizer)
+        decays = isinstance(optimizer, _ADAPTIVE) and optimizer.weight_decay
+        if decays and not largest_l2(self.model):
+            warnings.warn(
+                f"{type(optimizer).__name__} has weight_decay={optimizer.weight_decay} and no "
+                "weight has an L2 regularizer. Decoupled decay shrinks a weight in proportion, as "
+                "SGD does, and makes no channel die. Give the layers "
+                "`kernel_regularizer=keras.regularizers.L2(...)` instead.",
+                stacklevel=2,
+            )
+
+    def _warn_of_bursts(self, number):
+        if number is None or "bursts" in self._warned or number <= settling_limit(self.model):
+            return
+        self._warned.add("bursts")
+        optimizer = bare_optimizer(self.model.optimizer)
+        warnings.warn(
+            f"learning rate × λ / ε is {number:.3g}, above {settling_limit(self.model):.3g}: the "
+            "weights of dead channels burst again and again instead of settling at zero. Raise "
+            f"`epsilon`, or lower the learning rate or L2. Received: epsilon={optimizer.epsilon}",
+            stacklevel=2,
+        )
+
+
+def _figures(record):
+    counts = {f"zero_channels/{name}": int(dead.sum()) for name, dead in record.dead.items()}
+    figures = {"zero_channels": sum(counts.values()), **counts}
+    figures["zero_channels_gap"] = record.gap.decades
+    if record.alpha_lambda_over_epsilon is not None:
+        figures["alpha_lambda_over_epsilon"] = record.alpha_lambda_over_epsilon
+    return figures

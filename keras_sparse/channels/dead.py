@@ -143,12 +143,9 @@ class DeadChannels:
             kept: `{layer name: indices of the channels that are left, or a bool array}`. Layers
                 that are not named keep all; a layer of which none are left is forgotten.
         """
-        for found in (self._streaks, self.scores, self.below):
-            for name in found.keys() & kept.keys():
-                index = np.asarray(kept[name])
-                found[name] = found[name][index if index.size else []]
-                if not found[name].size:
-                    del found[name]
+        self.scores, self.below, self._streaks = (
+            _kept(found, kept) for found in (self.scores, self.below, self._streaks)
+        )
 
     def get_state(self):
         """How long each channel has been dead, as what JSON knows."""
@@ -168,3 +165,14 @@ class DeadChannels:
         """An object from what `get_config` returned."""
         criterion = keras.saving.deserialize_keras_object(config["criterion"])
         return cls(criterion, config["epochs"])
+
+
+def _kept(arrays, kept):
+    """The kept entries of `{name: array}`, without the arrays of which nothing is left."""
+    left = {}
+    for name, array in arrays.items():
+        index = np.asarray(kept[name]) if name in kept else slice(None)
+        found = array[index] if np.size(index) else array[:0]
+        if found.size:
+            left[name] = found
+    return left

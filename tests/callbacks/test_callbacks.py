@@ -5,69 +5,9 @@ import numpy as np
 import pytest
 
 from keras_sparse import RDA
-from keras_sparse.callbacks import AdaptiveSparseRetraining, SparsityLogger, ZeroChannels
-from tests.optimizers.problems import blobs, small_model
-
-
-class Seen(keras.callbacks.Callback):
-    """Keeps what the callbacks before it put into an epoch's logs."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.logs = dict(logs)
-
-
-def fit(model, optimizer, callbacks, epochs=1):
-    x, y = blobs()
-    keras.utils.set_random_seed(0)  # the order of the data
-    model.compile(optimizer, "sparse_categorical_crossentropy")
-    return model.fit(x, y, epochs=epochs, callbacks=callbacks, verbose=0)
-
-
-class TestZeroChannels:
-    def test_counts_below_the_threshold_into_the_logs(self):
-        model = small_model()
-        kernel = keras.ops.convert_to_numpy(model.get_layer("hidden").kernel).copy()
-        kernel[:, :5] = 1e-20
-        model.get_layer("hidden").kernel.assign(kernel)
-        seen = Seen()
-        history = fit(model, keras.optimizers.SGD(1e-30), [ZeroChannels(), seen])
-        expected = {"zero_channels": 5, "zero_channels/hidden": 5, "zero_channels/logits": 0}
-        assert {k: v for k, v in seen.logs.items() if "zero" in k} == expected
-        assert history.history["zero_channels"] == [5]
-
-    def test_sees_what_adam_with_l2_does(self):
-        decay = keras.regularizers.L2(0.3)
-        model = keras.Sequential(
-            [
-                keras.Input((6,)),
-                keras.layers.Dense(16, "relu", kernel_regularizer=decay, name="hidden"),
-                keras.layers.Dense(3, "softmax"),
-            ]
-        )
-        history = fit(model, keras.optimizers.Adam(0.01), [ZeroChannels(1e-3)], epochs=80)
-        counts = history.history["zero_channels/hidden"]
-        assert counts[0] == 0
-        assert counts[-1] > 0
-
-    def test_warns_once_of_a_dead_layer(self):
-        with pytest.warns(UserWarning, match="`l1`") as warnings:
-            fit(small_model(), RDA(l1=100.0), [ZeroChannels()], epochs=3)
-        told = [w for w in warnings if "All weights of hidden, logits" in str(w.message)]
-        assert len(told) == 1
-
-    def test_layers_of_one_name_are_told_apart(self):
-        halves = [
-            keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, name="d")], name=name)
-            for name in ("left", "right")
-        ]
-        inputs = keras.Input((6,))
-        outputs = keras.layers.Softmax()(keras.layers.add([half(inputs) for half in halves]))
-        history = fit(keras.Model(inputs, outputs), "sgd", [ZeroChannels()])
-        assert {"zero_channels/left/d", "zero_channels/right/d"} <= set(history.history)
-
-    def test_bad_threshold_is_named(self):
-        with pytest.raises(ValueError, match="`threshold`"):
-            ZeroChannels(0.0)
+from keras_sparse.callbacks import AdaptiveSparseRetraining, SparsityLogger
+from tests.callbacks.training import fit
+from tests.optimizers.problems import small_model
 
 
 class TestAdaptiveSparseRetraining:

@@ -1,0 +1,45 @@
+"""Which weights were alive, epoch by epoch."""
+
+import keras
+import numpy as np
+
+from keras_sparse.channels.adam import bare_optimizer
+from keras_sparse.variables import path_patterns, prunable_variables
+
+
+class MaskHistory(keras.callbacks.Callback):
+    """Keeps the masks of the optimizer at the end of each epoch.
+
+    For an optimizer without masks, RDA for one, the weights that are not zero stand in for them.
+    One bit is kept for each weight and epoch. See `analysis.mask_overlap`.
+
+    Args:
+        exclude: weights that do not count, where there are no masks; see `keras_sparse.RDA`.
+
+    Attributes:
+        epochs: list of `{path of the weight: uint8 array}`, one dict for each epoch; the arrays
+            are masks packed by `np.packbits`.
+        sizes: `{path of the weight: number of weights}`.
+
+    Example:
+
+    >>> masks = MaskHistory()
+    >>> model.fit(x, y, epochs=10, callbacks=[masks])
+    >>> analysis.mask_overlap(masks)[0, -1]
+    0.41
+    """
+
+    def __init__(self, exclude=None):
+        super().__init__()
+        self._exclude = path_patterns(exclude)
+        self.epochs = []
+        self.sizes = {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Keep the masks."""
+        masks = getattr(bare_optimizer(self.model.optimizer), "masks", None)
+        if masks is None:
+            masks = {v.path: v for v in prunable_variables(self.model, self._exclude)}
+        masks = {path: keras.ops.convert_to_numpy(mask) != 0 for path, mask in masks.items()}
+        self.sizes = {path: mask.size for path, mask in masks.items()}
+        self.epochs.append({path: np.packbits(mask) for path, mask in masks.items()})

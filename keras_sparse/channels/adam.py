@@ -1,0 +1,56 @@
+"""Whether Adam with L2 lets dead weights settle."""
+
+import keras
+
+
+def bare_optimizer(optimizer):
+    """The optimizer inside the `LossScaleOptimizer` that mixed precision wraps around it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def largest_l2(model):
+    """The strongest L2 regularizer of a model's weights, Keras' argument; 0.0 without any."""
+    regularizers = [getattr(weight, "regularizer", None) for weight in model.trainable_weights]
+    return max((float(getattr(r, "l2", 0.0) or 0.0) for r in regularizers), default=0.0)
+
+
+def alpha_lambda_over_epsilon(model):
+    """Adam's learning rate × λ / ε: whether weights that only L2 moves settle at zero.
+
+    Where |λw| is far below ε, Adam's step is αλ/ε times the running average of w. Below
+    `settling_limit` that is a damped oscillation and w goes to zero; above it w grows until ε no
+    longer matters, bursts, and the threshold between dead and alive has to lie above the bursts.
+    Keras' `L2(c)` has the gradient 2cw, so λ = 2c.
+
+    Args:
+        model: a compiled `keras.Model`.
+
+    Returns:
+        A float, by the strongest L2 regularizer and the learning rate as it is now; None if the
+        optimizer is not Adam or Adamax, or if there is no L2 regularizer.
+
+    Example:
+
+    >>> model.compile(keras.optimizers.Adam(1e-3), loss)  # its layers have L2(1e-4)
+    >>> alpha_lambda_over_epsilon(model)
+    2.0
+
+    Reference:
+        Adam induces implicit weight sparsity in rectifier neural networks, arXiv 1812.08119.
+    """
+    optimizer = bare_optimizer(model.optimizer)
+    strength = largest_l2(model)
+    if not strength or not isinstance(optimizer, (keras.optimizers.Adam, keras.optimizers.Adamax)):
+        return None
+    rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    return rate * 2.0 * strength / optimizer.epsilon
+
+
+def settling_limit(model):
+    """The `alpha_lambda_over_epsilon` up to which weights settle: 38 for Adam's β1 of 0.9.
+
+    The average m and the weight w follow m' = β1·m + (1 − β1)·w and w' = w − k·m', which is
+    stable for k below 2(1 + β1)/(1 − β1).
+    """
+    beta_1 = bare_optimizer(model.optimizer).beta_1
+    return 2.0 * (1.0 + beta_1) / (1.0 - beta_1)
