@@ -3,12 +3,14 @@
 from export.benchmark import BenchmarkResult, FileTiming, benchmark
 from export.convert import convert
 from export.errors import ExportError
-from export.verify import Verification, operators, verify
+from export.tflite_file import operators
+from export.verify import Tolerance, Verification, verify
 
 __all__ = [
     "BenchmarkResult",
     "ExportError",
     "FileTiming",
+    "Tolerance",
     "Verification",
     "benchmark",
     "convert",

@@ -1,6 +1,8 @@
-"""What a Keras model takes in: specs with batch size 1, and samples to try it on."""
+"""What a Keras model takes in: specs with a fixed batch size, and samples to try it on."""
 
+import pathlib
 import re
+import zipfile
 
 import numpy as np
 
@@ -9,19 +11,21 @@ PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 DRAWN_SAMPLES = 8
 
 
-def input_specs(model):
-    """The inputs of a model with batch size 1, nested as the model takes them.
+def input_specs(model, batch_size=1):
+    """The inputs of a model with a fixed batch size, nested as the model takes them.
 
     Args:
         model: a built `keras.Model`. One that is neither functional nor `Sequential` may have one
             input tensor only, as Keras keeps no more than its shape.
+        batch_size: int of at least 1.
 
     Returns:
-        A `keras.InputSpec` with shape `(1, ...)`, dtype and name, or a list, tuple or dict of them.
+        A `keras.InputSpec` with shape `(batch_size, ...)`, dtype and name, or a list, tuple or
+        dict of them.
 
     Raises:
-        ValueError: an unbuilt model, inputs that cannot be told, or an unknown dimension other
-            than the batch.
+        ValueError: a bad batch size, an unbuilt model, inputs that cannot be told, or an unknown
+            dimension other than the batch.
     """
     import keras
 
@@ -32,8 +36,15 @@ def input_specs(model):
             f"`model` ({model.name!r}) is not built: its inputs have no shape yet. Give it a "
             "keras.Input, or call it once on data."
         )
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(
+            f"`batch_size` must be an integer of 1 or more. Received: batch_size={batch_size!r}"
+        )
     structure = _symbolic_inputs(model)
-    specs = [_spec(tensor, index) for index, tensor in enumerate(keras.tree.flatten(structure))]
+    specs = [
+        _spec(tensor, index, batch_size)
+        for index, tensor in enumerate(keras.tree.flatten(structure))
+    ]
     return keras.tree.pack_sequence_as(structure, specs)
 
 
@@ -54,7 +65,7 @@ def _symbolic_inputs(model):
     return keras.KerasTensor(shape, dtype=model.input_dtype, name="inputs")
 
 
-def _spec(tensor, index):
+def _spec(tensor, index, batch_size):
     import keras
 
     if None in tensor.shape[1:]:
@@ -64,16 +75,17 @@ def _spec(tensor, index):
             "shape."
         )
     name = tensor.name if PLAIN_NAME.fullmatch(tensor.name) else f"input_{index}"
-    return keras.InputSpec(shape=(1, *tensor.shape[1:]), dtype=tensor.dtype, name=name)
+    return keras.InputSpec(shape=(batch_size, *tensor.shape[1:]), dtype=tensor.dtype, name=name)
 
 
-def check_samples(samples, specs):
+def check_samples(samples, specs, name="samples"):
     """Samples as one array per input, checked against the model's inputs.
 
     Args:
         samples: what `model.predict` takes: an array of shape `(n, ...)`, or for several inputs
             a list, tuple or dict of arrays that share `n`.
         specs: what `input_specs` returned.
+        name: of the argument, for the messages.
 
     Returns:
         A list of arrays in the flattened order of `specs`, each with the input's dtype.
@@ -93,7 +105,7 @@ def check_samples(samples, specs):
     fits = [shape[1:] for shape in got] == [shape[1:] for shape in wanted]
     if not fits or len(counts) != 1 or counts <= {(), (0,)}:
         raise ValueError(
-            f"`samples` must have the shapes of the model's inputs, {_shapes(wanted)} with the "
+            f"`{name}` must have the shapes of the model's inputs, {_shapes(wanted)} with the "
             f"same n >= 1. Received: {_shapes(got)}"
         )
     return [array.astype(spec.dtype) for array, spec in zip(arrays, flat_specs, strict=True)]
@@ -125,3 +137,41 @@ def draw_samples(specs, seed=0):
         drawn = rng.standard_normal(shape) if is_float else rng.integers(0, 2, shape)
         arrays.append(drawn.astype(spec.dtype))
     return arrays
+
+
+def read_samples(path, specs):
+    """Samples and labels from a file that `numpy.save` or `numpy.savez` wrote.
+
+    Args:
+        path: a `.npy` file with the samples of the one input, or a `.npz` file with an array for
+            each input by its name (`x` will do for a single one), and, if there are labels, `y`.
+        specs: what `input_specs` returned.
+
+    Returns:
+        `(samples, labels)`: samples as the model takes them, labels of shape `(n,)` or None.
+
+    Raises:
+        ValueError: a file that is missing, damaged or lacks an input.
+    """
+    import keras
+
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{pathlib.Path(path)} cannot be read as arrays: {reason}") from error
+    names = [spec.name for spec in keras.tree.flatten(specs)]
+    if len(names) == 1 and "x" in arrays:
+        names = ["x"]
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise ValueError(
+            f"{path} has no array {', '.join(missing)}: give one array for each input of the "
+            f"model, by its name. Received: {', '.join(arrays) or 'no arrays'}"
+        )
+    samples = keras.tree.pack_sequence_as(specs, [arrays[name] for name in names])
+    check_samples(samples, specs, f"arrays of {path}")
+    labels = arrays.get("y")
+    # CIFAR's labels are a column.
+    return samples, labels[:, 0] if np.ndim(labels) == 2 and labels.shape[1] == 1 else labels

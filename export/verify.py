@@ -1,18 +1,47 @@
 """Proof that a TFLite file is what the Keras model was."""
 
-import collections
 import dataclasses
+import numbers
 import pathlib
 
 import numpy as np
 
 from export.errors import ExportError
 from export.inputs import check_samples, draw_samples, input_specs
+from export.tflite_file import Runner, operators
 
 # Converted with the wrong trackable object, a file holds these in place of its weights, loads and
 # computes garbage from memory that was never written.
 VARIABLE_OPERATORS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
-SIGNATURE = "serving_default"
+KINDS = (None, "float16", "dynamic", "int8")
+_WEIGHT_BYTES = {None: 4, "float16": 2, "dynamic": 1, "int8": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tolerance:
+    """How far a file may be from its Keras model.
+
+    Args:
+        error: largest difference, relative to the largest absolute value of the output tensor over
+            all samples.
+        agreement: smallest share of samples whose largest output is the same; of any number of
+            samples one may differ.
+        accuracy: largest loss of accuracy, as a share of the samples; one sample is no loss.
+    """
+
+    error: float
+    agreement: float
+    accuracy: float
+
+
+# By kind of quantization. Set at several times what `benchmarks/quantized.py` and the digits
+# networks show, so that only a broken file fails: what rounding costs is in the report.
+TOLERANCES = {
+    None: Tolerance(error=1e-4, agreement=0.995, accuracy=0.005),
+    "float16": Tolerance(error=1e-2, agreement=0.98, accuracy=0.01),
+    "dynamic": Tolerance(error=0.15, agreement=0.9, accuracy=0.03),
+    "int8": Tolerance(error=0.3, agreement=0.8, accuracy=0.05),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,43 +50,66 @@ class Verification:
 
     Attributes:
         path: `pathlib.Path` of the file.
+        quantize: None, `"float16"`, `"dynamic"` or `"int8"`.
         bytes: its size.
         operators: dict from an operator's name to how often it occurs.
         samples: number of samples that were compared.
         drawn: True if the samples were drawn at random, False if the user gave them.
         max_abs_error: largest absolute difference to Keras over samples and outputs.
         max_relative_error: the same, relative to the largest absolute value of that output.
+        agreement: share of samples whose largest output is the same, the least over the outputs
+            that are vectors; None where there is none.
+        accuracy, keras_accuracy: of the file and of the model; None without labels.
     """
 
     path: pathlib.Path
+    quantize: str | None
     bytes: int
     operators: dict
     samples: int
     drawn: bool
     max_abs_error: float
     max_relative_error: float
+    agreement: float | None
+    accuracy: float | None
+    keras_accuracy: float | None
 
     def to_dict(self):
         """The attributes as plain values, for JSON."""
         return {**dataclasses.asdict(self), "path": str(self.path)}
 
 
-def verify(model, path, *, samples=None, tolerance=1e-4):
-    """Checks that a float32 TFLite file computes what a Keras model computes.
+def verify(
+    model,
+    path,
+    *,
+    quantize=None,
+    sparse_encoding=False,
+    samples=None,
+    labels=None,
+    tolerance=None,
+):
+    """Checks that a TFLite file computes what a Keras model computes.
 
     The file must hold no TensorFlow ("Flex") and no variable operators, be at least half as large
-    as the model's weights, load in LiteRT, and give the model's outputs, sample by sample at batch
-    size 1. A NaN or an infinity, on either side, is a failure.
+    as the model's weights are in its kind of numbers, load in LiteRT, and give the model's
+    outputs. A NaN or an infinity, on either side, is a failure. Inputs and outputs that are
+    integers in the file are scaled as the file says.
 
     Args:
         model: the built `keras.Model`, on the TensorFlow backend.
-        path: the `.tflite` file.
+        path: the `.tflite` file, of any fixed batch size.
+        quantize: what was done to the file: None, `"float16"`, `"dynamic"` or `"int8"`.
+        sparse_encoding: True if zeros were left out of the file.
         samples: what `model.predict` takes: an array of shape `(n, ...)`, or a list, tuple or dict
             of them for several inputs; all are run. Real data is the better proof. With None, 8
             samples are drawn from a generator with a fixed seed: standard normal for floats, 0 or
-            1 for integers.
-        tolerance: largest difference that passes, relative to the largest absolute value of the
-            output tensor over all samples.
+            1 for integers; then agreement is reported but not asked for.
+        labels: integer classes of shape `(n,)` of the samples, for a model with one output of one
+            value per class. Then the accuracies are compared too.
+        tolerance: a `Tolerance`, or a number for its `error` alone. Default: `TOLERANCES` of
+            `export.verify`, by kind: error 1e-4 in float32, 0.01 with float16, 0.15 dynamic, 0.3
+            with int8.
 
     Returns:
         A `Verification`.
@@ -73,59 +125,54 @@ def verify(model, path, *, samples=None, tolerance=1e-4):
     """
     path = pathlib.Path(path)
     specs = input_specs(model)
+    tolerance = as_tolerance(tolerance, quantize)
+    if labels is not None:
+        labels = check_labels(labels, samples, specs)
     inputs = draw_samples(specs) if samples is None else check_samples(samples, specs)
     if not path.is_file():
         raise ValueError(f"`path` is no file. Received: path={path}")
-    counts = operators(path)
-    _check_operators(counts, path)
-    _check_size(model, path)
-    absolute, relative = _compare(model, path, specs, inputs)
-    if not relative <= tolerance:
-        raise ExportError(
-            f"{path} differs from the Keras model by {absolute:.3g}, {relative:.3g} of the "
-            f"outputs' scale; the tolerance is {tolerance:.3g}."
+    counts = check_content(model, path, quantize, sparse_encoding)
+    size, _, batches = _batches(path, specs, inputs)
+    count = len(inputs[0])
+    wanted = _stack([_run_keras(model, specs, batch) for batch in batches], count, size)
+    got = run_file(path, specs, inputs)
+    figures = compare(path, wanted, got, labels, tolerance, drawn=samples is None)
+    return Verification(path, quantize, path.stat().st_size, counts, count, **figures)
+
+
+def as_tolerance(tolerance, quantize):
+    """What `verify` takes as `tolerance`, as a `Tolerance`."""
+    if quantize not in KINDS:
+        raise ValueError(f"`quantize` must be one of {KINDS}. Received: quantize={quantize!r}")
+    if tolerance is None:
+        return TOLERANCES[quantize]
+    if isinstance(tolerance, Tolerance):
+        return tolerance
+    if not isinstance(tolerance, numbers.Real) or not tolerance >= 0:
+        raise ValueError(
+            "`tolerance` must be a number of 0 or more, or an export.verify.Tolerance. "
+            f"Received: tolerance={tolerance!r}"
         )
-    return Verification(
-        path=path,
-        bytes=path.stat().st_size,
-        operators=counts,
-        samples=len(inputs[0]),
-        drawn=samples is None,
-        max_abs_error=absolute,
-        max_relative_error=relative,
-    )
+    return dataclasses.replace(TOLERANCES[quantize], error=float(tolerance))
 
 
-def operators(path):
-    """How often each operator occurs in a TFLite file, read without running it.
-
-    Args:
-        path: a `.tflite` file.
-
-    Returns:
-        A dict from name (`"CONV_2D"`; a custom operator by its own name, `"FlexErf"`) to count.
-
-    Raises:
-        ExportError: the file is not a TFLite file, or damaged.
-    """
-    _load(path)  # the runtime's own check of the file; the reader below trusts it
-    from ai_edge_litert import schema_py_generated as schema
-
-    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
-    content = pathlib.Path(path).read_bytes()
-    model = schema.Model.GetRootAs(content, 0)
-    counts = collections.Counter()
-    for subgraph in map(model.Subgraphs, range(model.SubgraphsLength())):
-        for operator in map(subgraph.Operators, range(subgraph.OperatorsLength())):
-            code = model.OperatorCodes(operator.OpcodeIndex())
-            # Codes below 127 may be stored in the old one-byte field alone.
-            builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-            custom = code.CustomCode()
-            counts[custom.decode() if custom else names.get(builtin, f"BUILTIN_{builtin}")] += 1
-    return dict(counts)
+def check_labels(labels, samples, specs):
+    """Labels as an integer array that fits the samples, or a ValueError."""
+    if samples is None:
+        raise ValueError("`labels` belong to `samples`: give both.")
+    count = len(check_samples(samples, specs)[0])
+    labels = np.asarray(labels)
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"`labels` must be integers of shape ({count},), one for each sample. "
+            f"Received: {labels.dtype} of shape {labels.shape}"
+        )
+    return labels
 
 
-def _check_operators(counts, path):
+def check_content(model, path, quantize=None, sparse_encoding=False):
+    """Counts the operators of a file; an ExportError if they or the size cannot be right."""
+    counts = operators(path)
     flex = sorted(name for name in counts if name.startswith("Flex"))
     if flex:
         raise ExportError(
@@ -138,14 +185,19 @@ def _check_operators(counts, path):
             f"{path} keeps variables in place of constants: {', '.join(variable)}. Models that "
             "change their state when called cannot be converted."
         )
+    _check_size(model, path, _WEIGHT_BYTES[quantize], sparse_encoding)
+    return counts
 
 
-def _check_size(model, path):
+def _check_size(model, path, weight_bytes, sparse_encoding):
     import keras
 
     # Equal tensors are stored once, so only the distinct ones must be there.
-    distinct = {keras.ops.convert_to_numpy(weight).tobytes() for weight in model.weights}
-    expected = sum(map(len, distinct))
+    distinct = {}
+    for weight in model.weights:
+        value = keras.ops.convert_to_numpy(weight)
+        distinct[value.tobytes()] = np.count_nonzero(value) if sparse_encoding else value.size
+    expected = weight_bytes * sum(distinct.values())
     size = path.stat().st_size
     if 2 * size < expected:
         raise ExportError(
@@ -154,15 +206,20 @@ def _check_size(model, path):
         )
 
 
-def _compare(model, path, specs, inputs):
-    """Largest absolute and relative difference of the file to the model."""
-    runner = _signature_runner(path)
-    names = _input_names(runner, specs, path)
-    absolute = relative = 0.0
-    wanted = _stack(_run_keras(model, specs, sample) for sample in zip(*inputs, strict=True))
-    got = _stack(_run_file(runner, names, sample) for sample in zip(*inputs, strict=True))
+def compare(path, wanted, got, labels, tolerance, drawn):
+    """Figures of a `Verification` from outputs by name, or an ExportError.
+
+    Args:
+        path: the file, for the messages.
+        wanted, got: dict from an output's name to an array `(n, ...)`, of the model and of the
+            file.
+        labels: integer classes `(n,)`, or None.
+        tolerance: a `Tolerance`.
+        drawn: True if the samples are random: nothing is asked of the predictions then.
+    """
     if _shapes(wanted) != _shapes(got):
         raise ExportError(f"{path} has the outputs {_shapes(got)}, the model {_shapes(wanted)}.")
+    absolute = relative = 0.0
     for name, value in wanted.items():
         if not np.isfinite(value).all():
             raise ExportError(f"The Keras model itself gives NaN or infinity in output {name!r}.")
@@ -172,60 +229,119 @@ def _compare(model, path, specs, inputs):
         scale = float(np.abs(value).max())
         absolute = max(absolute, error)
         relative = max(relative, error / scale if scale else error)
-    return absolute, relative
-
-
-def _stack(samples):
-    """Output name to one array over all samples, in float64."""
-    samples = list(samples)
+    if not relative <= tolerance.error:
+        raise ExportError(
+            f"{path} differs from the Keras model by {absolute:.3g}, {relative:.3g} of the "
+            f"outputs' scale; the tolerance is {tolerance.error:.3g}."
+        )
+    agreement = _agreement(wanted, got)
+    if agreement is not None and not drawn:
+        _check_agreement(path, agreement, len(next(iter(wanted.values()))), tolerance)
+    before, after = _accuracies(path, wanted, got, labels, tolerance)
     return {
-        name: np.stack([np.asarray(sample[name], "float64") for sample in samples])
-        for name in samples[0]
+        "drawn": drawn,
+        "max_abs_error": absolute,
+        "max_relative_error": relative,
+        "agreement": agreement,
+        "accuracy": after,
+        "keras_accuracy": before,
     }
+
+
+def _agreement(wanted, got):
+    shares = [
+        float(np.mean(value.argmax(-1) == got[name].argmax(-1)))
+        for name, value in wanted.items()
+        if value.ndim == 2 and value.shape[1] > 1
+    ]
+    return min(shares) if shares else None
+
+
+def _check_agreement(path, agreement, count, tolerance):
+    allowed = max(1, int((1 - tolerance.agreement) * count))
+    if round((1 - agreement) * count) > allowed:
+        raise ExportError(
+            f"{path} predicts the same as the Keras model for {agreement:.2%} of {count} samples; "
+            f"at least {tolerance.agreement:.2%} are asked for."
+        )
+
+
+def _accuracies(path, wanted, got, labels, tolerance):
+    """Accuracy of the model and of the file, (None, None) without labels."""
+    if labels is None:
+        return None, None
+    shapes = [value.shape[1:] for value in wanted.values()]
+    if len(shapes) != 1 or len(shapes[0]) != 1 or shapes[0][0] <= labels.max():
+        raise ValueError(
+            "`labels` need a model with one output of one value per class. Received: outputs of "
+            f"shape {shapes}, labels up to {labels.max()}"
+        )
+    before, after = (
+        float(np.mean(next(iter(outputs.values())).argmax(-1) == labels))
+        for outputs in (wanted, got)
+    )
+    if round((before - after) * len(labels)) > max(1, int(tolerance.accuracy * len(labels))):
+        raise ExportError(
+            f"{path} has an accuracy of {after:.4f}, the Keras model {before:.4f}; the tolerance "
+            f"is {tolerance.accuracy}."
+        )
+    return before, after
+
+
+def run_file(path, specs, inputs):
+    """Outputs of a file by name, `(n, ...)` each, for inputs as `check_samples` returns them."""
+    size, runner, batches = _batches(path, specs, inputs)
+    outputs = [runner(dict(zip(_names(specs), batch, strict=True))) for batch in batches]
+    return _stack(outputs, len(inputs[0]), size)
+
+
+def _batches(path, specs, inputs):
+    """The file's batch size, a runner, and the samples in such batches; the last wraps around."""
+    import keras
+
+    runner = Runner(path)
+    shapes = runner.input_shapes
+    known = {spec.name: spec.shape for spec in keras.tree.flatten(specs)}
+    sizes = {shape[:1] for shape in shapes.values()}
+    rest = {name: shape[1:] for name, shape in shapes.items()}
+    if rest != {name: shape[1:] for name, shape in known.items()} or len(sizes) != 1:
+        raise ExportError(f"{path} has the inputs {shapes}, the model {known}.")
+    [(size,)] = sizes
+    starts = range(0, len(inputs[0]), size)
+    rows = [np.arange(start, start + size) for start in starts]
+    batches = [[value.take(row, axis=0, mode="wrap") for value in inputs] for row in rows]
+    return size, runner, batches
+
+
+def _names(specs):
+    import keras
+
+    return [spec.name for spec in keras.tree.flatten(specs)]
+
+
+def _stack(batches, count, size):
+    """Output name to one array over all samples, in float64."""
+    return {
+        name: np.concatenate([_rows(batch[name], size) for batch in batches])[:count]
+        for name in batches[0]
+    }
+
+
+def _rows(value, size):
+    """A value without the batch's axis is one row."""
+    value = np.asarray(value, "float64")
+    return value if value.shape[:1] == (size,) else value[np.newaxis]
 
 
 def _shapes(outputs):
     return {name: outputs[name].shape[1:] for name in sorted(outputs)}
 
 
-def _load(path):
-    from ai_edge_litert.interpreter import Interpreter
-
-    try:
-        return Interpreter(model_path=str(path))
-    except (ValueError, RuntimeError) as error:
-        raise ExportError(f"LiteRT does not load {path}: {error}") from error
-
-
-def _signature_runner(path):
-    try:
-        return _load(path).get_signature_runner(SIGNATURE)
-    except (ValueError, RuntimeError) as error:
-        raise ExportError(f"LiteRT does not run {path}: {error}") from error
-
-
-def _input_names(runner, specs, path):
-    """The names of the inputs, in the order of the model's."""
-    import keras
-
-    details = runner.get_input_details().items()
-    shapes = {name: tuple(map(int, detail["shape"])) for name, detail in details}
-    known = {spec.name: spec.shape for spec in keras.tree.flatten(specs)}
-    if shapes != known:
-        raise ExportError(f"{path} has the inputs {shapes}, the model {known}.")
-    return list(known)
-
-
-def _run_keras(model, specs, sample):
+def _run_keras(model, specs, batch):
     """Outputs by the names they have in the file."""
     import keras
 
-    batch = keras.tree.pack_sequence_as(specs, [value[np.newaxis] for value in sample])
-    outputs = model(batch, training=False)
+    outputs = model(keras.tree.pack_sequence_as(specs, list(batch)), training=False)
     if not isinstance(outputs, dict):
         outputs = {f"output_{i}": out for i, out in enumerate(keras.tree.flatten(outputs))}
     return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
-
-
-def _run_file(runner, names, sample):
-    return runner(**{name: v[np.newaxis] for name, v in zip(names, sample, strict=True)})

@@ -2,37 +2,69 @@
 
 import contextlib
 import dataclasses
+import io
 import pathlib
+import tempfile
 import textwrap
+import warnings
 
 from absl import logging
 
+from export.convert.settings import Settings
 from export.errors import ExportError
 from export.inputs import check_samples, input_specs
-from export.verify import verify
+from export.verify import as_tolerance, check_labels, verify
 
 
-def convert(model, path, *, samples=None, tolerance=1e-4):
-    """Writes a model as a float32 TFLite file with batch size 1, and proves it.
+def convert(
+    model,
+    path,
+    *,
+    quantize=None,
+    representative=None,
+    input_output="float32",
+    route="litert",
+    sparse_encoding=False,
+    batch_size=1,
+    samples=None,
+    labels=None,
+    tolerance=None,
+):
+    """Writes a model as a TFLite file with a fixed batch size, and proves it.
 
     The file is written under a temporary name, checked by `export.verify`, and only then moved to
     `path`: a file that fails is not left behind, and a good file that was there is kept. Inputs
     keep their Keras names where these are plain identifiers (else `input_0`, ...); outputs are
-    named `output_0`, ... or by the keys of a dict.
+    named `output_0`, ... or by the keys of a dict. A model in `mixed_float16` or `mixed_bfloat16`
+    is rebuilt in float32 first.
 
     Args:
-        model: a built `keras.Model` in float32, with one or several inputs and outputs, all
-            dimensions but the batch known. Needs the TensorFlow backend.
+        model: a built `keras.Model`, with one or several inputs and outputs, all dimensions but
+            the batch known. Needs the TensorFlow backend.
         path: the file to write, ending in `.tflite`.
+        quantize: None for float32. `"float16"`: weights in 2 bytes, for half the file.
+            `"dynamic"`: weights in int8, activations rounded as they come, for a quarter; faster
+            for dense layers and large convolutions only. `"int8"`: weights, per channel, and
+            activations in int8, for a quarter of the file and of the time.
+        representative: for `"int8"`, 100 to 200 real samples, as `model.predict` takes them, from
+            which the ranges of the activations are read.
+        input_output: for `"int8"`, numbers that the file takes and gives: `"float32"`, `"int8"` or
+            `"uint8"`.
+        route: for `"int8"`, who makes it: `"litert"`, TensorFlow's converter, or `"quantizer"`,
+            ai-edge-quantizer (`pip install 'keras-sparse[quantizer]'`).
+        sparse_encoding: True leaves zeros out of the file, where at least 30% of a kernel are
+            zero. For float32 and float16; the file needs more memory and longer to start, and
+            `sparse_runtime_report` tells whether it is faster on a phone.
+        batch_size: int, samples that the file takes at once.
         samples: what to compare with Keras, as `model.predict` takes it: an array of shape
             `(n, ...)`, or a list, tuple or dict of them for several inputs. With None, 8 samples
             are drawn from a generator with a fixed seed; real data is the better proof.
-        tolerance: largest difference to Keras, relative to the largest absolute value of the
-            output.
+        labels: integer classes `(n,)` of the samples: accuracies are then compared too.
+        tolerance: an `export.verify.Tolerance`, or a number for its largest error; see `verify`.
 
     Returns:
         The `Verification` of the file: `path`, `bytes`, `operators`, `samples`, `max_abs_error`,
-        `max_relative_error`.
+        `max_relative_error`, `agreement`, `accuracy` and more.
 
     Raises:
         ValueError: a bad argument, before any work.
@@ -43,28 +75,47 @@ def convert(model, path, *, samples=None, tolerance=1e-4):
     >>> model = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10)])
     >>> convert(model, "model.tflite", samples=x_test[:100]).bytes
     32588
+    >>> convert(model, "int8.tflite", quantize="int8", representative=x_train[:100]).bytes
+    10304
     """
     from keras_sparse.files import replacing
 
     path = pathlib.Path(path)
-    specs = input_specs(model)
-    _check(model, path)
-    if samples is not None:
+    specs = input_specs(model, batch_size)
+    settings = Settings(quantize, route, input_output, sparse_encoding, representative)
+    tolerance = as_tolerance(tolerance, quantize)
+    if labels is not None:
+        check_labels(labels, samples, specs)
+    elif samples is not None:
         check_samples(samples, specs)
+    calibration = None
+    if representative is not None:
+        calibration = check_samples(representative, specs, "representative")
+    model = checked_model(model, path)
+    if route == "quantizer":
+        from export.convert.quantizer import check_installed
+
+        check_installed()
     with replacing(path) as temporary:
-        _write(model, temporary, specs)
-        try:
-            result = verify(model, temporary, samples=samples, tolerance=tolerance)
-        except ExportError as error:
-            # The temporary name means nothing to the user.
-            raise ExportError(str(error).replace(str(temporary), str(path))) from error
+        _write(model, temporary, specs, settings, calibration)
+        with real_name(temporary, path):
+            result = verify(
+                model,
+                temporary,
+                quantize=quantize,
+                sparse_encoding=sparse_encoding,
+                samples=samples,
+                labels=labels,
+                tolerance=tolerance,
+            )
     return dataclasses.replace(result, path=path)
 
 
-def _check(model, path):
+def checked_model(model, path):
+    """The model in float32, if it can become a TFLite file of that name; else a ValueError."""
     import keras
 
-    from keras_sparse.variables import layers_of_type
+    from export.convert.full_precision import in_float32
 
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
@@ -74,36 +125,54 @@ def _check(model, path):
         )
     if path.suffix != ".tflite":
         raise ValueError(f"`path` must end in '.tflite'. Received: path={path}")
-    for layer in layers_of_type(model, keras.Layer):
-        if "float" in layer.compute_dtype and layer.compute_dtype != "float32":
-            raise ValueError(
-                f"`model` must compute in float32; layer {layer.name!r} computes in "
-                f"{layer.compute_dtype}. Build the model again with the dtype policy 'float32' "
-                "and copy the weights: new_model.set_weights(model.get_weights())."
-            )
     outputs = getattr(model, "output", None) if getattr(model, "outputs", None) else None
     if any(len(keys) > 1 for keys, _ in keras.tree.flatten_with_path(outputs)):
         raise ValueError(
             "`model` has nested outputs; TFLite knows a tensor, a flat list or a flat dict. "
             f"Received: outputs={keras.tree.map_structure(lambda tensor: tensor.name, outputs)}"
         )
+    return in_float32(model)
 
 
-def _write(model, path, specs):
+@contextlib.contextmanager
+def real_name(temporary, path):
+    """Errors about a temporary file name the file that it was to become."""
+    try:
+        yield
+    except ExportError as error:
+        raise ExportError(str(error).replace(str(temporary), str(path))) from error
+
+
+def _write(model, path, specs, settings, samples):
+    attributes = settings.converter_attributes(specs, samples)
     try:
         with _quiet():
-            model.export(path, format="litert", input_signature=[specs], verbose=False)
-    except Exception as error:  # the converter raises errors of many types, pages long
+            if settings.route == "litert":
+                _export(model, path, specs, attributes)
+                return
+            from export.convert.quantizer import quantize_file
+
+            with tempfile.TemporaryDirectory() as folder:
+                source = pathlib.Path(folder) / "float32.tflite"
+                _export(model, source, specs, {})
+                quantize_file(source, path, specs, samples, settings.input_output)
+    except Exception as error:  # the converters raise errors of many types, pages long
         reason = textwrap.shorten(str(error), 500, placeholder=" ...")
         raise ExportError(f"TensorFlow cannot convert {model.name!r}: {reason}") from error
 
 
+def _export(model, path, specs, attributes):
+    model.export(path, format="litert", input_signature=[specs], verbose=False, **attributes)
+
+
 @contextlib.contextmanager
 def _quiet():
-    """Keeps TensorFlow's notes on its temporary SavedModel from an absl program's log."""
+    """Keeps the converters' notes, warnings about themselves and progress bars to themselves."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.set_verbosity(verbosity)

@@ -206,7 +206,7 @@ def nested_outputs():
         (lambda: keras.Sequential([keras.Input((None, 3)), layers.Dense(3)]), "unknown dimension"),
         (
             lambda: keras.Sequential(
-                [keras.Input((3,)), layers.Dense(3, dtype="mixed_float16", name="half")]
+                [keras.Input((3,)), layers.Dense(3, dtype="float16", name="half")]
             ),
             "'half' computes in float16.*policy 'float32'",
         ),

@@ -1,0 +1,110 @@
+"""Reading a TFLite file, and running it on arrays."""
+
+import collections
+import pathlib
+
+import numpy as np
+
+from export.errors import ExportError
+
+SIGNATURE = "serving_default"
+
+
+def operators(path):
+    """How often each operator occurs in a TFLite file, read without running it.
+
+    Args:
+        path: a `.tflite` file.
+
+    Returns:
+        A dict from name (`"CONV_2D"`; a custom operator by its own name, `"FlexErf"`) to count.
+
+    Raises:
+        ExportError: the file is not a TFLite file, or damaged.
+    """
+    model = read(path)
+    counts = collections.Counter()
+    for subgraph in map(model.Subgraphs, range(model.SubgraphsLength())):
+        for operator in map(subgraph.Operators, range(subgraph.OperatorsLength())):
+            counts[operator_name(model, operator)] += 1
+    return dict(counts)
+
+
+def read(path):
+    """The flatbuffer of a file, as `ai_edge_litert.schema_py_generated.Model`.
+
+    Raises:
+        ExportError: the file is not a TFLite file, or damaged.
+    """
+    load(path)  # the runtime's own check of the file; the reader below trusts it
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.Model.GetRootAs(pathlib.Path(path).read_bytes(), 0)
+
+
+def operator_name(model, operator):
+    """The name of an operator of `read`'s model."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
+    code = model.OperatorCodes(operator.OpcodeIndex())
+    # Codes below 127 may be stored in the old one-byte field alone.
+    builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    custom = code.CustomCode()
+    return custom.decode() if custom else names.get(builtin, f"BUILTIN_{builtin}")
+
+
+def load(path):
+    """An interpreter of a file, or an ExportError."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        return Interpreter(model_path=str(path))
+    except (ValueError, RuntimeError) as error:
+        raise ExportError(f"LiteRT does not load {path}: {error}") from error
+
+
+class Runner:
+    """A file that is ready to run on float arrays, also where its inputs are integers.
+
+    Args:
+        path: a `.tflite` file with the signature `serving_default`.
+
+    Raises:
+        ExportError: LiteRT refuses the file.
+    """
+
+    def __init__(self, path):
+        try:
+            self._run = load(path).get_signature_runner(SIGNATURE)
+        except (ValueError, RuntimeError) as error:
+            raise ExportError(f"LiteRT does not run {path}: {error}") from error
+        self._inputs = self._run.get_input_details()
+        self._outputs = self._run.get_output_details()
+
+    @property
+    def input_shapes(self):
+        """Name of each input to its shape, the batch included."""
+        return {name: tuple(map(int, detail["shape"])) for name, detail in self._inputs.items()}
+
+    def __call__(self, inputs):
+        """Outputs by name, as floats, for a dict of inputs of the file's own batch size."""
+        inputs = {name: _quantized(value, self._inputs[name]) for name, value in inputs.items()}
+        outputs = self._run(**inputs)
+        return {name: _dequantized(value, self._outputs[name]) for name, value in outputs.items()}
+
+
+def _quantized(value, detail):
+    """Round a float to the integers that an input takes: real = scale * (integer - zero point)."""
+    scale, zero = detail["quantization"]
+    if not scale or value.dtype.kind != "f":
+        return value
+    limits = np.iinfo(detail["dtype"])
+    return np.clip(np.rint(value / scale) + zero, limits.min, limits.max).astype(detail["dtype"])
+
+
+def _dequantized(value, detail):
+    scale, zero = detail["quantization"]
+    if not scale or value.dtype.kind == "f":
+        return value
+    return scale * (value.astype("float64") - zero)
