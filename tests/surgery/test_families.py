@@ -241,7 +241,7 @@ def test_recurrent_states(harness):
 def attention_model(harness, attention, cross=False):
     x = inputs = keras.Input((5, 8))
     x = layers.Dense(8, activation="sigmoid", name="before")(x)
-    y = layers.Dense(7, activation="sigmoid", name="other")(inputs) if cross else x
+    y = layers.Dense(8, activation="sigmoid", name="other")(inputs) if cross else x
     y = attention(x, y)
     model = keras.Model(inputs, layers.Dense(3, name="after")(y))
     harness.randomise(model, damping=0.8)
@@ -306,8 +306,42 @@ def test_grouped_query_attention(harness):
     put(attention._output_dense.kernel, [2, 3])
     smaller, report = harness.cut(model)
     new = smaller.get_layer("attention")
-    assert (new.num_query_heads, new.num_key_value_heads) == (2, 1)
+    assert (new.num_query_heads, new.num_key_value_heads, new.head_dim) == (2, 1, 3)
     assert report.channels["before"] == (8, 7)
+
+
+@pytest.mark.parametrize(("keys", "values", "left"), [([0], [1, 2], 4), ([0, 3], [1, 2], 3)])
+def test_grouped_query_attention_widths(keys, values, left, harness):
+    attention = layers.GroupQueryAttention(5, 4, 2, name="attention")
+    model = attention_model(harness, attention)
+    # Keys that are the same everywhere and values that are constant; the wider side decides.
+    put(attention._key_dense.kernel, (..., keys))
+    put(attention._value_dense.kernel, (..., values))
+    smaller, _ = harness.cut(model)
+    assert smaller.get_layer("attention").head_dim == left
+
+
+@pytest.mark.parametrize(("bias", "left"), [(0.0, 3), (0.4, 5)])
+@pytest.mark.parametrize("kind", ["MultiHeadAttention", "GroupQueryAttention"])
+@pytest.mark.tensorflow  # JAX's attention has one width for keys and values
+def test_gated_attention(kind, bias, left, harness):
+    sizes = (2, 5) if kind == "MultiHeadAttention" else (5, 4, 2)
+    attention = getattr(layers, kind)(*sizes, use_gate=True, name="attention")
+    model = attention_model(harness, attention, cross=True)
+    put(model.get_layer("before").kernel, (..., [0, 5]))
+    put(model.get_layer("after").kernel, [0, 5])
+    # The gate scales a constant differently from place to place, but not zero.
+    put(attention._value_dense.kernel, (..., [1, 2]))
+    put(attention._value_dense.bias, (..., [1, 2]), bias)
+    if kind == "GroupQueryAttention":
+        put(model.get_layer("other").kernel, (..., [1, 2, 3]))
+    put(attention._key_dense.kernel, (..., [1, 4]))
+    smaller, report = harness.cut(model)
+    new = smaller.get_layer("attention")
+    assert new._gate_dense.kernel.shape == (6, sizes[0] if sizes[0] < 5 else 4, left)
+    assert report.channels["before"] == (8, 6)
+    # A grouped query attention wants its value as wide as its query.
+    assert report.channels["other"] == (8, 8 if kind == "MultiHeadAttention" else 6)
 
 
 # Normalisations.

@@ -11,10 +11,13 @@ _SIDES = ("query", "key", "value")
 
 
 class Attention(Rule):
-    """`softmax(scale q k^T) v W_o`, with projections `(inputs, heads, width)` of the three sides.
+    """`(gate * softmax(scale q k^T) v) W_o`, with projections `(inputs, heads, width)`.
+
+    The gate, if there is one, is a sigmoid of a projection of the query's side.
 
     * A constant input is folded into the projection's bias.
     * The softmax sums to one, so a constant dimension of `v` passes: it goes into the output bias.
+      Under a gate only zero does.
     * The softmax ignores what all keys share, so a constant dimension of `k` may go; so may a
       dimension where `q` or `k` is zero.
     * A head whose values nobody reads, or are all constant, may go.
@@ -24,21 +27,19 @@ class Attention(Rule):
     """
 
     arity = None
-    # Whether key and value heads may have fewer dimensions than they had.
-    narrows = True
+    # Whether the layer has one width for keys and values alike.
+    one_width = False
 
     def heads(self, layer):
         """`(heads of the queries, heads of keys and values)`."""
         raise NotImplementedError
 
     def refuses(self, call):
-        """Scores as an output, gates, window and training pinned: left whole."""
+        """Scores as an output, training pinned, outputs of several axes: left whole."""
         if len(call.outputs) > 1 or call.kwargs.get("return_attention_scores"):
             return "returns its scores"
         if call.kwargs.get("training") is True:
             return "is called with training=True"
-        if call.operation.get_config().get("use_gate"):
-            return "has gates"
         if len({tuple(self.arguments(other)) for other in call.unit.calls}) > 1:
             return "is called in different ways"
         sides = call.unit.array("attention_output/kernel")
@@ -62,7 +63,7 @@ class Attention(Rule):
         """Constant outputs read constant dimensions of `v` only."""
         source = call.inputs[self.arguments(call).index("value")]
         constants = source.constants.uniform if source.axis == -1 else None
-        values = self._projected(call.unit, "value", constants)
+        values = self._passing(call.unit, self._projected(call.unit, "value", constants))
         out = call.unit.array("attention_output/kernel")
         groups = out.shape[0] // values.shape[0]
         values = np.repeat(values, groups, axis=0)
@@ -71,6 +72,11 @@ class Attention(Rule):
         bias = self._bias(call.unit, "attention_output", out.shape[-1:])
         result = np.einsum("hd,hdo->o", np.nan_to_num(values), out.astype(np.float64)) + bias
         return [(-1, Constants.of(np.where(dead, result, np.nan)))]
+
+    def _passing(self, unit, values):
+        """The constants of `v` that pass the softmax and the gate, NaN for others."""
+        gated = unit.array("gate/kernel") is not None
+        return np.where(values == 0, 0.0, np.nan) if gated else values
 
     def _bias(self, unit, name, shape):
         bias = unit.array(f"{name}/bias")
@@ -107,15 +113,17 @@ class Attention(Rule):
         constants = self.projected(unit)
         out = unit.array("attention_output/kernel")[..., unit.outputs[0].keep]
         read = (out != 0).any(-1).reshape(kv_heads, heads // kv_heads, -1).any(1)
-        values = read & np.isnan(constants["value"])
+        values = read & np.isnan(self._passing(unit, constants["value"]))
         queries = constants["query"].reshape(kv_heads, heads // kv_heads, -1)
         scores = np.isnan(constants["key"]) & ~(queries == 0).all(1)
         left = values.any(1)
         if not left.any():
             left[0] = True
+        # So has JAX's attention.
         alike = scores.shape == values.shape and keras.backend.backend() == "jax"
-        width = _width([scores, values], left) if alike else 1  # JAX's attention has one width
-        return tuple(_level(kept, left, self.narrows, width) for kept in (scores, values))
+        alike = alike or self.one_width
+        width = _width([scores, values], left) if alike else 1
+        return tuple(_level(kept, left, width) for kept in (scores, values))
 
     def needs(self, unit):
         """Inputs that a kept dimension of their projection reads and no bias can stand for."""
@@ -128,6 +136,9 @@ class Attention(Rule):
             _SIDES, self.sides(unit), (queries, scores, values), strict=True
         ):
             read = (unit.array(f"{side}/kernel")[:, kept] != 0).any(1)
+            if side == "query" and unit.array("gate/kernel") is not None:
+                gates = np.repeat(values, heads // kv_heads, axis=0)
+                read |= (unit.array("gate/kernel")[:, gates] != 0).any(1)
             port.need(read & np.isnan(port.constants.uniform), f"{unit.name} reads it")
         for name, port in zip(self.arguments(unit.calls[0]), unit.inputs, strict=True):
             if name not in _SIDES:
@@ -152,9 +163,11 @@ class Attention(Rule):
             "query": (queries, np.repeat(scores, groups, axis=0)),
             "key": (kv, scores),
             "value": (kv, values),
+            "gate": (queries, np.repeat(values, groups, axis=0)),
         }
         slices = {}
-        for (side, (rows, dims)), port in zip(plan.items(), self.sides(unit), strict=True):
+        query, *others = self.sides(unit)
+        for (side, (rows, dims)), port in zip(plan.items(), (query, *others, query), strict=True):
             inputs = port.kept
             slices[f"{side}/kernel"] = _Gather(inputs, rows, dims)
             slices[f"{side}/bias"] = _Gather(None, rows, dims)
@@ -167,7 +180,10 @@ class Attention(Rule):
     def _corrections(self, unit):
         """What the dropped constants add to each bias, by side, uncut, and to the output's."""
         found = {}
-        for side, port in zip(_SIDES, self.sides(unit), strict=True):
+        query, *others = self.sides(unit)
+        for side, port in zip((*_SIDES, "gate"), (query, *others, query), strict=True):
+            if unit.array(f"{side}/kernel") is None:
+                continue
             uniform = np.where(port.keep, 0.0, np.nan_to_num(port.constants.uniform))
             kernel = unit.array(f"{side}/kernel").astype(np.float64)
             found[side] = np.einsum("k,khd->hd", uniform, kernel)
@@ -236,10 +252,8 @@ def _width(sides, left):
     return max(int(kept[left].sum(1).max()) for kept in sides)
 
 
-def _level(kept, left, narrows, least):
+def _level(kept, left, least):
     """The same number of dimensions, at least `least`, in each head that is left; else none."""
-    if not narrows:
-        return np.broadcast_to(left[:, None], kept.shape).copy()
     kept = kept & left[:, None]
     width = max(_width([kept], left), least, 1)
     for head in np.flatnonzero(left):
@@ -284,7 +298,7 @@ class GroupQueryAttentionRule(Attention):
     The output is as wide as the query, so both keep the same channels.
     """
 
-    narrows = False
+    one_width = True
 
     def heads(self, layer):
         """More heads of queries than of keys."""
@@ -298,15 +312,24 @@ class GroupQueryAttentionRule(Attention):
             query.need(target.keep, f"{unit.name}: its output is as wide as its query")
             target.need(query.keep, f"{unit.name}: its output is as wide as its query")
 
+    def settle(self, unit):
+        """Keras wants query and value equally wide."""
+        query, _, value = self.sides(unit)
+        for port, other in ((query, value), (value, query)):
+            missing = np.flatnonzero(~port.keep)[: max(0, len(other.kept) - len(port.kept))]
+            extra = np.isin(np.arange(port.size), missing)
+            port.need(extra, f"{unit.name}: its value is as wide as its query")
+
     def ties(self, call):
         """The output with the query."""
         return in_step(call)[:1]
 
     def config(self, unit):
-        """Fewer heads."""
-        queries, kv, _, _ = self._indices(unit)
+        """Fewer and narrower heads."""
+        queries, kv, scores, _ = self._indices(unit)
         return {
             **super().config(unit),
+            "head_dim": scores.shape[1],
             "num_query_heads": len(queries),
             "num_key_value_heads": len(kv),
         }
