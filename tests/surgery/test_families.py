@@ -202,7 +202,7 @@ def test_recurrent_with_initial_state_is_left_whole(harness):
     assert report.channels["rnn"] == (6, 6)
 
 
-@pytest.mark.parametrize("merge_mode", ["concat", None, "sum"])
+@pytest.mark.parametrize("merge_mode", ["concat", None, "sum", "ave", "mul"])
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_bidirectional(kind, merge_mode, harness):
     x = inputs = keras.Input((5, 4))
@@ -214,14 +214,58 @@ def test_bidirectional(kind, merge_mode, harness):
     harness.randomise(model)
     put(model.get_layer("before").kernel, (..., [0, 5]))
     silence(model.get_layer("both").forward_layer.cell, kind, [1, 4])
-    silence(model.get_layer("both").backward_layer.cell, kind, [2])
+    silence(model.get_layer("both").backward_layer.cell, kind, [1, 2])
+    # What is dead in one direction no unit reads in the other.
+    put(model.get_layer("both").forward_layer.cell.recurrent_kernel, 2)
+    put(model.get_layer("both").backward_layer.cell.recurrent_kernel, 4)
     smaller, report = harness.cut(model)
-    if merge_mode == "sum":
-        assert report.channels["before"] == (6, 6)
-        return
     assert report.channels["before"] == (6, 4)
-    assert report.channels["both"] == {"concat": (12, 10), None: (6, 5)}[merge_mode]
-    assert smaller.get_layer("both").backward_layer.units == 5
+    # Unit 1 is dead in both directions, 4 and 2 in one; a product is zero if one is.
+    left = {"concat": (12, 8), None: (6, 4), "sum": (6, 5), "ave": (6, 5), "mul": (6, 3)}
+    assert report.channels["both"] == left[merge_mode]
+    assert smaller.get_layer("both").backward_layer.units == left[merge_mode][1] // (
+        2 if merge_mode == "concat" else 1
+    )
+
+
+@pytest.mark.parametrize("merge_mode", ["sum", "mul"])
+def test_bidirectional_with_merged_states(merge_mode, harness):
+    x = inputs = keras.Input((5, 4))
+    rnn = layers.LSTM(6, return_state=True)
+    y, *states = layers.Bidirectional(rnn, merge_mode=merge_mode, name="both")(x)
+    model = keras.Model(inputs, layers.Dense(3)(layers.Concatenate()([y, states[0], states[3]])))
+    harness.randomise(model)
+    for layer in (model.get_layer("both").forward_layer, model.get_layer("both").backward_layer):
+        silence(layer.cell, "LSTM", [1, 4])
+    _, report = harness.cut(model)
+    assert report.channels["both"] == (6, 4)
+
+
+@pytest.mark.parametrize("kind", CANDIDATES)
+def test_recurrent_layer_around_a_cell(kind, harness):
+    x = inputs = keras.Input((5, 4))
+    x = layers.Dense(6, activation="sigmoid", name="before")(x)
+    cell = getattr(layers, f"{kind}Cell")(6, use_bias=False)
+    x = layers.RNN(cell, return_sequences=True, name="rnn")(x)
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    harness.randomise(model)
+    put(model.get_layer("before").kernel, (..., [0, 5]))
+    silence(model.get_layer("rnn").cell, kind, [1, 4])
+    smaller, report = harness.cut(model)
+    assert widths(report, "before", "rnn") == [4, 4]
+    assert smaller.get_layer("rnn").cell.use_bias
+
+
+def test_stacked_cells_are_left_whole(harness):
+    x = inputs = keras.Input((5, 4))
+    x = layers.Dense(6, name="before")(x)
+    x = layers.RNN([layers.LSTMCell(6), layers.GRUCell(5)], name="rnn")(x)
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    harness.randomise(model)
+    put(model.get_layer("before").kernel, (..., [0, 5]))
+    _, report = harness.cut(model)
+    assert report.channels["before"] == (6, 6)
+    assert report.reasons["before"] == {"rnn: has a cell without a rule": 2}
 
 
 def test_recurrent_states(harness):

@@ -8,7 +8,14 @@ from keras_sparse.surgery.rules.activations import activate, mixes_channels
 from keras_sparse.surgery.rules.base import Rule, plain_config, register_rule
 
 # Number of gates, and which of them is the candidate.
-_GATES = {keras.layers.LSTM: (4, 2), keras.layers.GRU: (3, 2), keras.layers.SimpleRNN: (1, 0)}
+_GATES = {
+    keras.layers.LSTM: (4, 2),
+    keras.layers.LSTMCell: (4, 2),
+    keras.layers.GRU: (3, 2),
+    keras.layers.GRUCell: (3, 2),
+    keras.layers.SimpleRNN: (1, 0),
+    keras.layers.SimpleRNNCell: (1, 0),
+}
 
 
 class Cell:
@@ -20,7 +27,7 @@ class Cell:
 
     Args:
         unit: the `Unit` with the weights.
-        layer: the recurrent layer: `unit.operation` or one of a bidirectional layer's two.
+        layer: the recurrent layer or cell: `unit.operation` or what it wraps.
         prefix: what the layer's weights are called by in the unit, before their own names.
     """
 
@@ -98,7 +105,11 @@ class Cell:
 
 
 class Recurrent(Rule):
-    """What one direction and two have in common: `blocks` of units in the outputs."""
+    """What one direction and two have in common: `blocks` of units in the outputs.
+
+    An output is a list of blocks that lie side by side; a block is a list of cells whose units
+    are merged one by one.
+    """
 
     def refuses(self, call):
         """States from elsewhere may be anything but zero."""
@@ -122,14 +133,21 @@ class Recurrent(Rule):
         return unit.notes["cells"]
 
     def blocks(self, unit):
-        """For each output a list of the cells whose units lie side by side in it."""
-        return [[0]] * len(unit.calls[0].outputs)
+        """For each output a list of blocks."""
+        return [[[0]]] * len(unit.calls[0].outputs)
+
+    def merged(self, layer, dead):
+        """Where the cells of a block merge to zero, from where each of them is."""
+        return np.all(dead, axis=0)
 
     def forward(self, call):
         """Zero for dead units, unknown for others."""
         constants = self._constants(call.inputs[0])
         dead = [cell.dead(constants) for cell in self.cells(call.unit)]
-        rows = [np.concatenate([dead[i] for i in block]) for block in self.blocks(call.unit)]
+        rows = [
+            np.concatenate([self.merged(call.operation, [dead[i] for i in block]) for block in row])
+            for row in self.blocks(call.unit)
+        ]
         return [(-1, Constants.of(np.where(row, 0.0, np.nan))) for row in rows]
 
     def _constants(self, port):
@@ -145,8 +163,7 @@ class Recurrent(Rule):
         kept = self._kept(unit)
         for i, cell in enumerate(cells):
             kept[i] = cell.read_units(kept[i], cell.dead(constants))
-        for block, port in zip(self.blocks(unit), unit.outputs, strict=True):
-            port.need(np.concatenate([kept[i] for i in block]), f"{unit.name}: its own state")
+        self._need(unit, kept, f"{unit.name}: its own state")
         read = np.any([cell.read_inputs(k) for cell, k in zip(cells, kept, strict=True)], axis=0)
         source.need(read & np.isnan(constants), f"{unit.name} reads it")
 
@@ -156,15 +173,20 @@ class Recurrent(Rule):
         width = max(1, *(int(keep.sum()) for keep in kept))
         for keep in kept:
             keep[np.flatnonzero(~keep)[: width - keep.sum()]] = True
-        for block, port in zip(self.blocks(unit), unit.outputs, strict=True):
-            port.need(np.concatenate([kept[i] for i in block]), f"{unit.name} needs it for company")
+        self._need(unit, kept, f"{unit.name} needs it for company")
+
+    def _need(self, unit, kept, reason):
+        for row, port in zip(self.blocks(unit), unit.outputs, strict=True):
+            needed = [np.any([kept[i] for i in block], axis=0) for block in row]
+            port.need(np.concatenate(needed), reason)
 
     def _kept(self, unit):
         """The kept units of each cell: what any output has of them."""
         kept = [np.zeros(cell.units, bool) for cell in self.cells(unit)]
-        for block, port in zip(self.blocks(unit), unit.outputs, strict=True):
-            for i, part in zip(block, np.split(port.keep, len(block)), strict=True):
-                kept[i] = kept[i] | part
+        for row, port in zip(self.blocks(unit), unit.outputs, strict=True):
+            for block, part in zip(row, np.split(port.keep, len(row)), strict=True):
+                for i in block:
+                    kept[i] = kept[i] | part
         return kept
 
     def corrections(self, unit):
@@ -212,6 +234,25 @@ class RecurrentRule(Recurrent):
     """One direction."""
 
 
+@register_rule(keras.layers.RNN)
+class WrappedCellRule(Recurrent):
+    """One direction, with one of Keras' cells."""
+
+    def directions(self, layer):
+        """The cell; a stack of cells is none that `Cell` knows."""
+        return [("", layer.cell)]
+
+    def config(self, unit):
+        """The cell's config."""
+        config = plain_config(unit)
+        cell = config["cell"]
+        cell.pop("build_config", None)
+        cell["config"] = self.smaller(
+            cell["config"], self._kept(unit)[0], self.corrections(unit)[0]
+        )
+        return config
+
+
 @register_rule(keras.layers.Bidirectional)
 class BidirectionalRule(Recurrent):
     """Two directions, side by side, merged, or apart."""
@@ -227,14 +268,12 @@ class BidirectionalRule(Recurrent):
         """By the merge mode; states come after, forward first."""
         layer = unit.operation
         states = (len(unit.calls[0].outputs) - (2 if layer.merge_mode is None else 1)) // 2
-        first = {"concat": [[0, 1]], None: [[0], [1]]}.get(layer.merge_mode, [[0]])
-        return first + [[0]] * states + [[1]] * states
+        first = {"concat": [[[0], [1]]], None: [[[0]], [[1]]]}.get(layer.merge_mode, [[[0, 1]]])
+        return first + [[[0]]] * states + [[[1]]] * states
 
-    def refuses(self, call):
-        """Merged directions are lockstep, which is not worth a rule."""
-        if call.operation.merge_mode in ("sum", "mul", "ave"):
-            return f"merges its directions by {call.operation.merge_mode}"
-        return super().refuses(call)
+    def merged(self, layer, dead):
+        """A product is zero where one direction is; a sum or a mean where both are."""
+        return np.any(dead, axis=0) if layer.merge_mode == "mul" else super().merged(layer, dead)
 
     def config(self, unit):
         """Both layers' configs."""
