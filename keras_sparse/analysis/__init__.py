@@ -1,5 +1,22 @@
-"""What a training run looked like."""
+"""What a training run looked like, and what its zeros mean."""
 
+from keras_sparse.analysis.channels import plot_by_layer, plot_channel_scores, plot_dead_channels
+from keras_sparse.analysis.masks import mask_overlap, plot_mask_overlap
 from keras_sparse.analysis.plots import plot_history
+from keras_sparse.analysis.responses import Specialization, class_specialization, selectivity
+from keras_sparse.analysis.speedups import LayerTime, Speedup, speedup
 
-__all__ = ["plot_history"]
+__all__ = [
+    "LayerTime",
+    "Specialization",
+    "Speedup",
+    "class_specialization",
+    "mask_overlap",
+    "plot_by_layer",
+    "plot_channel_scores",
+    "plot_dead_channels",
+    "plot_history",
+    "plot_mask_overlap",
+    "selectivity",
+    "speedup",
+]
