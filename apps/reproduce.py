@@ -1,0 +1,75 @@
+"""Run the rows of a published table, and write what came out beside what was published."""
+
+import functools
+import pathlib
+
+from absl import flags
+
+from apps import program
+
+GROUP_NAMES = ("table", "training", "output")
+
+
+def define_flags():
+    """Defines the flags; not on import, since other programs have some of the same names."""
+    string = functools.partial(flags.DEFINE_string, default=None)
+    integer = functools.partial(flags.DEFINE_integer, default=None)
+    string("table", help="Name of the table; a wrong one lists them.", module_name="table")
+    string(
+        "rows",
+        default="",
+        help="Run only rows whose name holds this regular expression; the name is made of the "
+        "row's labels, as in adam-l2-relu.",
+        module_name="table",
+    )
+    string(
+        "data_dir",
+        help="Folder with DATASET.npz, in the layout of Keras' mnist.npz. Without it Keras "
+        "downloads.",
+        module_name="table",
+    )
+    integer(
+        "seeds", default=3, help="How many runs of each row, seeds 0, 1, ….", module_name="training"
+    )
+    integer(
+        "epochs", help="Passes over the data. Default: the table's own.", module_name="training"
+    )
+    integer(
+        "train_images",
+        help="Use only so many of the training images, the first ones; for slow machines.",
+        module_name="training",
+    )
+    string(
+        "out",
+        help="Folder of the results; a run that was stopped goes on there. Default: runs/TABLE.",
+        module_name="output",
+    )
+
+
+def main(values=flags.FLAGS):
+    """Load the table, then run what is missing of it."""
+    if not values.table:
+        raise program.UsageError("--table is needed; see docs/results.md for their names.")
+    # Keras takes seconds to import, and --help need not wait for it.
+    from apps import tables
+    from apps.tables import engine
+
+    try:
+        reproduction = engine.prepare(
+            values.table,
+            tables.load(values.table),
+            out=pathlib.Path(values.out or f"runs/{values.table}"),
+            seeds=values.seeds,
+            epochs=values.epochs,
+            rows=values.rows,
+            train_images=values.train_images,
+            data_dir=values.data_dir,
+        )
+    except ValueError as error:
+        raise program.UsageError(str(error)) from error
+    reproduction.run(program.command_line("apps.reproduce"))
+
+
+if __name__ == "__main__":
+    define_flags()
+    program.run(main, __doc__, GROUP_NAMES)

@@ -1,0 +1,202 @@
+"""Runs the rows of a table for some seeds, skips what is done, and keeps what was measured."""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import platform
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+
+import keras
+import rich.console
+import rich.progress
+
+from apps.tables import results
+from apps.tables.table import Row, Table
+from keras_sparse import data
+from keras_sparse.files import replacing
+
+_SETTINGS = "table.json"
+_CELLS = "cells"
+_UNFINISHED = "unfinished"
+
+
+def prepare(name, table, out, seeds, epochs, rows, train_images, data_dir):
+    """Check everything a person gave, load the data and make the folder.
+
+    Args:
+        name: of the table.
+        table: the `Table`.
+        out: `pathlib.Path` of a folder; made if it is not there.
+        seeds: int; the seeds are 0 to `seeds` − 1.
+        epochs: int, or None for the table's own.
+        rows: regular expression searched for in the keys of rows.
+        train_images: int, how many of the training images are used, or None for all.
+        data_dir: folder of the data set's file; see `keras_sparse.data.load`.
+
+    Returns:
+        A `Reproduction`, to `run`.
+
+    Raises:
+        ValueError: a number or an expression that cannot be, data that are not there, a folder of
+            another table or of other settings.
+    """
+    _check(seeds >= 1, "--seeds must be 1 or more", seeds)
+    epochs = table.epochs if epochs is None else epochs
+    _check(epochs >= 1, "--epochs must be 1 or more", epochs)
+    chosen = _chosen(table, rows)
+    dataset = _dataset(table, train_images, data_dir)
+    images = None if dataset is None else len(dataset.x_train)
+    settings = {"table": name, "epochs": epochs, "train_images": images}
+    _prepare_folder(out, settings)
+    return Reproduction(table, chosen, range(seeds), dataset, out, settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduction:
+    """What `prepare` checked: rows and seeds to run, into a folder.
+
+    A run is one row with one seed. What it measured is one JSON file, written when the run is
+    finished; a run that was killed goes on from its checkpoint, to the same figures.
+    """
+
+    table: Table
+    rows: Sequence[Row]
+    seeds: Sequence[int]
+    dataset: data.Dataset | None
+    out: pathlib.Path
+    settings: Mapping
+
+    def run(self, command):
+        """Run what is missing, and write the results after each run.
+
+        Args:
+            command: how the program was called, for the report.
+        """
+        console = rich.console.Console()
+        # Seeds outside: a table that is stopped early has all rows rather than all seeds.
+        runs = [(row, seed) for seed in self.seeds for row in self.rows]
+        missing = [(row, seed) for row, seed in runs if not self._cell(row, seed).exists()]
+        done = len(runs) - len(missing)
+        console.print(f"{done} of {len(runs)} runs are done, in {self.out}")
+        facts = {**self.settings, "command": command, **_versions()}
+        with _progress(console) as progress:
+            task = progress.add_task("", total=len(missing) * self.settings["epochs"])
+            for row, seed in missing:
+                progress.update(task, description=f"{row.key}, seed {seed}")
+                cell = self._run(row, seed, facts, lambda: progress.advance(task))
+                console.print(results.line(self.table, cell))
+                results.write_text(self.table, self._cells(), facts, self.out)
+        cells = self._cells()
+        results.write_text(self.table, cells, facts, self.out)
+        results.write_picture(self.table, cells, self.out)
+        console.print(results.as_rich(self.table, cells))
+        console.print(f"Wrote results.csv, results.md and results.png to {self.out}")
+
+    def _run(self, row, seed, facts, on_epoch):
+        cell = self._cell(row, seed)
+        folder = self.out / _UNFINISHED / cell.stem
+        folder.mkdir(parents=True, exist_ok=True)
+        figures, seconds = self.table.experiment(
+            self.table, row, seed, self.settings["epochs"], self.dataset, folder, on_epoch
+        )
+        content = {"row": row.key, "seed": seed, "figures": figures, **facts}
+        content["seconds_per_epoch"] = seconds
+        _write_json(cell, content)
+        shutil.rmtree(folder)
+        with contextlib.suppress(OSError):  # not empty: another run was killed there
+            folder.parent.rmdir()
+        return content
+
+    def _cell(self, row, seed):
+        return self.out / _CELLS / f"{row.key}-seed{seed}.json"
+
+    def _cells(self):
+        """`{row key: its finished runs}`, also those that this call did not ask for."""
+        found = {row.key: [] for row in self.table.rows}
+        for path in sorted((self.out / _CELLS).glob("*.json")):
+            cell = json.loads(path.read_text())
+            if cell["row"] in found:
+                found[cell["row"]].append(cell)
+        return found
+
+
+def _check(holds, message, received):
+    if not holds:
+        raise ValueError(f"{message}. Received: {received}")
+
+
+def _chosen(table, pattern):
+    try:
+        chosen = [row for row in table.rows if re.search(pattern, row.key)]
+    except re.error as error:
+        raise ValueError(
+            f"--rows is no regular expression ({error}). Received: {pattern!r}"
+        ) from error
+    keys = ", ".join(row.key for row in table.rows)
+    _check(chosen, f"--rows fits none of the rows, which are {keys}", repr(pattern))
+    return chosen
+
+
+def _dataset(table, train_images, data_dir):
+    if table.dataset is None:
+        return None
+    dataset = data.load(table.dataset, data_dir)
+    x_train, x_test = dataset.x_train, dataset.x_test
+    if table.unit_pixels:
+        low, high = x_train.min(), x_train.max()
+        x_train, x_test = ((x - low) / (high - low) for x in (x_train, x_test))
+    kept = len(x_train) - round(table.held_out * len(x_train))
+    if train_images is not None:
+        fits = 1 <= train_images <= kept
+        _check(fits, f"--train_images must be from 1 to {kept}", train_images)
+        kept = train_images
+    return dataclasses.replace(
+        dataset, x_train=x_train[:kept], y_train=dataset.y_train[:kept], x_test=x_test
+    )
+
+
+def _prepare_folder(out, settings):
+    """Make the folder, or see that it is one of the same table with the same settings."""
+    try:
+        (out / _CELLS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out={out} cannot be made: {error.strerror}.") from error
+    file = out / _SETTINGS
+    if not file.exists():
+        _write_json(file, settings)
+    found = json.loads(file.read_text())
+    _check(
+        found == settings,
+        f"--out={out} holds runs of {_text(found)}: give another folder, or these settings",
+        _text(settings),
+    )
+
+
+def _text(settings):
+    return ", ".join(f"{name}={value}" for name, value in settings.items())
+
+
+def _write_json(path, content):
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _versions():
+    return {
+        "keras": keras.__version__,
+        "backend": keras.backend.backend(),
+        "python": platform.python_version(),
+    }
+
+
+def _progress(console):
+    return rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.TaskProgressColumn(),
+        rich.progress.TimeRemainingColumn(),
+        console=console,
+    )

@@ -1,0 +1,102 @@
+"""Networks, optimizers and figures of the tables on implicit filter sparsity."""
+
+import keras
+import numpy as np
+from keras import layers, optimizers
+
+from apps.tables import training
+from apps.tables.table import Column
+from keras_sparse import channels
+
+# |w| of a dead unit falls through all of float32, so that any small threshold finds it.
+DEAD = 1e-6
+NEARLY_DEAD = 1e-3
+COLUMNS = {
+    "dead": Column("dead, %"),
+    "nearly_dead": Column("norm below 1e-3, %"),
+    "accuracy": Column("test accuracy, %"),
+}
+ACTIVATIONS = {
+    "ReLU": "relu",
+    "ELU": "elu",
+    "LeakyReLU": "leaky_relu",
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+}
+# A dying unit loses about the rate in each step of an adaptive optimizer, so rate × steps counts:
+# ten times Keras' default makes up for a run that is that much shorter than the paper's.
+OPTIMIZERS = {
+    "Adam": lambda rate, decay: optimizers.Adam(rate(1e-2)),
+    "RMSprop": lambda rate, decay: optimizers.RMSprop(rate(1e-2)),
+    "AMSGrad": lambda rate, decay: optimizers.Adam(rate(1e-2), amsgrad=True),
+    "AdamW": lambda rate, decay: optimizers.AdamW(rate(1e-2), weight_decay=decay),
+    "momentum SGD": lambda rate, decay: optimizers.SGD(rate(0.1), momentum=0.9),
+    "Adagrad": lambda rate, decay: optimizers.Adagrad(rate(0.01)),
+}
+
+
+def optimizer(name, l2):
+    """What makes an optimizer whose rate is halved after each quarter of the run.
+
+    Args:
+        name: one of `OPTIMIZERS`.
+        l2: c of the regularizer c·Σw²; for AdamW, whose network has none, 2c is the decay.
+
+    Returns:
+        A function of a `training.Run`.
+    """
+
+    def build(run):
+        def rate(initial):
+            return optimizers.schedules.PiecewiseConstantDecay(
+                [run.steps * quarter // 4 for quarter in (1, 2, 3)],
+                [initial / 2**halvings for halvings in range(4)],
+            )
+
+        return OPTIMIZERS[name](rate, 2 * l2)
+
+    return build
+
+
+def regularizer(name, l2):
+    """L2 of the kernels, or None where the optimizer decays weights by itself or `l2` is 0."""
+    return None if name == "AdamW" or not l2 else keras.regularizers.L2(l2)
+
+
+def dense_network(activation, kernel_regularizer, units=1000):
+    """What makes one hidden layer, batch normalised before its activation.
+
+    Args:
+        activation: a name that Keras knows.
+        kernel_regularizer: a regularizer or None.
+        units: int, width of the hidden layer.
+
+    Returns:
+        A function of a data set that gives a `keras.Model`.
+    """
+
+    def build(dataset):
+        inputs = keras.Input(dataset.input_shape)
+        x = layers.Flatten()(inputs)
+        x = layers.Dense(
+            units, use_bias=False, kernel_regularizer=kernel_regularizer, name="hidden"
+        )(x)
+        x = layers.BatchNormalization()(x)
+        x = layers.Activation(activation)(x)
+        outputs = layers.Dense(
+            dataset.classes, kernel_regularizer=kernel_regularizer, name="logits"
+        )(x)
+        return keras.Model(inputs, outputs)
+
+    return build
+
+
+def measure(model, dataset):
+    """Shares of the units and filters whose incoming weights are gone, and accuracy, in percent."""
+    hidden = [layer for layer in channels.layers_with_channels(model) if layer.name != "logits"]
+    norms = np.concatenate([channels.channel_norms(layer) for layer in hidden])
+    return {
+        "dead": 100 * float((norms < DEAD).mean()),
+        "nearly_dead": 100 * float((norms < NEARLY_DEAD).mean()),
+        "accuracy": 100 * training.accuracy(model, dataset),
+    }

@@ -1,0 +1,79 @@
+"""How the results of a table are drawn."""
+
+from apps.tables import results
+
+
+def bars(figure, table, cells):
+    """Horizontal bars of the first column, a row each, with what was published as a diamond.
+
+    Args:
+        figure: an empty `matplotlib.figure.Figure`.
+        table: the `Table`.
+        cells: `{row key: finished runs}`.
+    """
+    rows = results.summary(table, cells)[::-1]
+    name, column = next(iter(table.columns.items()))
+    figure.set_size_inches(7, 1.2 + 0.25 * len(rows))
+    axes = figure.subplots()
+    positions = range(len(rows))
+    means, errors = zip(*(row["figures"][name] for row in rows), strict=True)
+    axes.barh(positions, means, xerr=[error or 0 for error in errors], capsize=2)
+    published = [
+        (row["published"][name], place)
+        for place, row in enumerate(rows)
+        if isinstance(row["published"].get(name), (int, float))
+    ]
+    if published:
+        axes.plot(*zip(*published, strict=True), "kD", markersize=4, label="published")
+        axes.legend()
+    axes.set_yticks(positions, [", ".join(row["labels"].values()) for row in rows])
+    _finish(axes, column.title)
+
+
+def _finish(axes, label):
+    axes.set_xlabel(label)
+    axes.grid(axis="x", alpha=0.3)
+
+
+def grouped_bars(name, x, series, panels):
+    """A picture function: bars of a column, grouped, in panels side by side.
+
+    Args:
+        name: the column.
+        x: the heading whose texts stand along the axis.
+        series: the heading whose texts have a colour each.
+        panels: the heading whose texts have a panel each.
+
+    Returns:
+        A function for `Table.picture`.
+    """
+
+    def draw(figure, table, cells):
+        rows = results.summary(table, cells)
+        titles, groups, colours = (_texts(rows, heading) for heading in (panels, x, series))
+        figure.set_size_inches(4.5 * len(titles), 3.6)
+        width = 0.8 / len(colours)
+        all_axes = figure.subplots(1, len(titles), sharey=True, squeeze=False)[0]
+        for axes, title in zip(all_axes, titles, strict=True):
+            for i, colour in enumerate(colours):
+                chosen = [
+                    row
+                    for row in rows
+                    if row["labels"][panels] == title and row["labels"][series] == colour
+                ]
+                places = [groups.index(row["labels"][x]) + (i + 0.5) * width for row in chosen]
+                means = [row["figures"][name][0] for row in chosen]
+                errors = [row["figures"][name][1] or 0 for row in chosen]
+                axes.bar(places, means, width, yerr=errors, label=colour, color=f"C{i}")
+            axes.set_xticks([i + 0.4 for i in range(len(groups))], groups, rotation=30, ha="right")
+            axes.set_title(f"{panels}: {title}")
+            axes.grid(axis="y", alpha=0.3)
+        all_axes[0].set_ylabel(table.columns[name].title)
+        all_axes[-1].legend(title=series, fontsize="small")
+
+    return draw
+
+
+def _texts(rows, heading):
+    """The different texts of a label, in the order of the rows."""
+    return list(dict.fromkeys(row["labels"][heading] for row in rows))

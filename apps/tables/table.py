@@ -1,0 +1,86 @@
+"""What a table is: rows to train, and columns to write down."""
+
+import collections
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from apps.tables import pictures, training
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A figure that is measured.
+
+    Attributes:
+        title: its heading, with the unit.
+        digits: decimals in the Markdown table.
+    """
+
+    title: str
+    digits: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row: what is trained, and what was published for it.
+
+    Attributes:
+        labels: `{heading: text}`, what tells the row from the others.
+        model: function of a `keras_sparse.data.Dataset` that gives a new `keras.Model`.
+        optimizer: function of a `training.Run` that gives a new optimizer.
+        batch_size: images a step.
+        callbacks: function of a `training.Run` that gives a list of Keras callbacks.
+        published: `{column: number or text}`, beside which the measured figures are written.
+    """
+
+    labels: Mapping[str, str]
+    model: Callable
+    optimizer: Callable
+    batch_size: int
+    callbacks: Callable = lambda run: []
+    published: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def key(self):
+        """The labels as the name of a file."""
+        text = "-".join(self.labels.values()).lower()
+        return re.sub(r"[^a-z0-9.+]+", "-", text).strip("-")
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows of one kind.
+
+    Attributes:
+        title: what the table shows.
+        reference: the paper, and its table or section.
+        rows: the `Row`s, no two of the same key.
+        columns: `{name: Column}` of what `measure` gives.
+        measure: function of a trained model and its data set that gives `{column: number}`.
+        epochs: passes over the data, unless --epochs shortens them.
+        dataset: a name of `keras_sparse.data.DATASETS`, or None for an experiment without data.
+        unit_pixels: pixels from 0 to 1, instead of mean 0 and standard deviation 1.
+        held_out: share of the training images, the last ones, that is left away.
+        experiment: what is done for a row and a seed; see `training.train`, the default.
+        picture: function that draws the summary into a `matplotlib.figure.Figure`.
+        notes: what a reader must know to compare the figures.
+    """
+
+    title: str
+    reference: str
+    rows: Sequence[Row]
+    columns: Mapping[str, Column]
+    measure: Callable
+    epochs: int
+    dataset: str | None = "mnist"
+    unit_pixels: bool = False
+    held_out: float = 0.0
+    experiment: Callable = training.train
+    picture: Callable = pictures.bars
+    notes: str = ""
+
+    def __post_init__(self):
+        twice = [key for key, n in collections.Counter(r.key for r in self.rows).items() if n > 1]
+        if twice:
+            raise ValueError(f"Rows must have labels of their own. Received twice: {twice}")

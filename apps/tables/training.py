@@ -1,0 +1,111 @@
+"""One row, one seed: train, and after a kill go on from the last checkpoint to the same figures."""
+
+import dataclasses
+import statistics
+import time
+
+import keras
+import numpy as np
+
+from keras_sparse.files import replacing
+
+# Fewer calls from Python; small networks train almost twice as fast on TensorFlow.
+_STEPS_PER_EXECUTION = 20
+# Between two checkpoints, so that writing them costs little beside short epochs.
+_CHECKPOINT_SECONDS = 20.0
+_EVALUATION_BATCH = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The size of a training, from which schedules are made.
+
+    Attributes:
+        seed: of the start, of the order of images and of what an optimizer draws.
+        epochs: passes over the data.
+        steps_per_epoch: batches in a pass.
+    """
+
+    seed: int
+    epochs: int
+    steps_per_epoch: int
+
+    @property
+    def steps(self):
+        """Of the whole training."""
+        return self.epochs * self.steps_per_epoch
+
+
+def train(table, row, seed, epochs, dataset, folder, on_epoch):
+    """Train a row from a seed, or from its checkpoint in `folder`, and measure it.
+
+    Args:
+        table: the `Table`.
+        row: the `Row`.
+        seed: int.
+        epochs: int, passes over the data in all.
+        dataset: a `keras_sparse.data.Dataset`.
+        folder: `pathlib.Path` of this row and seed, for checkpoints.
+        on_epoch: function that is called once for each epoch, also those of the checkpoint.
+
+    Returns:
+        `(figures, seconds)`: what the table measures, and the median seconds of an epoch, None if
+        none was left to be trained.
+    """
+    run = Run(seed, epochs, -(-len(dataset.x_train) // row.batch_size))
+    model = _compiled(row, run, dataset)
+    checkpoint = folder / "checkpoint.weights.h5"
+    if checkpoint.exists():
+        model.load_weights(checkpoint)
+    done = int(model.optimizer.iterations) // run.steps_per_epoch
+    for _ in range(done):
+        on_epoch()
+    seconds, saved = [], time.monotonic()
+    for epoch in range(done, epochs):
+        start = time.monotonic()
+        _train_epoch(model, row, run, dataset, epoch)
+        seconds.append(time.monotonic() - start)
+        if time.monotonic() - saved >= _CHECKPOINT_SECONDS:
+            with replacing(checkpoint) as temporary:
+                model.save_weights(temporary)
+            saved = time.monotonic()
+        on_epoch()
+    return table.measure(model, dataset), statistics.median(seconds) if seconds else None
+
+
+def accuracy(model, dataset):
+    """Share of the test images that are classified rightly."""
+    logs = model.evaluate(
+        dataset.x_test, dataset.y_test, _EVALUATION_BATCH, verbose=0, return_dict=True
+    )
+    return logs["accuracy"]
+
+
+def _compiled(row, run, dataset):
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(run.seed)
+    model = row.model(dataset)
+    model.compile(
+        row.optimizer(run),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        steps_per_execution=min(_STEPS_PER_EXECUTION, run.steps_per_epoch),
+    )
+    # A checkpoint can be read into an optimizer only when its variables are there.
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _train_epoch(model, row, run, dataset, epoch):
+    # Keras' own shuffling goes on from where it is, which a resumed training does not know.
+    order = np.random.default_rng([run.seed, epoch]).permutation(len(dataset.x_train))
+    model.fit(
+        dataset.x_train[order],
+        dataset.y_train[order],
+        batch_size=row.batch_size,
+        initial_epoch=epoch,
+        epochs=epoch + 1,
+        shuffle=False,
+        callbacks=row.callbacks(run),
+        verbose=0,
+    )

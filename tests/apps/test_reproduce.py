@@ -1,0 +1,240 @@
+"""Tables of rows: run, skipped when done, gone on with after a kill, written down."""
+
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from apps import program, reproduce, tables
+from apps.tables import engine, results, training
+from apps.tables.table import Column, Row, Table
+
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """A small mnist.npz in which the brightness tells the class."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("data")
+    labels = rng.integers(0, 10, 300)
+    images = (labels * 25)[:, None, None] + rng.integers(0, 9, (300, 28, 28))
+    images[0] = 0
+    images[1] = 255
+    parts = (images[:200], labels[:200], images[200:], labels[200:])
+    np.savez(folder / "mnist.npz", **dict(zip(ARRAYS, parts, strict=True)))
+    return folder
+
+
+def _model(dataset):
+    inputs = keras.Input(dataset.input_shape)
+    x = keras.layers.AveragePooling2D(7)(inputs)
+    x = keras.layers.Dense(8, "relu")(keras.layers.Flatten()(x))
+    return keras.Model(inputs, keras.layers.Dense(10)(keras.layers.BatchNormalization()(x)))
+
+
+def _measure(model, dataset):
+    weights = sum(float(np.abs(w).sum()) for w in model.get_weights())
+    return {"weights": weights, "accuracy": 100 * training.accuracy(model, dataset)}
+
+
+def _row(name, rate, **arguments):
+    optimizer = lambda run: keras.optimizers.Adam(  # noqa: E731
+        keras.optimizers.schedules.CosineDecay(rate, run.steps)
+    )
+    return Row({"optimizer": name}, _model, optimizer, 32, **arguments)
+
+
+TABLE = Table(
+    title="A small table",
+    reference="none",
+    rows=(_row("Adam", 1e-2, published={"accuracy": 99.5}), _row("slow Adam", 1e-4)),
+    columns={"accuracy": Column("accuracy, %", 1), "weights": Column("sum of weights", 3)},
+    measure=_measure,
+    epochs=4,
+    held_out=0.1,
+    unit_pixels=True,
+)
+
+
+def run(data_dir, out, seeds=1, epochs=None, rows="", train_images=None, table=TABLE):
+    engine.prepare("small", table, out, seeds, epochs, rows, train_images, str(data_dir)).run(
+        "a command"
+    )
+    return {path.stem: json.loads(path.read_text()) for path in (out / "cells").iterdir()}
+
+
+def figures(cells):
+    return {name: cell["figures"] for name, cell in cells.items()}
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "new" / "folder"
+    return out, run(data_dir, out, seeds=2)
+
+
+def test_each_row_and_seed_has_its_run(finished):
+    out, cells = finished
+    names = {f"{row}-seed{seed}" for row in ("adam", "slow-adam") for seed in (0, 1)}
+    assert set(cells) == names
+    values = [cell["figures"]["weights"] for cell in cells.values()]
+    assert len(set(values)) == 4  # every seed and every row is a training of its own
+    assert {"results.csv", "results.md", "results.png", "table.json", "cells"} == {
+        path.name for path in out.iterdir()
+    }
+
+
+def test_results_are_mean_and_standard_error_beside_the_published_figure(finished):
+    out, cells = finished
+    pair = [cells[f"adam-seed{seed}"]["figures"]["accuracy"] for seed in (0, 1)]
+    with (out / "results.csv").open() as file:
+        first = next(csv.DictReader(file))
+    assert first["optimizer"] == "Adam"
+    assert first["runs"] == "2"
+    assert float(first["accuracy_mean"]) == pytest.approx(np.mean(pair))
+    assert float(first["accuracy_standard_error"]) == pytest.approx(abs(pair[0] - pair[1]) / 2)
+    assert first["accuracy_published"] == "99.5"
+    text = (out / "results.md").read_text()
+    assert f"{np.mean(pair):.1f} ± {abs(pair[0] - pair[1]) / 2:.1f} | 99.5" in text
+    assert "4 epochs of 180 training images" in text
+    assert "a command" in text
+
+
+def test_one_run_has_no_standard_error():
+    cells = {"adam": [{"figures": {"accuracy": 50.0, "weights": 1.0}}], "slow-adam": []}
+    (row,) = results.summary(TABLE, cells)
+    assert row["figures"]["accuracy"] == (50.0, None)
+
+
+def test_what_is_done_is_not_run_again(finished, data_dir):
+    out, cells = finished
+    times = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    assert run(data_dir, out, seeds=2) == cells
+    assert {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == times
+    (out / "cells" / "adam-seed1.json").unlink()
+    assert figures(run(data_dir, out, seeds=2)) == figures(cells)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("pause", [0.0, 1e9], ids=["checkpoint", "no checkpoint"])
+def test_a_killed_run_comes_to_the_same_figures(pause, finished, data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", pause)
+    train_epoch, trained = training._train_epoch, []
+
+    def dies_once(model, row, run, dataset, epoch):
+        trained.append(epoch)
+        if trained == [0, 1, 2]:
+            raise Killed
+        train_epoch(model, row, run, dataset, epoch)
+
+    monkeypatch.setattr(training, "_train_epoch", dies_once)
+    with pytest.raises(Killed):
+        run(data_dir, tmp_path, rows="^adam")
+    cells = run(data_dir, tmp_path, rows="^adam")
+    assert trained[3:] == ([2, 3] if pause == 0 else [0, 1, 2, 3])
+    assert figures(cells) == {"adam-seed0": finished[1]["adam-seed0"]["figures"]}
+    assert not (tmp_path / "unfinished").exists()
+
+
+def test_rows_are_chosen_by_their_names(data_dir, tmp_path):
+    cells = run(data_dir, tmp_path, rows="slow", epochs=1, train_images=50)
+    assert set(cells) == {"slow-adam-seed0"}
+    assert cells["slow-adam-seed0"]["epochs"] == 1
+    assert cells["slow-adam-seed0"]["train_images"] == 50
+
+
+def test_data_are_as_the_table_says(data_dir, tmp_path):
+    seen = []
+
+    def look(table, row, seed, epochs, dataset, folder, on_epoch):
+        seen.append(dataset)
+        return {"accuracy": 0.0, "weights": 0.0}, None
+
+    for unit_pixels in (True, False):
+        table = dataclasses.replace(TABLE, experiment=look, unit_pixels=unit_pixels)
+        run(data_dir, tmp_path / str(unit_pixels), rows="slow", table=table)
+    pixels, normal = (dataset.x_train for dataset in seen)
+    with np.load(data_dir / "mnist.npz") as file:
+        images = file["x_train"][:180, ..., None]
+    np.testing.assert_allclose(pixels, images / 255, atol=1e-6)
+    assert normal.mean() != pytest.approx(pixels.mean())
+    assert len(seen[0].y_train) == 180
+
+
+BAD = [
+    ({}, "--table is needed"),
+    ({"table": "imagenet"}, "--table must be one of implicit_mnist"),
+    ({"table": "implicit_mnist", "data_dir": "nowhere"}, "There is no file nowhere/mnist.npz"),
+    ({"table": "implicit_mnist", "seeds": "0"}, "--seeds must be 1 or more"),
+    ({"table": "implicit_mnist", "epochs": "0"}, "--epochs must be 1 or more"),
+    ({"table": "implicit_mnist", "rows": "("}, "no regular expression"),
+    ({"table": "implicit_mnist", "rows": "lion"}, "fits none of the rows"),
+    ({"table": "implicit_mnist", "train_images": "999"}, "--train_images must be from 1 to 200"),
+    ({"table": "implicit_mnist", "out": "pyproject.toml/run"}, "cannot be made"),
+]
+
+
+@pytest.fixture
+def values():
+    with flagsaver.flagsaver():
+        if "table" not in flags.FLAGS:
+            reproduce.define_flags()
+        yield flags.FLAGS
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=str)
+def test_bad_values_are_told_before_any_work(arguments, message, values, data_dir, tmp_path):
+    given = {"data_dir": str(data_dir), "out": str(tmp_path / "new"), **arguments}
+    values(["reproduce", *(f"--{name}={value}" for name, value in given.items())])
+    with pytest.raises(program.UsageError, match=message):
+        reproduce.main()
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_of_other_settings_is_refused(finished, data_dir):
+    with pytest.raises(ValueError, match="holds runs of table=small, epochs=4"):
+        run(data_dir, finished[0], epochs=3)
+
+
+@pytest.mark.parametrize("name", tables.NAMES)
+def test_every_table_builds_its_rows(name):
+    table = tables.load(name)
+    shape, classes = (28, 28, 1), 10
+    dataset = engine.data.Dataset(name, *(np.zeros((4, *shape)), np.zeros(4)) * 2, classes)
+    run = training.Run(seed=0, epochs=table.epochs, steps_per_epoch=937)
+    for row in table.rows:
+        if table.dataset:
+            assert row.model(dataset).output_shape == (None, classes)
+        assert isinstance(row.optimizer(run), keras.optimizers.Optimizer)
+        assert isinstance(row.callbacks(run), list)
+        assert set(row.published) <= set(table.columns)
+
+
+def test_killed_from_outside_goes_on(data_dir, tmp_path):
+    command = [sys.executable, "-m", "apps.reproduce", "--table=implicit_mnist", "--seeds=1"]
+    command += ["--rows=^adam-l2-relu", "--epochs=1", f"--data_dir={data_dir}", f"--out={tmp_path}"]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    while not (tmp_path / "unfinished").exists() and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "adam-l2-relu" in done.stdout
+    names = {path.name for path in pathlib.Path(tmp_path, "cells").iterdir()}
+    assert names == {"adam-l2-relu-seed0.json"}
