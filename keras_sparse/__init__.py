@@ -1,6 +1,6 @@
 """Train sparse networks in Keras, cut out what died, and ship what is left."""
 
-from keras_sparse import callbacks, channels, loading, masks, optimizers, surgery
+from keras_sparse import callbacks, channels, loading, masks, optimizers, shrinking, surgery
 from keras_sparse.initializers import ScaledUniform
 from keras_sparse.optimizers import (
     DSR,
@@ -16,6 +16,7 @@ from keras_sparse.optimizers import (
     SparseMomentum,
     StaticSparse,
 )
+from keras_sparse.shrinking import ShrinkingTrainer
 from keras_sparse.variables import layers_of_type, prunable_variables, sparsity
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ __all__ = [
     "ProxSGD",
     "RigL",
     "ScaledUniform",
+    "ShrinkingTrainer",
     "SparseMomentum",
     "StaticSparse",
     "callbacks",
@@ -41,6 +43,7 @@ __all__ = [
     "masks",
     "optimizers",
     "prunable_variables",
+    "shrinking",
     "sparsity",
     "surgery",
 ]

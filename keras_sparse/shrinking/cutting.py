@@ -1,0 +1,95 @@
+"""One cut: a compiled model in, a smaller compiled model that trains on from there out."""
+
+import contextlib
+
+import keras
+import numpy as np
+
+from keras_sparse import surgery
+from keras_sparse.channels import channel_weight, layers_with_channels
+from keras_sparse.channels.names import by_name
+from keras_sparse.shrinking.carrying import carry_optimizer
+from keras_sparse.shrinking.random_state import random_state, set_random_state
+from keras_sparse.variables import layers_of_type
+
+
+@contextlib.contextmanager
+def zeroed(model, dead):
+    """The model with the weights into dead channels at zero, as they were when the block ends.
+
+    Args:
+        model: a built model; it is changed in place.
+        dead: `{layer name: bool array (channels,)}`, names as `keras_sparse.channels` gives them.
+    """
+    before = []
+    try:
+        layers = _scored_layers(model)
+        for name, mask in dead.items():
+            variable, axes = _leading_weight(layers[name])
+            values = keras.ops.convert_to_numpy(variable)
+            before.append((variable, values))
+            shape = [1] * values.ndim
+            for axis in axes:
+                shape[axis] = values.shape[axis]
+            variable.assign(np.where(mask.reshape(shape), 0.0, values))
+        yield
+    finally:
+        for variable, values in before:
+            variable.assign(values)
+
+
+def _scored_layers(model):
+    """`{name: layer}` of the layers that criteria on weights look at."""
+    normalisations = layers_of_type(model, keras.layers.BatchNormalization)
+    return {**by_name(normalisations), **by_name(layers_with_channels(model))}
+
+
+def _leading_weight(layer):
+    """What makes a layer's channels constant when it is zero, and its channel axes."""
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return layer.gamma, (-1,)
+    return channel_weight(layer)
+
+
+def cut(model, dead):
+    """A model without its dead channels, with the optimizer's state, compiled like the model.
+
+    Args:
+        model: a compiled `keras.Model` that was trained.
+        dead: `{layer name: bool array (channels,)}`.
+
+    Returns:
+        `(smaller, report)`: a compiled model and the `surgery.Report`. `model` is not changed.
+    """
+    with zeroed(model, dead):
+        smaller, report = surgery.remove_dead_channels(model)
+        optimizer = carry_optimizer(model, smaller, report)
+    set_random_state(smaller, random_state(model))
+    compile_like(model, smaller, optimizer)
+    return smaller, report
+
+
+def compile_like(model, smaller, optimizer):
+    """Compile with the loss, the metrics and the options of another model."""
+    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    smaller.compile(optimizer=optimizer, auto_scale_loss=scaled, **compile_arguments(model))
+
+
+def compile_arguments(model):
+    """What a model was compiled with, its optimizer aside, in new objects.
+
+    Raises:
+        ValueError: the model is not compiled, or with something that cannot be made again.
+    """
+    if not model.compiled:
+        raise ValueError("`model` is not compiled: call `model.compile(...)` first.")
+    config = model.get_compile_config()
+    config.pop("optimizer", None)
+    try:
+        return keras.saving.deserialize_keras_object(config)
+    except Exception as error:
+        raise ValueError(
+            "The smaller model is compiled as `model` is, and its loss or metrics cannot be made "
+            "again from their config. Decorate them with `@keras.saving."
+            f"register_keras_serializable()`. Making them ended with: {error}"
+        ) from error

@@ -1,0 +1,64 @@
+"""Whether it pays to go on with a smaller network."""
+
+import dataclasses
+
+# Of the time that a step takes, some does not shrink with the multiply-accumulates.
+_MARGIN = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What cutting a network now would cost and save.
+
+    Attributes:
+        epochs_left: epochs that are still to be trained.
+        epoch_seconds: the fastest epoch of the present network, its first one aside; None before
+            there is one.
+        compile_seconds: by how much its first epoch took longer: tracing and compiling.
+        surgery_seconds: what the cut itself took.
+        macs: multiply-accumulates for one sample, `(before, after)`.
+        parameters: `(before, after)`.
+    """
+
+    epochs_left: int
+    epoch_seconds: float | None
+    compile_seconds: float | None
+    surgery_seconds: float
+    macs: tuple[int, int]
+    parameters: tuple[int, int]
+
+    @property
+    def seconds_saved(self):
+        """What the remaining epochs would take less, were time in proportion to the MACs."""
+        before, after = self.macs
+        share = 1.0 - after / before if before else 0.0
+        return self.epochs_left * (self.epoch_seconds or 0.0) * share
+
+    @property
+    def pays(self):
+        """Whether it saves more than twice of what compiling anew is going to cost."""
+        if self.epoch_seconds is None:
+            return False
+        return self.seconds_saved > _MARGIN * (self.compile_seconds + self.surgery_seconds)
+
+
+class Stopwatch:
+    """The times of one network's epochs."""
+
+    def __init__(self):
+        self._seconds = []
+
+    def add(self, seconds):
+        """Note the time of an epoch."""
+        self._seconds.append(seconds)
+
+    @property
+    def epoch_seconds(self):
+        """Of an epoch with everything compiled; None before there was one."""
+        return min(self._seconds[1:], default=None)
+
+    @property
+    def compile_seconds(self):
+        """By how much the first epoch took longer; None before there was another."""
+        steady = self.epoch_seconds
+        return None if steady is None else max(self._seconds[0] - steady, 0.0)

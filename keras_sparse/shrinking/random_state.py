@@ -1,0 +1,34 @@
+"""Where the random layers of a model stand: what neither a config nor a `.keras` file holds."""
+
+import keras
+
+from keras_sparse.variables import layers_of_type
+
+
+def random_state(model):
+    """`{layer name: list of NumPy arrays}` of the layers that draw, such as dropout."""
+    return {
+        name: [keras.ops.convert_to_numpy(variable) for variable in variables]
+        for name, variables in _variables(model).items()
+    }
+
+
+def set_random_state(model, state):
+    """Let the layers draw on from a state; those that it does not know stay as they are."""
+    for name, variables in _variables(model).items():
+        values = state.get(name, [])
+        if len(values) == len(variables):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+
+
+def _variables(model):
+    found = {}
+    for layer in layers_of_type(model, keras.Layer):
+        if isinstance(layer, keras.Model):
+            continue
+        weights = {id(weight) for weight in layer.weights}
+        own = [variable for variable in layer.variables if id(variable) not in weights]
+        if own:
+            found.setdefault(layer.name, []).extend(own)
+    return found

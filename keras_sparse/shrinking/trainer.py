@@ -1,0 +1,298 @@
+"""`fit`, with a network that gets smaller."""
+
+import dataclasses
+import time
+import warnings
+
+import keras
+
+from keras_sparse import surgery
+from keras_sparse.channels import DeadChannels
+from keras_sparse.shrinking import state as states
+from keras_sparse.shrinking.cutting import compile_arguments, cut
+from keras_sparse.shrinking.estimate import Estimate, Stopwatch
+from keras_sparse.shrinking.random_state import random_state, set_random_state
+from keras_sparse.shrinking.relay import AfterEpoch, JoinedHistory, Relay
+
+_OWN_STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics", "compile", "fit")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shrink:
+    """One cut of a training run.
+
+    Attributes:
+        epoch: how many epochs had been trained.
+        channels: `{layer name: (before, after)}` of the layers that lost channels.
+        parameters: of the model, `(before, after)`.
+        macs: multiply-accumulates for one sample, `(before, after)`.
+        seconds: what the cut took, without compiling the smaller network.
+    """
+
+    epoch: int
+    channels: dict
+    parameters: tuple[int, int]
+    macs: tuple[int, int]
+    seconds: float
+
+
+class ShrinkingTrainer:
+    """Trains with `model.fit`, and cuts dead channels out of the network while it trains.
+
+    At the end of an epoch, when enough channels have been dead for some epochs in a row and it
+    pays, their incoming weights (nearly zero by then) are set to zero, exact surgery removes them,
+    and training goes on with the smaller network: the same epochs, callbacks, learning rate, step
+    count, momentum and masks. The loss has no jump, for surgery leaves the outputs as they are.
+
+    It pays when the epochs that are left would be shorter by more than twice of what the cut and
+    compiling anew cost: an epoch's time by the share of multiply-accumulates that go, against the
+    time by which this network's first epoch was longer than its fastest. As long as nothing
+    has died this is `model.fit`, bit for bit.
+
+    Use it with an optimizer that kills channels: Adam with an L2 `kernel_regularizer`,
+    `RDA(groups="channel")`, `SparseMomentum(growth="momentum_by_channel")`.
+
+    With a `folder`, the network and all state are written there after each epoch, and a trainer
+    made with that folder again goes on where it was interrupted, with the network as small as it
+    was. It gives the same bits as an uninterrupted run, if the order of the data depends on the
+    epoch alone (Keras' own shuffling does not: a call of `fit` draws anew) and if the cuts do not
+    depend on clocks (`must_pay=False`). Other callbacks' states are not written.
+
+    Args:
+        model: a compiled and built `keras.Model` with Keras' own `train_step`. Once something was
+            cut, `trainer.model` is another object, and `model` stays behind.
+        dead_channels: a `channels.DeadChannels`, with a criterion that needs no data. Defaults to
+            `DeadChannels(IncomingNorm(1e-6), epochs=3)`.
+        min_dead: float in (0, 1], the share of all channels that must have died since the last cut
+            before the next. Defaults to 0.05.
+        must_pay: bool, or a function from an `Estimate` to bool. True: the rule above. False: cut
+            whenever enough are dead. Defaults to True.
+        folder: where the run is saved after each epoch, or None. One folder holds one run.
+
+    Attributes:
+        model: the model as it is now, compiled.
+        history: the `keras.callbacks.History` of all epochs.
+        shrinks: list of `Shrink`, one for each cut.
+
+    Raises:
+        ValueError: an argument out of its range; a model that is not compiled, not built, has a
+            training step of its own, or that surgery cannot read; a folder whose state cannot be
+            read or belongs to another model.
+
+    Example:
+
+    >>> model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    >>> trainer = ShrinkingTrainer(model, folder="run")
+    >>> history = trainer.fit(x, y, epochs=50, validation_data=(x_test, y_test))
+    >>> trainer.model.save("small.keras")
+
+    Reference:
+        PruneTrain: fast neural network training by dynamic sparse model reconfiguration,
+        arXiv 1901.09290, cuts during training, with a regularizer of its own.
+    """
+
+    def __init__(self, model, dead_channels=None, min_dead=0.05, must_pay=True, folder=None):
+        if not 0 < min_dead <= 1:
+            raise ValueError(f"`min_dead` must be in (0, 1]. Received: min_dead={min_dead}")
+        if not (isinstance(must_pay, bool) or callable(must_pay)):
+            raise ValueError(
+                "`must_pay` must be True, False or a function of an Estimate. "
+                f"Received: must_pay={must_pay!r}"
+            )
+        _check_model(model)
+        self.model = model
+        self._shapes = _shapes(model)
+        self.dead_channels = _checked(dead_channels)
+        self.min_dead = min_dead
+        self.must_pay = must_pay
+        self.folder = folder
+        self.history = JoinedHistory()
+        self.shrinks = []
+        self._dead_before = 0
+        self._next_epoch = 0
+        self._stopwatch = Stopwatch()
+        found = states.load(folder) if folder is not None else None
+        if found:
+            self._resume(*found)
+
+    def fit(self, x=None, y=None, *, epochs=1, initial_epoch=0, callbacks=None, **arguments):
+        """Train; the arguments are those of `model.fit`.
+
+        Data that `steps_per_epoch` cuts into epochs start from their beginning after a cut.
+
+        Args:
+            x, y: data, as `model.fit` takes them.
+            epochs: int, the epoch to stop at.
+            initial_epoch: int, the epoch to start at, where the folder holds no run.
+            callbacks: list of callbacks. They see one training: `set_model` is called with each
+                new model.
+            **arguments: the other arguments of `model.fit`.
+
+        Returns:
+            The `keras.callbacks.History` of all epochs, also of those before an interruption.
+
+        Raises:
+            ValueError: a callback that puts back weights of a larger network.
+        """
+        _check_callbacks(callbacks)
+        self._epochs = epochs
+        self._next_epoch = self._next_epoch or initial_epoch
+        self._relay = Relay(callbacks)
+        while True:
+            model = self.model
+            self._stopwatch = Stopwatch()
+            model.fit(
+                x,
+                y,
+                epochs=epochs,
+                initial_epoch=self._next_epoch,
+                callbacks=[self._relay, self.history, AfterEpoch(self._after_epoch)],
+                **arguments,
+            )
+            if self.model is model:
+                break
+        # Another training starts from the beginning, as with `model.fit`.
+        self._next_epoch = 0
+        return self.history
+
+    def _after_epoch(self, epoch, seconds):
+        self._stopwatch.add(seconds)
+        self._next_epoch = epoch + 1
+        dead = self.dead_channels.update(self.model)
+        epochs_left = self._epochs - self._next_epoch
+        stops = self.model.stop_training or not epochs_left
+        shrank = not stops and self._enough(dead) and self._shrink(dead, epochs_left)
+        if self.folder is not None:
+            states.save(self.folder, self.model, self._state())
+        self._relay.goes_on = shrank
+        return shrank
+
+    def _enough(self, dead):
+        channels = sum(mask.size for mask in dead.values())
+        newly = _count(dead) - self._dead_before
+        return newly > 0 and newly >= self.min_dead * channels
+
+    def _shrink(self, dead, epochs_left):
+        """Go on with a smaller model if that pays; returns whether it does."""
+        if self.must_pay is True and self._stopwatch.epoch_seconds is None:
+            return False
+        # Whatever comes of it, look again when more have died.
+        self._dead_before = _count(dead)
+        start = time.perf_counter()
+        try:
+            smaller, report = cut(self.model, dead)
+        except (ValueError, RuntimeError) as error:
+            warnings.warn(f"Training goes on without a cut: {error}", stacklevel=2)
+            return False
+        seconds = time.perf_counter() - start
+        if report.parameters[0] == report.parameters[1] or not self._pays(
+            Estimate(
+                epochs_left=epochs_left,
+                epoch_seconds=self._stopwatch.epoch_seconds,
+                compile_seconds=self._stopwatch.compile_seconds,
+                surgery_seconds=seconds,
+                macs=report.macs,
+                parameters=report.parameters,
+            )
+        ):
+            return False
+        self.model = smaller
+        changed = {name: pair for name, pair in report.channels.items() if pair[0] != pair[1]}
+        self.shrinks.append(
+            Shrink(self._next_epoch, changed, report.parameters, report.macs, seconds)
+        )
+        self.dead_channels.keep({name: layer.kept for name, layer in report.layers.items()})
+        # Those that are dead and had to stay do not call for another cut.
+        self._dead_before = _count(self.dead_channels.dead)
+        return True
+
+    def _pays(self, estimate):
+        if callable(self.must_pay):
+            return bool(self.must_pay(estimate))
+        return estimate.pays or not self.must_pay
+
+    def _state(self):
+        return {
+            "epoch": self._next_epoch,
+            "shapes": self._shapes,
+            "random_state": random_state(self.model),
+            "dead_channels": self.dead_channels.get_state(),
+            "dead_before": self._dead_before,
+            "shrinks": [dataclasses.asdict(shrink) for shrink in self.shrinks],
+            "history": {"epoch": self.history.epoch, "logs": self.history.history},
+        }
+
+    def _resume(self, model, state):
+        if state["shapes"] != self._shapes:
+            raise ValueError(
+                "`folder` holds the run of another model; give another folder. Received: "
+                f"folder={str(self.folder)!r}, whose model has inputs and outputs of shapes "
+                f"{state['shapes']}, for a model of {self._shapes}"
+            )
+        self.model = model
+        set_random_state(model, state["random_state"])
+        self.dead_channels.set_state(state["dead_channels"])
+        self._dead_before = state["dead_before"]
+        self._next_epoch = state["epoch"]
+        self.shrinks = [_shrink_from(found) for found in state["shrinks"]]
+        self.history.epoch = list(state["history"]["epoch"])
+        self.history.history = state["history"]["logs"]
+
+
+def _shrink_from(found):
+    channels = {name: tuple(pair) for name, pair in found["channels"].items()}
+    pairs = {name: tuple(found[name]) for name in ("parameters", "macs")}
+    return Shrink(**{**found, "channels": channels, **pairs})
+
+
+def _count(dead):
+    return int(sum(mask.sum() for mask in dead.values()))
+
+
+def _shapes(model):
+    """Shapes of the inputs and outputs, as JSON has them; none for a subclassed model."""
+    tensors = [*getattr(model, "inputs", []), *getattr(model, "outputs", [])]
+    return [list(tensor.shape) for tensor in tensors]
+
+
+def _checked(dead_channels):
+    if dead_channels is None:
+        return DeadChannels(epochs=3)
+    if not isinstance(dead_channels, DeadChannels):
+        raise ValueError(
+            "`dead_channels` must be a `keras_sparse.channels.DeadChannels`. "
+            f"Received: dead_channels={dead_channels!r}"
+        )
+    if dead_channels.criterion.needs_data:
+        raise ValueError(
+            "`dead_channels` must judge by the weights, IncomingNorm or BatchNormScale: a channel "
+            "that is silent on some data cannot be cut out exactly. "
+            f"Received: criterion={dead_channels.criterion!r}"
+        )
+    return dead_channels
+
+
+def _check_model(model):
+    for name in _OWN_STEPS:
+        if getattr(type(model), name) is not getattr(keras.Model, name):
+            raise ValueError(
+                f"`model` has a `{name}` of its own, which the smaller model, a plain functional "
+                "one, would not have. Use Keras' own, with a loss and metrics. "
+                f"Received: model of type {type(model).__name__}"
+            )
+    surgery.count_macs(model)  # raises where surgery cannot read the model
+    compile_arguments(model)
+
+
+def _check_callbacks(callbacks):
+    for callback in keras.tree.flatten(callbacks or []):
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            raise ValueError(
+                "`callbacks` has BackupAndRestore, which cannot restore a network that was cut. "
+                "Give ShrinkingTrainer a `folder` instead."
+            )
+        if getattr(callback, "restore_best_weights", False):
+            raise ValueError(
+                "`callbacks` has EarlyStopping with restore_best_weights=True: weights from before "
+                "a cut do not fit the network after it. Use ModelCheckpoint(save_best_only=True)."
+            )

@@ -1,0 +1,227 @@
+"""One cut: same outputs, the kept weights' state, and a next step that starts from there."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import layers, ops
+
+from keras_sparse import RDA, SparseMomentum
+from keras_sparse.channels import DeadChannels
+from keras_sparse.optimizers.proximal import soft_threshold
+from keras_sparse.shrinking import carrying
+from keras_sparse.shrinking.cutting import cut, zeroed
+
+from .networks import DEAD, OPTIMIZERS, array, compiled, images, kill, make, network, same, weights
+
+
+@functools.cache
+def trained(name):
+    """A network with dead channels, which a cut does not change."""
+    model = make(name)
+    model.fit(*images(), batch_size=8, epochs=2, verbose=0)
+    return model
+
+
+def dead_of(model):
+    return DeadChannels().update(model)
+
+
+def by_name(optimizer):
+    return {slot.name.split("network_")[-1]: array(slot) for slot in optimizer.variables}
+
+
+def data_loss(model):
+    x, y = images()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return float(loss(y, model(x, training=False)))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_loss_changes_by_rounding_only(name):
+    model = trained(name)
+    before = weights(model)
+    smaller, report = cut(model, dead_of(model))
+    assert report.channels["conv"][1] <= 12 - DEAD
+    assert report.channels["hidden"][1] <= 20 - DEAD
+    assert same(weights(model), before)
+    np.testing.assert_allclose(data_loss(smaller), data_loss(model), rtol=1e-5)
+    x, y = images()
+    results = [m.evaluate(x, y, verbose=0, return_dict=True) for m in (model, smaller)]
+    assert results[0]["accuracy"] == results[1]["accuracy"]
+    # What read the dead channels is gone, and with it its share of the penalty.
+    assert results[1]["loss"] <= results[0]["loss"] + 1e-5
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_slots_are_those_of_the_kept_weights(name):
+    model = trained(name)
+    smaller, report = cut(model, dead_of(model))
+    olds, news = by_name(model.optimizer), by_name(smaller.optimizer)
+    conv, hidden = (report.layers[layer].kept for layer in ("conv", "hidden"))
+    flat = (np.arange(9)[:, None] * 12 + conv).ravel()
+    kernels = {"conv": np.s_[..., conv], "hidden": np.ix_(flat, hidden), "logits": hidden}
+    compared = 0
+    for slot, old in olds.items():
+        layer, _, kind = slot.partition("_")
+        if kind == "bias_accumulator" or (layer, kind) == ("hidden", "kernel_accumulator"):
+            continue  # the latter follows the group's norm, see below
+        if kind.startswith("kernel_"):
+            np.testing.assert_array_equal(news[slot], old[kernels[layer]])
+        elif kind.startswith("bias_"):
+            kept = {"conv": conv, "hidden": hidden, "logits": slice(None)}[layer]
+            np.testing.assert_array_equal(news[slot], old[kept])
+        else:
+            np.testing.assert_array_equal(news[slot], old)
+        compared += 1
+    assert compared >= len(olds) - 1
+    assert news["iteration"] == 12
+
+
+def test_masks_hold_the_kept_ones():
+    model = trained("sparse_momentum")
+    smaller, report = cut(model, dead_of(model))
+    before = {path.split("/", 1)[1]: array(m) for path, m in model.optimizer.masks.items()}
+    kept = [report.cuts[path](before[path]).sum() for path in smaller.optimizer.masks]
+    sums = [array(mask).sum() for mask in smaller.optimizer.masks.values()]
+    assert sums == kept
+    smaller.optimizer.update_masks()
+    smaller.fit(*images(), batch_size=8, verbose=0)
+    # Masks have moved meanwhile; the budget is what it was.
+    assert sum(array(mask).sum() for mask in smaller.optimizer.masks.values()) == sum(kept)
+    for path, mask in smaller.optimizer.masks.items():
+        kernel = next(v for v in smaller.weights if v.path == path)
+        assert not array(kernel)[~array(mask)].any()
+
+
+@pytest.mark.parametrize("form", ["accumulated", "published"])
+def test_dual_averaging_goes_on_from_the_weights_that_are_there(form):
+    model = compiled(network(), RDA(0.05, l1=2e-3, form=form, groups="channel"))
+    if form == "published":
+        # Wide enough to live through the first step, which forgets the start.
+        model.optimizer.learning_rate = 1.0
+    kill(model)
+    model.fit(*images(), batch_size=8, epochs=2, verbose=0)
+    smaller, report = cut(model, dead_of(model))
+    assert report.parameters[1] < report.parameters[0]
+    before = weights(smaller)
+    assert before[2].any()
+    if form == "accumulated":
+        smaller.optimizer.learning_rate = 0.0
+    else:
+        smaller.optimizer.iterations.assign_sub(1)
+        settle_average(smaller)
+    zeros = [ops.zeros(v.shape) for v in smaller.trainable_variables]
+    smaller.optimizer.apply(zeros, smaller.trainable_variables)
+    for was, now in zip(before, weights(smaller), strict=True):
+        np.testing.assert_allclose(now, was, atol=1e-5)
+        np.testing.assert_array_equal(now == 0, was == 0)
+
+
+def settle_average(model):
+    """Undo that a step without a gradient, the last one over again, lowers the average."""
+    t = int(model.optimizer.iterations) + 1
+    for slot in model.optimizer.variables:
+        if slot.name.endswith("gradient_average"):
+            slot.assign(array(slot) * (t / (t - 1)))
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6), threshold=st.floats(0.0, 3.0), grouped=st.booleans())
+def test_settled_accumulators_give_the_weights(seed, threshold, grouped):
+    rng = np.random.default_rng(seed)
+    accumulator = rng.normal(size=(8, 5)) * rng.uniform(0, 4, (1, 5))
+    axes = (0,) if grouped else ()
+    weight = array(soft_threshold(ops.convert_to_tensor(accumulator), threshold, axes or None))
+    found = carrying._threshold(accumulator, weight, axes)
+    kept = np.sort(rng.choice(8, 3, replace=False))
+    settled = carrying._settled(accumulator[kept], weight[kept], found, axes)
+    if found is None:
+        np.testing.assert_array_equal(settled, accumulator[kept])
+        return
+    assert found == pytest.approx(threshold, abs=1e-5)
+    again = array(soft_threshold(ops.convert_to_tensor(settled), found, axes or None))
+    np.testing.assert_allclose(again, weight[kept], atol=1e-5)
+
+
+def test_masks_take_in_what_was_folded_into_weights():
+    x, y = images()
+    inputs = keras.Input((6, 6, 1))
+    first = layers.Conv2D(6, 3, padding="same", activation="relu", name="conv")(inputs)
+    second = layers.Conv2D(4, 3, padding="same", name="second")(first)
+    model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(second)))
+    compiled(model, SparseMomentum(0.05, density=0.4, update_every=None, seed=1))
+    model.fit(x, y, batch_size=8, verbose=0)
+    # Two channels that are constant and not zero: under padding one has to carry both.
+    kernel = array(model.get_layer("conv").kernel)
+    kernel[..., :2] = 0
+    model.get_layer("conv").set_weights([kernel, np.array([0.5, 0.7, 0, 0, 0, 0])])
+    smaller, report = cut(model, dead_of(model))
+    assert report.channels["conv"] == (6, 5)
+    path = smaller.get_layer("second").kernel.path
+    mask, kernel = array(smaller.optimizer.masks[path]), array(smaller.get_layer("second").kernel)
+    assert not kernel[~mask].any()
+    assert mask.sum() > report.cuts[path](array(model.optimizer.masks[path])).sum()
+
+
+def test_what_was_excluded_by_its_path_stays_excluded():
+    model = network()
+    compiled(model, RDA(0.1, l1=0.5, exclude=model.get_layer("logits")))
+    assert model.get_layer("logits").kernel.path.startswith("network/")
+    kill(model)
+    model.fit(*images(), batch_size=8, verbose=0)
+    exclude = model.optimizer.exclude
+    smaller, _ = cut(model, dead_of(model))
+    assert model.optimizer.exclude == exclude
+    slots = [slot.name for slot in smaller.optimizer.variables]
+    assert "conv_kernel_accumulator" in slots
+    assert "logits_kernel_accumulator" not in slots
+
+
+def test_random_layers_draw_on():
+    model = trained("adam")
+    smaller, _ = cut(model, dead_of(model))
+    old, new = (m.get_layer("dropout").seed_generator.state for m in (model, smaller))
+    np.testing.assert_array_equal(array(new), array(old))
+
+
+def test_mixed_precision():
+    model = network(dtype="mixed_float16")
+    kill(model)
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01))
+    compiled(model, optimizer).fit(*images(), batch_size=8, verbose=0)
+    smaller, report = cut(model, dead_of(model))
+    assert isinstance(smaller.optimizer, keras.optimizers.LossScaleOptimizer)
+    inner = smaller.optimizer.inner_optimizer
+    assert not isinstance(inner, keras.optimizers.LossScaleOptimizer)
+    assert int(inner.iterations) == int(model.optimizer.inner_optimizer.iterations)
+    names = [slot.name for slot in inner.variables]
+    old = {slot.name: slot for slot in model.optimizer.inner_optimizer.variables}
+    moment = array(inner.variables[names.index("logits_kernel_momentum")])
+    np.testing.assert_array_equal(
+        moment, array(old["network_logits_kernel_momentum"])[report.layers["hidden"].kept]
+    )
+    smaller.fit(*images(), batch_size=8, verbose=0)
+
+
+def test_zeroed_puts_the_weights_back():
+    model = trained("adam")
+    before = weights(model)
+    dead = {"conv": np.arange(12) == 11}
+    with zeroed(model, dead):
+        assert not array(model.get_layer("conv").kernel)[..., 11].any()
+    assert same(weights(model), before)
+
+
+def test_dead_by_the_scale_of_batch_normalisation():
+    inputs = keras.Input((6, 6, 1))
+    x = layers.Conv2D(8, 3, use_bias=False, name="conv")(inputs)
+    x = layers.ReLU()(layers.BatchNormalization(name="bn")(x))
+    model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+    compiled(model, "adam").fit(*images(), batch_size=8, verbose=0)
+    smaller, report = cut(model, {"bn": np.arange(8) < 3})
+    assert report.channels["conv"] == (8, 5)
+    assert smaller.get_layer("bn").gamma.shape == (5,)

@@ -1,0 +1,350 @@
+"""Training that shrinks: same as `fit` until something died, one training for everybody after."""
+
+import functools
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_sparse
+from keras_sparse import ShrinkingTrainer
+from keras_sparse.callbacks import MaskUpdate, ZeroChannels
+from keras_sparse.channels import BatchNormScale, DeadChannels, LargestActivation
+from keras_sparse.shrinking import Estimate
+
+from .networks import OPTIMIZERS, array, compiled, images, kill, make, network, same, state
+
+EPOCHS = 5
+
+
+def train(trainer, epochs=EPOCHS, callbacks=(), **arguments):
+    """Trains in an order that is the same in every epoch and every call of `fit`."""
+    if isinstance(trainer.model.optimizer, keras_sparse.SparseMomentum):
+        callbacks = [MaskUpdate("epoch"), *callbacks]
+    arguments = {"batch_size": 8, "shuffle": False, "verbose": 0, **arguments}
+    arguments["callbacks"] = list(callbacks)
+    return trainer.fit(*images(), epochs=epochs, **arguments)
+
+
+def shrinking(name, **arguments):
+    dead_channels = DeadChannels(epochs=2)
+    return ShrinkingTrainer(make(name), dead_channels, must_pay=False, **arguments)
+
+
+class Record(keras.callbacks.Callback):
+    """What a user's callback sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.begins, self.ends, self.epochs, self.sizes, self.models = 0, 0, [], [], []
+        self.batches = 0
+
+    def set_model(self, model):
+        super().set_model(model)
+        self.models.append(model)
+
+    def on_train_begin(self, logs=None):
+        self.begins += 1
+
+    def on_train_end(self, logs=None):
+        self.ends += 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append(epoch)
+        self.sizes.append(self.model.count_params())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_with_nothing_dead_it_is_fit_bit_for_bit(name):
+    x, y = images()
+    runs = []
+    for as_trainer in (False, True):
+        model = make(name, dead=False)
+        # What the optimizer makes dead in three epochs is none of this test's.
+        fits = (
+            ShrinkingTrainer(model, DeadChannels(epochs=9), must_pay=False) if as_trainer else model
+        )
+        history = fits.fit(
+            x, y, batch_size=8, epochs=3, verbose=0, validation_split=0.25, callbacks=[Record()]
+        )
+        runs.append((state(model), history.history, history.epoch))
+        if as_trainer:
+            assert fits.model is model
+    assert same(runs[0][0], runs[1][0])
+    assert runs[0][1:] == runs[1][1:]
+
+
+@functools.cache
+def uninterrupted(name):
+    trainer, record = shrinking(name), Record()
+    record.large = trainer.model
+    trainer.record = record
+    train(trainer, callbacks=[record])
+    return trainer
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_dead_channels_go_and_training_goes_on(name):
+    trainer = uninterrupted(name)
+    record, history = trainer.record, trainer.history
+    (first, *_) = trainer.shrinks
+    assert first.epoch == 2
+    assert first.channels["conv"][1] <= 6
+    assert first.channels["hidden"][1] <= 14
+    assert first.macs[1] < first.macs[0]
+    assert trainer.model.count_params() == trainer.shrinks[-1].parameters[1]
+    assert record.large.count_params() == first.parameters[0]
+    # One training, for the history, the optimizer and the callbacks.
+    assert history is trainer.model.history
+    assert history.epoch == record.epochs == list(range(EPOCHS))
+    assert {len(values) for values in history.history.values()} == {EPOCHS}
+    assert int(trainer.model.optimizer.iterations) == record.batches == EPOCHS * 6
+    assert (record.begins, record.ends) == (1, 1)
+    assert record.models[0] is record.large
+    assert record.models[-1] is trainer.model
+    assert record.sizes[1] > record.sizes[2]
+
+
+def test_callbacks_and_validation_data_are_passed_on():
+    trainer = shrinking("adam")
+    history = train(
+        trainer, 3, callbacks=[ZeroChannels()], validation_data=images(seed=1), verbose=2
+    )
+    assert trainer.shrinks
+    assert history.history["zero_channels/conv"] == [6, 6, 0]
+    assert len(history.history["val_accuracy"]) == 3
+
+
+def test_the_loss_goes_on_as_in_the_large_network():
+    # No dropout, no penalty: what reads a dead channel is trained to nothing by neither network.
+    losses = []
+    for patience in (2, 99):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [
+                keras.Input((6, 6, 1)),
+                layers.Conv2D(12, 3, padding="same", activation="relu", name="conv"),
+                layers.Flatten(),
+                layers.Dense(20, "relu", name="hidden"),
+                layers.Dense(3),
+            ]
+        )
+        kill(model)
+        trainer = ShrinkingTrainer(
+            compiled(model, keras.optimizers.Adam(1e-3)),
+            DeadChannels(epochs=patience),
+            must_pay=False,
+        )
+        losses.append(train(trainer).history["loss"])
+        assert len(trainer.shrinks) == (patience == 2)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+def test_learning_rate_schedules_go_on():
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.01, 6, 0.5)
+    keras.utils.set_random_seed(0)
+    model = network()
+    kill(model)
+    trainer = ShrinkingTrainer(
+        compiled(model, keras.optimizers.Adam(schedule)), DeadChannels(epochs=1), must_pay=False
+    )
+    train(trainer, epochs=3)
+    assert trainer.shrinks
+    rate = float(trainer.model.optimizer.learning_rate)
+    assert rate == pytest.approx(0.01 * 0.5**3)
+
+
+@pytest.mark.parametrize(
+    ("name", "interrupted_in"), [("adam", 1), ("adam", 3), ("rda", 3), ("sparse_momentum", 3)]
+)
+def test_interrupted_and_resumed_equals_never_interrupted(name, interrupted_in, tmp_path):
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2 and self.now == interrupted_in:
+                raise KeyboardInterrupt
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.now = epoch
+
+    whole = uninterrupted(name)
+    first = shrinking(name, folder=tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        train(first, callbacks=[Interrupt()])
+    second = shrinking(name, folder=tmp_path / "run")
+    assert second.model.count_params() == first.model.count_params()
+    assert len(second.shrinks) == (interrupted_in == 3)
+    history = train(second)
+    assert same(state(second.model), state(whole.model))
+    assert history.history == whole.history.history
+    assert history.epoch == list(range(EPOCHS))
+    without_times = [[{**vars(s), "seconds": 0} for s in t.shrinks] for t in (second, whole)]
+    assert without_times[0] == without_times[1]
+    files = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert files == ["epoch_00005.keras", "state.json"]
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    first = shrinking("adam", folder=tmp_path)
+    train(first, epochs=3)
+    second, record = shrinking("adam", folder=tmp_path), Record()
+    history = train(second, epochs=3, callbacks=[record])
+    assert record.batches == 0
+    assert history.history == first.history.history
+    assert same(state(second.model), state(first.model))
+
+
+def test_it_asks_whether_it_pays():
+    asked = []
+
+    def never(estimate):
+        asked.append(estimate)
+        return False
+
+    model = make("adam")
+    twin = make("adam")
+    trainer = ShrinkingTrainer(model, DeadChannels(epochs=2), must_pay=never)
+    train(trainer)
+    train(ShrinkingTrainer(twin, DeadChannels(epochs=99)))
+    (estimate,) = asked  # not again before more have died
+    assert estimate.epochs_left == EPOCHS - 2
+    assert estimate.epoch_seconds > 0
+    assert estimate.macs[1] < estimate.macs[0]
+    assert trainer.model is model
+    assert not trainer.shrinks
+    assert same(state(model), state(twin))
+
+
+def test_without_a_measured_epoch_nothing_is_cut():
+    trainer = ShrinkingTrainer(make("adam"), DeadChannels(epochs=1), min_dead=0.01)
+    train(trainer, epochs=2)
+    assert not trainer.shrinks
+
+
+@pytest.mark.parametrize(
+    ("changes", "pays"),
+    [
+        ({}, True),
+        ({"epochs_left": 3}, False),
+        ({"macs": (100, 90)}, False),
+        ({"compile_seconds": 30.0}, False),
+        ({"surgery_seconds": 30.0}, False),
+        ({"epoch_seconds": None, "compile_seconds": None}, False),
+    ],
+)
+def test_what_pays(changes, pays):
+    figures = {
+        "epochs_left": 10,
+        "epoch_seconds": 2.0,
+        "compile_seconds": 2.0,
+        "surgery_seconds": 1.0,
+        "macs": (100, 50),
+        "parameters": (10, 5),
+    }
+    # 10 epochs of 2 s by half: 10 s saved, against twice 3 s.
+    assert Estimate(**{**figures, **changes}).pays is pays
+
+
+def test_few_dead_channels_wait_for_more():
+    keras.utils.set_random_seed(0)
+    model = network()
+    kill(model, names=("conv",), count=2)
+    trainer = ShrinkingTrainer(
+        compiled(model, "adam"), DeadChannels(epochs=1), min_dead=0.1, must_pay=False
+    )
+    train(trainer, epochs=2)
+    assert not trainer.shrinks
+
+
+def test_dead_channels_that_must_stay_do_not_call_for_a_cut():
+    keras.utils.set_random_seed(0)
+    model = network()
+    head = model.get_layer("logits")
+    head.trainable = False
+    head.set_weights([np.zeros((20, 3)), np.zeros(3)])
+    trainer = ShrinkingTrainer(
+        compiled(model, keras.optimizers.SGD(0.0)), DeadChannels(epochs=1), must_pay=False
+    )
+    train(trainer, epochs=3)
+    # Nothing that feeds a dead head is needed; the three outputs are.
+    assert len(trainer.shrinks) == 1
+    assert trainer.model.output_shape == (None, 3)
+
+
+def test_criterion_on_batch_normalisation():
+    inputs = keras.Input((6, 6, 1))
+    x = layers.Conv2D(8, 3, use_bias=False, name="conv")(inputs)
+    bn = layers.BatchNormalization(name="bn")
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(layers.ReLU()(bn(x)))))
+    bn.gamma.assign(np.r_[np.full(3, 1e-5), np.ones(5)])
+    trainer = ShrinkingTrainer(
+        compiled(model, keras.optimizers.SGD(1e-4)),
+        DeadChannels(BatchNormScale(1e-3), epochs=1),
+        must_pay=False,
+    )
+    train(trainer, epochs=2)
+    assert trainer.shrinks[0].channels["conv"] == (8, 5)
+    assert array(trainer.model.get_layer("bn").gamma).shape == (5,)
+
+
+def test_early_stopping_ends_it():
+    trainer = shrinking("adam")
+    stop = keras.callbacks.EarlyStopping("loss", patience=1, min_delta=100.0)
+    history = train(trainer, callbacks=[stop])
+    assert history.epoch == [0, 1]
+    assert not trainer.shrinks
+
+
+def test_the_state_is_json(tmp_path):
+    class Logs(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["array"] = np.float32([1, 2])
+
+    train(shrinking("rda", folder=tmp_path), epochs=3, callbacks=[Logs()])
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert state["epoch"] == 3
+    assert state["history"]["logs"]["array"] == [[1.0, 2.0]] * 3
+
+
+class OwnStep(keras.Model):
+    def train_step(self, data):
+        return super().train_step(data)
+
+
+def test_what_is_refused(tmp_path):
+    def refuses(match, model=None, **arguments):
+        with pytest.raises(ValueError, match=match):
+            ShrinkingTrainer(model or make("adam"), **arguments)
+
+    refuses("`min_dead`.*min_dead=0", min_dead=0)
+    refuses("`must_pay`.*'yes'", must_pay="yes")
+    refuses("`dead_channels`.*3", dead_channels=3)
+    refuses("by the weights", dead_channels=DeadChannels(LargestActivation()))
+    refuses("not compiled", network())
+    inputs = keras.Input((2,))
+    refuses("`train_step`", compiled(OwnStep(inputs, layers.Dense(3)(inputs)), "adam"))
+    unknown = network()
+    unknown.compile("adam", loss=lambda y, p: keras.ops.mean(p))
+    refuses("register_keras_serializable", unknown)
+    (tmp_path / "state.json").write_text("{")
+    refuses("cannot be resumed", folder=tmp_path)
+
+    train(shrinking("adam", folder=tmp_path / "run"), epochs=1)
+    other = keras.Sequential([keras.Input((7,)), layers.Dense(3)])
+    refuses("another model", compiled(other, "adam"), folder=tmp_path / "run")
+
+    trainer = shrinking("adam")
+    for callback, match in (
+        (keras.callbacks.BackupAndRestore(tmp_path / "backup"), "`folder`"),
+        (keras.callbacks.EarlyStopping(restore_best_weights=True), "ModelCheckpoint"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            train(trainer, callbacks=[callback])
+
+
+def test_it_is_on_the_public_face():
+    assert keras_sparse.ShrinkingTrainer is keras_sparse.shrinking.ShrinkingTrainer
