@@ -539,6 +539,17 @@ OPERATIONS = {
     "cast": lambda x: ops.cast(ops.cast(x, "float32"), "float64"),
     "swish": lambda x: x * ops.sigmoid(x),
     "squeeze_excite": lambda x: x * ops.mean(x, axis=(1, 2), keepdims=True),
+    "squeeze": lambda x: ops.squeeze(ops.expand_dims(x, (1, -2)), -2)[:, 0],
+    "new axis": lambda x: x[:, None, ..., 1:, :],
+    "swapaxes": lambda x: ops.swapaxes(ops.swapaxes(x, 1, 3) * 2.0, 3, 1),
+    "split": lambda x: ops.add(*ops.split(x, 2, axis=1)),
+    "split channels": lambda x: ops.concatenate(
+        [part * (i + 1.0) for i, part in enumerate(ops.split(x, (1, 3), axis=-1))], axis=-1
+    ),
+    "stack": lambda x: ops.stack([x, x], axis=2),
+    "stack last": lambda x: ops.mean(ops.stack([x, x * 1.0], axis=-1), axis=-1),
+    "where": lambda x: ops.where(x > 0.5, x, ops.logical_not(x < 0.3) * 0.1),
+    "array": lambda x: x @ np.arange(18.0).reshape(6, 3),
 }
 
 
@@ -552,6 +563,69 @@ def test_operations(name, harness):
     _, report = harness.cut(model)
     kept = {"part": 2}.get(name, 4)
     assert report.channels["a"] == (6, kept)
+
+
+def test_split_leaves_out_what_nobody_reads(harness):
+    x = inputs = keras.Input((4, 4, 2))
+    x = layers.Conv2D(6, 1, activation="sigmoid", name="a")(x)
+    first, _, last = ops.split(x, 3, axis=-1)
+    x = layers.Conv2D(2, 1, name="b")(first)
+    model = keras.Model(inputs, ops.concatenate([x, layers.Conv2D(2, 1)(last)], axis=-1))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [1]))
+    _, report = harness.cut(model)
+    assert report.layers["a"].kept.tolist() == [0, 4, 5]
+
+
+def test_where_the_condition_is_constant(harness):
+    x = inputs = keras.Input((4, 4, 2))
+    a = layers.Conv2D(6, 1, name="a")(x)
+    b = layers.Conv2D(6, 1, activation="sigmoid", name="b")(x)
+    model = keras.Model(inputs, layers.Dense(2)(ops.where(a > 0.0, 2.0, b)))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [1, 4]))
+    put(model.get_layer("a").bias, [1, 4], [0.5, -0.5])
+    _, report = harness.cut(model)
+    # Where a is not positive, b is read.
+    assert report.layers["a"].kept.tolist() == report.layers["b"].kept.tolist() == [0, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("bias", "kept"), [(0.0, 4), (0.7, 5)])
+def test_attention_written_by_hand(bias, kept, harness):
+    x = keras.Input((5, 4))
+    q, k, v = (layers.Dense(6, name=name)(x) for name in "qkv")
+    scores = ops.softmax(ops.matmul(q, ops.transpose(k, (0, 2, 1))) / 6.0)
+    model = keras.Model(x, layers.Dense(2)(ops.matmul(scores, v)))
+    harness.randomise(model)
+    # A query or a key that is zero adds nothing; a value that is zero stays so.
+    for name, dead in (("q", [1]), ("k", [4]), ("v", [2, 3])):
+        put(model.get_layer(name).kernel, (..., dead))
+        put(model.get_layer(name).bias, dead)
+    put(model.get_layer("k").bias, 4, bias)
+    _, report = harness.cut(model)
+    assert report.channels["q"] == report.channels["k"] == (6, kept)
+    assert report.channels["v"] == (6, 4)
+    pairs = [group.layers for group in report.groups if "q" in group.layers]
+    assert [set(pair) for pair in pairs] == [{"q", "k"}]
+
+
+def test_heads_written_by_hand(harness):
+    x = keras.Input((5, 4))
+
+    def heads(y):
+        return ops.transpose(ops.reshape(y, (-1, 5, 2, 3)), (0, 2, 1, 3))
+
+    q, k, v = (heads(layers.Dense(6, name=name)(x)) for name in "qkv")
+    y = ops.matmul(ops.softmax(ops.matmul(q, ops.swapaxes(k, -1, -2))), v)
+    y = ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (-1, 5, 6))
+    model = keras.Model(x, layers.Dense(2)(y))
+    harness.randomise(model)
+    # Dimension 1 of both heads.
+    for name in "qkv":
+        put(model.get_layer(name).kernel, (..., [1, 4]))
+        put(model.get_layer(name).bias, [1, 4])
+    _, report = harness.cut(model)
+    assert widths(report, "q", "k", "v") == [4, 4, 4]
 
 
 @pytest.mark.parametrize(("mode", "kept"), [("constant", 5), ("reflect", 6)])

@@ -12,10 +12,12 @@ from keras_sparse.surgery.rules import (  # noqa: F401 - importing a module regi
     normalization,
     operations,
     pooling,
+    products,
     rearranging,
     recurrent,
     separable,
     shaping,
+    splitting,
 )
 from keras_sparse.surgery.rules.base import Elementwise, Opaque, Passing, Rule, register_rule
 from keras_sparse.surgery.rules.base import rule_for as rule_for

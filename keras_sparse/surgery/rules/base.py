@@ -57,7 +57,7 @@ def rule_for(unit):
         rule = _RULES.get(type(operation).__name__)
     if rule is None:
         return Opaque(f"{type(operation).__name__} has no rule")
-    rule = rule.for_layer(operation)
+    rule = rule.for_unit(unit)
     if len({len(call.inputs) for call in unit.calls}) > 1:
         return Opaque("is called with different numbers of tensors", rule)
     for call in unit.calls:
@@ -79,7 +79,7 @@ class Rule:
     # Whether a layer with weights computes new channels from its inputs', or only scales those.
     makes_channels = True
 
-    def for_layer(self, layer):
+    def for_unit(self, unit):
         """The rule to use for this very layer: this one, or a more special one."""
         return self
 

@@ -12,8 +12,9 @@ from keras_sparse.surgery.rules.linear import Convolution
 class ConvRule(Convolution):
     """A convolution; those with groups have rules of their own."""
 
-    def for_layer(self, layer):
+    def for_unit(self, unit):
         """By the number of groups."""
+        layer = unit.operation
         if layer.groups == 1:
             return self
         alone = layer.built and layer.kernel.shape[-2] == 1

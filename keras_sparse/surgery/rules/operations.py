@@ -27,6 +27,7 @@ from keras_sparse.surgery.rules.base import Elementwise, register_rule
     "LeakyRelu",
     "Log1p",
     "LogSigmoid",
+    "LogicalNot",
     "Negative",
     "Relu",
     "Relu6",
@@ -64,22 +65,24 @@ def _leaves(call):
 class Binary(merging.Elementwise):
     """A function of two operands, of which one may be a number or an array."""
 
+    operand_count = 2
+
     def refuses(self, call):
         """Variables: the smaller model would share them, or forget that they are trained."""
-        if len(call.args) != 2:
+        if len(call.args) != self.operand_count or any(x is None for x in call.args):
             return "is called in an unknown way"
         if any(isinstance(x, keras.Variable) for x in call.args):
             return "reads a variable that belongs to no layer"
         return None
 
     def operands(self, call):
-        """Both arguments, numbers as arrays."""
+        """The arguments, numbers as arrays."""
         return [x if isinstance(x, Value) else _array(x) for x in call.args]
 
     def apply(self, call, make, read):
         """As for layers; an array operand loses the channels that the tensor has lost."""
-        if len(call.inputs) == 2:
-            return self.apply_tensors(call, lambda: lambda pair: make()(*pair), read)
+        if len(call.inputs) == self.operand_count:
+            return self.apply_tensors(call, lambda: lambda tensors: make()(*tensors), read)
         return make()(*(read(x) if isinstance(x, Value) else self._cut(call, x) for x in call.args))
 
     def _cut(self, call, operand):
@@ -138,3 +141,39 @@ class PowerRule(Binary):
     def merge(self, rows, call):
         """Unknown where one is, even if one to any power is one."""
         return np.where(np.isnan(rows[0] + rows[1]), np.nan, rows[0] ** rows[1])
+
+
+_COMPARISONS = {
+    "Greater": np.greater,
+    "GreaterEqual": np.greater_equal,
+    "Less": np.less,
+    "LessEqual": np.less_equal,
+    "Equal": np.equal,
+    "NotEqual": np.not_equal,
+    "LogicalAnd": np.logical_and,
+    "LogicalOr": np.logical_or,
+    "LogicalXor": np.logical_xor,
+}
+
+
+@register_rule(*_COMPARISONS)
+class ComparisonRule(Binary):
+    """True or false, as one or zero."""
+
+    def merge(self, rows, call):
+        """Unknown where one is."""
+        function = _COMPARISONS[type(call.operation).__name__]
+        return np.where(np.isnan(rows[0] + rows[1]), np.nan, function(*rows))
+
+
+@register_rule("Where")
+class WhereRule(Binary):
+    """The second operand where the first is true, else the third."""
+
+    operand_count = 3
+
+    def merge(self, rows, call):
+        """Known where the condition is, or where both choices are the same."""
+        condition, yes, no = np.broadcast_arrays(*rows)
+        chosen = np.where(condition != 0, yes, no)
+        return np.where((yes == no) | ~np.isnan(condition), chosen, np.nan)

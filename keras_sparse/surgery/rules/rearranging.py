@@ -13,7 +13,7 @@ from keras_sparse.surgery.rules.base import (
     in_step,
     register_rule,
 )
-from keras_sparse.surgery.rules.shaping import Moving
+from keras_sparse.surgery.rules.shaping import MovedAxis, Moving
 
 
 @register_rule("Mean", "Max", "Amax", "Min", "Amin", "Sum")
@@ -94,22 +94,74 @@ class ReshapeRule(Moving):
 
 
 @register_rule("Transpose")
-class TransposeRule(Rule):
-    """Moves the channel axis; the batch stays first."""
+class TransposeRule(MovedAxis):
+    """Any order of the axes; the batch stays first."""
+
+    def order(self, call):
+        """For each axis of the output the input's."""
+        axes = call.operation.axes
+        rank = len(call.inputs[0].shape)
+        return None if axes is None else [int(axis) % rank for axis in axes]
 
     def refuses(self, call):
         """A batch that is moved."""
-        axes = call.operation.axes
-        return None if axes is not None and axes[0] == 0 else "moves the batch"
+        order = self.order(call)
+        return None if order is not None and order[0] == 0 else "moves the batch"
+
+    def axis(self, call, axis, rank):
+        """By the order."""
+        return self.order(call).index(axis)
+
+
+@register_rule("Swapaxes")
+class SwapAxesRule(TransposeRule):
+    """Two axes change places."""
+
+    def order(self, call):
+        """All others stay."""
+        order = list(range(len(call.inputs[0].shape)))
+        a, b = call.operation.axis1, call.operation.axis2
+        order[a], order[b] = order[b], order[a]
+        return order
+
+
+@register_rule("ExpandDims")
+class ExpandDimsRule(MovedAxis):
+    """New axes of size one."""
+
+    def _new(self, call):
+        rank = len(call.outputs[0].shape)
+        return sorted(int(axis) % rank for axis in np.atleast_1d(call.operation.axis))
+
+    def refuses(self, call):
+        """An axis before the batch."""
+        return "adds an axis before the batch" if 0 in self._new(call) else None
+
+    def axis(self, call, axis, rank):
+        """After the new axes before it."""
+        for new in self._new(call):
+            axis += new <= axis
+        return axis
+
+
+@register_rule("Squeeze")
+class SqueezeRule(Rule):
+    """Axes of size one go; if that of the channels is among them, one channel is left."""
+
+    def refuses(self, call):
+        """Axes that are not named might be the batch's."""
+        return "squeezes whatever is one" if call.operation.axis is None else None
 
     def forward(self, call):
-        """The same constants elsewhere; which position is which changes."""
-        source = call.inputs[0]
-        rank, axis = len(source.shape), source.axis
-        if axis is not None:
-            axes = [int(a) % rank for a in call.operation.axes]
-            axis = axes.index(axis % rank) - rank
-        return [(axis, source.constants.flattened())]
+        """The same constants, where the channels are found again."""
+        source, out = call.inputs[0], call.outputs[0]
+        gone = [int(axis) % len(source.shape) for axis in np.atleast_1d(call.operation.axis)]
+        axis = source.axis
+        if axis is None or axis % len(source.shape) in gone:
+            return [(None, Constants.unknown(1))]
+        place = axis % len(source.shape)
+        place -= sum(axis < place for axis in gone)
+        return [(place - len(out.shape), source.constants.flattened())]
 
     def needs(self, unit):
         """Lockstep."""
@@ -160,36 +212,42 @@ class PadRule(Elementwise):
 class GetItemRule(Rule):
     """Slices and indices on other axes than the channels, or a run of channels."""
 
-    def _axes(self, call):
-        """`{axis of the input: (key, axis of the output or None)}`; None if it is not plain."""
+    def _key(self, call):
+        """A number, a slice or None (a new axis) for each axis; None if it is not plain."""
         key = call.args[1] if len(call.args) > 1 else call.kwargs.get("key")
         key = list(key) if isinstance(key, (tuple, list)) else [key]
-        if any(not isinstance(k, (int, slice)) and k is not Ellipsis for k in key):
+        plain = all(k is None or k is Ellipsis or type(k) in (int, slice) for k in key)
+        if not plain:
             return None
-        rank = len(call.inputs[0].shape)
-        if Ellipsis in [k if k is Ellipsis else 0 for k in key]:
-            place = next(i for i, k in enumerate(key) if k is Ellipsis)
-            key[place : place + 1] = [slice(None)] * (rank - len(key) + 1)
-        key += [slice(None)] * (rank - len(key))
-        kept = [i for i, k in enumerate(key) if isinstance(k, slice)]
+        missing = len(call.inputs[0].shape) - sum(k is not None and k is not Ellipsis for k in key)
+        place = next((i for i, k in enumerate(key) if k is Ellipsis), len(key))
+        key[place : place + 1] = [slice(None)] * missing
+        return key
+
+    def _axes(self, call):
+        """`{axis of the input: (its place in the key, axis of the output or None)}`."""
+        key = self._key(call)
+        places = [i for i, k in enumerate(key) if k is not None]
+        kept = [i for i, k in enumerate(key) if type(k) is not int]
         return {
-            i - rank: (k, kept.index(i) - len(kept) if i in kept else None)
-            for i, k in enumerate(key)
+            axis - len(places): (i, kept.index(i) - len(kept) if i in kept else None)
+            for axis, i in enumerate(places)
         }
 
     def refuses(self, call):
-        """New axes, computed indices, anything on the batch."""
-        axes = self._axes(call) if len(call.inputs) == 1 else None
-        if axes is None:
+        """Computed indices, anything on the batch."""
+        key = self._key(call) if len(call.inputs) == 1 else None
+        if key is None:
             return "has keys other than numbers and slices"
-        return None if axes[-len(axes)][0] == slice(None) else "takes part of the batch"
+        return None if key[0] == slice(None) else "takes part of the batch"
 
     def _channels(self, call):
         """Indices that a slice takes of the channels, and the output's axis; None if it is none."""
         source = call.inputs[0]
         if source.axis is None:
             return None
-        key, axis = self._axes(call)[source.axis]
+        place, axis = self._axes(call)[source.axis]
+        key = self._key(call)[place]
         if axis is None or key.step not in (None, 1):
             return None
         return np.arange(source.shape[source.axis])[key], axis
@@ -233,7 +291,6 @@ class GetItemRule(Rule):
             return super().apply(call, make, read)
         kept = source.keep
         places = (np.cumsum(kept) - 1)[taken[0][kept[taken[0]]]]
-        axes = self._axes(call)
-        part = slice(int(places[0]), int(places[-1]) + 1)
-        key = [part if axis == source.axis else k for axis, (k, _) in sorted(axes.items())]
+        key = self._key(call)
+        key[self._axes(call)[source.axis][0]] = slice(int(places[0]), int(places[-1]) + 1)
         return make()(read(source), tuple(key))

@@ -143,17 +143,19 @@ class ReshapeRule(Moving):
         return {**config, "target_shape": tuple(target)}
 
 
-@register_rule(keras.layers.Permute)
-class PermuteRule(Rule):
-    """Moves the channel axis."""
+class MovedAxis(Rule):
+    """Puts the channels on another axis, and the positions too: which is which changes."""
+
+    def axis(self, call, axis, rank):
+        """The output's place, counted from the front, of an axis of the input's."""
+        raise NotImplementedError
 
     def forward(self, call):
-        """The same constants elsewhere; which position is which changes."""
-        source = call.inputs[0]
-        rank = len(source.shape)
-        axis = source.axis
+        """The same constants elsewhere."""
+        source, size = call.inputs[0], len(call.outputs[0].shape)
+        axis, rank = source.axis, len(source.shape)
         if axis is not None:
-            axis = call.operation.dims.index(axis % rank) + 1 - rank
+            axis = self.axis(call, axis % rank, rank) - size
         return [(axis, source.constants.flattened())]
 
     def needs(self, unit):
@@ -163,6 +165,15 @@ class PermuteRule(Rule):
     def ties(self, call):
         """Channel by channel."""
         return in_step(call)
+
+
+@register_rule(keras.layers.Permute)
+class PermuteRule(MovedAxis):
+    """Any order of the axes behind the batch."""
+
+    def axis(self, call, axis, rank):
+        """Where the layer's dims name it, counted from one."""
+        return call.operation.dims.index(axis) + 1
 
 
 @register_rule(keras.layers.RepeatVector)

@@ -1,0 +1,128 @@
+"""`keras.ops.matmul`, of two tensors or of a tensor and an array."""
+
+import keras
+import numpy as np
+
+from keras_sparse.surgery.constants import Constants
+from keras_sparse.surgery.graph import Value
+from keras_sparse.surgery.rules.base import (
+    Rule,
+    default_axis,
+    default_size,
+    positions,
+    register_rule,
+)
+from keras_sparse.surgery.rules.linear import Linear
+
+
+@register_rule("Matmul")
+class MatmulRule(Rule):
+    """`output[i, j] = sum_k a[i, k] b[k, j]`, as attention is written by hand.
+
+    * Channels on `k` in both operands: one that is zero in either adds nothing.
+    * Channels on `j`: those of `b` and of the output are the same, and zeros stay zeros.
+    """
+
+    arity = None
+
+    def for_unit(self, unit):
+        """With an array on the right a layer of its own kind."""
+        (call,) = unit.calls
+        tensors = [isinstance(operand, Value) for operand in call.args]
+        array = tensors == [True, False] and np.ndim(call.args[1]) == 2
+        return ArrayMatmulRule() if array else self
+
+    def refuses(self, call):
+        """Arrays elsewhere, vectors, and products over the batch."""
+        if len(call.inputs) != 2 or len(call.args) != 2:
+            return "multiplies by an array"
+        return None if all(len(v.shape) > 2 for v in call.inputs) else "multiplies over the batch"
+
+    def _mode(self, a, b):
+        """Which channels are followed."""
+        if (a.axis, b.axis) == (-1, -2):
+            return "summed"
+        return "passing" if b.axis == -1 else "whole"
+
+    def forward(self, call):
+        """Zeros of `b`, if its channels are the output's."""
+        a, b = call.inputs
+        if self._mode(a, b) == "passing":
+            return [(-1, Constants.of(np.where(b.constants.uniform == 0, 0.0, np.nan)))]
+        out = call.outputs[0]
+        return [(default_axis(out), Constants.unknown(default_size(out)))]
+
+    def needs(self, unit):
+        """By what is followed."""
+        a, b = unit.inputs
+        target = unit.outputs[0]
+        mode = self._mode(*unit.calls[0].inputs)
+        if not target.keep.any():
+            return
+        if mode == "passing":
+            a.need_all(f"{unit.name} sums over it")
+            b.need(target.keep, target.why)
+            target.need(b.keep, b.why)
+            return
+        target.need_all(f"{unit.name} mixes channels")
+        if mode == "whole":
+            a.need_all(f"{unit.name} mixes channels")
+            b.need_all(f"{unit.name} mixes channels")
+            return
+        nothing = (a.constants.uniform == 0) | (b.constants.uniform == 0)
+        for port, other in ((a, b), (b, a)):
+            port.need(~nothing, f"{unit.name} sums over it")
+            port.need(other.keep, other.why)
+
+    def ties(self, call):
+        """`b` with the output, or both operands."""
+        a, b = call.inputs
+        mode = self._mode(a, b)
+        every = np.arange(len(b.keep))
+        other = {"passing": call.outputs[0], "summed": a}.get(mode)
+        return [(b, every, other, every)] if other else []
+
+    def macs(self, call):
+        """As many products as are summed, for each number of the output."""
+        return positions(call.outputs[0].shape) * (call.inputs[0].shape[-1] or 1)
+
+
+class ArrayMatmulRule(Linear):
+    """A kernel that is no weight; what is folded is added behind."""
+
+    def refuses(self, call):
+        """Variables: the smaller model would share them, or forget that they are trained."""
+        variable = isinstance(call.args[1], keras.Variable)
+        return "reads a variable that belongs to no layer" if variable else None
+
+    def _array(self, call):
+        return keras.ops.convert_to_numpy(call.args[1])
+
+    def kernel(self, unit):
+        """One tap."""
+        return self._array(unit.calls[0])[None]
+
+    def mergeable(self, layer):
+        """What is added behind takes the constants, or nothing does."""
+        return False
+
+    def config(self, unit):
+        """An operation has none."""
+        return unit.operation.get_config()
+
+    def slices(self, unit):
+        """Nor weights."""
+        return {}
+
+    def apply(self, call, make, read):
+        """The array's part, then the constants."""
+        unit = call.unit
+        inputs, outputs = self.source(unit).kept, unit.outputs[0].kept
+        dtype = call.outputs[0].dtype
+        product = make()(read(call.inputs[0]), self._array(call)[np.ix_(inputs, outputs)])
+        correction = self._correction(unit)
+        return product + correction.astype(dtype) if correction.any() else product
+
+    def macs(self, call):
+        """Kernel size times positions of the output."""
+        return int(np.size(call.args[1])) * positions(call.outputs[0].shape, -1)
