@@ -2,9 +2,15 @@
 
 import contextlib
 import json
+import os
 import sys
 
+# Writing a file imports Keras, for which nothing has to be computed: the lightest backend will do.
+os.environ.setdefault("KERAS_BACKEND", "numpy")
+
 import rich
+import rich.console
+import rich.progress
 from absl import app, flags
 
 from export import ExportError, benchmark
@@ -12,29 +18,55 @@ from export import ExportError, benchmark
 NUM_THREADS = flags.DEFINE_integer("num_threads", 1, "Threads per interpreter.", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds in which every file has a turn.", lower_bound=1)
 RESULT_JSON = flags.DEFINE_string("result_json", None, "Write the figures to this file as well.")
+MARKDOWN = flags.DEFINE_string("markdown", None, "Write a table in Markdown to this file.")
+PLOT = flags.DEFINE_string("plot", None, "Draw latency over MACs ratios to this file, .png or .svg")
 
 
 def main(argv):
     """Times the files `argv[1:]` and prints the table."""
     if len(argv) < 2:
         sys.exit("export.benchmark: name one or more .tflite files (--help shows the flags)")
-    # Entered first: a file that cannot be written is told before the work.
-    output = _output(RESULT_JSON.value) if RESULT_JSON.value else contextlib.nullcontext()
     try:
-        with output as path:
-            result = benchmark(argv[1:], num_threads=NUM_THREADS.value, rounds=ROUNDS.value)
-            if path:
-                path.write_text(json.dumps(result.to_dict(), indent=2) + "\n")
+        with contextlib.ExitStack() as stack:
+            # Entered first: a file that cannot be written is told before the work.
+            figures = stack.enter_context(_output(RESULT_JSON.value))
+            table = stack.enter_context(_output(MARKDOWN.value))
+            with _progress() as progress:
+                result = benchmark(
+                    argv[1:],
+                    num_threads=NUM_THREADS.value,
+                    rounds=ROUNDS.value,
+                    progress=progress,
+                )
+            if figures:
+                text = json.dumps(result.to_dict(), indent=2) + "\n"
+                figures.write_text(text, encoding="utf-8")
+            if table:
+                table.write_text(result.to_markdown(), encoding="utf-8")
+        if PLOT.value:
+            result.plot(PLOT.value)
     except (ExportError, ValueError) as error:
         sys.exit(f"export.benchmark: {error}")
     rich.print(result)
 
 
 def _output(path):
-    # Imports Keras, which a timing without this flag need not wait for.
+    if not path:
+        return contextlib.nullcontext()
+    # Imports Keras, which a timing without files need not wait for.
     from keras_sparse.files import replacing
 
     return replacing(path)
+
+
+@contextlib.contextmanager
+def _progress():
+    """A bar on the terminal, which is gone when the work is done."""
+    console = rich.console.Console(stderr=True)
+    hidden = not console.is_terminal
+    with rich.progress.Progress(console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("timing", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 if __name__ == "__main__":

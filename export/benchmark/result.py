@@ -7,6 +7,8 @@ import numpy as np
 import rich.box
 import rich.table
 
+from export.benchmark.macs import FileMacs
+
 MEGABYTE = 2**20  # as litert-benchmark counts
 
 
@@ -17,25 +19,43 @@ class FileTiming:
     Attributes:
         path: the file, as it was given.
         bytes: its size.
+        gzip_bytes: its size in gzip, level 6: about what is downloaded.
         num_threads: threads of the interpreter.
+        signature: name of the file's first signature, or None.
+        input_bytes: size of the inputs of one inference.
         init_ms: start-up, making the interpreter and allocating its tensors: the median over a few
             processes.
         first_ms: the first inference, likewise.
+        warm_up_ms: milliseconds of the inference that precedes each burst, an array of shape
+            `(rounds,)`.
         rounds_ms: milliseconds of every timed inference, an array of shape `(rounds, runs)`.
         peak_memory: growth of the process's peak resident memory since before the file was
             loaded, in bytes; None where the system has no /proc.
-        anonymous_memory: growth of the part that cannot be read again from the file, in bytes, at
-            the end; or None.
+        anonymous_memory: growth of the part that cannot be read again from the file, in bytes, the
+            largest that was seen after a burst; or None.
+        file_backed_memory: growth of the part that the system may drop and read again, likewise.
+        macs: `FileMacs`.
+        operators: a tuple of `OperatorTime`, the longest first; empty where `operators_error` says
+            why there is none.
+        operators_error: None, or why the profiler gave nothing.
     """
 
     path: str
     bytes: int
+    gzip_bytes: int
     num_threads: int
+    signature: str | None
+    input_bytes: int
     init_ms: float
     first_ms: float
+    warm_up_ms: np.ndarray
     rounds_ms: np.ndarray
     peak_memory: int | None
     anonymous_memory: int | None
+    file_backed_memory: int | None
+    macs: FileMacs
+    operators: tuple
+    operators_error: str | None
 
     @property
     def median_ms(self):
@@ -53,15 +73,22 @@ class FileTiming:
 
     def to_dict(self):
         """Plain values for JSON, with the keys of `litert-benchmark` and some more."""
+        average_ms = float(self.rounds_ms.mean())
         return {
             "model": self.path,
             "model_size_mb": self.bytes / MEGABYTE,
             "model_size_bytes": self.bytes,
+            "gzip_size_bytes": self.gzip_bytes,
+            "accelerators": ["CPU"],
+            "signature": self.signature,
+            "fully_accelerated": True,  # as litert-benchmark has it where the CPU was asked for
             "num_threads": self.num_threads,
             "latency": {
                 "init_ms": self.init_ms,
                 "warmup_first_ms": self.first_ms,
-                "avg_ms": float(self.rounds_ms.mean()),
+                "warmup_avg_ms": float(self.warm_up_ms.mean()),
+                "num_warmup_runs": self.warm_up_ms.size,
+                "avg_ms": average_ms,
                 "min_ms": self.min_ms,
                 "max_ms": float(self.rounds_ms.max()),
                 "median_ms": self.median_ms,
@@ -69,10 +96,17 @@ class FileTiming:
                 **{f"p{q}_ms": self.percentile_ms(q) for q in (5, 90, 95, 99)},
                 "num_runs": self.rounds_ms.size,
             },
+            "throughput_mb_s": 1000 * self.input_bytes / MEGABYTE / average_ms,
             "memory": {
                 "peak_mb": _megabytes(self.peak_memory),
                 "anonymous_mb": _megabytes(self.anonymous_memory),
+                "file_backed_mb": _megabytes(self.file_backed_memory),
             },
+            "macs": self.macs.total,
+            "macs_tiled": self.macs.tiled,
+            "macs_uncounted": list(self.macs.uncounted),
+            "operators": [dataclasses.asdict(operator) for operator in self.operators],
+            "operators_error": self.operators_error,
         }
 
 
@@ -97,14 +131,56 @@ class BenchmarkResult:
         """
         return [file.min_ms / self.files[0].min_ms for file in self.files]
 
+    @property
+    def macs_ratios(self):
+        """Multiply-accumulates of each file relative to the first; None where that has none."""
+        return self._to_first([file.macs.total for file in self.files])
+
+    @property
+    def tiled_macs_ratios(self):
+        """The same for tiled multiply-accumulates."""
+        return self._to_first([file.macs.tiled for file in self.files])
+
+    @staticmethod
+    def _to_first(counts):
+        return [count / counts[0] if counts[0] else None for count in counts]
+
+    @property
+    def names(self):
+        """The files' names, or paths where two have the same name."""
+        names = [os.path.basename(file.path) for file in self.files]
+        same = len(set(names)) < len(names)
+        return [file.path for file in self.files] if same else names
+
     def to_dict(self):
         """Plain values for JSON: `{"files": [...]}`, one entry of `FileTiming.to_dict` each."""
+        ratios = zip(self.ratios, self.macs_ratios, self.tiled_macs_ratios, strict=True)
+        keys = ("ratio_to_first", "macs_ratio_to_first", "macs_tiled_ratio_to_first")
         return {
             "files": [
-                {**file.to_dict(), "ratio_to_first": ratio}
-                for file, ratio in zip(self.files, self.ratios, strict=True)
+                {**file.to_dict(), **dict(zip(keys, values, strict=True))}
+                for file, values in zip(self.files, ratios, strict=True)
             ]
         }
+
+    def to_markdown(self):
+        """The figures as a Markdown table, and for each file the operators that took longest."""
+        from export.benchmark.report import markdown
+
+        return markdown(self)
+
+    def plot(self, path):
+        """Writes a picture: latency ratio over MACs ratio, and the line where both are equal.
+
+        Args:
+            path: file to write; its ending (`.png`, `.svg`) gives the format.
+
+        Raises:
+            ValueError: `path` cannot be written, or a file has no multiply-accumulates.
+        """
+        from export.benchmark.report import plot
+
+        plot(self, path)
 
     def __rich__(self):
         threads = self.files[0].num_threads
@@ -115,13 +191,11 @@ class BenchmarkResult:
             collapse_padding=True,
         )
         table.add_column("file", overflow="fold")
-        for name in ("MB", "init", "median", "p90", "p99", "min", "peak MB", "ratio"):
+        for name in ("MB", "median", "p90", "p99", "min", "peak MB", "ratio", "MACs ratio"):
             table.add_column(name, justify="right")
-        names = [os.path.basename(file.path) for file in self.files]
-        if len(set(names)) < len(names):
-            names = [file.path for file in self.files]
-        for name, file, ratio in zip(names, self.files, self.ratios, strict=True):
-            times = (file.init_ms, file.median_ms, *map(file.percentile_ms, (90, 99)), file.min_ms)
+        columns = zip(self.names, self.files, self.ratios, self.macs_ratios, strict=True)
+        for name, file, ratio, macs_ratio in columns:
+            times = (file.median_ms, *map(file.percentile_ms, (90, 99)), file.min_ms)
             peak = _megabytes(file.peak_memory)
             table.add_row(
                 name,
@@ -129,6 +203,7 @@ class BenchmarkResult:
                 *(f"{time:#.3g}" for time in times),
                 "-" if peak is None else f"{peak:.1f}",
                 f"{ratio:.3f}",
+                "-" if macs_ratio is None else f"{macs_ratio:.3f}",
             )
         return table
 

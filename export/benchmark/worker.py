@@ -34,11 +34,12 @@ def main():
     except (ValueError, RuntimeError, MemoryError) as error:
         answers.write(json.dumps({"error": str(error)}) + "\n")
         return
-    answers.write(json.dumps({"init_ms": init_ms, "first_ms": first_ms}) + "\n")
+    facts = {"signature": signature(interpreter), "input_bytes": input_bytes(interpreter)}
+    answers.write(json.dumps({"init_ms": init_ms, "first_ms": first_ms, **facts}) + "\n")
     for question in sys.stdin:
         runs = json.loads(question)["runs"]
-        run(interpreter, 1)  # the other files' turns emptied the caches
-        answer = {"ms": run(interpreter, runs), **memory_since(before)}
+        warm_up = run(interpreter, 1)  # the other files' turns emptied the caches
+        answer = {"warm_up_ms": warm_up, "ms": run(interpreter, runs), **memory_since(before)}
         answers.write(json.dumps(answer) + "\n")
 
 
@@ -67,13 +68,24 @@ def fill_inputs(interpreter, seed=0):
         interpreter.set_tensor(detail["index"], value)
 
 
+def signature(interpreter):
+    """The name of the first signature, or None."""
+    return next(iter(interpreter.get_signature_list()), None)
+
+
+def input_bytes(interpreter):
+    """Size of what one inference reads."""
+    details = interpreter.get_input_details()
+    return sum(int(np.prod(d["shape"])) * np.dtype(d["dtype"]).itemsize for d in details)
+
+
 def memory_status():
-    """VmRSS, VmHWM and RssAnon of this process in bytes; None where there is no /proc."""
+    """VmHWM, RssAnon and RssFile of this process in bytes; None where there is no /proc."""
     try:
         with open("/proc/self/status") as file:
             rows = (line.split() for line in file)
             sizes = {row[0]: 1024 * int(row[1]) for row in rows if row[-1] == "kB"}
-        return {key: sizes[f"{key}:"] for key in ("VmRSS", "VmHWM", "RssAnon")}
+        return {key: sizes[f"{key}:"] for key in ("VmHWM", "RssAnon", "RssFile")}
     except (OSError, KeyError):
         return None
 
@@ -89,14 +101,12 @@ def reset_peak():
 
 
 def memory_since(before):
-    """Growth of the peak and of the anonymous part, in bytes, or None."""
+    """Growth of the peak, of the anonymous and of the file-backed part, in bytes, or None."""
+    names = {"peak": "VmHWM", "anonymous": "RssAnon", "file_backed": "RssFile"}
     if before is None:
-        return {"peak": None, "anonymous": None}
+        return dict.fromkeys(names)
     now = memory_status()
-    return {
-        "peak": now["VmHWM"] - before["VmHWM"],
-        "anonymous": now["RssAnon"] - before["RssAnon"],
-    }
+    return {name: now[key] - before[key] for name, key in names.items()}
 
 
 if __name__ == "__main__":

@@ -13,10 +13,16 @@ import rich.console
 
 import export
 from export.benchmark import host
+from export.benchmark.macs import FileMacs
 from export.benchmark.result import BenchmarkResult, FileTiming
+from export.benchmark.summary import OperatorTime, parse_summary
 
 # What a worker says at first, then the end the test wants.
-GREETING = 'import os, sys; print(\'{"init_ms": 1.0, "first_ms": 1.0}\', flush=True)\n'
+GREETING = (
+    "import os, sys; print('"
+    '{"init_ms": 1.0, "first_ms": 1.0, "signature": null, "input_bytes": 4}'
+    "', flush=True)\n"
+)
 
 
 def processes_on(path):
@@ -53,6 +59,18 @@ def test_two_files(tflite_files):
         assert file.init_ms > 0
         # A child that had loaded TensorFlow would have grown by hundreds of megabytes.
         assert 0 < file.anonymous_memory <= file.peak_memory < 100 * 2**20
+        assert 0 < file.file_backed_memory <= file.peak_memory
+        assert 0 < file.gzip_bytes < file.bytes
+        assert file.signature == "serving_default"
+        assert file.input_bytes == 4 * 16 * 16 * 8
+        assert len(file.warm_up_ms) == 4
+        # The profiler of the runtime gave its times.
+        assert file.operators_error is None
+        assert any("Convolution" in operator.name for operator in file.operators)
+        assert sum(operator.share for operator in file.operators) == pytest.approx(1, abs=1e-3)
+    macs = [14 * 14 * 9 * 8 * width for width in (16, 128)]
+    assert [file.macs.total for file in result.files] == macs
+    assert result.macs_ratios == [1, 8]
     assert result.ratios == [1.0, wide.min_ms / narrow.min_ms]
     assert not any(map(processes_on, tflite_files))
 
@@ -63,9 +81,45 @@ def test_a_file_may_be_named_twice(tflite_files):
     assert len(result.files) == 2
 
 
+@pytest.mark.tensorflow
+def test_progress_counts_every_step_once(tflite_files):
+    steps = []
+    export.benchmark(tflite_files, rounds=2, progress=lambda *step: steps.append(step))
+    total = 2 * (host.STARTS + 2 + 1)
+    assert steps == [(done, total) for done in range(1, total + 1)]
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("import os; os.abort()", "Aborted"),
+        ("import sys; sys.exit('no such function')", "exit status 1. no such function"),
+        ("print('something new')", "the profiler's summary has another form"),
+    ],
+)
+def test_a_profiler_that_fails_costs_its_figures_alone(
+    program, reason, tflite_files, tmp_path, monkeypatch
+):
+    (tmp_path / "profiler.py").write_text(program)
+    monkeypatch.setattr(host, "PROFILER", tmp_path / "profiler.py")
+    result = export.benchmark(tflite_files[:1], rounds=1)
+    [file] = result.files
+    assert (file.operators, file.operators_error) == ((), reason)
+    assert f"no time by operator; {reason}" in result.to_markdown()
+
+
 def timing(path, rounds_ms, **changes):
     figures = {
         "bytes": 2**20,
+        "gzip_bytes": 2**18,
+        "signature": "serving_default",
+        "input_bytes": 2**20,
+        "warm_up_ms": np.array([5.0, 7.0]),
+        "file_backed_memory": 2**18,
+        "macs": FileMacs(1000, 1200),
+        "operators": (OperatorTime("Convolution", 2, 0.75), OperatorTime("Mean", 1, 0.25)),
+        "operators_error": None,
         "num_threads": 1,
         "init_ms": 3.0,
         "first_ms": 9.0,
@@ -77,13 +131,18 @@ def timing(path, rounds_ms, **changes):
 
 def test_statistics_are_those_of_the_pooled_samples():
     first = timing("a/model.tflite", np.arange(1.0, 101.0).reshape(4, 25))
-    second = timing("b/model.tflite", [[8.0, 2.0]], peak_memory=None, anonymous_memory=None)
+    nothing = {"peak_memory": None, "anonymous_memory": None, "file_backed_memory": None}
+    second = timing("b/model.tflite", [[8.0, 2.0]], macs=FileMacs(500, 900, ("WHILE",)), **nothing)
     result = BenchmarkResult((first, second))
     assert result.ratios == [1.0, 2.0]
     plain = json.loads(json.dumps(result.to_dict()))
     assert plain["files"][0]["model"] == "a/model.tflite"
     assert plain["files"][0]["model_size_mb"] == 1.0
-    assert plain["files"][0]["memory"] == {"peak_mb": 2.0, "anonymous_mb": 0.5}
+    assert plain["files"][0]["gzip_size_bytes"] == 2**18
+    memory = {"peak_mb": 2.0, "anonymous_mb": 0.5, "file_backed_mb": 0.25}
+    assert plain["files"][0]["memory"] == memory
+    assert plain["files"][0]["throughput_mb_s"] == pytest.approx(1000 / 50.5)
+    assert plain["files"][0]["operators"][0] == {"name": "Convolution", "nodes": 2, "share": 0.75}
     latency = plain["files"][0]["latency"]
     assert (latency["min_ms"], latency["max_ms"], latency["avg_ms"]) == (1.0, 100.0, 50.5)
     assert latency["median_ms"] == 50.5
@@ -91,7 +150,54 @@ def test_statistics_are_those_of_the_pooled_samples():
     assert latency["p99_ms"] == pytest.approx(99.01)
     assert latency["num_runs"] == 100
     assert plain["files"][1]["ratio_to_first"] == 2.0
-    assert plain["files"][1]["memory"] == {"peak_mb": None, "anonymous_mb": None}
+    assert plain["files"][1]["macs_ratio_to_first"] == 0.5
+    assert plain["files"][1]["macs_tiled_ratio_to_first"] == 0.75
+    assert plain["files"][1]["macs_uncounted"] == ["WHILE"]
+    assert plain["files"][1]["memory"] == dict.fromkeys(memory)
+
+
+def test_json_has_the_keys_of_litert_benchmark():
+    """Those that ai_edge_litert/tools/benchmark_litert_model.py writes."""
+    plain = timing("model.tflite", [[1.0, 2.0]]).to_dict()
+    assert plain.keys() >= {
+        *("model", "model_size_mb", "accelerators", "signature", "fully_accelerated"),
+        *("num_threads", "latency", "throughput_mb_s"),
+    }
+    assert plain["latency"].keys() >= {
+        *("init_ms", "warmup_first_ms", "warmup_avg_ms", "num_warmup_runs", "avg_ms", "min_ms"),
+        *("max_ms", "median_ms", "std_ms", "p5_ms", "p95_ms", "num_runs"),
+    }
+    assert plain["latency"]["warmup_avg_ms"] == 6.0
+
+
+def test_markdown():
+    files = timing("a.tflite", [[4.0]]), timing("b.tflite", [[1.0]], macs=FileMacs(250, 400))
+    text = BenchmarkResult(files).to_markdown()
+    head, _, first, second = [line for line in text.splitlines() if line.startswith("| ")][:4]
+    row = dict(zip(head.split(" | "), second.split(" | "), strict=True))
+    assert row["gzip"] == "262,144"
+    assert row["file-backed MB"] == "0.2"
+    assert (row["latency ratio"], row["MACs ratio"]) == ("0.250", "0.250")
+    assert row["tiled MACs ratio |"] == "0.333 |"
+    assert first.startswith("| a.tflite | 1,048,576 | 262,144 |")
+    assert "| Convolution | 2 | 75.0% |" in text
+
+
+def test_picture(tmp_path):
+    files = timing("a.tflite", [[4.0]]), timing("b.tflite", [[1.0]], macs=FileMacs(250, 400))
+    BenchmarkResult(files).plot(tmp_path / "macs.svg")
+    text = (tmp_path / "macs.svg").read_text()
+    for words in ("b.tflite", "latency ratio = MACs ratio", "tiled MACs"):
+        assert words in text
+    without = timing("c.tflite", [[1.0]], macs=FileMacs(0, 0))
+    assert BenchmarkResult((without, *files)).macs_ratios == [None, None, None]
+    with pytest.raises(ValueError, match="no multiply-accumulates"):
+        BenchmarkResult((without,)).plot(tmp_path / "none.png")
+    assert os.listdir(tmp_path) == ["macs.svg"]
+
+
+def test_summary_of_another_program_is_empty():
+    assert parse_summary("INFO: count=50 avg=3") == []
 
 
 def test_table_has_a_row_per_file_and_fits_a_terminal():

@@ -1,0 +1,15 @@
+"""Time TFLite files on an Android phone. A package so that `python -m export.android` runs."""
+
+from export.android.adb import AndroidError
+from export.android.phone import Phone, find_phone
+from export.android.result import AndroidResult, ModelRuns
+from export.android.session import benchmark_on_android
+
+__all__ = [
+    "AndroidError",
+    "AndroidResult",
+    "ModelRuns",
+    "Phone",
+    "benchmark_on_android",
+    "find_phone",
+]

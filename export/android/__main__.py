@@ -1,0 +1,103 @@
+"""`python -m export.android --benchmark_binary=benchmark_model a.tflite b.tflite`."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import signal
+import sys
+
+# Writing a file imports Keras, for which nothing has to be computed: the lightest backend will do.
+os.environ.setdefault("KERAS_BACKEND", "numpy")
+
+import rich
+import rich.console
+import rich.progress
+from absl import app, flags
+
+from export import ExportError
+from export.android import benchmark_on_android
+
+BINARY = flags.DEFINE_string(
+    "benchmark_binary", None, "benchmark_model for the phone; BUILD.md says where to get it."
+)
+SERIAL = flags.DEFINE_string("serial", None, "Which phone, as `adb devices` names it.")
+CORES = flags.DEFINE_string("cores", None, "Cores to run on, as 7 or 4-7 or 0,2. Default: any.")
+NUM_THREADS = flags.DEFINE_integer("num_threads", 1, "Threads per interpreter.", lower_bound=1)
+ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds in which every file has a turn.", lower_bound=1)
+NUM_RUNS = flags.DEFINE_integer("num_runs", 50, "Fewest inferences of a turn.", lower_bound=1)
+RESULT_JSON = flags.DEFINE_string("result_json", "android.json", "Where the figures are written.")
+MARKDOWN = flags.DEFINE_string("markdown", "android.md", "Where a table in Markdown is written.")
+
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+
+def main(argv):
+    """Times the files `argv[1:]` on the phone, writes and prints the figures."""
+    if len(argv) < 2 or not BINARY.value:
+        sys.exit(
+            "export.android: give --benchmark_binary=... and one or more .tflite files "
+            "(--help shows the flags)"
+        )
+    for path in (RESULT_JSON.value, MARKDOWN.value):
+        folder = pathlib.Path(path).absolute().parent
+        if not os.access(folder, os.W_OK):  # told before the work
+            sys.exit(f"export.android: {path} cannot be written: {folder} is no writable folder")
+    signal.signal(signal.SIGTERM, _interrupt)  # so that the phone is cleaned up then, too
+    try:
+        with _progress() as progress:
+            result = benchmark_on_android(
+                argv[1:],
+                benchmark_binary=BINARY.value,
+                serial=SERIAL.value,
+                num_threads=NUM_THREADS.value,
+                rounds=ROUNDS.value,
+                num_runs=NUM_RUNS.value,
+                cores=_cores(CORES.value),
+                progress=progress,
+                save=_save,
+            )
+    except (ExportError, ValueError) as error:
+        sys.exit(f"export.android: {error}")
+    except KeyboardInterrupt:
+        print("export.android: interrupted; the phone is cleaned up", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    rich.print(result)
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def _cores(text):
+    """`"0,4-6"` as [0, 4, 5, 6]."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
+        raise ValueError(f"`cores` must look like 7 or 4-7 or 0,2. Received: cores={text}")
+    ranges = [part.split("-") for part in text.split(",")]
+    return [core for ends in ranges for core in range(int(ends[0]), int(ends[-1]) + 1)]
+
+
+def _save(result):
+    from keras_sparse.files import replacing
+
+    text = json.dumps(result.to_dict(), indent=2) + "\n"
+    for path, content in ((RESULT_JSON.value, text), (MARKDOWN.value, result.to_markdown())):
+        with replacing(path) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _progress():
+    """A bar on the terminal, which is gone when the work is done."""
+    console = rich.console.Console(stderr=True)
+    hidden = not console.is_terminal
+    with rich.progress.Progress(console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("timing", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,206 @@
+"""What was measured on a phone."""
+
+import dataclasses
+import os
+import statistics
+
+import rich.box
+import rich.table
+
+from export.android.phone import Phone
+from export.benchmark.macs import FileMacs
+
+MEGABYTE = 2**20  # as litert-benchmark counts
+_MEANS = ("init_ms", "warmup_first_ms", "warmup_avg_ms", "median_ms", "std_ms", "p5_ms", "p95_ms")
+_TERMINAL = (0, 1, 4, 5, 7, 9, 10)  # the columns that fit 80 characters
+
+
+@dataclasses.dataclass
+class ModelRuns:
+    """One file's runs.
+
+    Attributes:
+        path: the file, as it was given.
+        bytes: its size.
+        macs: `FileMacs`, with the tiles of ARM.
+        runs: list of `Measurement`, one a round.
+        operators: list of `OperatorTime`, from a run of its own; empty before that.
+    """
+
+    path: str
+    bytes: int
+    macs: FileMacs
+    runs: list = dataclasses.field(default_factory=list)
+    operators: list = dataclasses.field(default_factory=list)
+
+    @property
+    def latency(self):
+        """The rounds together, in ms, with the keys of `litert-benchmark`.
+
+        The fastest and the slowest of all, the mean over all inferences, the number of all; of
+        the rest the median over the rounds, as the phone tells no single times. None for what
+        the program does not print.
+        """
+        columns = {key: [run.latency[key] for run in self.runs] for key in self.runs[0].latency}
+        return {
+            key: None if None in column else self._join(key, column)
+            for key, column in columns.items()
+        }
+
+    def _join(self, key, column):
+        if key in _MEANS:
+            return statistics.median(column)
+        if key == "avg_ms":
+            return statistics.fmean(column, [run.latency["num_runs"] for run in self.runs])
+        return {"min_ms": min, "max_ms": max}.get(key, sum)(column)
+
+    @property
+    def peak_mb(self):
+        """Largest peak of memory, of the whole process, or None."""
+        return max((run.memory["peak_mb"] or 0 for run in self.runs), default=0) or None
+
+    def to_dict(self, num_threads):
+        """Plain values for JSON, with the keys of `litert-benchmark` and some more."""
+        return {
+            "model": self.path,
+            "model_size_mb": self.bytes / MEGABYTE,
+            "model_size_bytes": self.bytes,
+            "accelerators": ["CPU"],
+            "num_threads": num_threads,
+            "latency": self.latency if self.runs else None,
+            "memory": {"peak_mb": self.peak_mb},
+            "macs": self.macs.total,
+            "macs_tiled": self.macs.tiled,
+            "macs_uncounted": list(self.macs.uncounted),
+            "rounds": [{"latency": run.latency, "memory": run.memory} for run in self.runs],
+            "operators": [dataclasses.asdict(operator) for operator in self.operators],
+        }
+
+
+@dataclasses.dataclass
+class AndroidResult:
+    """Figures of several files on one phone; `rich.print` shows a table.
+
+    Attributes:
+        phone: the `Phone`.
+        num_threads: threads of the interpreter.
+        cores: tuple of the cores that were asked for; empty for the system's choice.
+        rounds: how many were asked for.
+        files: list of `ModelRuns`, in the order of the given paths.
+        battery_before, battery_after: dicts as `read_battery` gives them, or None.
+        complete: True if nothing is missing.
+        error: None, or what ended the work.
+    """
+
+    phone: Phone
+    num_threads: int
+    cores: tuple
+    rounds: int
+    files: list
+    battery_before: dict | None = None
+    battery_after: dict | None = None
+    complete: bool = False
+    error: str | None = None
+
+    @property
+    def ratios(self):
+        """Latency of each file relative to the first: of the fastest inferences; None if unknown.
+
+        Of the fastest, as a phone that throttles slows long inferences more than short ones.
+        """
+        fastest = [file.latency["min_ms"] if file.runs else None for file in self.files]
+        return [f / fastest[0] if f and fastest[0] else None for f in fastest]
+
+    @property
+    def macs_ratios(self):
+        """Multiply-accumulates of each file relative to the first; None where that has none."""
+        counts = [file.macs.total for file in self.files]
+        return [count / counts[0] if counts[0] else None for count in counts]
+
+    def to_dict(self):
+        """Plain values for JSON: the phone, its battery, and `files`."""
+        return {
+            "device": dataclasses.asdict(self.phone),
+            "battery": {"before": self.battery_before, "after": self.battery_after},
+            "num_threads": self.num_threads,
+            "cores": list(self.cores),
+            "rounds": self.rounds,
+            "complete": self.complete,
+            "error": self.error,
+            "files": [
+                {
+                    **file.to_dict(self.num_threads),
+                    "ratio_to_first": ratio,
+                    "macs_ratio_to_first": macs_ratio,
+                }
+                for file, ratio, macs_ratio in zip(
+                    self.files, self.ratios, self.macs_ratios, strict=True
+                )
+            ],
+        }
+
+    def to_markdown(self):
+        """The figures as text with a table."""
+        head, *rows = self._table()
+        lines = [f"# {self.title}", "", self._conditions(), ""]
+        if self.error:
+            lines += [f"**Not complete:** {self.error}", ""]
+        lines += [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
+        for file in self.files:
+            if file.operators:
+                lines += ["", f"Operators of `{os.path.basename(file.path)}`:", ""]
+                lines += [f"- {o.share:.1%} {o.name} ({o.nodes})" for o in file.operators[:5]]
+        return "\n".join([*lines, ""])
+
+    @property
+    def title(self):
+        """The phone and its system."""
+        phone = self.phone
+        name = " ".join(filter(None, (phone.manufacturer, phone.model))) or phone.serial
+        return f"{name}, Android {phone.android or 'unknown'}"
+
+    def _conditions(self):
+        cores = ", ".join(map(str, self.cores)) or "any"
+        parts = [f"{self.num_threads} thread(s)", f"cores: {cores}", f"ABI {self.phone.abis[0]}"]
+        for when, battery in (("before", self.battery_before), ("after", self.battery_after)):
+            if battery:
+                parts.append(
+                    f"{when}: {battery['temperature_c']} °C, battery {battery['level_percent']}%"
+                )
+        return "; ".join(parts) + "."
+
+    def _table(self):
+        """Rows of text, the first of them the head."""
+        head = ["file", "MB", "rounds", "start-up ms", "min ms", "median ms", "mean ms", "p95 ms"]
+        yield [*head, "peak MB", "ratio", "MACs ratio"]
+        for file, ratio, macs_ratio in zip(self.files, self.ratios, self.macs_ratios, strict=True):
+            latency = file.latency if file.runs else {}
+            keys = ("init_ms", "min_ms", "median_ms", "avg_ms", "p95_ms")
+            yield [
+                os.path.basename(file.path),
+                f"{file.bytes / MEGABYTE:.3f}",
+                f"{len(file.runs)}",
+                *(_text(latency.get(key), "#.3g") for key in keys),
+                _text(file.peak_mb, ".1f"),
+                _text(ratio, ".3f"),
+                _text(macs_ratio, ".3f"),
+            ]
+
+    def __rich__(self):
+        head, *rows = ([row[i] for i in _TERMINAL] for row in self._table())
+        table = rich.table.Table(
+            title=f"{self.title}\n{self._conditions()}",
+            box=rich.box.SIMPLE,
+            pad_edge=False,
+            collapse_padding=True,
+        )
+        for name in head:
+            table.add_column(name, justify="left" if name == "file" else "right")
+        for row in rows:
+            table.add_row(*row)
+        return table
+
+
+def _text(value, pattern):
+    return "-" if value is None else format(value, pattern)

@@ -1,0 +1,231 @@
+"""One visit to a phone: push, run in turns, clean up."""
+
+import contextlib
+import os
+import pathlib
+import secrets
+import shlex
+import signal
+
+from absl import logging
+
+from export.android.adb import Adb, AndroidError, ConnectionLostError
+from export.android.parser import parse_output
+from export.android.phone import binary_abis, check_abi, check_space, find_phone, read_battery
+from export.android.result import AndroidResult, ModelRuns
+from export.benchmark.macs import file_macs
+
+TEMPORARY = "/data/local/tmp"  # where `adb shell` may write and execute
+RUN_SECONDS = 600  # benchmark_model itself stops after 150 s of warm-up and 150 s of runs
+SPARE_BYTES = 2**20
+# What the shell adds when a signal ends a program.
+_EPITAPHS = ("Aborted", "Segmentation fault", "Bus error", "Illegal instruction", "Killed")
+PROFILE_FLAGS = {1: "--enable_op_profiling=true", 2: "--use_profiler=true"}
+
+
+def benchmark_on_android(
+    paths,
+    *,
+    benchmark_binary,
+    serial=None,
+    num_threads=1,
+    rounds=3,
+    num_runs=50,
+    cores=None,
+    progress=None,
+    save=None,
+):
+    """Times TFLite files side by side on an Android phone, through `adb`.
+
+    Binary and files are pushed to a new folder on the phone, which is removed at the end, also
+    after an error or Ctrl-C. In each round every file has a turn, who goes first changes with the
+    round; a phone that becomes warm so slows all files. Each turn is one process of
+    `benchmark_model`, with its own warm-up of half a second and at least a second of runs. Last,
+    each file is run once more with the profiler.
+
+    Args:
+        paths: the `.tflite` files; the first is what the others are compared with.
+        benchmark_binary: the `benchmark_model` program, TFLite's or LiteRT's, for the phone's ABI.
+        serial: which phone, as `adb devices` names it; None for the only one.
+        num_threads: threads of the interpreter, at least 1.
+        rounds: number of rounds, at least 1.
+        num_runs: fewest inferences of a turn, at least 1.
+        cores: numbers of the cores to run on, or None for the system's choice.
+        progress: called as `progress(done, total)` after each of the `total` turns, or None.
+        save: called as `save(result)` after each turn, with all that was measured so far, and at
+            the end, also that of an error; or None.
+
+    Returns:
+        An `AndroidResult`, with `.files`, `.ratios`, `.to_dict()` and `.to_markdown()`;
+        `rich.print` shows a table.
+
+    Raises:
+        ValueError: a bad argument, before the phone is touched.
+        AndroidError: no phone or several, one that does not let us in, a binary for another ABI,
+            a full disk, a crash, a file that the runtime refuses, a phone that goes away.
+
+    Example:
+
+    >>> result = benchmark_on_android(
+    ...     ["model.tflite", "compact.tflite"], benchmark_binary="benchmark_model", cores=[7]
+    ... )
+    >>> print(result.ratios)
+    """
+    paths = _check(paths, benchmark_binary, cores)
+    _check_counts(num_threads=num_threads, rounds=rounds, num_runs=num_runs)
+    macs = [file_macs(path, arm=True) for path in paths]
+    phone = find_phone(serial)
+    check_abi(phone, benchmark_binary)
+    adb = Adb(phone.serial)
+    sizes = [os.path.getsize(path) for path in paths]
+    needed = os.path.getsize(benchmark_binary) + sum(sizes) + SPARE_BYTES
+    check_space(adb, TEMPORARY, needed)
+    files = [ModelRuns(*figures) for figures in zip(paths, sizes, macs, strict=True)]
+    result = AndroidResult(phone, num_threads, tuple(cores or ()), rounds, files)
+    with _reporting(result, save, adb), _remote_folder(adb) as folder:
+        turns = _Turns(adb, folder, result, num_runs)
+        turns.push(benchmark_binary)
+        result.battery_before = read_battery(adb)
+        total = len(files) * (rounds + 1)
+        for done, _ in enumerate(turns.run(), 1):
+            if save:
+                save(result)
+            if progress:
+                progress(done, total)
+        result.complete = True
+    return result
+
+
+def _check(paths, benchmark_binary, cores):
+    if isinstance(paths, (str, os.PathLike)) or not paths:
+        raise ValueError(f"`paths` must be a list of one or more files. Received: paths={paths!r}")
+    for name, path in [("paths", path) for path in paths] + [
+        ("benchmark_binary", benchmark_binary)
+    ]:
+        if not pathlib.Path(path).is_file():
+            raise ValueError(f"`{name}` names a file that does not exist. Received: {path}")
+    if cores is not None and not (cores and all(isinstance(c, int) and c >= 0 for c in cores)):
+        raise ValueError(f"`cores` must be None or numbers of cores. Received: cores={cores!r}")
+    binary_abis(benchmark_binary)
+    return [os.fspath(path) for path in paths]
+
+
+def _check_counts(**counts):
+    for name, value in counts.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"`{name}` must be an integer >= 1. Received: {name}={value!r}")
+
+
+@contextlib.contextmanager
+def _reporting(result, save, adb):
+    """Completes the result, also that of an error, and saves it if anything was measured."""
+    try:
+        yield
+    except BaseException as error:
+        result.error = str(error) or type(error).__name__
+        raise
+    finally:
+        with contextlib.suppress(AndroidError):
+            result.battery_after = read_battery(adb)
+        if save and any(file.runs for file in result.files):
+            save(result)
+
+
+@contextlib.contextmanager
+def _remote_folder(adb):
+    """A new folder on the phone that is removed at the end."""
+    folder = f"{TEMPORARY}/keras_sparse_{secrets.token_hex(8)}"
+    try:
+        status, output = adb.shell(f"mkdir {folder}")
+        if status:
+            raise AndroidError(f"{folder} cannot be made on {adb.serial}: {output.strip()}")
+        yield folder
+    finally:
+        try:
+            status, output = adb.shell(f"rm -rf {folder}")
+        except AndroidError as error:
+            status, output = 1, str(error)
+        if status:
+            logging.warning(
+                "%s stays on the phone. When it is back: adb -s %s shell rm -rf %s",
+                folder,
+                adb.serial,
+                folder,
+            )
+            logging.debug("%s", output)
+
+
+class _Turns:
+    """The runs of all files in one folder of the phone."""
+
+    def __init__(self, adb, folder, result, num_runs):
+        self.adb = adb
+        self.folder = folder
+        self.result = result
+        self.num_runs = num_runs
+
+    def push(self, binary):
+        """Pushes the program and the files."""
+        self.adb.run(
+            "push", os.fspath(binary), f"{self.folder}/benchmark_model", timeout=RUN_SECONDS
+        )
+        status, output = self.adb.shell(f"chmod 755 {self.folder}/benchmark_model")
+        if status:
+            raise AndroidError(f"The binary cannot be made executable: {output.strip()}")
+        for index, file in enumerate(self.result.files):
+            self.adb.run("push", file.path, self._remote(index), timeout=RUN_SECONDS)
+
+    def run(self):
+        """Runs everything, and yields after each turn."""
+        files = self.result.files
+        for first in range(self.result.rounds):
+            for place in range(len(files)):
+                turn = (first + place) % len(files)
+                files[turn].runs.append(self._turn(turn))
+                yield
+        for turn, file in enumerate(files):
+            file.operators = self._turn(turn, PROFILE_FLAGS[file.runs[0].version]).operators
+            yield
+
+    def _remote(self, index):
+        return f"{self.folder}/model{index}.tflite"
+
+    def _turn(self, index, *flags):
+        command = [
+            f"{self.folder}/benchmark_model",
+            f"--graph={self._remote(index)}",
+            f"--num_threads={self.result.num_threads}",
+            f"--num_runs={self.num_runs}",
+            "--report_peak_memory_footprint=true",
+            *flags,
+        ]
+        if self.result.cores:
+            mask = sum(1 << core for core in set(self.result.cores))
+            command = ["taskset", f"{mask:x}", *command]
+        path = self.result.files[index].path
+        status, output = self.adb.shell(shlex.join(command), timeout=RUN_SECONDS)
+        if status:
+            raise AndroidError(_failure(path, self.adb.serial, status, output))
+        try:
+            return parse_output(output)
+        except ValueError as error:
+            raise ConnectionLostError(f"{path} on {self.adb.serial}: {error}.") from error
+
+
+def _failure(path, serial, status, output):
+    """What a run that failed means."""
+    lines = [line.strip() for line in output.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(_EPITAPHS)]
+    last = lines[-1] if lines else "it printed nothing"
+    if any(line.startswith("taskset:") for line in lines):
+        return f"The phone {serial} does not run on the cores that were asked for: {last}"
+    if status in (126, 127):
+        return f"The phone {serial} cannot execute benchmark_model: {last}"
+    if status > 128:
+        try:
+            name = signal.Signals(status - 128).name
+        except ValueError:
+            name = f"status {status}"
+        return f"benchmark_model crashed ({name}) with {path} on {serial}. Its last line: {last}"
+    reason = next((line for line in lines if "ERROR" in line), last)
+    return f"benchmark_model on {serial} refused {path} (status {status}): {reason}"

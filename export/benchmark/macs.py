@@ -1,0 +1,176 @@
+"""Multiply-accumulates of a TFLite file, read from the file itself."""
+
+import dataclasses
+import math
+import pathlib
+import struct
+
+from export.errors import ExportError
+
+# XNNPACK's kernels compute output channels in blocks of this many; a block that is partly filled
+# costs as much as a full one. Floats on ARM have the smaller blocks.
+TILE = 16
+ARM_FLOAT_TILE = 8
+# What these cost is not written in the shapes.
+UNCOUNTED = ("WHILE", "CUSTOM", "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "SVDF")
+
+
+@dataclasses.dataclass(frozen=True)
+class FileMacs:
+    """Multiply-accumulates of one inference.
+
+    Attributes:
+        total: products with weights, and of activations in matrix products.
+        tiled: the same with the channels of every hidden layer rounded up to whole tiles; at
+            equal kernels, latency follows this number more closely than `total`.
+        uncounted: names of the operators in the file whose work cannot be told from shapes.
+    """
+
+    total: int
+    tiled: int
+    uncounted: tuple = ()
+
+
+def file_macs(path, *, arm=False):
+    """Counts the multiply-accumulates of a TFLite file without running it.
+
+    Counted are convolutions of all kinds, fully connected layers and matrix products; zeros count
+    like other weights. Of a loop's body, one turn is counted.
+
+    Args:
+        path: a `.tflite` file that LiteRT loads.
+        arm: True for tiles of 8 channels where weights are floats, as XNNPACK has on ARM. Else, and
+            for integers, tiles are 16 channels wide.
+
+    Returns:
+        A `FileMacs`.
+
+    Raises:
+        ExportError: the file is damaged.
+
+    Example:
+
+    >>> file_macs("model.tflite").total
+    461440
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = pathlib.Path(path).read_bytes()
+    if content[4:8] != b"TFL3":
+        raise ExportError(f"{path} is not a TFLite file.")
+    try:
+        model = schema.Model.GetRootAs(content, 0)
+        return _count(model, _names(schema), _float_types(schema), arm)
+    # A flatbuffer is not checked as it is read: any of these means broken offsets.
+    except (AttributeError, IndexError, OverflowError, TypeError, ValueError, struct.error) as e:
+        raise ExportError(f"{path} is a damaged TFLite file.") from e
+
+
+def _names(schema):
+    return {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
+
+
+def _float_types(schema):
+    return {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16}
+
+
+def _count(model, names, floats, arm):
+    total = tiled = 0
+    uncounted = set()
+    for subgraph in map(model.Subgraphs, range(model.SubgraphsLength())):
+        computed = set()  # tensors that come out of a product, directly or not
+        for operator in map(subgraph.Operators, range(subgraph.OperatorsLength())):
+            name = _name(model, operator, names)
+            inputs = _indices(operator.InputsAsNumpy(), subgraph)
+            sizes = _PRODUCTS.get(name, _nothing)(operator, subgraph)
+            if name in UNCOUNTED:
+                uncounted.add(name)
+            if sizes:
+                fixed, channels, out, source, weights = sizes
+                is_float = subgraph.Tensors(weights).Type() in floats
+                tile = ARM_FLOAT_TILE if arm and is_float else TILE
+                total += fixed * channels * out
+                # The pixels' own channels are not padded by anything.
+                hidden = _up(channels, tile) if source in computed else channels
+                tiled += fixed * hidden * _up(out, tile)
+            if sizes or any(index in computed for index in inputs):
+                computed.update(_indices(operator.OutputsAsNumpy(), subgraph))
+    return FileMacs(total, tiled, tuple(sorted(uncounted)))
+
+
+def _name(model, operator, names):
+    code = model.OperatorCodes(operator.OpcodeIndex())
+    # Codes below 127 may be stored in the old one-byte field alone.
+    builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    return names.get(builtin, "CUSTOM")
+
+
+def _indices(array, subgraph):
+    return [int(i) for i in array if 0 <= i < subgraph.TensorsLength()] if len(array) else []
+
+
+def _shape(subgraph, index):
+    tensor = subgraph.Tensors(index)
+    return [int(tensor.Shape(axis)) for axis in range(tensor.ShapeLength())]
+
+
+def _up(channels, tile):
+    return math.ceil(channels / tile) * tile
+
+
+# Each gives (positions and kernel, channels in, channels out, input, weights), the first three of
+# which are multiplied.
+
+
+def _nothing(operator, subgraph):
+    return None
+
+
+def _convolution(operator, subgraph):
+    out, *kernel, channels = _shape(subgraph, operator.Inputs(1))
+    positions = math.prod(_shape(subgraph, operator.Outputs(0))[:-1])
+    fixed = positions * math.prod(kernel)
+    return fixed, channels, out, operator.Inputs(0), operator.Inputs(1)
+
+
+def _depthwise(operator, subgraph):
+    *kernel, out = _shape(subgraph, operator.Inputs(1))
+    positions = math.prod(_shape(subgraph, operator.Outputs(0))[:-1])
+    return positions * math.prod(kernel), 1, out, None, operator.Inputs(1)
+
+
+def _transposed(operator, subgraph):
+    out, *kernel, channels = _shape(subgraph, operator.Inputs(1))
+    positions = math.prod(_shape(subgraph, operator.Inputs(2))[:-1])
+    fixed = positions * math.prod(kernel)
+    return fixed, channels, out, operator.Inputs(2), operator.Inputs(1)
+
+
+def _convolution_3d(operator, subgraph):
+    *kernel, channels, out = _shape(subgraph, operator.Inputs(1))
+    positions = math.prod(_shape(subgraph, operator.Outputs(0))[:-1])
+    fixed = positions * math.prod(kernel)
+    return fixed, channels, out, operator.Inputs(0), operator.Inputs(1)
+
+
+def _fully_connected(operator, subgraph):
+    out, channels = _shape(subgraph, operator.Inputs(1))
+    positions = math.prod(_shape(subgraph, operator.Outputs(0))) // out
+    return positions, channels, out, operator.Inputs(0), operator.Inputs(1)
+
+
+def _matrix_product(operator, subgraph):
+    *positions, out = _shape(subgraph, operator.Outputs(0))
+    sizes = math.prod(_shape(subgraph, operator.Inputs(0)))
+    channels = sizes // math.prod(positions)
+    return math.prod(positions), channels, out, operator.Inputs(0), operator.Inputs(1)
+
+
+_PRODUCTS = {
+    "CONV_2D": _convolution,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "TRANSPOSE_CONV": _transposed,
+    "CONV_3D": _convolution_3d,
+    "FULLY_CONNECTED": _fully_connected,
+    "BATCH_MATMUL": _matrix_product,
+}

@@ -1,0 +1,55 @@
+"""The text that LiteRT's profiler prints, on the host as on a phone."""
+
+import dataclasses
+import re
+
+_TITLE = re.compile(r"=+ *Summary by node type *=+")
+_ROW = re.compile(
+    r"(?P<name>\S.*?)\s+(?P<nodes>\d+)\s+(?P<ms>[\d.]+)\s+(?P<percent>[\d.]+)%\s+[\d.]+%"
+    r"\s+[\d.]+\s+(?P<calls>\d+)"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatorTime:
+    """What the nodes of one kind took together.
+
+    Attributes:
+        name: as the runtime names it, `"Delegate/Convolution (NHWC, F32) IGEMM"`.
+        nodes: how many there are in the graph.
+        share: their part of the time that the profiler saw, 0 to 1.
+    """
+
+    name: str
+    nodes: int
+    share: float
+
+
+def parse_summary(text):
+    """Reads the table "Summary by node type".
+
+    Not its milliseconds: whether they are by call or by inference differs between versions.
+
+    Args:
+        text: what was printed, of which the table may be any part.
+
+    Returns:
+        A list of `OperatorTime`, in the order of the table, the longest first; empty where there
+        is no such table. Where there are several (one for the warm-up), the last is read.
+
+    Example:
+
+    >>> parse_summary(output)[0].name
+    'Delegate/Convolution (NHWC, F32) IGEMM'
+    """
+    tables = _TITLE.split(text)[1:]
+    if not tables:
+        return []
+    rows = []
+    for line in tables[-1].splitlines()[1:]:
+        row = _ROW.search(line)
+        if row:
+            rows.append(OperatorTime(row["name"], int(row["nodes"]), float(row["percent"]) / 100))
+        elif rows:  # the table has ended
+            break
+    return rows

@@ -1,0 +1,72 @@
+import pathlib
+import shutil
+import struct
+
+import pytest
+
+from export.android import adb as adb_module
+from tests.export.android.fake_phone import AdbServer, FakePhone
+
+OUTPUTS = pathlib.Path(__file__).with_name("outputs")
+# What the phone runs in place of the program: it prints a stored output, the second file's twice as
+# fast, and with the profiler when it was asked for.
+BENCHMARK = f"""
+for argument; do case $argument in
+  --graph=*) graph=${{argument#--graph=}};;
+  --use_profiler=true|--enable_op_profiling=true) profile=_profile;;
+esac; done
+[ -f "$graph" ] || {{ echo "ERROR: Failed to load model $graph"; exit 1; }}
+read version < $PHONE/version
+case $graph in *model1*) change='s/min=8561/min=4280.5/;s/(min):      8.56/(min):      4.28/';; esac
+sed "$change" {OUTPUTS}/v${{version}}$profile.txt | {{
+  if [ $version = 2 ]; then cat >&2; else cat; fi; }}
+"""
+
+
+@pytest.fixture(scope="session")
+def adb_server(tmp_path_factory):
+    if shutil.which("adb") is None:
+        pytest.skip("there is no adb (Debian: apt-get install adb)")
+    with AdbServer(tmp_path_factory.mktemp("adb")) as server:
+        yield server
+
+
+@pytest.fixture
+def adb(adb_server, monkeypatch):
+    """The server, which this process's `adb` now uses, with no phone."""
+    for name in ("HOME", "ANDROID_ADB_SERVER_PORT", "ADB_MDNS", "TMPDIR"):
+        monkeypatch.setenv(name, adb_server.environment[name])
+    monkeypatch.delenv("ANDROID_SERIAL", raising=False)
+    yield adb_server
+    adb_server.run("disconnect")
+
+
+@pytest.fixture
+def plug_in(adb, tmp_path):
+    """A function that connects one more phone."""
+    phones = []
+
+    def connect(state="device", version=1):
+        phone = FakePhone(tmp_path / f"phone{len(phones)}", BENCHMARK, state)
+        phone.write("version", f"{version}\n")
+        phones.append(phone.__enter__())
+        adb.run("connect", phone.serial)
+        return phone
+
+    yield connect
+    for phone in phones:
+        phone.unplug()
+
+
+@pytest.fixture
+def binary(tmp_path):
+    """A file with the header of an ELF program for aarch64."""
+    path = tmp_path / "benchmark_model"
+    path.write_bytes(b"\x7fELF" + bytes(14) + struct.pack("<H", 183) + bytes(3000))
+    return path
+
+
+@pytest.fixture
+def quick_adb(monkeypatch):
+    """Waits seconds where a hanging phone would be given minutes."""
+    monkeypatch.setattr(adb_module, "SECONDS", 10)

@@ -1,0 +1,355 @@
+"""`export.android` from end to end: the real `adb`, and a small device side of its protocol."""
+
+import io
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import pytest
+import rich.console
+
+from export.android import AndroidError, benchmark_on_android, find_phone
+from export.android.__main__ import _cores
+from tests.export.tflite_file import write_dense
+
+FOLDER = re.compile(r"/data/local/tmp/keras_sparse_[0-9a-f]{16}")
+
+
+@pytest.fixture
+def models(tmp_path):
+    """Two files, the second with half of the first's multiply-accumulates."""
+    return [write_dense(tmp_path / f"width{w}.tflite", 32, w) for w in (64, 32)]
+
+
+@pytest.fixture
+def measure(models, binary):
+    """Runs the benchmark with what a test wants otherwise; `.saved` has what was saved."""
+
+    def run(**changes):
+        run.saved = []
+        return benchmark_on_android(
+            models,
+            **{
+                "benchmark_binary": binary,
+                "rounds": 2,
+                "save": lambda result: run.saved.append(json.loads(json.dumps(result.to_dict()))),
+                **changes,
+            },
+        )
+
+    return run
+
+
+def graphs(phone):
+    """The numbers of the models that were run, in turn."""
+    runs = [command for command in phone.commands if "benchmark_model --" in command]
+    return [int(re.search(r"--graph=\S+/model(\d)\.tflite", run)[1]) for run in runs]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_two_files(version, plug_in, measure, models):
+    phone = plug_in(version=version)
+    steps = []
+    result = measure(cores=[4, 6], progress=lambda *step: steps.append(step))
+    assert result.complete
+    assert result.error is None
+    assert [file.path for file in result.files] == models
+    assert [len(file.runs) for file in result.files] == [2, 2]
+    assert {run.version for file in result.files for run in file.runs} == {version}
+    assert result.ratios == [1, pytest.approx(0.5)]
+    assert result.macs_ratios == [1, 0.5]
+    assert result.files[0].latency["median_ms"] == (8.676 if version == 1 else None)
+    assert result.files[0].latency["num_runs"] == 230
+    assert result.files[0].peak_mb == pytest.approx(24.18, abs=0.01)
+    assert all("IGEMM" in " ".join(o.name for o in file.operators) for file in result.files)
+    assert steps == [(done, 6) for done in range(1, 7)]
+    # In turns, with the other first in the second round; the profiler last.
+    assert graphs(phone) == [0, 1, 1, 0, 0, 1]
+    profiled = [
+        "profil" in command for command in phone.commands if "benchmark_model --" in command
+    ]
+    assert profiled == [False] * 4 + [True] * 2
+    assert (phone.folder / "masks").read_text().split() == ["50"] * 6
+    assert not list(phone.storage.iterdir())
+
+
+def test_what_is_recorded(plug_in, measure):
+    phone = plug_in()
+    measure()
+    last = measure.saved[-1]
+    assert last["device"] == {
+        "serial": phone.serial,
+        "manufacturer": "Acme",
+        "model": "Phone 7",
+        "board": "kalama",
+        "android": "14",
+        "sdk": "34",
+        "abis": ["arm64-v8a", "armeabi-v7a"],
+    }
+    battery = {"level_percent": 83, "temperature_c": 28.7, "powered": True}
+    assert last["battery"] == {"before": battery, "after": battery}
+    assert (last["complete"], last["error"], last["cores"], last["rounds"]) == (True, None, [], 2)
+    assert last["files"][1]["latency"]["p95_ms"] == 8.83
+    assert len(last["files"][1]["rounds"]) == 2
+    assert not any("taskset" in command for command in phone.commands)
+
+
+def test_every_visit_has_a_folder_of_its_own(plug_in, measure):
+    phone = plug_in()
+    (phone.storage / "model0.tflite").write_text("another's")
+    measure(rounds=1)
+    measure(rounds=1)
+    folders = {name for command in phone.commands for name in FOLDER.findall(command)}
+    assert len(folders) == 2
+    assert [path.name for path in phone.storage.iterdir()] == ["model0.tflite"]
+
+
+def test_table_and_markdown(plug_in, measure):
+    plug_in()
+    result = measure(rounds=1)
+    text = result.to_markdown()
+    assert "# Acme Phone 7, Android 14" in text
+    assert "before: 28.7 °C, battery 83%" in text
+    assert re.search(r"\| width32.tflite \|.* 4\.28 \|.* 0\.500 \| 0\.500 \|", text)
+    console = rich.console.Console(width=80, record=True, file=io.StringIO())
+    console.print(result)
+    assert "width32.tflite" in console.export_text()
+
+
+def test_no_phone(adb):
+    with pytest.raises(AndroidError, match=r"No phone is connected.*USB debugging"):
+        find_phone()
+
+
+def test_two_phones(plug_in):
+    first, second = plug_in(), plug_in()
+    with pytest.raises(AndroidError, match=r"Several phones .*Choose one with --serial") as error:
+        find_phone()
+    assert first.serial in str(error.value)
+    assert find_phone(second.serial).serial == second.serial
+    with pytest.raises(AndroidError, match="No phone with the serial absent is connected"):
+        find_phone("absent")
+
+
+def test_a_phone_that_has_not_allowed_the_computer(plug_in):
+    plug_in("unauthorized")
+    with pytest.raises(AndroidError, match="has not allowed this computer: unlock it"):
+        find_phone()
+
+
+def test_a_phone_that_is_offline(plug_in, adb):
+    plug_in("unauthorized").unplug()
+    end = time.monotonic() + 30
+    while "offline" not in adb.run("devices").stdout and time.monotonic() < end:
+        time.sleep(0.05)
+    with pytest.raises(AndroidError, match="is offline: plug it in again"):
+        find_phone()
+
+
+def test_a_binary_for_another_phone(plug_in, measure, binary):
+    phone = plug_in()
+    binary.write_bytes(b"\x7fELF" + bytes(14) + struct.pack("<H", 62) + bytes(100))
+    with pytest.raises(AndroidError, match=r"is built for x86_64; .* runs arm64-v8a, armeabi-v7a"):
+        measure()
+    assert not any("mkdir" in command for command in phone.commands)
+
+
+def test_a_disk_that_is_full_before(plug_in, measure):
+    phone = plug_in()
+    phone.write("free", "100\n")
+    with pytest.raises(AndroidError, match=r"storage is full: 0\.1 MB are free .* are needed"):
+        measure()
+    assert not any("mkdir" in command for command in phone.commands)
+
+
+def test_a_disk_that_becomes_full(plug_in, measure):
+    phone = plug_in()
+    phone.full = True
+    with pytest.raises(AndroidError, match=r"storage is full\. adb says: .*No space left"):
+        measure()
+    assert not list(phone.storage.iterdir())
+    assert measure.saved == []
+
+
+# What stands for benchmark_model when it is asked for the second file.
+FAULTS = {
+    "crash": ("kill -SEGV $$", r"crashed \(SIGSEGV\) with .*width32\.tflite"),
+    "abort": ("echo 'F0000 check failed'; kill -ABRT $$", r"\(SIGABRT\).*last line: F0000 check"),
+    "refused": (
+        "echo 'ERROR: Op builtin_code out of range: 206' >&2; echo 'Benchmarking failed.'; exit 1",
+        r"refused .*width32\.tflite \(status 1\): ERROR: Op builtin_code out of range: 206",
+    ),
+    "cut": ("echo INFO: STARTING!", r"width32\.tflite .*printed no result, or its output was cut"),
+    "not executable": ("exit 126", "cannot execute benchmark_model"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_program_that_fails_with_the_second_file(fault, plug_in, measure):
+    phone = plug_in()
+    script, message = FAULTS[fault]
+    working = (phone.folder / "benchmark").read_text()
+    phone.write("benchmark", f'case "$*" in *model1*) {script}; exit;; esac\n{working}')
+    with pytest.raises(AndroidError, match=message) as error:
+        measure()
+    last = measure.saved[-1]
+    assert [len(file["rounds"]) for file in last["files"]] == [1, 0]
+    assert last["files"][0]["latency"]["min_ms"] == 8.561
+    assert last["files"][1]["latency"] is None
+    assert (last["complete"], last["error"]) == (False, str(error.value))
+    assert last["battery"]["after"]["level_percent"] == 83
+    assert not list(phone.storage.iterdir())
+
+
+def test_a_cable_that_is_pulled(plug_in, measure, caplog):
+    phone = plug_in()
+    working = (phone.folder / "benchmark").read_text()
+    phone.write("benchmark", f'case "$*" in *model1*) touch $PHONE/unplug;; esac\n{working}')
+    with pytest.raises(
+        AndroidError, match=rf"The phone {phone.serial} went away during `adb shell"
+    ):
+        measure()
+    last = measure.saved[-1]
+    assert [len(file["rounds"]) for file in last["files"]] == [1, 0]
+    assert "went away" in last["error"]
+    assert last["battery"]["after"] is None
+    assert re.search(r"keras_sparse_\w+ stays on the phone", caplog.text)
+
+
+def test_output_that_is_cut_on_its_way(plug_in, measure):
+    phone = plug_in()
+    phone.cut = 300
+    with pytest.raises(AndroidError, match=r"was cut before its end.*The last line is: '.+'"):
+        measure()
+    assert not list(phone.storage.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("getprop", "`getprop` on .* ended with status 3: broken"),
+        ("df", "does not tell its free space: broken"),
+        ("mkdir", r"keras_sparse_\w+ cannot be made on .*: broken"),
+        ("chmod", "cannot be made executable: broken"),
+    ],
+)
+def test_a_shell_command_that_fails(program, message, plug_in, measure):
+    phone = plug_in()
+    path = phone.folder / "bin" / program
+    path.write_text("#!/bin/sh\necho broken >&2\nexit 3\n")
+    path.chmod(0o755)
+    with pytest.raises(AndroidError, match=message):
+        measure()
+    assert not list(phone.storage.iterdir())
+
+
+def test_cores_that_the_phone_does_not_have(plug_in, measure):
+    plug_in()
+    with pytest.raises(AndroidError, match="the cores that were asked for: taskset: failed"):
+        measure(cores=[8])
+
+
+def test_a_battery_that_is_not_told(plug_in, measure):
+    phone = plug_in()
+    (phone.folder / "battery").unlink()
+    nothing = {"level_percent": None, "temperature_c": None, "powered": None}
+    assert measure(rounds=1).battery_before == nothing
+
+
+def test_no_adb(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AndroidError, match="There is no `adb` on the PATH"):
+        find_phone()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rounds": 0}, "`rounds` must be an integer >= 1. Received: rounds=0"),
+        ({"num_threads": 1.5}, "`num_threads` must be an integer >= 1"),
+        ({"cores": []}, "`cores` must be None or numbers of cores"),
+        ({"cores": [-1]}, "`cores` must be None or numbers of cores"),
+        ({"benchmark_binary": "absent"}, "`benchmark_binary` names a file that does not exist"),
+        ({"benchmark_binary": __file__}, "must be a `benchmark_model` program for Android"),
+    ],
+)
+def test_bad_arguments_reach_no_phone(changes, message, measure, monkeypatch):
+    monkeypatch.setattr("export.android.session.find_phone", None)
+    with pytest.raises(ValueError, match=message):
+        measure(**changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("7", [7]), ("4-7", [4, 5, 6, 7]), ("0,2-3", [0, 2, 3]), (None, None)]
+)
+def test_cores_of_the_command_line(text, cores):
+    assert _cores(text) == cores
+
+
+@pytest.mark.parametrize("text", ["", "a", "4-", "4..7"])
+def test_bad_cores_of_the_command_line(text):
+    with pytest.raises(ValueError, match=r"`cores` must look like 7 or 4-7 or 0,2\. Received"):
+        _cores(text)
+
+
+def start(folder, binary, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "export.android", f"--benchmark_binary={binary}", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.getcwd(), "COLUMNS": "100"},
+    )
+
+
+def test_command_line(plug_in, binary, models, tmp_path):
+    plug_in(version=2)
+    done = start(tmp_path, binary, *models, "--rounds=1", "--cores=7")
+    output, errors = done.communicate(timeout=120)
+    assert done.returncode == 0, errors
+    assert "Acme Phone 7, Android 14" in output
+    assert "width32.tflite" in output
+    assert json.loads((tmp_path / "android.json").read_text())["complete"]
+    assert "| width32.tflite |" in (tmp_path / "android.md").read_text()
+
+
+def test_command_line_without_a_phone(adb, binary, models, tmp_path):
+    done = start(tmp_path, binary, *models)
+    output, errors = done.communicate(timeout=120)
+    assert (done.returncode, output) == (1, "")
+    assert errors.startswith("export.android: No phone is connected.")
+    assert not list(tmp_path.glob("android.*"))
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_cleans_up_and_keeps_what_was_measured(end, plug_in, binary, models, tmp_path):
+    phone = plug_in()
+    working = (phone.folder / "benchmark").read_text()
+    phone.write(
+        "benchmark", f'case "$*" in *model1*) touch $PHONE/slow; sleep 600;; esac\n{working}'
+    )
+    running = start(tmp_path, binary, *models)
+    try:
+        limit = time.monotonic() + 60
+        while not (phone.folder / "slow").exists() and time.monotonic() < limit:
+            time.sleep(0.05)
+        assert list(phone.storage.iterdir())
+        running.send_signal(end)
+        _, errors = running.communicate(timeout=60)
+    finally:
+        running.kill()
+        running.communicate()
+    assert running.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert not list(phone.storage.iterdir())
+    kept = json.loads((tmp_path / "android.json").read_text())
+    assert [len(file["rounds"]) for file in kept["files"]] == [1, 0]
+    assert (kept["complete"], kept["error"]) == (False, "KeyboardInterrupt")
+    assert "**Not complete:**" in (tmp_path / "android.md").read_text()
