@@ -388,6 +388,111 @@ def test_gated_attention(kind, bias, left, harness):
     assert report.channels["other"] == (8, 8 if kind == "MultiHeadAttention" else 6)
 
 
+@pytest.mark.parametrize("third", [True, False])
+@pytest.mark.parametrize(
+    "make",
+    [
+        layers.Attention,
+        lambda **kw: layers.Attention(use_scale=True, **kw),
+        lambda **kw: layers.Attention(score_mode="concat", **kw),
+        layers.AdditiveAttention,
+    ],
+)
+def test_attention_without_projections(make, third, harness):
+    x = keras.Input((5, 4))
+    q, v, k = (layers.Dense(6, name=name)(x) for name in "qvk")
+    attention = make(name="attention")
+    y = attention([q, v, k] if third else [q, v])
+    model = keras.Model(x, layers.Dense(2)(y))
+    harness.randomise(model)
+    # Keys that are constant, values that are constant.
+    put(model.get_layer("v").kernel, (..., [1, 2]))
+    if third:
+        put(model.get_layer("k").kernel, (..., [0, 1, 4]))
+    _, report = harness.cut(model)
+    if third:
+        assert widths(report, "q", "v", "k") == [3, 4, 3]
+    else:
+        assert widths(report, "q", "v") == [4, 4]
+
+
+def test_attention_without_projections_drops_silent_scores(harness):
+    x = keras.Input((5, 4))
+    q, v, k = (layers.Dense(6, name=name)(x) for name in "qvk")
+    y = layers.Attention(name="dot")([q, v, k])
+    z = layers.AdditiveAttention(name="additive")([q, v, k])
+    model = keras.Model(x, [layers.Dense(2)(y), layers.Dense(2)(z)])
+    harness.randomise(model)
+    put(model.get_layer("q").kernel, (..., [0, 3]))
+    put(model.get_layer("q").bias, [0, 3])
+    put(model.get_layer("additive").scale, [0, 5])
+    _, report = harness.cut(model)
+    # Channel 0 is silent in both: a query of zero in one, a scale of zero in the other.
+    assert report.layers["q"].kept.tolist() == report.layers["k"].kept.tolist() == [1, 2, 3, 4, 5]
+    assert report.channels["v"] == (6, 6)
+
+
+def test_attention_without_projections_with_masks(harness):
+    tokens = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(2, 4, mask_zero=True)(tokens)
+    q, v = layers.Dense(6, name="q")(x), layers.Dense(6, name="v")(x)
+    model = keras.Model(tokens, layers.Dense(2)(layers.Attention()([q, v])))
+    harness.randomise(model)
+    for name in "qv":
+        put(model.get_layer(name).kernel, (..., [1, 2]))
+        put(model.get_layer(name).bias, 1)
+    _, report = harness.cut(model)
+    # Where the query is masked the output is zero, so constants do not pass, but zeros do.
+    assert report.layers["q"].kept.tolist() == report.layers["v"].kept.tolist() == [0, 2, 3, 4, 5]
+
+
+# One layer at every step.
+
+STEPS = {
+    "dense": lambda: layers.Dense(6, activation="relu", use_bias=False),
+    "conv": lambda: layers.Conv2D(6, 2),
+    "same": lambda: layers.Conv2D(6, 3, padding="same"),
+    "depthwise": lambda: layers.DepthwiseConv2D(2),
+    "batch_norm": layers.BatchNormalization,
+    "pool": lambda: layers.MaxPooling2D(2),
+    "flatten": layers.Flatten,
+    "average": layers.GlobalAveragePooling2D,
+    "activation": lambda: layers.Activation("tanh"),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_time_distributed(name, harness, tmp_path):
+    x = inputs = keras.Input((3, 5, 4, 2))
+    x = layers.TimeDistributed(layers.Conv2D(6, 1, activation="sigmoid"), name="a")(x)
+    x = layers.TimeDistributed(STEPS[name](), name="b")(x)
+    model = keras.Model(inputs, layers.TimeDistributed(layers.Dense(2))(x))
+    harness.randomise(model)
+    put(model.get_layer("a").layer.kernel, (..., [1, 4]))
+    if name in ("dense", "conv", "same"):
+        put(model.get_layer("b").layer.kernel, (..., [2]))
+    smaller, report = harness.cut(model)
+    assert report.channels["a"] == (6, 5 if name == "same" else 4)
+    if name in ("dense", "conv", "same"):
+        assert report.channels["b"] == (6, 5)
+    smaller.save(tmp_path / "smaller.keras")
+    harness.compare(smaller, keras.saving.load_model(tmp_path / "smaller.keras"))
+
+
+def test_time_distributed_model_and_recurrence(harness):
+    x = inputs = keras.Input((3, 5, 2))
+    x = layers.TimeDistributed(layers.LSTM(6), name="rnn")(layers.Dense(6, name="a")(x))
+    block = keras.Sequential([keras.Input((6,)), layers.Dense(6), layers.ReLU()], name="block")
+    model = keras.Model(inputs, layers.Dense(2)(layers.TimeDistributed(block, name="b")(x)))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [1, 4]))
+    silence(model.get_layer("rnn").layer.cell, "LSTM", [1, 4])
+    _, report = harness.cut(model)
+    assert report.channels["a"] == (6, 4)
+    assert report.channels["rnn"] == (6, 6)
+    assert report.reasons["rnn"] == {"b: Sequential has no rule": 2}
+
+
 # Normalisations.
 
 
@@ -449,6 +554,34 @@ def test_adapted_normalization_and_rescaling(harness):
     put(model.get_layer("a").kernel, (..., [1, 4]))
     _, report = harness.cut(model)
     assert report.channels["a"] == (6, 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "kept"),
+    [
+        (layers.Normalization, 4),
+        (lambda: layers.Normalization(axis=None), 4),
+        (lambda: layers.Normalization(invert=True), 4),
+        (lambda: layers.Normalization(mean=0.3, variance=2.0), 4),
+        (lambda: layers.Normalization(mean=list(range(6)), variance=list(range(1, 7))), 4),
+        (lambda: layers.Normalization(axis=(1, -1)), 6),
+        (lambda: layers.Rescaling(list(range(1, 7)), offset=0.3), 4),
+        (lambda: layers.Rescaling(0.5, offset=np.arange(6) / 10), 4),
+    ],
+)
+def test_normalization_and_rescaling_between_layers(make, kept, harness, tmp_path):
+    x = inputs = keras.Input((5, 4, 2))
+    x = layers.Conv2D(6, 1, name="a")(x)
+    x = make()(x)
+    model = keras.Model(inputs, layers.Conv2D(2, 2)(x))
+    harness.randomise(model)
+    for layer in model.layers:
+        getattr(layer, "finalize_state", lambda: None)()
+    put(model.get_layer("a").kernel, (..., [1, 4]))
+    smaller, report = harness.cut(model)
+    assert report.channels["a"] == (6, kept)
+    smaller.save(tmp_path / "smaller.keras")
+    harness.compare(smaller, keras.saving.load_model(tmp_path / "smaller.keras"))
 
 
 # Shapes.

@@ -4,6 +4,7 @@ from keras_sparse.surgery.rules import (  # noqa: F401 - importing a module regi
     activations,
     attention,
     depthwise,
+    dot_attention,
     einsum,
     embedding,
     grouped,
@@ -18,6 +19,7 @@ from keras_sparse.surgery.rules import (  # noqa: F401 - importing a module regi
     separable,
     shaping,
     splitting,
+    time_distributed,
 )
 from keras_sparse.surgery.rules.base import Elementwise, Opaque, Passing, Rule, register_rule
 from keras_sparse.surgery.rules.base import rule_for as rule_for

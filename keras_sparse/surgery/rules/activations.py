@@ -103,9 +103,28 @@ class PReLURule(Elementwise):
 
 @register_rule(keras.layers.Rescaling)
 class RescalingRule(Elementwise):
-    """`scale * x + offset` with numbers."""
+    """`scale * x + offset`, with numbers or with an entry for each channel."""
 
     def refuses(self, call):
-        """Lists with an entry for each channel."""
-        numbers = np.size(call.operation.scale) == np.size(call.operation.offset) == 1
-        return None if numbers else "has a scale or offset for each channel"
+        """Arrays of more axes, and lists for channels that do not come last."""
+        layer = call.operation
+        if max(np.ndim(layer.scale), np.ndim(layer.offset)) > 1:
+            return "has a scale or offset of several axes"
+        first = keras.config.image_data_format() == "channels_first"
+        return "has a list for channels first" if first and self.axis(layer, 0) else None
+
+    def axis(self, layer, rank):
+        """The last, if there is an entry for each channel."""
+        return -1 if max(np.size(layer.scale), np.size(layer.offset)) > 1 else None
+
+    def config(self, unit):
+        """The entries of the kept channels."""
+        config = super().config(unit)
+        for key in ("scale", "offset"):
+            entries = getattr(unit.operation, key)
+            if np.size(entries) > 1:
+                # Of the type they were: Keras rounds a list's numbers to float32, an array's not.
+                kept = np.asarray(entries)[unit.outputs[0].kept]
+                kept = kept if isinstance(entries, np.ndarray) else kept.tolist()
+                config[key] = keras.saving.serialize_keras_object(kept)
+        return config

@@ -252,7 +252,7 @@ class Elementwise(Rule):
         slices = {}
         for name in self.channel_weights:
             weight = unit.array(name)
-            if weight is None or port.axis is None:
+            if weight is None or not weight.ndim or port.axis is None:
                 continue
             axis = port.axis if weight.ndim > 1 else 0
             if weight.shape[axis] == port.size:

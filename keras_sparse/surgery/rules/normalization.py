@@ -49,6 +49,31 @@ class BatchNormalizationRule(Elementwise):
         return output if beta is None else output + beta
 
 
+@register_rule(keras.layers.Normalization)
+class NormalizationRule(Elementwise):
+    """`(x - mean) / deviation`, adapted to data or given."""
+
+    channel_weights = ("mean", "variance")
+
+    def refuses(self, call):
+        """Statistics for more than the channels."""
+        axes = call.operation.axis
+        plain = not axes or (len(axes) == 1 and axes[0] % len(call.inputs[0].shape))
+        return None if plain else "has statistics for several axes, or for the batch"
+
+    def axis(self, layer, rank):
+        """The layer's own, counted from the end; None with one mean for all."""
+        return layer.axis[0] % rank - rank if layer.axis else None
+
+    def config(self, unit):
+        """The given statistics of the kept channels."""
+        config = plain_config(unit)
+        for key in ("mean", "variance"):
+            if np.size(config[key]) > 1:
+                config[key] = np.asarray(config[key])[unit.outputs[0].kept].tolist()
+        return config
+
+
 @register_rule(keras.layers.LayerNormalization)
 class LayerNormalizationRule(Opaque):
     """Every channel enters mean and variance, so all stay; where gamma is zero, beta is left."""

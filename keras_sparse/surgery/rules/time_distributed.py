@@ -1,0 +1,133 @@
+"""TimeDistributed: what its layer's rule says, at every step."""
+
+import keras
+
+from keras_sparse.surgery.constants import Constants
+from keras_sparse.surgery.graph import Call, Value
+from keras_sparse.surgery.rules.base import (
+    Opaque,
+    Rule,
+    default_axis,
+    default_size,
+    plain_config,
+    register_rule,
+    rule_for,
+)
+
+
+class _Step(Value):
+    """A tensor as the wrapped layer sees it: without the axis of the steps."""
+
+    def __init__(self, value):
+        self.shape = (value.shape[0], *value.shape[2:])
+        self.dtype = value.dtype
+        self.producer = value.producer
+        self.axis = value.axis
+        for name in ("constants", "keep", "why"):
+            if hasattr(value, name):  # once it has been followed
+                setattr(self, name, getattr(value, name))
+
+
+class _StepUnit:
+    """The wrapped layer with the outer unit's ports, weights and notes.
+
+    Axes are counted from the end, so what is said of them holds inside and outside.
+    """
+
+    def __init__(self, unit, rule=None):
+        self._unit = unit
+        self.operation = unit.operation.layer
+        self.rule = rule
+
+    def __getattr__(self, name):
+        return getattr(self._unit, name)
+
+    @property
+    def calls(self):
+        """The outer calls, a step of them."""
+        return [self.step(call) for call in self._unit.calls]
+
+    def step(self, call):
+        """One call without the axis of the steps."""
+        step = Call(self.operation, (_Step(call.inputs[0]),), {})
+        step.outputs = [_Step(value) for value in call.outputs]
+        step.unit = self
+        step.masked = call.masked
+        return step
+
+
+@register_rule(keras.layers.TimeDistributed)
+class TimeDistributedRule(Rule):
+    """Finds the rule of the wrapped layer."""
+
+    def for_unit(self, unit):
+        """A rule of one input and one output that is called as layers are called; else opaque."""
+        layer = unit.operation.layer
+        rule = rule_for(_StepUnit(unit))
+        if isinstance(rule, Opaque):
+            return Opaque(rule.reason)
+        config = layer.get_config()
+        if config.get("data_format") == "channels_first" or config.get("axis", -1) != -1:
+            return Opaque("has channels on another axis than the last")
+        plain = rule.arity == 1 and type(rule).apply is Rule.apply
+        return StepRule(rule) if plain else Opaque(f"has no rule for {type(layer).__name__}")
+
+
+class StepRule(Rule):
+    """The wrapped layer's rule at each step; all steps share the layer, so they are cut alike."""
+
+    def __init__(self, inner):
+        self._inner = inner
+        self.makes_channels = inner.makes_channels
+
+    def _along_steps(self, call):
+        """Whether the channels that are followed are the steps."""
+        source = call.inputs[0]
+        return source.axis == 1 - len(source.shape)
+
+    def _unit(self, unit):
+        return _StepUnit(unit, self._inner)
+
+    def forward(self, call):
+        """The inner layer's, of one step."""
+        if self._along_steps(call):
+            return [(default_axis(v), Constants.unknown(default_size(v))) for v in call.outputs]
+        return self._inner.forward(self._unit(call.unit).step(call))
+
+    def needs(self, unit):
+        """The inner layer's."""
+        if not self._along_steps(unit.calls[0]):
+            self._inner.needs(self._unit(unit))
+        elif unit.alive:
+            for port in unit.inputs[:1] + unit.outputs:
+                port.need_all(f"{unit.name} works step by step")
+
+    def settle(self, unit):
+        """The inner layer's."""
+        self._inner.settle(self._unit(unit))
+
+    def ties(self, call):
+        """The inner layer's, between the whole tensors."""
+        if self._along_steps(call):
+            return []
+        ties = self._inner.ties(self._unit(call.unit).step(call))
+        return [(call.inputs[0], channels, call.outputs[0], own) for _, channels, _, own in ties]
+
+    def config(self, unit):
+        """The inner layer's config in the outer one's."""
+        config = plain_config(unit)
+        config["layer"].pop("build_config", None)
+        config["layer"]["config"] = self._inner.config(self._unit(unit))
+        return config
+
+    def slices(self, unit):
+        """The inner layer's: the outer one has no other weights."""
+        return self._inner.slices(self._unit(unit))
+
+    def fold(self, unit, weights):
+        """The inner layer's."""
+        self._inner.fold(self._unit(unit), weights)
+
+    def macs(self, call):
+        """Those of a step, for each of them."""
+        return self._inner.macs(self._unit(call.unit).step(call)) * (call.inputs[0].shape[1] or 1)
