@@ -1,0 +1,196 @@
+"""Quantization-aware training: fine-tune while computing as the int8 file will."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+from export.convert.litert import checked_model, real_name
+from export.errors import ExportError
+from export.inputs import check_samples, input_specs
+from export.verify import Verification, as_tolerance, check_content, check_labels, compare, run_file
+
+_WORKER = "export.quantize.worker"
+_MOST_SAMPLES = 200
+
+
+def quantization_aware(
+    model,
+    path,
+    x,
+    y,
+    *,
+    loss=None,
+    epochs=1,
+    batch_size=32,
+    learning_rate=1e-4,
+    input_output="float32",
+    samples=None,
+    labels=None,
+    tolerance=None,
+    seed=0,
+    verbose=0,
+):
+    """Fine-tunes a model for static int8 and writes it as a TFLite file with batch size 1.
+
+    In a process of its own, the model is rebuilt in tf_keras with equal outputs, wrapped by
+    TensorFlow Model Optimization so that weights and activations are rounded in the forward pass,
+    trained with Adam, and converted. Weights that are zero do not stay zero: cut dead channels
+    before. `convert(quantize="int8")` needs no training and is the one to try first.
+
+    Args:
+        model: a built functional or `Sequential` `keras.Model` of layers that tf_keras and
+            TensorFlow Model Optimization know; it is not changed. Nested models are inlined.
+        path: the file to write, ending in `.tflite`.
+        x: inputs to train on, as `model.fit` takes them: an array of shape `(n, ...)`, or a list,
+            tuple or dict of them.
+        y: array of `n` targets.
+        loss: what `model.compile` takes as `loss`. Default: that of the compiled model.
+        epochs: int, passes over the data.
+        batch_size: int, samples a step.
+        learning_rate: float, of Adam.
+        input_output: numbers that the file takes and gives, `"float32"`, `"int8"` or `"uint8"`.
+        samples: what to compare the file on, as `x`. Default: the first 200 of `x`.
+        labels: integer classes of `samples`. Then `keras_accuracy` is that of the fine-tuned
+            model, `accuracy` that of the file.
+        tolerance: as in `convert`, between the file and the fine-tuned model.
+        seed: int, of the order of the samples.
+        verbose: 0, 1 or 2, as `model.fit` takes it.
+
+    Returns:
+        The `Verification` of the file against the fine-tuned model.
+
+    Raises:
+        ValueError: a bad argument, or the extra `qat` is not installed.
+        ExportError: a layer that cannot be rebuilt or quantized, or a file that is wrong.
+
+    Example:
+
+    >>> quantization_aware(model, "qat.tflite", x_train, y_train, epochs=2).agreement
+    1.0
+
+    Reference:
+        Jacob et al., 2018, Quantization and Training of Neural Networks for Efficient
+        Integer-Arithmetic-Only Inference, section 3.
+    """
+    from keras_sparse.files import replacing
+
+    path = pathlib.Path(path)
+    specs = input_specs(model)
+    tolerance = as_tolerance(tolerance, "int8")
+    model = checked_model(model, path)
+    inputs = check_samples(x, specs, "x")
+    y = _checked_targets(y, len(inputs[0]))
+    settings = _settings(model, specs, loss, input_output)
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"`{name}` must be an integer of 1 or more. Received: {name}={value}")
+    if not learning_rate > 0:
+        raise ValueError(f"`learning_rate` must be above 0. Received: {learning_rate}")
+    if labels is not None:
+        labels = check_labels(labels, samples, specs)
+    samples = (
+        [value[:_MOST_SAMPLES] for value in inputs]
+        if samples is None
+        else check_samples(samples, specs)
+    )
+    _check_installed()
+    settings |= {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": float(learning_rate),
+        "seed": seed,
+        "verbose": verbose,
+    }
+    with replacing(path) as temporary:
+        _train(model, inputs, y, samples, settings, temporary.parent)
+        with np.load(temporary.parent / "reference.npz") as file:
+            wanted = {name: file[name].astype("float64") for name in file}
+        os.replace(temporary.parent / "model.tflite", temporary)
+        with real_name(temporary, path):
+            counts = check_content(model, temporary, "int8")
+            got = run_file(temporary, specs, samples)
+            figures = compare(temporary, wanted, got, labels, tolerance, drawn=False)
+        size = temporary.stat().st_size
+    return Verification(path, "int8", size, counts, len(samples[0]), **figures)
+
+
+def _checked_targets(y, count):
+    y = np.asarray(y)
+    if y.shape[:1] != (count,):
+        raise ValueError(
+            f"`y` must hold one target for each of the {count} samples of `x`. Received: shape "
+            f"{y.shape}"
+        )
+    return y
+
+
+def _settings(model, specs, loss, input_output):
+    import keras
+
+    if input_output not in ("float32", "int8", "uint8"):
+        raise ValueError(
+            "`input_output` must be 'float32', 'int8' or 'uint8'. "
+            f"Received: input_output={input_output!r}"
+        )
+    loss = loss or getattr(model, "loss", None)
+    if loss is None:
+        raise ValueError("`loss` is needed, as the model is not compiled. Received: loss=None")
+    if not getattr(model, "outputs", None):
+        raise ValueError(
+            f"`model` must be functional or Sequential. Received: a {type(model).__name__}"
+        )
+    outputs = model.output
+    names = list(outputs) if isinstance(outputs, dict) else range(len(model.outputs))
+    return {
+        "loss": keras.losses.serialize(keras.losses.get(loss)),
+        "input_output": input_output,
+        "inputs": [[s.name, list(s.shape), str(s.dtype)] for s in keras.tree.flatten(specs)],
+        "output_names": [name if isinstance(name, str) else f"output_{name}" for name in names],
+    }
+
+
+def _check_installed():
+    missing = [
+        name
+        for name in ("tensorflow_model_optimization", "tf_keras")
+        if importlib.util.find_spec(name) is None
+    ]
+    if missing:
+        raise ValueError(
+            f"Quantization-aware training needs {' and '.join(missing)}: "
+            "pip install 'keras-sparse[qat]'"
+        )
+
+
+def _train(model, inputs, y, samples, settings, folder):
+    """Runs the worker, which leaves `model.tflite` and `reference.npz` in the folder."""
+    model.save(folder / "model.keras")
+    for name, arrays in (("x", inputs), ("sample", samples)):
+        for i, array in enumerate(arrays):
+            np.save(folder / f"{name}{i}.npy", array)
+    np.save(folder / "y.npy", y)
+    (folder / "settings.json").write_text(json.dumps(settings))
+    root = pathlib.Path(__file__).parents[2]
+    python_path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(
+        [sys.executable, "-m", _WORKER, str(folder)],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": "tensorflow",
+            "TF_USE_LEGACY_KERAS": "1",
+            "PYTHONPATH": python_path,
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        error = folder / "error.txt"
+        lines = (error.read_text() if error.exists() else done.stderr).strip().splitlines()
+        reason = " ".join(lines if error.exists() else lines[-1:])[:500]
+        raise ExportError(f"Quantization-aware training of {model.name!r} failed: {reason}")

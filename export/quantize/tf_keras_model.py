@@ -1,0 +1,137 @@
+"""A Keras 3 model once more, in tf_keras: Keras 2, which TensorFlow Model Optimization knows."""
+
+import inspect
+
+import keras
+import numpy as np
+
+# What training needs and inference does not; the weights are copied.
+_LEFT_AWAY = ("initializer", "regularizer", "constraint")
+_RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
+
+
+def to_tf_keras(model):
+    """Rebuilds a functional or `Sequential` model in tf_keras, with its weights.
+
+    Nested models are inlined, as TensorFlow Model Optimization quantizes flat ones only.
+
+    Args:
+        model: a built `keras.Model` in float32.
+
+    Returns:
+        A `tf_keras.Model` with the inputs and outputs of `model`, both flattened.
+
+    Raises:
+        ValueError: a subclassed model, or a layer that tf_keras does not know.
+    """
+    import tf_keras
+
+    inputs = [
+        tf_keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name)
+        for tensor in model.inputs
+    ]
+    layers = {}
+    outputs = _apply(model, inputs, layers)
+    rebuilt = tf_keras.Model(inputs, outputs, name=model.name)
+    for layer, copy in layers.values():
+        copy.set_weights(layer.get_weights())
+    return rebuilt
+
+
+def check_equal(model, rebuilt, inputs):
+    """A ValueError if the two models' outputs differ on arrays of a few samples."""
+    wanted = keras.tree.flatten(model(keras.tree.pack_sequence_as(model.input, inputs)))
+    got = keras.tree.flatten(rebuilt(inputs if len(inputs) > 1 else inputs[0]))
+    for expected, value in zip(map(keras.ops.convert_to_numpy, wanted), got, strict=True):
+        error = np.abs(expected - np.asarray(value)).max()
+        if not error <= 1e-4 * max(np.abs(expected).max(), 1e-30):
+            raise ValueError(
+                f"tf_keras computes something else than Keras 3 for {model.name!r}: the outputs "
+                f"differ by {error:.2g}."
+            )
+
+
+def _apply(model, inputs, layers):
+    """The model's outputs for flat tensors of tf_keras; `layers` collects (layer, copy) by id."""
+    if isinstance(model, keras.Sequential):
+        for layer in model.layers:
+            inputs = _call(layer, inputs, {}, layers)
+        return inputs
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        raise ValueError(
+            f"{model.name!r} is neither functional nor Sequential: tf_keras cannot rebuild it."
+        )
+    config = model.get_config()
+    tensors = {
+        (name, node, index): tensor
+        for (name, node, index), tensor in zip(_flat(config["input_layers"]), inputs, strict=True)
+    }
+    waiting = [
+        (layer["name"], node, call)
+        for layer in config["layers"]
+        for node, call in enumerate(layer["inbound_nodes"])
+    ]
+    while waiting:
+        # Layers are listed in order of their first call only.
+        ready = [call for call in waiting if set(_sources(call[2]["args"])) <= set(tensors)]
+        for name, node, call in ready:
+            arguments = [tensors[source] for source in _sources(call["args"])]
+            results = _call(model.get_layer(name), arguments, call["kwargs"], layers)
+            tensors.update({(name, node, i): result for i, result in enumerate(results)})
+        waiting = [call for call in waiting if call not in ready]
+    return [tensors[key] for key in _flat(config["output_layers"])]
+
+
+def _flat(keys):
+    """`[name, node, index]` of each input or output of a model, in order."""
+    if keys and isinstance(keys[0], str):
+        return [tuple(keys)]
+    keys = keys.values() if isinstance(keys, dict) else keys
+    return [flat for key in keys for flat in _flat(key)]
+
+
+def _sources(arguments):
+    """Where the tensors in a call's arguments come from."""
+    if isinstance(arguments, dict):
+        if arguments.get("class_name") == "__keras_tensor__":
+            return [tuple(arguments["config"]["keras_history"])]
+        arguments = list(arguments.values())
+    if isinstance(arguments, (list, tuple)):
+        return [source for argument in arguments for source in _sources(argument)]
+    return []
+
+
+def _call(layer, inputs, kwargs, layers):
+    """Outputs of a layer's copy, as a list."""
+    if isinstance(layer, keras.Model):
+        return _apply(layer, inputs, layers)
+    if _sources(kwargs):
+        raise ValueError(f"Layer {layer.name!r} takes a tensor by keyword, which is not rebuilt.")
+    if id(layer) not in layers:
+        layers[id(layer)] = (layer, _copy(layer))
+    copy = layers[id(layer)][1]
+    outputs = copy(inputs if len(inputs) > 1 else inputs[0])
+    return outputs if isinstance(outputs, list) else [outputs]
+
+
+def _copy(layer):
+    import tf_keras
+
+    name = type(layer).__name__
+    kind = getattr(tf_keras.layers, name, None)
+    if kind is None or getattr(keras.layers, name, None) is not type(layer):
+        raise ValueError(
+            f"{layer.name!r} is a {name}, which tf_keras does not have: quantization-aware "
+            "training knows the layers that both have."
+        )
+    renamed = _RENAMED.get(name, {})
+    known = inspect.signature(kind.__init__).parameters
+    config = {
+        renamed.get(key, key): value
+        for key, value in layer.get_config().items()
+        if renamed.get(key, key) in known and not key.endswith(_LEFT_AWAY)
+    }
+    try:
+        return kind.from_config({**config, "name": layer.name})
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"tf_keras cannot rebuild layer {layer.name!r}: {error}") from error
