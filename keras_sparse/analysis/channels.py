@@ -49,6 +49,7 @@ def plot_channel_scores(record, size="score"):
         mesh = axes.pcolormesh(_epoch_edges(record), edges, grid, norm=norm, cmap="viridis")
         axes.set_title(name, fontsize=9)
         axes.set_facecolor("whitesmoke")
+        axes.tick_params(labelbottom=True)
         if record[-1].threshold is not None:
             line = math.log10(record[-1].threshold)
             axes.axhline(line, color="tab:red", linestyle="--", linewidth=1)

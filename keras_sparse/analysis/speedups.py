@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import operator
 import statistics
 import time
 
@@ -44,13 +45,15 @@ class Speedup:
         layers: list of `LayerTime`, in the order in which they run.
         batch_size: images in the batch.
         model_ms, compact_ms: measured time of one batch through the model, and through the model
-            without its dead channels.
+            without its dead channels, the median over the rounds.
+        measured: their ratio, the median over the rounds of the ratios within a round.
     """
 
     layers: list
     batch_size: int
     model_ms: float
     compact_ms: float
+    measured: float
 
     @property
     def layers_ms(self):
@@ -68,14 +71,9 @@ class Speedup:
         left = sum(x.milliseconds * (1 - x.empty_channels) for x in self.layers)
         return _ratio(self.layers_ms, left)
 
-    @property
-    def measured(self):
-        """Measured: the model's time over that of the model without its dead channels."""
-        return _ratio(self.model_ms, self.compact_ms)
-
     def to_dict(self):
         """Everything, as what JSON knows but for an infinite ratio."""
-        names = ("layers_ms", "sparse_convolution", "dense_convolution", "measured")
+        names = ("layers_ms", "sparse_convolution", "dense_convolution")
         return {**dataclasses.asdict(self), **{name: getattr(self, name) for name in names}}
 
     def __rich__(self):
@@ -153,12 +151,18 @@ def speedup(model, compact=None, batch_size=1, rounds=20):
     calls = [call for call in graph.calls if id(call.operation) in known]
     functions = [_layer_call(call, batch_size) for call in calls]
     functions += [_model_call(graph, batch_size), _model_call(Graph(compact), batch_size)]
-    *times, model_ms, compact_ms = _median_times(functions, rounds)
+    *layer_times, model_times, compact_times = _times(functions, rounds)
     layers = {}
-    for call, milliseconds in zip(calls, times, strict=True):
+    for call, found in zip(calls, layer_times, strict=True):
         before = layers[call.unit.name].milliseconds if call.unit.name in layers else 0.0
-        layers[call.unit.name] = _layer_time(call, before + milliseconds)
-    return Speedup(list(layers.values()), batch_size, model_ms, compact_ms)
+        layers[call.unit.name] = _layer_time(call, before + statistics.median(found))
+    return Speedup(
+        list(layers.values()),
+        batch_size,
+        model_ms=statistics.median(model_times),
+        compact_ms=statistics.median(compact_times),
+        measured=statistics.median(map(operator.truediv, model_times, compact_times)),
+    )
 
 
 def _layer_time(call, milliseconds):
@@ -202,8 +206,8 @@ def _random(value, batch_size):
     return keras.ops.convert_to_tensor(rng.integers(0, 2, shape), value.dtype)
 
 
-def _median_times(functions, rounds):
-    """Milliseconds of one call of each function, timed in turns."""
+def _times(functions, rounds):
+    """Milliseconds of one call of each function by round, timed in turns."""
     bursts = []
     for function in functions:
         function()  # compiles
@@ -218,7 +222,7 @@ def _median_times(functions, rounds):
             for _ in range(burst):
                 function()
             found.append((time.perf_counter() - start) / burst * 1e3)
-    return [statistics.median(found) for found in times]
+    return times
 
 
 def _ratio(before, after):
