@@ -2,17 +2,15 @@
 
 import dataclasses
 import math
-import pathlib
-import struct
 
-from export.errors import ExportError
+from export.tflite_file import operator_name, read
 
 # XNNPACK's kernels compute output channels in blocks of this many; a block that is partly filled
 # costs as much as a full one. Floats on ARM have the smaller blocks.
 TILE = 16
 ARM_FLOAT_TILE = 8
 # What these cost is not written in the shapes.
-UNCOUNTED = ("WHILE", "CUSTOM", "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "SVDF")
+UNCOUNTED = ("WHILE", "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "SVDF")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +44,7 @@ def file_macs(path, *, arm=False):
         A `FileMacs`.
 
     Raises:
-        ExportError: the file is damaged.
+        ExportError: the file is not a TFLite file, or damaged.
 
     Example:
 
@@ -55,35 +53,20 @@ def file_macs(path, *, arm=False):
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    content = pathlib.Path(path).read_bytes()
-    if content[4:8] != b"TFL3":
-        raise ExportError(f"{path} is not a TFLite file.")
-    try:
-        model = schema.Model.GetRootAs(content, 0)
-        return _count(model, _names(schema), _float_types(schema), arm)
-    # A flatbuffer is not checked as it is read: any of these means broken offsets.
-    except (AttributeError, IndexError, OverflowError, TypeError, ValueError, struct.error) as e:
-        raise ExportError(f"{path} is a damaged TFLite file.") from e
+    floats = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16}
+    return _count(read(path), floats, arm)
 
 
-def _names(schema):
-    return {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
-
-
-def _float_types(schema):
-    return {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16}
-
-
-def _count(model, names, floats, arm):
+def _count(model, floats, arm):
     total = tiled = 0
     uncounted = set()
     for subgraph in map(model.Subgraphs, range(model.SubgraphsLength())):
         computed = set()  # tensors that come out of a product, directly or not
         for operator in map(subgraph.Operators, range(subgraph.OperatorsLength())):
-            name = _name(model, operator, names)
+            name = operator_name(model, operator)
             inputs = _indices(operator.InputsAsNumpy(), subgraph)
             sizes = _PRODUCTS.get(name, _nothing)(operator, subgraph)
-            if name in UNCOUNTED:
+            if name in UNCOUNTED or model.OperatorCodes(operator.OpcodeIndex()).CustomCode():
                 uncounted.add(name)
             if sizes:
                 fixed, channels, out, source, weights = sizes
@@ -96,13 +79,6 @@ def _count(model, names, floats, arm):
             if sizes or any(index in computed for index in inputs):
                 computed.update(_indices(operator.OutputsAsNumpy(), subgraph))
     return FileMacs(total, tiled, tuple(sorted(uncounted)))
-
-
-def _name(model, operator, names):
-    code = model.OperatorCodes(operator.OpcodeIndex())
-    # Codes below 127 may be stored in the old one-byte field alone.
-    builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-    return names.get(builtin, "CUSTOM")
 
 
 def _indices(array, subgraph):

@@ -65,11 +65,16 @@ def _operator(codes, code, inputs, outputs, options=None):
     return operator
 
 
-def write_dense(path, inputs, outputs):
-    """A file with one fully connected layer and no weights: for reading, not for running."""
-    shapes = [(1, inputs), (outputs, inputs), (1, outputs)]
+def write_dense(path, inputs, outputs, weights=None):
+    """A file with one fully connected layer; without `weights` for reading, not for running."""
+    options = schema.BuiltinOptions.FullyConnectedOptions, schema.FullyConnectedOptionsT()
+    content = () if weights is None else (weights.astype("float32"),)
     return write(
         path,
-        [(shape, Types.FLOAT32) for shape in shapes],
-        [(Operators.FULLY_CONNECTED, (0, 1), (2,))],
+        [
+            ((1, inputs), Types.FLOAT32),
+            ((outputs, inputs), Types.FLOAT32, *content),
+            ((1, outputs), Types.FLOAT32),
+        ],
+        [(Operators.FULLY_CONNECTED, (0, 1), (2,), options)],
     )

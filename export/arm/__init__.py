@@ -1,0 +1,5 @@
+"""Run TFLite files on an emulated ARM processor. A package for `python -m export.arm`."""
+
+from export.arm.check import ArmCheck, check_on_arm
+
+__all__ = ["ArmCheck", "check_on_arm"]
