@@ -62,10 +62,45 @@ def flat_and_back(x, width):
 
 
 def attention(x, width):
+    y = layers.MultiHeadAttention(2, 3, use_gate=width == 7)(sequence(x), sequence(x))
+    return layers.Add()([x, layers.Reshape(x.shape[1:])(y)])
+
+
+def sequence(x):
+    """The positions in one row."""
     height, columns, channels = x.shape[1:]
-    y = layers.Reshape((height * columns, channels))(x)
-    y = layers.MultiHeadAttention(2, 3)(y, y)
-    return layers.Add()([x, layers.Reshape((height, columns, channels))(y)])
+    return layers.Reshape((height * columns, channels))(x)
+
+
+def grouped_attention(x, width):
+    y = layers.GroupQueryAttention(3, 4, 2, use_gate=width % 2 == 0)(sequence(x), sequence(x))
+    return layers.Add()([x, layers.Reshape(x.shape[1:])(y)])
+
+
+def attention_by_hand(x, width):
+    q, k, v = (sequence(layers.Conv2D(width, 1)(x)) for _ in range(3))
+    scores = ops.softmax(ops.matmul(q, ops.transpose(k, (0, 2, 1))) / width)
+    y = ops.matmul(scores, v) if width % 2 else layers.Attention()([q, v, k])
+    return layers.Reshape((*x.shape[1:-1], width))(y)
+
+
+def recurrent(x, width):
+    rnn = layers.GRU(width, return_sequences=True)
+    if width % 2:
+        rnn = layers.Bidirectional(rnn, merge_mode=["concat", "sum", "mul", "ave"][width // 2])
+    y = rnn(sequence(x))
+    return layers.Reshape((*x.shape[1:-1], y.shape[-1]))(y)
+
+
+def split_and_stack(x, width):
+    a, b = ops.split(layers.Conv2D(2 * width, 1)(x), 2, axis=-1)
+    y = ops.stack([a, ops.where(b > 0.1, a, b)], axis=3)
+    return ops.squeeze(ops.sum(y, axis=3, keepdims=True), 3)
+
+
+def rows_as_steps(x, width):
+    y = layers.TimeDistributed(layers.Conv1D(width, 3, padding="same"))(x)
+    return layers.TimeDistributed(layers.BatchNormalization())(y)
 
 
 BLOCKS = {
@@ -103,6 +138,14 @@ BLOCKS = {
     "permute": lambda x, width: layers.Permute((2, 1, 3))(x),
     "flat_and_back": flat_and_back,
     "attention": attention,
+    "grouped_attention": grouped_attention,
+    "attention_by_hand": attention_by_hand,
+    "recurrent": recurrent,
+    "split_and_stack": split_and_stack,
+    "rows_as_steps": rows_as_steps,
+    "normalization": lambda x, width: layers.Normalization(
+        mean=np.arange(x.shape[-1]) / 10, variance=np.arange(1.0, x.shape[-1] + 1)
+    )(x),
 }
 HEADS = {
     "average": layers.GlobalAveragePooling2D,

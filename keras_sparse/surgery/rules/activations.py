@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants, array_row
-from keras_sparse.surgery.rules.base import Elementwise, Passing, register_rule
+from keras_sparse.surgery.rules.base import Elementwise, Passing, part_of, register_rule
 
 _MIXING = ("softmax", "log_softmax", "sparsemax", "glu")
 _ELEMENTWISE = frozenset(
@@ -121,10 +121,6 @@ class RescalingRule(Elementwise):
         """The entries of the kept channels."""
         config = super().config(unit)
         for key in ("scale", "offset"):
-            entries = getattr(unit.operation, key)
-            if np.size(entries) > 1:
-                # Of the type they were: Keras rounds a list's numbers to float32, an array's not.
-                kept = np.asarray(entries)[unit.outputs[0].kept]
-                kept = kept if isinstance(entries, np.ndarray) else kept.tolist()
-                config[key] = keras.saving.serialize_keras_object(kept)
+            part = part_of(getattr(unit.operation, key), unit.outputs[0].kept)
+            config[key] = keras.saving.serialize_keras_object(part)
         return config

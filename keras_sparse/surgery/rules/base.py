@@ -300,6 +300,17 @@ def channel_axis(data_format, rank):
     return -1 if data_format == "channels_last" else 1 - rank
 
 
+def part_of(entries, kept):
+    """The kept entries of a list or array of a layer's config; a single one stays as it is.
+
+    An array stays one: Keras rounds the numbers of a list to float32, those of an array not.
+    """
+    if np.size(entries) == 1:
+        return entries
+    part = np.asarray(entries)[..., kept]
+    return part if isinstance(entries, np.ndarray) else part.tolist()
+
+
 def positions(shape, axis=None):
     """How many positions a tensor has for one sample and channel; unknown sizes count as one."""
     sizes = [size or 1 for size in shape]

@@ -10,6 +10,7 @@ from keras_sparse.surgery.rules.base import (
     Rule,
     couple,
     in_step,
+    part_of,
     plain_config,
     register_rule,
 )
@@ -69,8 +70,7 @@ class NormalizationRule(Elementwise):
         """The given statistics of the kept channels."""
         config = plain_config(unit)
         for key in ("mean", "variance"):
-            if np.size(config[key]) > 1:
-                config[key] = np.asarray(config[key])[unit.outputs[0].kept].tolist()
+            config[key] = part_of(getattr(unit.operation, f"input_{key}"), unit.outputs[0].kept)
         return config
 
 
