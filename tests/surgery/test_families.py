@@ -675,6 +675,10 @@ OPERATIONS = {
     "squeeze": lambda x: ops.squeeze(ops.expand_dims(x, (1, -2)), -2)[:, 0],
     "new axis": lambda x: x[:, None, ..., 1:, :],
     "swapaxes": lambda x: ops.swapaxes(ops.swapaxes(x, 1, 3) * 2.0, 3, 1),
+    "moveaxis": lambda x: ops.moveaxis(ops.moveaxis(x, -1, 1) * 2.0, (1, 2), (3, 1)),
+    "spread": lambda x: ops.std(x, axis=2) + ops.var(x, axis=1) + ops.prod(x, axis=1),
+    "any": lambda x: ops.cast(ops.any(x > 0.9, axis=(1, 2)), "float64") + ops.median(x, (1, 2)),
+    "functions": lambda x: ops.arctan(ops.log(x)) * ops.floor(x * 3.0),
     "split": lambda x: ops.add(*ops.split(x, 2, axis=1)),
     "split channels": lambda x: ops.concatenate(
         [part * (i + 1.0) for i, part in enumerate(ops.split(x, (1, 3), axis=-1))], axis=-1

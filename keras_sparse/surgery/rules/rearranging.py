@@ -16,7 +16,9 @@ from keras_sparse.surgery.rules.base import (
 from keras_sparse.surgery.rules.shaping import MovedAxis, Moving
 
 
-@register_rule("Mean", "Max", "Amax", "Min", "Amin", "Sum")
+@register_rule(
+    "Mean", "Median", "Max", "Amax", "Min", "Amin", "Sum", "Prod", "Var", "Std", "Any", "All"
+)
 class ReductionRule(Elementwise):
     """A reduction over other axes than the channels', which may move them."""
 
@@ -34,7 +36,7 @@ class ReductionRule(Elementwise):
         return None if plain else "is called with more than a tensor"
 
     def forward(self, call):
-        """A mean or an extreme of a constant is the constant, a sum is a multiple of it."""
+        """The constant, or what as many of it as are reduced make."""
         source, out, operation = call.inputs[0], call.outputs[0], call.operation
         axes = self._axes(call)
         if source.axis is None or source.axis in axes or -len(source.shape) in axes:
@@ -42,12 +44,19 @@ class ReductionRule(Elementwise):
         axis = source.axis
         if not operation.keepdims:
             axis += sum(reduced > axis for reduced in axes)
+        sizes = [source.shape[reduced] for reduced in axes]
+        count = np.nan if None in sizes else float(np.prod(sizes))
         uniform = source.constants.uniform
-        if type(operation).__name__ == "Sum":
-            sizes = [source.shape[reduced] for reduced in axes]
-            count = np.nan if None in sizes else float(np.prod(sizes))
-            uniform = np.where(uniform == 0, 0.0, uniform * count)
-        return [(axis, Constants.of(uniform))]
+        return [(axis, Constants.of(self._reduced(type(operation).__name__, uniform, count)))]
+
+    def _reduced(self, name, constant, count):
+        if name == "Sum":
+            return np.where(constant == 0, 0.0, constant * count)
+        if name == "Prod":
+            return np.where((constant == 0) | (constant == 1), constant, constant**count)
+        if name in ("Var", "Std"):
+            return constant * 0.0
+        return (constant != 0) * (constant * 0 + 1) if name in ("Any", "All") else constant
 
     def needs(self, unit):
         """Lockstep, unless channels are reduced."""
@@ -113,16 +122,19 @@ class TransposeRule(MovedAxis):
         return self.order(call).index(axis)
 
 
-@register_rule("Swapaxes")
-class SwapAxesRule(TransposeRule):
-    """Two axes change places."""
+@register_rule("Swapaxes", "Moveaxis")
+class MoveAxisRule(TransposeRule):
+    """Some of the axes change places."""
 
     def order(self, call):
-        """All others stay."""
-        order = list(range(len(call.inputs[0].shape)))
-        a, b = call.operation.axis1, call.operation.axis2
-        order[a], order[b] = order[b], order[a]
-        return order
+        """Read off an array whose axes are told apart by their sizes."""
+        operation, rank = call.operation, len(call.inputs[0].shape)
+        sizes = np.empty(range(1, rank + 1), bool)
+        if type(operation).__name__ == "Swapaxes":
+            moved = np.swapaxes(sizes, operation.axis1, operation.axis2)
+        else:
+            moved = np.moveaxis(sizes, operation.source, operation.destination)
+        return [size - 1 for size in moved.shape]
 
 
 @register_rule("ExpandDims")
