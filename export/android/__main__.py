@@ -8,8 +8,8 @@ import re
 import signal
 import sys
 
-# Writing a file imports Keras, for which nothing has to be computed: the lightest backend will do.
-os.environ.setdefault("KERAS_BACKEND", "numpy")
+# TensorFlow reads this when it is imported, which writing a file does.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import rich
 import rich.console
