@@ -7,6 +7,7 @@ from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rebuild import Rebuild
 from keras_sparse.surgery.report import make_report
 from keras_sparse.surgery.verify import allowed_difference, largest_difference, random_inputs
+from keras_sparse.variables import layers_of_type
 
 
 def remove_dead_channels(model, *, channel_multiple=None, verify=True):
@@ -47,8 +48,7 @@ def remove_dead_channels(model, *, channel_multiple=None, verify=True):
             f"Received: channel_multiple={channel_multiple!r}"
         )
     graph = Graph(model)
-    for unit in graph.units:
-        _check(unit.operation)
+    refuse_wrapped_weights(graph)
     Analysis(graph, channel_multiple)
     rebuild = Rebuild(graph)
     smaller = rebuild.model
@@ -60,17 +60,22 @@ def remove_dead_channels(model, *, channel_multiple=None, verify=True):
     return smaller, report
 
 
-def _check(operation):
-    if getattr(operation, "quantization_mode", None) is not None:
-        raise ValueError(
-            f"The layer {operation.name!r} is quantized. Remove channels from the float model, "
-            "then quantize the smaller one."
-        )
-    if getattr(operation, "lora_enabled", False):
-        raise ValueError(
-            f"The layer {operation.name!r} has LoRA enabled. Merge it first: save the model's "
-            "weights, which merges them, and load them into the model built without LoRA."
-        )
+def refuse_wrapped_weights(graph):
+    """Raises a `ValueError` if weights are not what the layers' rules take them for.
+
+    Layers within layers are looked at too: attention has its weights in layers of its own.
+    """
+    for layer in layers_of_type(graph.model, keras.Layer):
+        if getattr(layer, "quantization_mode", None) is not None:
+            raise ValueError(
+                f"The layer {layer.name!r} is quantized. Remove channels from the float model, "
+                "then quantize the smaller one."
+            )
+        if getattr(layer, "lora_enabled", False):
+            raise ValueError(
+                f"The layer {layer.name!r} has LoRA enabled. Merge it first: save the model's "
+                "weights, which merges them, and load them into the model built without LoRA."
+            )
 
 
 def _verify(model, smaller):

@@ -9,6 +9,7 @@ from keras_sparse.channels import channel_norms, channel_weight, layers_with_cha
 from keras_sparse.surgery.analysis import Analysis
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rebuild import Rebuild
+from keras_sparse.surgery.removal import refuse_wrapped_weights
 from keras_sparse.surgery.rules import Opaque
 from keras_sparse.surgery.verify import largest_difference, random_inputs
 from keras_sparse.variables import layers_of_type
@@ -75,6 +76,7 @@ def zero_channels(model, threshold, criterion="norm"):
     if criterion not in _CRITERIA:
         raise ValueError(f"`criterion` must be one of {_CRITERIA}. Received: {criterion!r}")
     graph = Graph(model)
+    refuse_wrapped_weights(graph)
     Analysis(graph, rules=lambda unit: Opaque())
     zeroed = Rebuild(graph).model
     layers = {

@@ -581,16 +581,25 @@ def test_c36_reduced_precision(policy, harness):
     assert report.max_error < 0.1
 
 
-def test_c36_quantized_layers_are_refused(harness):
-    model = keras.Sequential([keras.Input((4,)), layers.Dense(8), layers.Dense(2)])
+@pytest.mark.parametrize(
+    "cut", [surgery.remove_dead_channels, lambda model: surgery.zero_channels(model, 0.1)]
+)
+@pytest.mark.parametrize("inner", [False, True])
+def test_c36_quantized_layers_are_refused(inner, cut, harness):
+    x = keras.Input((5, 8))
+    y = layers.MultiHeadAttention(2, 4)(x, x) if inner else layers.Dense(8)(x)
+    model = keras.Model(x, y)
     model.quantize("int8")
     with pytest.raises(ValueError, match="quantized"):
-        surgery.remove_dead_channels(model)
+        cut(model)
 
 
-def test_c36_lora_is_refused():
-    model = keras.Sequential([keras.Input((4,)), layers.Dense(8, name="a"), layers.Dense(2)])
-    model.get_layer("a").enable_lora(2)
+@pytest.mark.parametrize("inner", [False, True])
+def test_c36_lora_is_refused(inner):
+    x = keras.Input((5, 4))
+    y = layers.TimeDistributed(layers.Dense(8))(x) if inner else layers.Dense(8)(x)
+    model = keras.Model(x, layers.Dense(2)(y))
+    (model.layers[1].layer if inner else model.layers[1]).enable_lora(2)
     with pytest.raises(ValueError, match="LoRA"):
         surgery.remove_dead_channels(model)
 
