@@ -41,10 +41,11 @@ def activations(model, data, batch_size=128):
             `keras.utils.PyDataset` or other iterable of batches `x`, `(x, y)` or `(x, y, weights)`.
         batch_size: int, for arrays; data sets come in batches of their own.
 
-    Yields:
-        `({layer name: array (images, positions, channels)}, labels)` for each batch, of the layers
-        in `layers_with_channels`; calls of a shared layer are further positions; labels are None
-        if there are none. Layers inside wrappers (`TimeDistributed`) are left out.
+    Returns:
+        An iterator over `({layer name: array (images, positions, channels)}, labels)`, one for each
+        batch, of the layers in `layers_with_channels`; calls of a shared layer are further
+        positions; labels are None if there are none. Layers inside wrappers (`TimeDistributed`)
+        are left out.
 
     Raises:
         ValueError: a model whose graph is not known.
@@ -54,7 +55,16 @@ def activations(model, data, batch_size=128):
     >>> for found, _ in activations(model, x_test):
     ...     largest = np.abs(found["conv1"]).max((0, 1))
     """
-    reader = _Reader(model, {id(v): k for k, v in by_name(layers_with_channels(model)).items()})
+    return read(reader(model), data, batch_size)
+
+
+def reader(model):
+    """What reads the channels of a model, to be kept for another time: it is compiled once."""
+    return _Reader(model, {id(v): k for k, v in by_name(layers_with_channels(model)).items()})
+
+
+def read(reader, data, batch_size=128):
+    """What `activations` gives, by a `reader` of the model."""
     for x, y in batches(data, batch_size):
         found = {}
         for name, values in reader.read(keras.tree.flatten(x)):

@@ -1,9 +1,11 @@
 """When a channel is dead, judged by what it does on data."""
 
+import weakref
+
 import keras
 import numpy as np
 
-from keras_sparse.channels.activations import activations
+from keras_sparse.channels.activations import read, reader
 from keras_sparse.channels.criteria import ChannelCriterion
 
 # Below it a channel's largest activation counts as none: the paper's threshold.
@@ -12,6 +14,8 @@ SILENT = 1e-12
 
 class _OnData(ChannelCriterion):
     needs_data = True
+    # The model of the last time and what reads it: epoch after epoch it is the same.
+    _model = _reader = None
 
     def scores(self, model, data=None):
         """Score each channel of the dense layers and convolutions; see `ChannelCriterion`."""
@@ -21,7 +25,9 @@ class _OnData(ChannelCriterion):
                 "Received: data=None"
             )
         parts = {}
-        for found, _ in activations(model, data):
+        if self._model is None or self._model() is not model:
+            self._model, self._reader = weakref.ref(model), reader(model)
+        for found, _ in read(self._reader, data):
             for name, values in found.items():
                 parts.setdefault(name, []).append(self._reduce(values))
         if not parts:

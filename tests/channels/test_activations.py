@@ -139,6 +139,6 @@ def test_a_model_without_a_graph_is_refused():
             return self.dense(x)
 
     model = Own()
-    model.build((None, 2))
+    model(X)
     with pytest.raises(ValueError, match="type Own"):
         list(activations(model, X))

@@ -93,6 +93,17 @@ def test_batches_do_not_matter(criterion):
         np.testing.assert_allclose(parts[name], scores, rtol=1e-6)
 
 
+@pytest.mark.parametrize("criterion", [LargestActivation(), Selectivity(), APoZ()], ids=repr)
+def test_sees_new_weights_and_other_models(criterion):
+    """A criterion keeps what reads a model, not what it read."""
+    model = network()
+    before = criterion.scores(model, X)["conv"]
+    kernel, bias = model.get_layer("conv").get_weights()
+    model.get_layer("conv").set_weights([kernel[..., ::-1], bias[::-1]])
+    np.testing.assert_array_equal(criterion.scores(model, X)["conv"], before[::-1])
+    np.testing.assert_array_equal(criterion.scores(network(), X)["conv"], before)
+
+
 ALL = [
     IncomingNorm(1e-5),
     BatchNormScale(1e-2),
