@@ -1,6 +1,15 @@
 """Train sparse networks in Keras, cut out what died, and ship what is left."""
 
-from keras_sparse import callbacks, channels, loading, masks, optimizers, shrinking, surgery
+from keras_sparse import (
+    analysis,
+    callbacks,
+    channels,
+    loading,
+    masks,
+    optimizers,
+    shrinking,
+    surgery,
+)
 from keras_sparse.initializers import ScaledUniform
 from keras_sparse.optimizers import (
     DSR,
@@ -36,6 +45,7 @@ __all__ = [
     "ShrinkingTrainer",
     "SparseMomentum",
     "StaticSparse",
+    "analysis",
     "callbacks",
     "channels",
     "layers_of_type",
