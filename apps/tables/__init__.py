@@ -2,7 +2,17 @@
 
 import importlib
 
-NAMES = ("implicit_mnist",)
+NAMES = (
+    "implicit_mnist",
+    "implicit_mnist_cnn",
+    "implicit_sweep",
+    "inactive_unit",
+    "pruning_baselines",
+    "rda_init_scale",
+    "rda_vs_prox_sgd",
+    "sparse_momentum_ablation",
+    "sparse_momentum_mnist",
+)
 
 
 def load(name):

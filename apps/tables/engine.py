@@ -43,6 +43,9 @@ def prepare(name, table, out, seeds, epochs, rows, train_images, data_dir):
         ValueError: a number or an expression that cannot be, data that are not there, a folder of
             another table or of other settings.
     """
+    backend = keras.backend.backend()
+    needed = table.backend or backend
+    _check(backend == needed, f"--table={name} needs KERAS_BACKEND={needed}", backend)
     _check(seeds >= 1, "--seeds must be 1 or more", seeds)
     epochs = table.epochs if epochs is None else epochs
     _check(epochs >= 1, "--epochs must be 1 or more", epochs)

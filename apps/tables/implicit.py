@@ -91,6 +91,44 @@ def dense_network(activation, kernel_regularizer, units=1000):
     return build
 
 
+def convolutional_network(activation, kernel_regularizer, width=1.0):
+    """What makes three batch normalised 3x3 convolutions of 16, 32 and 32 filters.
+
+    The first two halve the image by their stride, and a global average and the classifier
+    follow the third.
+
+    Args:
+        activation: a name that Keras knows.
+        kernel_regularizer: a regularizer or None.
+        width: float, multiplies the numbers of filters.
+
+    Returns:
+        A function of a data set that gives a `keras.Model`.
+    """
+
+    def build(dataset):
+        x = inputs = keras.Input(dataset.input_shape)
+        for i, (filters, strides) in enumerate(((16, 2), (32, 2), (32, 1)), 1):
+            x = layers.Conv2D(
+                round(width * filters),
+                3,
+                strides,
+                padding="same",
+                use_bias=False,
+                kernel_regularizer=kernel_regularizer,
+                name=f"conv{i}",
+            )(x)
+            x = layers.BatchNormalization()(x)
+            x = layers.Activation(activation)(x)
+        x = layers.GlobalAveragePooling2D()(x)
+        outputs = layers.Dense(
+            dataset.classes, kernel_regularizer=kernel_regularizer, name="logits"
+        )(x)
+        return keras.Model(inputs, outputs)
+
+    return build
+
+
 def measure(model, dataset):
     """Shares of the units and filters whose incoming weights are gone, and accuracy, in percent."""
     hidden = [layer for layer in channels.layers_with_channels(model) if layer.name != "logits"]

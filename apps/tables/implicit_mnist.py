@@ -6,12 +6,12 @@ from apps.tables.table import Row, Table
 _L2 = 5e-4
 _NOTES = """\
 One hidden layer of 1000 units, batch normalised before its activation, batch 64, pixels from 0 to
-1, rates halved after each quarter, as in the paper; Keras' L2(5e-4) on both kernels, whose gradient
-is 1e-3·w. For AdamW, L2 means a decoupled decay of 1e-3. Not as in the paper: 16 epochs instead of
-100, and therefore rates of 0.01 for Adam, RMSprop, AMSGrad, AdamW and Adagrad; momentum SGD has 0.1.
-A unit is dead when the 2-norm of its incoming weights is below 1e-6. The paper's statement is that
-Adam and its like with L2 and a rectifier make units vanish, and that the others do not; the
-figures of its table are not known to us."""
+1, rates halved after each quarter, as in the paper; Keras' L2(5e-4) on both kernels, whose
+gradient is 1e-3·w. For AdamW, L2 means a decoupled decay of 1e-3. Not as in the paper: 16 epochs
+instead of 100, and therefore rates of 0.01 for Adam, RMSprop, AMSGrad, AdamW and Adagrad; momentum
+SGD has 0.1. A unit is dead when the 2-norm of its incoming weights is below 1e-6. The paper's
+statement is that Adam and its like with L2 and a rectifier make units vanish, and that the others
+do not; the figures of its table are not known to us."""
 
 
 def _row(activation, optimizer, l2):

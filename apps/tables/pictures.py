@@ -74,6 +74,31 @@ def grouped_bars(name, x, series, panels):
     return draw
 
 
+def curves(name, x, y):
+    """A picture function: what the first seed of each row recorded as a list, on a log scale.
+
+    Args:
+        name: of the list among the figures.
+        x, y: labels of the axes.
+
+    Returns:
+        A function for `Table.picture`.
+    """
+
+    def draw(figure, table, cells):
+        axes = figure.subplots()
+        for row in table.rows:
+            for cell in cells[row.key][:1]:
+                axes.plot(cell["figures"][name], label=", ".join(row.labels.values()))
+        axes.set_yscale("log")
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(alpha=0.3)
+        axes.legend()
+
+    return draw
+
+
 def _texts(rows, heading):
     """The different texts of a label, in the order of the rows."""
     return list(dict.fromkeys(row["labels"][heading] for row in rows))

@@ -27,7 +27,7 @@ def summary(table, cells):
         runs = cells[row.key]
         if runs:
             figures = {
-                name: _mean_and_error([run["figures"][name] for run in runs])
+                name: _mean_and_error([_figure(run, name) for run in runs])
                 for name in table.columns
             }
             rows.append(
@@ -74,15 +74,24 @@ def as_rich(table, cells):
 def line(table, cell):
     """One finished run in one line."""
     figures = ", ".join(
-        f"{column.title}: {cell['figures'][name]:.{column.digits}f}"
+        f"{column.title}: {cell['figures'][name]:{column.format}}"
         for name, column in table.columns.items()
+        if name in cell["figures"]
     )
     seconds = cell["seconds_per_epoch"]
     pace = "" if seconds is None else f" ({seconds:.1f} s an epoch)"
     return f"{cell['row']}, seed {cell['seed']}: {figures}{pace}"
 
 
+def _figure(run, name):
+    return run[name] if name == "seconds_per_epoch" else run["figures"][name]
+
+
 def _mean_and_error(values):
+    # A run that was killed after its last epoch knows no time.
+    values = [value for value in values if value is not None]
+    if not values:
+        return math.nan, None
     mean = statistics.fmean(values)
     if len(values) < 2:
         return mean, None
@@ -133,12 +142,12 @@ def _text_table(table, cells):
     for row in rows:
         line = [*row["labels"].values(), str(row["runs"])]
         for name, column in table.columns.items():
-            line.append(_with_error(*row["figures"][name], column.digits))
+            line.append(_with_error(*row["figures"][name], column.format))
             if name in published:
                 line.append(str(row["published"].get(name, "")))
         lines.append(line)
     return headings, lines
 
 
-def _with_error(mean, error, digits):
-    return f"{mean:.{digits}f}" if error is None else f"{mean:.{digits}f} ± {error:.{digits}f}"
+def _with_error(mean, error, form):
+    return f"{mean:{form}}" if error is None else f"{mean:{form}} ± {error:{form}}"

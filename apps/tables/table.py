@@ -14,11 +14,11 @@ class Column:
 
     Attributes:
         title: its heading, with the unit.
-        digits: decimals in the Markdown table.
+        format: how its numbers are written in the Markdown table.
     """
 
     title: str
-    digits: int = 2
+    format: str = ".2f"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Row:
 
     Attributes:
         labels: `{heading: text}`, what tells the row from the others.
-        model: function of a `keras_sparse.data.Dataset` that gives a new `keras.Model`.
+        model: function of a `keras_sparse.data.Dataset` that gives a new `keras.Model`; None in an
+            experiment of its own.
         optimizer: function of a `training.Run` that gives a new optimizer.
         batch_size: images a step.
         callbacks: function of a `training.Run` that gives a list of Keras callbacks.
@@ -35,7 +36,7 @@ class Row:
     """
 
     labels: Mapping[str, str]
-    model: Callable
+    model: Callable | None
     optimizer: Callable
     batch_size: int
     callbacks: Callable = lambda run: []
@@ -56,14 +57,16 @@ class Table:
         title: what the table shows.
         reference: the paper, and its table or section.
         rows: the `Row`s, no two of the same key.
-        columns: `{name: Column}` of what `measure` gives.
-        measure: function of a trained model and its data set that gives `{column: number}`.
+        columns: `{name: Column}` of what `measure` gives; `seconds_per_epoch` is always there.
+        measure: function of a trained model and its data set that gives `{column: number}`; None in
+            an experiment of its own.
         epochs: passes over the data, unless --epochs shortens them.
         dataset: a name of `keras_sparse.data.DATASETS`, or None for an experiment without data.
         unit_pixels: pixels from 0 to 1, instead of mean 0 and standard deviation 1.
         held_out: share of the training images, the last ones, that is left away.
         experiment: what is done for a row and a seed; see `training.train`, the default.
         picture: function that draws the summary into a `matplotlib.figure.Figure`.
+        backend: the Keras backend that it needs, or None for any.
         notes: what a reader must know to compare the figures.
     """
 
@@ -71,13 +74,14 @@ class Table:
     reference: str
     rows: Sequence[Row]
     columns: Mapping[str, Column]
-    measure: Callable
+    measure: Callable | None
     epochs: int
     dataset: str | None = "mnist"
     unit_pixels: bool = False
     held_out: float = 0.0
     experiment: Callable = training.train
     picture: Callable = pictures.bars
+    backend: str | None = None
     notes: str = ""
 
     def __post_init__(self):

@@ -60,7 +60,7 @@ TABLE = Table(
     title="A small table",
     reference="none",
     rows=(_row("Adam", 1e-2, published={"accuracy": 99.5}), _row("slow Adam", 1e-4)),
-    columns={"accuracy": Column("accuracy, %", 1), "weights": Column("sum of weights", 3)},
+    columns={"accuracy": Column("accuracy, %", ".1f"), "weights": Column("sum of weights")},
     measure=_measure,
     epochs=4,
     held_out=0.1,

@@ -1,0 +1,72 @@
+"""What happens to the weights of a unit that is almost never active, under each optimizer."""
+
+import keras
+import numpy as np
+from keras import optimizers
+
+from apps.tables import pictures
+from apps.tables.table import Column, Row, Table
+
+_WEIGHTS = 100
+_STEPS_PER_EPOCH = 1000
+# The papers' λ, 2c of Keras' regularizer c·Σw².
+_L2_GRADIENT = 1e-3
+# How often the data reach the unit at the start, and how large their gradient is then.
+_ACTIVE = 0.01
+_DATA_GRADIENT = 1e-5
+_OPTIMIZERS = {
+    "SGD": lambda: optimizers.SGD(0.1),
+    "momentum SGD": lambda: optimizers.SGD(0.1, momentum=0.9),
+    "Adam": lambda: optimizers.Adam(1e-3),
+    "RMSprop": lambda: optimizers.RMSprop(1e-3),
+    "AdamW": lambda: optimizers.AdamW(1e-3, weight_decay=_L2_GRADIENT),
+}
+
+
+def trajectory(table, row, seed, epochs, dataset, folder, on_epoch):
+    """Follow the norm of a unit's weights under a real optimizer, 1000 steps an epoch.
+
+    A step's gradient is λw, as an L2 regularizer gives it (AdamW decays by itself instead), and
+    now and then a small random one for the data. The smaller the weights, the rarer that is: a
+    bias below zero keeps the unit inactive. Takes what `training.train` takes.
+    """
+    rng = np.random.default_rng(seed)
+    weights = keras.Variable(rng.normal(0, 0.05, _WEIGHTS).astype("float32"))
+    optimizer = row.optimizer(None)
+    optimizer.build([weights])
+    decay = _L2_GRADIENT if optimizer.weight_decay is None else 0.0
+    values = keras.ops.convert_to_numpy(weights)
+    start = np.linalg.norm(values)
+    norms = [1.0]
+    for _ in range(epochs):
+        for _ in range(_STEPS_PER_EPOCH):
+            gradient = decay * values
+            if rng.random() < _ACTIVE * norms[-1]:
+                gradient = gradient + rng.normal(0, _DATA_GRADIENT, _WEIGHTS)
+            optimizer.apply([keras.ops.convert_to_tensor(gradient, "float32")], [weights])
+            values = keras.ops.convert_to_numpy(weights)
+            # Squares of what is left vanish in float32.
+            norms.append(float(np.linalg.norm(values.astype("float64")) / start))
+        on_epoch()
+    return {"norm": norms[-1], "norms": norms}, None
+
+
+TABLE = Table(
+    title="The weights of one inactive unit",
+    reference="arXiv 1812.08119, section 3; arXiv 1811.12495, section 4",
+    rows=tuple(
+        Row({"optimizer": name}, None, lambda run, build=build: build(), batch_size=1)
+        for name, build in _OPTIMIZERS.items()
+    ),
+    columns={"norm": Column("2-norm at the end, share of the start", ".1e")},
+    measure=None,
+    epochs=4,
+    dataset=None,
+    experiment=trajectory,
+    picture=pictures.curves("norms", x="step", y="2-norm of the weights, share of the start"),
+    notes=f"""\
+A unit of {_WEIGHTS} weights whose gradient is λw, λ = {_L2_GRADIENT}, and in at most one step of a
+hundred a small random one for the data. AdamW has the same λ as its decoupled decay. Rates: 0.1
+for SGD, with and without momentum 0.9, and 0.001 for the others. {_STEPS_PER_EPOCH} steps an
+epoch.""",
+)

@@ -1,0 +1,55 @@
+"""Sparse momentum against dense training on MNIST, by the share of weights."""
+
+import keras
+
+import keras_sparse
+from apps.tables import pictures, recipes
+from apps.tables.table import Row, Table
+
+_PUBLISHED = {
+    "LeNet-300-100": {1.0: 1.34, 0.01: 2.36, 0.02: 1.99, 0.05: 1.53, 0.2: 1.26},
+    "LeNet-5": {1.0: 0.58, 0.01: 0.83, 0.02: 0.76, 0.05: 0.69, 0.2: 0.60},
+}
+_MODELS = {"LeNet-300-100": "lenet_300_100", "LeNet-5": "lenet_5"}
+
+
+def _optimizer(density):
+    def build(run):
+        rate = recipes.staged(0.1, run)
+        if density == 1.0:
+            return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
+        return keras_sparse.SparseMomentum(
+            rate,
+            density=density,
+            prune_rate=recipes.cosine_prune_rate(run),
+            seed=run.seed,
+            **recipes.every_epoch(run),
+        )
+
+    return build
+
+
+TABLE = Table(
+    title="Sparse momentum on MNIST: test error by the share of weights",
+    reference="Sparse networks from scratch, arXiv 1907.04840, MNIST",
+    rows=tuple(
+        Row(
+            labels={"network": network, "weights": f"{100 * density:g}%"},
+            model=recipes.lenet(_MODELS[network]),
+            optimizer=_optimizer(density),
+            batch_size=recipes.BATCH_SIZE,
+            published={"error": error},
+        )
+        for network, errors in _PUBLISHED.items()
+        for density, error in errors.items()
+    ),
+    columns=recipes.COLUMNS,
+    measure=recipes.measure,
+    epochs=recipes.EPOCHS,
+    held_out=0.1,
+    picture=pictures.bars,
+    notes="""\
+The paper's recipe: batch 100, 100 epochs, rate 0.1, times 0.1 every 25,000 steps, Nesterov momentum
+0.9, weight decay 5e-4 in the gradient (here of kernels, not of biases), the last 10% of the
+training images held out, the test error after the last epoch, prune rate 0.5 by a cosine to 0.""",
+)
