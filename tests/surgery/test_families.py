@@ -691,15 +691,17 @@ OPERATIONS = {
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_operations(name, harness):
+def test_operations(name, harness, tmp_path):
     x = inputs = keras.Input((4, 4, 2))
     x = layers.Conv2D(6, 1, activation="sigmoid", name="a")(x)
     model = keras.Model(inputs, layers.Dense(2)(OPERATIONS[name](x)))
     harness.randomise(model)
     put(model.get_layer("a").kernel, (..., [1, 4]))
-    _, report = harness.cut(model)
+    smaller, report = harness.cut(model)
     kept = {"part": 2}.get(name, 4)
     assert report.channels["a"] == (6, kept)
+    smaller.save(tmp_path / "smaller.keras")
+    harness.compare(smaller, keras.saving.load_model(tmp_path / "smaller.keras"))
 
 
 def test_split_leaves_out_what_nobody_reads(harness):
