@@ -216,8 +216,10 @@ def _times(functions, rounds):
         once = time.perf_counter() - start
         bursts.append(min(_MOST_CALLS, 1 + int(_BURST_SECONDS / once)))
     times = [[] for _ in functions]
+    turns = list(zip(functions, bursts, times, strict=True))
     for _ in range(rounds):
-        for function, burst, found in zip(functions, bursts, times, strict=True):
+        turns.reverse()  # who goes after whom changes
+        for function, burst, found in turns:
             start = time.perf_counter()
             for _ in range(burst):
                 function()
