@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import pathlib
-import re
 import signal
 import sys
 
@@ -18,6 +17,7 @@ from absl import app, flags
 
 from export import ExportError
 from export.android import benchmark_on_android
+from export.android.session import parse_cores
 
 BINARY = flags.DEFINE_string(
     "benchmark_binary", None, "benchmark_model for the phone; BUILD.md says where to get it."
@@ -54,7 +54,7 @@ def main(argv):
                 num_threads=NUM_THREADS.value,
                 rounds=ROUNDS.value,
                 num_runs=NUM_RUNS.value,
-                cores=_cores(CORES.value),
+                cores=parse_cores(CORES.value),
                 progress=progress,
                 save=_save,
             )
@@ -68,16 +68,6 @@ def main(argv):
 
 def _interrupt(*_):
     raise KeyboardInterrupt
-
-
-def _cores(text):
-    """`"0,4-6"` as [0, 4, 5, 6]."""
-    if text is None:
-        return None
-    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
-        raise ValueError(f"`cores` must look like 7 or 4-7 or 0,2. Received: cores={text}")
-    ranges = [part.split("-") for part in text.split(",")]
-    return [core for ends in ranges for core in range(int(ends[0]), int(ends[-1]) + 1)]
 
 
 def _save(result):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import secrets
 import shlex
 import signal
@@ -94,6 +95,20 @@ def benchmark_on_android(
                 progress(done, total)
         result.complete = True
     return result
+
+
+def parse_cores(text):
+    """The cores that a command line names: `"0,4-6"` as [0, 4, 5, 6], and None as None.
+
+    Raises:
+        ValueError: the text has another form.
+    """
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
+        raise ValueError(f"`cores` must look like 7 or 4-7 or 0,2. Received: cores={text}")
+    ranges = [part.split("-") for part in text.split(",")]
+    return [core for ends in ranges for core in range(int(ends[0]), int(ends[-1]) + 1)]
 
 
 def _check(paths, benchmark_binary, cores):

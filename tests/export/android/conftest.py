@@ -4,7 +4,6 @@ import struct
 
 import pytest
 
-from export.android import adb as adb_module
 from tests.export.android.fake_phone import AdbServer, FakePhone
 
 OUTPUTS = pathlib.Path(__file__).with_name("outputs")
@@ -37,8 +36,7 @@ def adb(adb_server, monkeypatch):
     for name in ("HOME", "ANDROID_ADB_SERVER_PORT", "ADB_MDNS", "TMPDIR"):
         monkeypatch.setenv(name, adb_server.environment[name])
     monkeypatch.delenv("ANDROID_SERIAL", raising=False)
-    yield adb_server
-    adb_server.run("disconnect")
+    return adb_server
 
 
 @pytest.fixture
@@ -54,6 +52,7 @@ def plug_in(adb, tmp_path):
         return phone
 
     yield connect
+    adb.forget()  # before they go, or the server tries to reach them again
     for phone in phones:
         phone.unplug()
 
@@ -64,9 +63,3 @@ def binary(tmp_path):
     path = tmp_path / "benchmark_model"
     path.write_bytes(b"\x7fELF" + bytes(14) + struct.pack("<H", 183) + bytes(3000))
     return path
-
-
-@pytest.fixture
-def quick_adb(monkeypatch):
-    """Waits seconds where a hanging phone would be given minutes."""
-    monkeypatch.setattr(adb_module, "SECONDS", 10)

@@ -16,6 +16,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 MAX_DATA = 256 * 1024
 VERSION = 0x01000000
@@ -348,6 +349,17 @@ class AdbServer:
             timeout=60,
             check=False,
         )
+
+    def phones(self):
+        """`adb devices` without its title."""
+        return self.run("devices").stdout.split("attached")[1].split()
+
+    def forget(self, seconds=30):
+        """Disconnects all phones, and waits until they are off the list."""
+        end = time.monotonic() + seconds
+        while self.phones() and time.monotonic() < end:
+            self.run("disconnect")
+            time.sleep(0.05)
 
     def __enter__(self):
         self.run("start-server")
