@@ -3,11 +3,14 @@
 import keras
 from keras import layers
 
+from keras_sparse.models.blocks import channels_at
+
 
 def lenet_300_100(
     input_shape=(28, 28, 1),
     classes=10,
     activation=None,
+    width=1.0,
     batch_norm=False,
     kernel_initializer="glorot_uniform",
     kernel_regularizer=None,
@@ -19,6 +22,7 @@ def lenet_300_100(
         input_shape: shape of an image; flattened.
         classes: int, number of outputs.
         activation: of the outputs. Defaults to None, logits.
+        width: float, multiplies all counts of hidden units and channels.
         batch_norm: bool, batch normalisation before each ReLU, which makes the bias there needless.
         kernel_initializer: of all kernels.
         kernel_regularizer: of all kernels.
@@ -39,6 +43,7 @@ def lenet_300_100(
     inputs = keras.Input(input_shape)
     x = layers.Flatten(name="flatten")(inputs)
     for i, units in enumerate((300, 100), 1):
+        units = channels_at(width, units)
         x = layers.Dense(units, use_bias=not batch_norm, name=f"dense{i}", **kernel)(x)
         x = _normalise_and_rectify(x, f"dense{i}", batch_norm)
     outputs = layers.Dense(classes, activation, name="logits", **kernel)(x)
@@ -49,6 +54,7 @@ def lenet_5(
     input_shape=(28, 28, 1),
     classes=10,
     activation=None,
+    width=1.0,
     batch_norm=False,
     kernel_initializer="glorot_uniform",
     kernel_regularizer=None,
@@ -62,6 +68,7 @@ def lenet_5(
         input_shape: `(height, width, channels)`, at least 16 pixels high and wide.
         classes: int, number of outputs.
         activation: of the outputs. Defaults to None, logits.
+        width: float, multiplies all counts of hidden units and channels.
         batch_norm: bool, batch normalisation before each ReLU, which makes the bias there needless.
         kernel_initializer: of all kernels.
         kernel_regularizer: of all kernels.
@@ -89,11 +96,13 @@ def lenet_5(
     kernel = {"kernel_initializer": kernel_initializer, "kernel_regularizer": kernel_regularizer}
     x = inputs = keras.Input(input_shape)
     for i, filters in enumerate((20, 50), 1):
+        filters = channels_at(width, filters)
         x = layers.Conv2D(filters, 5, use_bias=not batch_norm, name=f"conv{i}", **kernel)(x)
         x = _normalise_and_rectify(x, f"conv{i}", batch_norm)
         x = layers.MaxPooling2D(name=f"pool{i}")(x)
     x = layers.Flatten(name="flatten")(x)
-    x = layers.Dense(500, use_bias=not batch_norm, name="dense", **kernel)(x)
+    units = channels_at(width, 500)
+    x = layers.Dense(units, use_bias=not batch_norm, name="dense", **kernel)(x)
     x = _normalise_and_rectify(x, "dense", batch_norm)
     outputs = layers.Dense(classes, activation, name="logits", **kernel)(x)
     return keras.Model(inputs, outputs, name=name)

@@ -3,11 +3,14 @@
 import keras
 from keras import layers
 
+from keras_sparse.models.blocks import channels_at
+
 
 def small_cnn(
     input_shape=(28, 28, 1),
     classes=10,
     activation=None,
+    width=1.0,
     kernel_initializer="glorot_uniform",
     kernel_regularizer=None,
     name="small_cnn",
@@ -21,6 +24,7 @@ def small_cnn(
         input_shape: `(height, width, channels)`, at least 4 pixels high and wide.
         classes: int, number of outputs.
         activation: of the outputs. Defaults to None, logits.
+        width: float, multiplies all counts of hidden channels.
         kernel_initializer: of all kernels.
         kernel_regularizer: of all kernels.
         name: the model's name.
@@ -36,6 +40,7 @@ def small_cnn(
     kernel = {"kernel_initializer": kernel_initializer, "kernel_regularizer": kernel_regularizer}
     x = inputs = keras.Input(input_shape)
     for i, filters in enumerate((32, 64, 64), 1):
+        filters = channels_at(width, filters)
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv{i}", **kernel)(x)
         # Small data sets have few steps an epoch, which the default of 0.99 lags behind.
         x = layers.BatchNormalization(momentum=0.9, name=f"conv{i}_bn")(x)
