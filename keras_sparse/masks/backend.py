@@ -68,10 +68,14 @@ def value_outside_trace(variable):
         return keras.ops.convert_to_numpy(variable).astype("float32")
 
 
-def dense(gradient):
-    """The gradient as a plain tensor: TensorFlow gives an embedding's as `IndexedSlices`."""
+def dense(value):
+    """A variable or a gradient as a plain tensor.
+
+    On TensorFlow an embedding's gradient comes as `IndexedSlices`, and `ops.convert_to_tensor`
+    gives a variable that no function accepts while the trace that made it is open.
+    """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.convert_to_tensor(gradient)
-    return keras.ops.convert_to_tensor(gradient)
+        return tf.convert_to_tensor(value)
+    return keras.ops.convert_to_tensor(value)

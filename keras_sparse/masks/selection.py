@@ -144,15 +144,15 @@ def power_of_two_below(x):
 def _exact_sum(units, packing):
     """Sum by group of packed integers below 2^24, as float32, added in one fixed order."""
     # Twelve bits times a row, then seven bits times all rows: no int32 overflows.
-    limbs, units_of_limb = [], []
-    for shift in (12, 0):
-        part = ops.bitwise_and(ops.right_shift(units, shift), 0xFFF)
-        per_row = ops.sum(part, axis=-1)
-        for row_shift in (14, 7, 0):
-            limbs.append(ops.bitwise_and(ops.right_shift(per_row, row_shift), 0x7F))
-            units_of_limb.append(2.0 ** (shift + row_shift))
-    sums = ops.cast(packing.sum_rows(ops.stack(limbs, axis=-1)), "float32")
+    halves = ops.bitwise_and(_shifts(units, (12, 0)), 0xFFF)
+    limbs = ops.bitwise_and(_shifts(ops.sum(halves, axis=1), (14, 7, 0)), 0x7F)
+    sums = packing.sum_rows(ops.reshape(limbs, (-1, 6)))
     total = ops.zeros((packing.num_groups,), "float32")
-    for k, unit in enumerate(units_of_limb):
-        total = total + sums[:, k] * unit
+    for k, bits in enumerate((26, 19, 12, 14, 7, 0)):
+        total = total + ops.cast(sums[:, k], "float32") * 2.0**bits
     return total
+
+
+def _shifts(x, bits):
+    """`x >> b` for each b, along a new last axis."""
+    return ops.right_shift(ops.expand_dims(x, -1), ops.convert_to_tensor(bits, "int32"))

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from keras import ops
 
-from keras_sparse.masks.backend import compiled
+from keras_sparse.masks.backend import compiled, dense
 from keras_sparse.optimizers.masked import MaskedOptimizer
 from keras_sparse.optimizers.snapshot import Snapshot
 
@@ -134,16 +134,16 @@ class DynamicMaskOptimizer(MaskedOptimizer):
         """What a snapshot is made of, as plain tensors."""
 
         def values(variables):
-            return [ops.convert_to_tensor(variables[i]) for i in self._sparse]
+            return [dense(variables[i]) for i in self._sparse]
 
         return {
             "weights": values(self._trainable_variables),
             "masks": values(self._masks),
             "slots": [values(slot) for slot in self._slots] if self.dense_momentum else [],
             "gradients": gradients,
-            "extras": [ops.convert_to_tensor(v) for v in self._extras],
+            "extras": [dense(v) for v in self._extras],
             "amount": amount,
-            "seed": ops.convert_to_tensor(self._seed),
+            "seed": dense(self._seed),
             "step": ops.cast(self.iterations, "int32"),
         }
 
@@ -164,9 +164,8 @@ class DynamicMaskOptimizer(MaskedOptimizer):
         amount = self._amount()
         variables = self._mask_state()
         old = [ops.convert_to_tensor(v) for v in variables]
-        new = ops.cond(
-            self._due(), lambda: self._rewired(self._tensors(gradients, amount)), lambda: old
-        )
+        tensors = self._tensors(gradients, amount)
+        new = ops.cond(self._due(), lambda: self._compiled_rewired(tensors), lambda: old)
         # JAX allows no assignment inside a branch.
         for variable, value in zip(variables, new, strict=True):
             self.assign(variable, value)

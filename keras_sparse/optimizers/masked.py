@@ -82,6 +82,12 @@ class MaskedOptimizer(keras.optimizers.Optimizer):
         """Create momenta and masks, and set the weights outside the masks to zero."""
         if self.built:
             return
+        # Variables made inside the trace of a step would have TensorFlow trace it twice, with
+        # masks of millions as constants of the graph.
+        with outside_trace():
+            self._build(variables)
+
+    def _build(self, variables):
         super().build(variables)
         # On TensorFlow `update_step` gets variables without a path: decide here, look up by index.
         self._sparse = [i for i, v in enumerate(variables) if is_prunable(v, self.exclude)]
@@ -103,11 +109,10 @@ class MaskedOptimizer(keras.optimizers.Optimizer):
                 f"{v.path.replace('/', '_')}_mask", mask, layout=getattr(v, "_layout", None)
             )
         self._add_state(sparse)
-        with outside_trace():
-            for v, mask in zip(sparse, masks, strict=True):
-                # What has no value yet is masked at the end of the first step.
-                if has_value(v):
-                    v.assign(ops.where(mask, ops.convert_to_tensor(v), 0))
+        for v, mask in zip(sparse, masks, strict=True):
+            # What has no value yet is masked at the end of the first step.
+            if has_value(v):
+                v.assign(ops.where(mask, ops.convert_to_tensor(v), 0))
 
     def _add_slots(self, variables):
         """Momentum, and for Adam the second moment: a list of lists, by slot and variable."""
