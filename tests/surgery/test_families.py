@@ -256,6 +256,29 @@ def test_recurrent_layer_around_a_cell(kind, harness):
     assert smaller.get_layer("rnn").cell.use_bias
 
 
+def test_stateful_recurrent_layer_is_left_whole(harness):
+    x = inputs = keras.Input(batch_shape=(2, 5, 4))
+    x = layers.LSTM(6, stateful=True, name="rnn")(x)
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    harness.randomise(model)
+    silence(model.get_layer("rnn").cell, "LSTM", [1, 4])
+    model.get_layer("rnn").reset_state()
+    _, report = surgery.remove_dead_channels(model, verify=False)
+    assert report.channels["rnn"] == (6, 6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_time_distributed_with_training_pinned(training, harness):
+    x = inputs = keras.Input((5, 4))
+    x = layers.Dense(6, name="a")(x)
+    x = layers.TimeDistributed(layers.Dropout(0.5), name="b")(x, training=training)
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [1, 4]))
+    _, report = surgery.remove_dead_channels(model, verify=False)
+    assert report.channels["a"] == (6, 6 if training else 4)
+
+
 def test_stacked_cells_are_left_whole(harness):
     x = inputs = keras.Input((5, 4))
     x = layers.Dense(6, name="before")(x)

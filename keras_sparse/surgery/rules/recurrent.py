@@ -112,7 +112,9 @@ class Recurrent(Rule):
     """
 
     def refuses(self, call):
-        """States from elsewhere may be anything but zero."""
+        """States from elsewhere, or from the call before, may be anything but zero."""
+        if call.operation.stateful:
+            return "keeps its state from call to call"
         if len(call.args) > 1 or call.kwargs.get("initial_state") is not None:
             return "is called with an initial state"
         if call.kwargs.get("training") is True:

@@ -63,6 +63,8 @@ class TimeDistributedRule(Rule):
     def for_unit(self, unit):
         """A rule of one input and one output that is called as layers are called; else opaque."""
         layer = unit.operation.layer
+        if any(call.kwargs.get("training") is True for call in unit.calls):
+            return Opaque("is called with training=True")
         rule = rule_for(_StepUnit(unit))
         if isinstance(rule, Opaque):
             return Opaque(rule.reason)
