@@ -45,6 +45,19 @@ def network(dtype=None):
     )
 
 
+def plain_network():
+    """Without dropout and penalty, so that what cuts leave out takes no part in training."""
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            layers.Conv2D(12, 3, padding="same", activation="relu", name="conv"),
+            layers.Flatten(),
+            layers.Dense(20, "relu", name="hidden"),
+            layers.Dense(3, name="logits"),
+        ]
+    )
+
+
 def kill(model, names=("conv", "hidden"), count=DEAD):
     """Make the first channels of layers dead: no weights, and a bias that ReLU holds at zero."""
     for name in names:

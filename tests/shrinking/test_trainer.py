@@ -2,6 +2,8 @@
 
 import functools
 import json
+import pathlib
+import re
 
 import keras
 import numpy as np
@@ -14,7 +16,18 @@ from keras_sparse.callbacks import MaskUpdate, ZeroChannels
 from keras_sparse.channels import BatchNormScale, DeadChannels, LargestActivation
 from keras_sparse.shrinking import Estimate
 
-from .networks import OPTIMIZERS, array, compiled, images, kill, make, network, same, state
+from .networks import (
+    OPTIMIZERS,
+    array,
+    compiled,
+    images,
+    kill,
+    make,
+    network,
+    plain_network,
+    same,
+    state,
+)
 
 EPOCHS = 5
 
@@ -121,19 +134,10 @@ def test_callbacks_and_validation_data_are_passed_on():
 
 
 def test_the_loss_goes_on_as_in_the_large_network():
-    # No dropout, no penalty: what reads a dead channel is trained to nothing by neither network.
     losses = []
     for patience in (2, 99):
         keras.utils.set_random_seed(0)
-        model = keras.Sequential(
-            [
-                keras.Input((6, 6, 1)),
-                layers.Conv2D(12, 3, padding="same", activation="relu", name="conv"),
-                layers.Flatten(),
-                layers.Dense(20, "relu", name="hidden"),
-                layers.Dense(3),
-            ]
-        )
+        model = plain_network()
         kill(model)
         trainer = ShrinkingTrainer(
             compiled(model, keras.optimizers.Adam(1e-3)),
@@ -344,6 +348,16 @@ def test_what_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=match):
             train(trainer, callbacks=[callback])
+
+
+def test_the_document_shows_what_works(tmp_path):
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "shrinking.md").read_text()
+    (code,) = re.findall(r"<!-- tested -->\n```python\n(.*?)```", text, flags=re.S)
+    x, y = images()
+    model = keras.Sequential([keras.Input((6, 6, 1)), layers.Flatten(), layers.Dense(3, "softmax")])
+    names = {"model": model, "x": x, "y": y, "folder": tmp_path / "run"}
+    exec(code.replace("epochs=30", "epochs=2"), names)
+    assert names["history"].epoch == [0, 1]
 
 
 def test_it_is_on_the_public_face():
