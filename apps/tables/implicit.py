@@ -34,12 +34,16 @@ OPTIMIZERS = {
     "Adagrad": lambda rate, decay: optimizers.Adagrad(rate(0.01)),
 }
 
+# Keras' own rate, to show that the run is too short for it.
+SLOW_ADAM = "Adam 0.001"
+_MAKERS = {**OPTIMIZERS, SLOW_ADAM: lambda rate, decay: optimizers.Adam(rate(1e-3))}
+
 
 def optimizer(name, l2):
     """What makes an optimizer whose rate is halved after each quarter of the run.
 
     Args:
-        name: one of `OPTIMIZERS`.
+        name: one of `OPTIMIZERS`, or `SLOW_ADAM`.
         l2: c of the regularizer c·Σw²; for AdamW, whose network has none, 2c is the decay.
 
     Returns:
@@ -53,7 +57,7 @@ def optimizer(name, l2):
                 [initial / 2**halvings for halvings in range(4)],
             )
 
-        return OPTIMIZERS[name](rate, 2 * l2)
+        return _MAKERS[name](rate, 2 * l2)
 
     return build
 

@@ -8,7 +8,11 @@ _L2 = 2e-3
 
 def _row(activation, optimizer, l2):
     return Row(
-        labels={"optimizer": optimizer, "L2": "L2" if l2 else "none", "activation": activation},
+        labels={
+            "optimizer": optimizer,
+            "regularizer": "L2" if l2 else "none",
+            "activation": activation,
+        },
         model=implicit.convolutional_network(
             implicit.ACTIVATIONS[activation], implicit.regularizer(optimizer, l2)
         ),
@@ -30,7 +34,7 @@ TABLE = Table(
     measure=implicit.measure,
     epochs=12,
     unit_pixels=True,
-    picture=pictures.grouped_bars("dead", x="optimizer", series="activation", panels="L2"),
+    picture=pictures.grouped_bars("dead", x="optimizer", series="activation", panels="regularizer"),
     notes=f"""\
 Three 3x3 convolutions of 16, 32 and 32 filters with batch normalisation, batch 64, Keras'
 L2({_L2}) on all kernels, decoupled decay of twice as much for AdamW; rates as in implicit_mnist.

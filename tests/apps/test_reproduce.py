@@ -17,7 +17,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from apps import program, reproduce, tables
-from apps.tables import engine, results, training
+from apps.tables import engine, inactive_unit, pruning_baselines, results, training
 from apps.tables.table import Column, Row, Table
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -223,6 +223,52 @@ def test_every_table_builds_its_rows(name):
         assert isinstance(row.optimizer(run), keras.optimizers.Optimizer)
         assert isinstance(row.callbacks(run), list)
         assert set(row.published) <= set(table.columns)
+
+
+@pytest.mark.parametrize("name", tables.NAMES)
+def test_every_table_is_written_and_drawn(name, tmp_path):
+    table = tables.load(name)
+    figures = dict.fromkeys(table.columns, 1.5) | {"norms": [1.0, 0.5]}
+    cells = {row.key: [{"figures": figures, "seconds_per_epoch": None}] for row in table.rows}
+    facts = {"epochs": 1, "train_images": None, "keras": "3", "backend": "x", "command": "c"}
+    results.write_text(table, cells, facts, tmp_path)
+    results.write_picture(table, cells, tmp_path)
+    assert (tmp_path / "results.csv").read_text().count("\n") == 1 + len(table.rows)
+    assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_adam_alone_kills_an_inactive_unit(tmp_path, monkeypatch):
+    monkeypatch.setattr(inactive_unit, "_STEPS_PER_EPOCH", 300)
+    prepared = engine.prepare(
+        "inactive_unit", inactive_unit.TABLE, tmp_path, 1, 1, "^(adam|sgd)", None, None
+    )
+    prepared.run("a command")
+    norms = {
+        path.stem: json.loads(path.read_text())["figures"]["norms"]
+        for path in (tmp_path / "cells").iterdir()
+    }
+    assert all(len(values) == 301 for values in norms.values())
+    assert norms["adam-seed0"][-1] < 1e-3
+    assert all(norms[name][-1] > 0.9 for name in ("sgd-seed0", "adamw-seed0"))
+
+
+@pytest.mark.tensorflow
+def test_baselines_measure_what_is_left_after_surgery(data_dir):
+    dataset = engine.data.load("mnist", str(data_dir))
+    row = pruning_baselines.TABLE.rows[0]
+    model = row.model(dataset)
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
+    whole = pruning_baselines.TABLE.measure(model, dataset)
+    kernel = model.get_layer("dense1").kernel
+    kernel.assign(kernel * (np.arange(300) % 2))
+    halved = pruning_baselines.TABLE.measure(model, dataset)
+    assert set(whole) | {"seconds_per_epoch"} == set(pruning_baselines.TABLE.columns)
+    assert whole["density"] == 100
+    assert whole["dead"] == 0
+    assert halved["dead"] == pytest.approx(100 * 150 / 400)
+    assert halved["size"] < 0.6 * whole["size"]
 
 
 def test_killed_from_outside_goes_on(data_dir, tmp_path):
