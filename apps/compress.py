@@ -3,12 +3,14 @@
 import functools
 import json
 import os
+import pathlib
 
 from absl import flags
 
 from apps import program
 
-GROUP_NAMES = ("files", "surgery")
+GROUP_NAMES = ("files", "surgery", "TFLite")
+_CALIBRATED_SAMPLES = 200
 
 
 def define_flags():
@@ -31,6 +33,21 @@ def define_flags():
         "accelerators want 8 or 16.",
         module_name="surgery",
     )
+    flags.DEFINE_list(
+        "quantize",
+        [],
+        "Write TFLite files beside --out: OUT.tflite, and OUT-KIND.tflite for kinds of float16, "
+        "dynamic and int8, separated by commas; the report compares them with the original's.",
+        module_name="TFLite",
+    )
+    flags.DEFINE_string(
+        "representative",
+        None,
+        "Real samples to calibrate int8 and to compare the files on, a .npy file, or a .npz file "
+        "with an array for each input by its name (x for a single one) and, if there are any, "
+        "integer labels y.",
+        module_name="TFLite",
+    )
 
 
 def main(values=flags.FLAGS):
@@ -42,16 +59,21 @@ def main(values=flags.FLAGS):
 
     zeroed = None
     try:
-        model = load_model(values.model)
+        original = model = load_model(values.model)
+        samples = _samples(model, values)
         if values.threshold is not None:
             model, zeroed = surgery.zero_channels(model, values.threshold)
         smaller, report = surgery.remove_dead_channels(
             model, channel_multiple=values.channel_multiple
         )
-        _write(smaller, report, zeroed, values)
+        files = _write(original, smaller, report, zeroed, values, samples)
     except (ValueError, RuntimeError, OSError) as error:
         raise program.UsageError(str(error)) from error
     _print(report, zeroed)
+    if files:
+        from export.quantize import variants
+
+        variants.show(files)
     print(f"Wrote {values.out}")
 
 
@@ -84,8 +106,54 @@ def _check(values):
         )
 
 
-def _write(smaller, report, zeroed, values):
-    """Both files whole, or none of them."""
+def _samples(model, values):
+    """(samples, labels), both None without --quantize; wrong values are told before any work."""
+    if not values.quantize:
+        if values.representative:
+            raise program.UsageError("--representative is for --quantize: give both.")
+        return None, None
+    from export.inputs import input_specs, read_samples
+    from export.quantize import variants
+
+    kinds = variants.checked_kinds(values.quantize)
+    if values.representative:
+        return read_samples(values.representative, input_specs(model))
+    if "int8" in kinds:
+        raise program.UsageError(
+            "--quantize=int8 needs --representative: a file with 100 to 200 real samples."
+        )
+    return None, None
+
+
+def _files(original, smaller, values, samples, folder):
+    """Rows on the TFLite files of both models; those of the smaller one are left in the folder."""
+    if not values.quantize:
+        return []
+    import keras
+
+    from export.benchmark import benchmark
+    from export.quantize import variants
+
+    samples, labels = samples
+    representative = keras.tree.map_structure(lambda a: a[:_CALIBRATED_SAMPLES], samples)
+    name = pathlib.Path(values.out).stem
+    found = variants.write_variants(
+        {f"{name}-original": original, name: smaller},
+        folder,
+        variants.checked_kinds(values.quantize),
+        samples=samples,
+        labels=labels,
+        representative=representative,
+    )
+    rows = variants.rows(found, benchmark(variants.paths(found)))
+    for path in variants.paths(found):
+        if not path.name.startswith(f"{name}-original"):
+            os.replace(path, pathlib.Path(values.out).parent / path.name)
+    return rows
+
+
+def _write(original, smaller, report, zeroed, values, samples):
+    """All files whole, or none of them; returns rows on the TFLite files."""
     import keras
 
     from keras_sparse.files import replacing
@@ -105,9 +173,11 @@ def _write(smaller, report, zeroed, values):
                 f"Keras could not read {values.out} again: {str(error)[:100]}... Write a .keras "
                 "file, which holds every model."
             ) from error
+        facts["files"] = _files(original, smaller, values, samples, temporary.parent)
         if values.report_json:
             with replacing(values.report_json) as text:
                 text.write_text(json.dumps(facts, indent=1))
+    return facts["files"]
 
 
 def _print(report, zeroed):

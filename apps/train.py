@@ -98,6 +98,13 @@ OUT = flags.DEFINE_string(
     "Folder for the models and the report. Default: runs/DATASET.",
     module_name="output",
 )
+QUANTIZE = flags.DEFINE_list(
+    "quantize",
+    [],
+    "Kinds of smaller TFLite files to write and compare, of float16, dynamic and int8, separated "
+    "by commas.",
+    module_name="output",
+)
 
 GROUP_NAMES = ("data and network", "optimizer", "training", "output")
 
@@ -107,10 +114,12 @@ def main():
     # Keras takes seconds to import, and --help need not wait for it.
     from apps import setup
     from export import run_folder
+    from export.quantize import variants
     from keras_sparse import data
 
     values = flags.FLAGS
     try:
+        kinds = variants.checked_kinds(values.quantize)
         callbacks = setup.callbacks(values)
         dataset = data.load(values.dataset, values.data_dir)
         model = setup.compiled_model(dataset, values)
@@ -121,7 +130,15 @@ def main():
     test = run_folder.TestSet(dataset.x_test, dataset.y_test)
     facts = {name: values[name].value for name in ("dataset", "model", "optimizer", "seed")}
     command = program.command_line("apps.train")
-    run_folder.deliver(model, history, test, out, {**facts, "command": command})
+    run_folder.deliver(
+        model,
+        history,
+        test,
+        out,
+        {**facts, "command": command},
+        quantize=kinds,
+        x_train=dataset.x_train,
+    )
 
 
 if __name__ == "__main__":

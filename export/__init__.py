@@ -1,8 +1,9 @@
 """From a Keras model to a TFLite file that is proven and timed."""
 
 from export.benchmark import BenchmarkResult, FileTiming, benchmark
-from export.convert import convert
+from export.convert import SparseRuntimeReport, convert, sparse_runtime_report
 from export.errors import ExportError
+from export.quantize import quantization_aware
 from export.tflite_file import operators
 from export.verify import Tolerance, Verification, verify
 
@@ -10,10 +11,13 @@ __all__ = [
     "BenchmarkResult",
     "ExportError",
     "FileTiming",
+    "SparseRuntimeReport",
     "Tolerance",
     "Verification",
     "benchmark",
     "convert",
     "operators",
+    "quantization_aware",
+    "sparse_runtime_report",
     "verify",
 ]

@@ -13,11 +13,12 @@ import rich
 import rich.table
 
 from export.benchmark import benchmark
-from export.convert import convert
+from export.quantize import variants
 from keras_sparse.files import replacing
 
-# Enough to see an error of conversion; each runs alone, at batch size 1.
-_COMPARED_SAMPLES = 200
+# Enough for an accuracy; each runs alone, at batch size 1.
+_COMPARED_SAMPLES = 1000
+_CALIBRATED_SAMPLES = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +47,12 @@ def prepare(path):
     return path
 
 
-def deliver(model, history, test, folder, facts):
+def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None):
     """Save, cut, convert, time and report a trained classifier.
 
     Writes `model.keras`, `compact.keras`, `model.tflite`, `compact.tflite`, `history.csv`,
-    `report.json`, `report.md`, `accuracy.png` and `channels.png`, each whole or not at all.
+    `report.json`, `report.md`, `accuracy.png` and `channels.png`, each whole or not at all, and
+    for each kind of quantization `model-KIND.tflite` and `compact-KIND.tflite`.
 
     Args:
         model: the trained `keras.Model`; its outputs are one value per class.
@@ -58,6 +60,9 @@ def deliver(model, history, test, folder, facts):
         test: a `TestSet`.
         folder: a folder, as `prepare` returns it.
         facts: dict of what else belongs into the report: `seed`, `command`.
+        quantize: any of `"float16"`, `"dynamic"`, `"int8"`. A kind that fails is told in the
+            report and stops nothing.
+        x_train: images as the model takes them; `"int8"` is calibrated on the first 200.
 
     Returns:
         The report, as in `report.json`.
@@ -73,20 +78,29 @@ def deliver(model, history, test, folder, facts):
     compact, surgery = remove_dead_channels(model)
     _save(compact, folder / "compact.keras")
     outputs = [m.predict(test.x, batch_size=256, verbose=0) for m in (model, compact)]
+    files = variants.write_variants(
+        {"model": model, "compact": compact},
+        folder,
+        quantize,
+        samples=test.x[:_COMPARED_SAMPLES],
+        labels=test.y[:_COMPARED_SAMPLES],
+        representative=None if x_train is None else x_train[:_CALIBRATED_SAMPLES],
+    )
     report = {
         **facts,
         "test_images": len(test.x),
         **_sparsity(model),
-        "trained": _figures(model, outputs[0], test, folder / "model.tflite"),
-        "compact": _figures(compact, outputs[1], test, folder / "compact.tflite"),
+        "trained": _figures(model, outputs[0], test, files[0].verification),
+        "compact": _figures(compact, outputs[1], test, files[1].verification),
         **_difference(*outputs),
         "channels": {name: list(pair) for name, pair in surgery.channels.items()},
         "versions": _versions(),
     }
-    timing = benchmark([folder / "model.tflite", folder / "compact.tflite"])
-    for name, file in zip(("trained", "compact"), timing.files, strict=True):
+    timing = benchmark(variants.paths(files))
+    for name, file in zip(("trained", "compact"), timing.files, strict=False):
         report[name]["latency_ms_median"] = file.median_ms
     report["latency_ratio"] = timing.ratios[1]
+    report["files"] = variants.rows(files, timing)
     report["benchmark"] = timing.to_dict()
     report["surgery"] = surgery.to_dict()
     _write_pictures(plot_history(history), surgery, folder)
@@ -130,10 +144,9 @@ def _sparsity(model):
     }
 
 
-def _figures(model, outputs, test, path):
+def _figures(model, outputs, test, file):
     from keras_sparse.surgery import count_macs
 
-    file = convert(model, path, samples=test.x[:_COMPARED_SAMPLES])
     return {
         "accuracy": float(np.mean(outputs.argmax(-1) == test.y)),
         "parameters": model.count_params(),
@@ -194,6 +207,8 @@ def _print_table(report, folder):
         table.add_row(*row)
     rich.print(table)
     rich.print(_summary(report))
+    if _quantized(report):
+        variants.show(report["files"])
     rich.print(f"Everything is in {folder}; start with {folder / 'report.md'}.")
 
 
@@ -212,6 +227,7 @@ def _markdown(report):
         "Latency: one sample, one thread, both files timed in turns in one run; its ratio is that "
         "of the fastest inferences.",
         "",
+        *(_files(report) if _quantized(report) else ()),
         "![Accuracy and sparsity by epoch](accuracy.png)",
         "",
         "![Channels kept by layer](channels.png)",
@@ -224,3 +240,18 @@ def _markdown(report):
         "",
     ]
     return "\n".join(lines)
+
+
+def _quantized(report):
+    return any(row["quantize"] != "float32" for row in report["files"])
+
+
+def _files(report):
+    count = report["files"][0]["samples"]
+    return [
+        *variants.markdown(report["files"]),
+        "",
+        f"Errors, predictions and accuracy of a file: on the first {count} test images, beside the "
+        "network in Keras. Ratios are to `model.tflite`; gzip is about what is downloaded.",
+        "",
+    ]

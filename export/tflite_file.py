@@ -75,6 +75,7 @@ class Runner:
     """
 
     def __init__(self, path):
+        self._path = path
         try:
             self._run = load(path).get_signature_runner(SIGNATURE)
         except (ValueError, RuntimeError) as error:
@@ -90,7 +91,10 @@ class Runner:
     def __call__(self, inputs):
         """Outputs by name, as floats, for a dict of inputs of the file's own batch size."""
         inputs = {name: _quantized(value, self._inputs[name]) for name, value in inputs.items()}
-        outputs = self._run(**inputs)
+        try:
+            outputs = self._run(**inputs)
+        except (ValueError, RuntimeError) as error:
+            raise ExportError(f"LiteRT does not run {self._path}: {error}") from error
         return {name: _dequantized(value, self._outputs[name]) for name, value in outputs.items()}
 
 

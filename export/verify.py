@@ -14,6 +14,7 @@ from export.tflite_file import Runner, operators
 # computes garbage from memory that was never written.
 VARIABLE_OPERATORS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 KINDS = (None, "float16", "dynamic", "int8")
+_KERAS_BATCH = 32
 _WEIGHT_BYTES = {None: 4, "float16": 2, "dynamic": 1, "int8": 1}
 
 
@@ -132,10 +133,9 @@ def verify(
     if not path.is_file():
         raise ValueError(f"`path` is no file. Received: path={path}")
     counts = check_content(model, path, quantize, sparse_encoding)
-    size, _, batches = _batches(path, specs, inputs)
     count = len(inputs[0])
-    wanted = _stack([_run_keras(model, specs, batch) for batch in batches], count, size)
-    got = run_file(path, specs, inputs)
+    got, batch_size = run_file(path, specs, inputs)
+    wanted = _run_keras(model, specs, inputs, batch_size)
     figures = compare(path, wanted, got, labels, tolerance, drawn=samples is None)
     return Verification(path, quantize, path.stat().st_size, counts, count, **figures)
 
@@ -289,28 +289,37 @@ def _accuracies(path, wanted, got, labels, tolerance):
 
 
 def run_file(path, specs, inputs):
-    """Outputs of a file by name, `(n, ...)` each, for inputs as `check_samples` returns them."""
-    size, runner, batches = _batches(path, specs, inputs)
+    """Outputs of a file by name, `(n, ...)` each, and its batch size.
+
+    Args:
+        path: a `.tflite` file.
+        specs: what `input_specs` returned.
+        inputs: samples, as `check_samples` returned them.
+    """
+    runner = _checked_runner(path, specs)
+    [size] = {shape[0] for shape in runner.input_shapes.values()}
+    batches = _batches(inputs, size)
     outputs = [runner(dict(zip(_names(specs), batch, strict=True))) for batch in batches]
-    return _stack(outputs, len(inputs[0]), size)
+    return _stack(outputs, len(inputs[0]), size), size
 
 
-def _batches(path, specs, inputs):
-    """The file's batch size, a runner, and the samples in such batches; the last wraps around."""
+def _checked_runner(path, specs):
     import keras
 
     runner = Runner(path)
     shapes = runner.input_shapes
     known = {spec.name: spec.shape for spec in keras.tree.flatten(specs)}
-    sizes = {shape[:1] for shape in shapes.values()}
     rest = {name: shape[1:] for name, shape in shapes.items()}
-    if rest != {name: shape[1:] for name, shape in known.items()} or len(sizes) != 1:
+    one_size = len({shape[:1] for shape in shapes.values()}) == 1
+    if rest != {name: shape[1:] for name, shape in known.items()} or not one_size:
         raise ExportError(f"{path} has the inputs {shapes}, the model {known}.")
-    [(size,)] = sizes
-    starts = range(0, len(inputs[0]), size)
-    rows = [np.arange(start, start + size) for start in starts]
-    batches = [[value.take(row, axis=0, mode="wrap") for value in inputs] for row in rows]
-    return size, runner, batches
+    return runner
+
+
+def _batches(inputs, size):
+    """The samples in batches of equal size; the last one wraps around."""
+    rows = [np.arange(start, start + size) for start in range(0, len(inputs[0]), size)]
+    return [[value.take(row, axis=0, mode="wrap") for value in inputs] for row in rows]
 
 
 def _names(specs):
@@ -337,8 +346,19 @@ def _shapes(outputs):
     return {name: outputs[name].shape[1:] for name in sorted(outputs)}
 
 
-def _run_keras(model, specs, batch):
-    """Outputs by the names they have in the file."""
+def _run_keras(model, specs, inputs, batch_size):
+    """Outputs of the model by the names they have in a file, `(n, ...)` each."""
+    import keras
+
+    outputs = getattr(model, "outputs", None) or []
+    # Where an output is of a whole batch, only the file's batch gives the same.
+    each = bool(outputs) and all(output.shape[:1] == (None,) for output in outputs)
+    size = _KERAS_BATCH if each else batch_size
+    batches = _batches(inputs, size)
+    return _stack([_call(model, specs, batch) for batch in batches], len(inputs[0]), size)
+
+
+def _call(model, specs, batch):
     import keras
 
     outputs = model(keras.tree.pack_sequence_as(specs, list(batch)), training=False)

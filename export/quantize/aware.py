@@ -113,7 +113,7 @@ def quantization_aware(
         os.replace(temporary.parent / "model.tflite", temporary)
         with real_name(temporary, path):
             counts = check_content(model, temporary, "int8")
-            got = run_file(temporary, specs, samples)
+            got, _ = run_file(temporary, specs, samples)
             figures = compare(temporary, wanted, got, labels, tolerance, drawn=False)
         size = temporary.stat().st_size
     return Verification(path, "int8", size, counts, len(samples[0]), **figures)
@@ -144,7 +144,8 @@ def _settings(model, specs, loss, input_output):
         raise ValueError(
             f"`model` must be functional or Sequential. Received: a {type(model).__name__}"
         )
-    outputs = model.output
+    # Sequential models have no `output` before they are called.
+    outputs = getattr(model, "output", None)
     names = list(outputs) if isinstance(outputs, dict) else range(len(model.outputs))
     return {
         "loss": keras.losses.serialize(keras.losses.get(loss)),

@@ -40,7 +40,8 @@ def to_tf_keras(model):
 
 def check_equal(model, rebuilt, inputs):
     """A ValueError if the two models' outputs differ on arrays of a few samples."""
-    wanted = keras.tree.flatten(model(keras.tree.pack_sequence_as(model.input, inputs)))
+    structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    wanted = keras.tree.flatten(model(keras.tree.pack_sequence_as(structure, inputs)))
     got = keras.tree.flatten(rebuilt(inputs if len(inputs) > 1 else inputs[0]))
     for expected, value in zip(map(keras.ops.convert_to_numpy, wanted), got, strict=True):
         error = np.abs(expected - np.asarray(value)).max()

@@ -16,6 +16,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
+import keras_sparse  # noqa: F401 registers what the model may name
+
 
 def main(folder):
     """Does the work, or writes why it cannot be done."""

@@ -31,7 +31,10 @@ def run(*arguments):
 
 def call(capsys, **values):
     """The program in this process; what it prints."""
-    names = ("model", "out", "report_json", "threshold", "channel_multiple")
+    names = (
+        *("model", "out", "report_json", "threshold", "channel_multiple"),
+        *("quantize", "representative"),
+    )
     values = {
         name: str(value) if isinstance(value, pathlib.Path) else value
         for name, value in values.items()
@@ -140,6 +143,36 @@ def test_threshold_zeroes_first_and_says_so(model, path, tmp_path, capsys):
     assert_same(smaller, model)
 
 
+@pytest.mark.tensorflow
+def test_quantized_files_beside_the_smaller_model(model, path, tmp_path, capsys):
+    x = np.random.default_rng(0).normal(size=(60, 6, 6, 2)).astype("float32")
+    np.savez(tmp_path / "x.npz", x=x, y=model.predict(x, verbose=0).argmax(-1))
+    out = call(
+        capsys,
+        model=path,
+        out=tmp_path / "small.keras",
+        report_json=tmp_path / "r.json",
+        quantize=["float16", "int8"],
+        representative=tmp_path / "x.npz",
+    )
+    files = {"small.tflite", "small-float16.tflite", "small-int8.tflite"}
+    known = {"model.keras", "x.npz", "r.json", "small.keras"}
+    assert set(os.listdir(tmp_path)) == files | known
+    rows = json.loads((tmp_path / "r.json").read_text())["files"]
+    assert [(row["network"], row["quantize"]) for row in rows] == [
+        (name, kind)
+        for kind in ("float32", "float16", "int8")
+        for name in ("small-original", "small")
+    ]
+    assert all(row["keras_accuracy"] == 1 for row in rows)
+    assert rows[0]["latency_ratio"] == rows[0]["macs_ratio"] == 1
+    assert rows[1]["macs_ratio"] < 1
+    for row in rows:
+        if row["network"] == "small":
+            assert row["bytes"] == (tmp_path / row["file"]).stat().st_size
+    assert "Files, beside their networks in Keras" in out
+
+
 def test_channel_multiple(model, path, tmp_path, capsys):
     call(capsys, model=path, out=tmp_path / "small.keras", channel_multiple=6)
     smaller = keras.saving.load_model(tmp_path / "small.keras")
@@ -201,6 +234,10 @@ def test_a_file_of_keras_2(ending, tmp_path, capsys):
         ({"threshold": -1.0}, "--threshold must be 0 or more"),
         ({"threshold": float("nan")}, "--threshold must be 0 or more"),
         ({"channel_multiple": 0}, "--channel_multiple must be 1 or more"),
+        ({"quantize": ["int4"]}, "any of float16, dynamic, int8"),
+        ({"quantize": ["int8"]}, "--quantize=int8 needs --representative"),
+        ({"representative": "x.npy"}, "--representative is for --quantize"),
+        ({"quantize": ["int8"], "representative": "absent.npy"}, "cannot be read as arrays"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")

@@ -18,6 +18,7 @@ from apps import program, train
 pytestmark = pytest.mark.tensorflow
 FILES = {
     *("model.keras", "compact.keras", "model.tflite", "compact.tflite"),
+    *("model-int8.tflite", "compact-int8.tflite"),
     *("history.csv", "report.json", "report.md", "accuracy.png", "channels.png"),
 }
 
@@ -38,7 +39,9 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "new" / "folder"
-    code, out, err = run("--epochs=3", "--l1=0.02", "--batch_size=64", f"--out={folder}")
+    code, out, err = run(
+        "--epochs=3", "--l1=0.02", "--batch_size=64", "--quantize=int8", f"--out={folder}"
+    )
     assert code == 0, err
     return folder, out
 
@@ -107,6 +110,7 @@ BAD = [
     (["--target_sparsity=0.9"], "needs an `l1`"),
     (["--exclude=("], "no regular expression"),
     (["--seed=-1"], "--seed must be"),
+    (["--quantize=int8,int4"], "any of float16, dynamic, int8"),
 ]
 
 

@@ -3,12 +3,20 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 
 from export.convert.__main__ import main as convert_main
 
 pytestmark = pytest.mark.tensorflow
+VALUES = {
+    "quantize": None,
+    "input_output": "float32",
+    "route": "litert",
+    "sparse_encoding": False,
+    "batch_size": 1,
+}
 
 
 def run(*arguments):
@@ -23,7 +31,12 @@ def run(*arguments):
 
 def test_convert(model, tmp_path):
     model.save(tmp_path / "model.keras")
-    done = run("export.convert", tmp_path / "model.keras", tmp_path / "model.tflite")
+    done = run(
+        "export.convert",
+        tmp_path / "model.keras",
+        tmp_path / "model.tflite",
+        "--quantize=float16",
+    )
     assert done.returncode == 0
     [line] = done.stdout.splitlines()
     assert line.startswith(f"{tmp_path}/model.tflite: 0.001 MB, largest difference to Keras ")
@@ -54,7 +67,9 @@ def test_convert_answers_bad_input_with_one_line(files, message, model, tmp_path
     model.save("model.keras")
     pathlib.Path("text.keras").write_text("not a model")
     with pytest.raises(SystemExit) as end:
-        convert_main(["export.convert", *files])
+        convert_main(
+            ["export.convert", *files], types.SimpleNamespace(representative=None, **VALUES)
+        )
     assert end.value.code.startswith("export.convert: ")
     assert message in end.value.code
     assert "\n" not in end.value.code

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.inputs import check_samples, draw_samples, input_specs
+from export.inputs import check_samples, draw_samples, input_specs, read_samples
 
 SHAPES = st.lists(st.lists(st.integers(1, 4), max_size=3), min_size=1, max_size=4)
 
@@ -63,3 +63,42 @@ def test_drawn_samples_are_the_same_every_time_and_fit():
     assert 0.8 < floats.std() < 1.2
     assert set(np.unique(integers)) == {0, 1}
     assert np.array_equal(check_samples([floats, integers], specs)[1], integers)
+
+
+def test_samples_from_files(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(5, 2)), np.arange(5)
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "xy.npz", x=x, y=y[:, None])
+    np.savez(tmp_path / "named.npz", x0=x, x1=x[:, :1])
+    [one] = specs_of([[2]])
+    samples, labels = read_samples(tmp_path / "x.npy", one)
+    assert np.array_equal(samples, x)
+    assert labels is None
+    samples, labels = read_samples(tmp_path / "xy.npz", one)
+    assert np.array_equal(samples, x)
+    assert np.array_equal(labels, y)
+    samples, _ = read_samples(tmp_path / "named.npz", specs_of([[2], [1]]))
+    assert np.array_equal(samples[1], x[:, :1])
+
+
+def test_files_without_the_samples(tmp_path):
+    (tmp_path / "text.npz").write_text("not arrays")
+    np.savez(tmp_path / "y.npz", y=np.arange(5))
+    np.save(tmp_path / "wide.npy", np.zeros((5, 3)))
+    [one] = specs_of([[2]])
+    for name, message in [
+        ("absent.npz", "cannot be read as arrays: No such file"),
+        ("text.npz", "cannot be read as arrays"),
+        ("y.npz", r"has no array x0.*Received: y"),
+        ("wide.npy", r"`arrays of .*wide\.npy` must have the shapes"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            read_samples(tmp_path / name, one)
+
+
+def test_batch_size():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    assert input_specs(model, batch_size=3).shape == (3, 4)
+    for size in (0, -1, 2.0, None):
+        with pytest.raises(ValueError, match="`batch_size` must be"):
+            input_specs(model, batch_size=size)

@@ -32,7 +32,15 @@ def delivered(tmp_path_factory):
     folder = run_folder.prepare(tmp_path_factory.mktemp("run"))
     facts = {"dataset": "points", "model": "tiny", "seed": 7, "command": "python -m apps.train"}
     history = {"accuracy": [0.5, 0.9], "sparsity": [0.0, 0.25]}
-    report = run_folder.deliver(model, history, run_folder.TestSet(x, y), folder, facts)
+    report = run_folder.deliver(
+        model,
+        history,
+        run_folder.TestSet(x, y),
+        folder,
+        facts,
+        quantize=("int8", "float16"),
+        x_train=x,
+    )
     return report, folder
 
 
@@ -60,6 +68,25 @@ def test_files_say_the_same(delivered):
     assert history == ["epoch,accuracy,sparsity", "1,0.5,0.0", "2,0.9,0.25"]
     for name in ("accuracy", "channels"):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_rows_of_every_kind_before_and_after_surgery(delivered):
+    report, folder = delivered
+    rows = {row["file"]: row for row in report["files"]}
+    kinds = ("", "-int8", "-float16")
+    assert list(rows) == [f"{name}{k}.tflite" for k in kinds for name in ("model", "compact")]
+    for name, row in rows.items():
+        assert row["bytes"] == (folder / name).stat().st_size
+        assert row["samples"] == 50
+        assert row["keras_accuracy"] == 0.9
+        assert row["accuracy"] == pytest.approx(0.9, abs=0.1)
+        assert row["latency_ratio"] > 0
+        assert row["macs_ratio"] == pytest.approx(45 / 72 if "compact" in name else 1)
+        assert (
+            f"| {name} | {row['bytes']:,} | {row['gzip_bytes']:,} |"
+            in (folder / "report.md").read_text()
+        )
+    assert rows["model.tflite"]["max_abs_error"] < 1e-5 < rows["model-int8.tflite"]["max_abs_error"]
 
 
 def test_prepare_refuses_a_folder_that_cannot_be_written(tmp_path):

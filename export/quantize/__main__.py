@@ -1,0 +1,71 @@
+"""`python -m export.quantize model.keras model.tflite --data=FILE.npz`: train for int8."""
+
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import app, flags
+
+from export import ExportError, quantization_aware
+
+
+def define_flags():
+    """Defines the flags; not on import, since other programs have some of the same names."""
+    flags.DEFINE_string(
+        "data", None, "A .npz file with x (or an array for each input by its name) and targets y."
+    )
+    flags.DEFINE_string("loss", None, "Keras loss. Default: that of the compiled model.")
+    flags.DEFINE_integer("epochs", 1, "Passes over the data.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 32, "Samples a step.", lower_bound=1)
+    flags.DEFINE_float("learning_rate", 1e-4, "Of Adam.")
+    flags.DEFINE_enum(
+        "input_output", "float32", ["float32", "int8", "uint8"], "What the file takes and gives."
+    )
+    flags.DEFINE_integer("seed", 0, "Of the order of the samples.")
+
+
+def main(argv, values=flags.FLAGS):
+    """Trains the `.keras` file `argv[1]` and writes the `.tflite` file `argv[2]`."""
+    if len(argv) != 3 or not values.data:
+        sys.exit("export.quantize: give two files, model.keras and model.tflite, and --data")
+    try:
+        result = _train(*argv[1:], values)
+    except (ExportError, ValueError) as error:
+        sys.exit(f"export.quantize: {error}")
+    print(
+        f"{result.path}: {result.bytes / 2**20:.3f} MB, largest difference to the trained model "
+        f"{result.max_abs_error:.2g} on {result.samples} samples"
+    )
+
+
+def _train(source, target, values):
+    import keras
+
+    import keras_sparse  # noqa: F401 registers what the model may name
+    from export.inputs import input_specs, read_samples
+    from keras_sparse.loading import load_model
+
+    # Compiled only here: its loss is what is trained on.
+    model = load_model(source) if values.loss else keras.saving.load_model(source)
+    x, y = read_samples(values.data, input_specs(model))
+    if y is None:
+        raise ValueError(f"{values.data} has no targets `y`")
+    return quantization_aware(
+        model,
+        target,
+        x,
+        y,
+        loss=values.loss,
+        epochs=values.epochs,
+        batch_size=values.batch_size,
+        learning_rate=values.learning_rate,
+        input_output=values.input_output,
+        seed=values.seed,
+        verbose=2,
+    )
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

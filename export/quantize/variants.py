@@ -1,0 +1,173 @@
+"""The same networks in several kinds of numbers, measured side by side."""
+
+import dataclasses
+import pathlib
+
+import rich
+import rich.table
+
+from export.convert import convert
+from export.errors import ExportError
+from export.verify import KINDS, Verification
+
+_COLUMNS = (
+    ("file", "file", "{}"),
+    ("bytes", "bytes", "{:,}"),
+    ("gzip", "gzip_bytes", "{:,}"),
+    ("largest error", "max_abs_error", "{:.1e}"),
+    ("same predictions", "agreement", "{:.2%}"),
+    ("accuracy", "accuracy", "{:.4f}"),
+    ("MACs ratio", "macs_ratio", "{:.3f}"),
+    ("latency ratio", "latency_ratio", "{:.3f}"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One network in one kind of numbers.
+
+    Args:
+        network: the network's name.
+        quantize: None for float32, `"float16"`, `"dynamic"` or `"int8"`.
+        verification: what `convert` returned, None if it failed.
+        error: why there is no file, or None.
+    """
+
+    network: str
+    quantize: str | None
+    verification: Verification | None
+    error: str | None = None
+
+
+def checked_kinds(kinds):
+    """Kinds of quantization as a tuple without repetitions, or a ValueError."""
+    known = [kind for kind in KINDS if kind]
+    unknown = [kind for kind in kinds if kind not in known]
+    if unknown:
+        raise ValueError(
+            f"quantize must name any of {', '.join(known)}. Received: {', '.join(unknown)}"
+        )
+    return tuple(dict.fromkeys(kinds))
+
+
+def write_variants(networks, folder, kinds, *, samples=None, labels=None, representative=None):
+    """Converts networks to float32 and to each kind, as `NAME.tflite` and `NAME-KIND.tflite`.
+
+    A kind that fails is written down and does not stop the others.
+
+    Args:
+        networks: dict from a name to a `keras.Model`.
+        folder: where to write.
+        kinds: any of `"float16"`, `"dynamic"` and `"int8"`.
+        samples, labels, representative: as `convert` takes them.
+
+    Returns:
+        A list of `Variant`, the float32 one of each network first.
+
+    Raises:
+        ExportError: a network that cannot be converted to float32.
+    """
+    found = []
+    for kind in (None, *kinds):
+        for name, model in networks.items():
+            path = pathlib.Path(folder) / f"{name}{f'-{kind}' if kind else ''}.tflite"
+            calibration = representative if kind == "int8" else None
+            try:
+                file = convert(
+                    model,
+                    path,
+                    quantize=kind,
+                    representative=calibration,
+                    samples=samples,
+                    labels=labels,
+                )
+                found.append(Variant(name, kind, file))
+            except ExportError as error:
+                if kind is None:
+                    raise
+                found.append(Variant(name, kind, None, str(error)))
+    return found
+
+
+def paths(variants):
+    """The files, as `benchmark` takes them."""
+    return [variant.verification.path for variant in variants if variant.verification]
+
+
+def rows(variants, timing):
+    """One dict of plain values for each variant; ratios are to the first file.
+
+    Args:
+        variants: what `write_variants` returned.
+        timing: `benchmark(paths(variants))`.
+    """
+    figures = iter(zip(timing.files, timing.ratios, timing.macs_ratios, strict=True))
+    return [
+        {
+            "network": variant.network,
+            "quantize": variant.quantize or "float32",
+            **(_measured(variant.verification, *next(figures)) if variant.verification else {}),
+            **({"error": variant.error} if variant.error else {}),
+        }
+        for variant in variants
+    ]
+
+
+def _measured(file, timing, latency_ratio, macs_ratio):
+    return {
+        "file": file.path.name,
+        "bytes": file.bytes,
+        "gzip_bytes": timing.gzip_bytes,
+        "samples": file.samples,
+        "max_abs_error": file.max_abs_error,
+        "max_relative_error": file.max_relative_error,
+        "agreement": file.agreement,
+        "accuracy": file.accuracy,
+        "keras_accuracy": file.keras_accuracy,
+        "macs_ratio": macs_ratio,
+        "latency_ms_median": timing.median_ms,
+        "latency_ratio": latency_ratio,
+    }
+
+
+def table(rows):
+    """Header and rows of text; what is not known is `-`."""
+    header = [label for label, _, _ in _COLUMNS]
+    return header, [
+        [
+            pattern.format(row[key]) if row.get(key) is not None else "-"
+            for _, key, pattern in _COLUMNS
+        ]
+        for row in rows
+        if "error" not in row
+    ]
+
+
+def markdown(rows):
+    """The rows as lines of a Markdown table, and what failed below it."""
+    header, body = table(rows)
+    return [
+        f"| {' | '.join(header)} |",
+        f"| --- {'| ---: ' * (len(header) - 1)}|",
+        *(f"| {' | '.join(row)} |" for row in body),
+        *(
+            line
+            for row in rows
+            if "error" in row
+            for line in ("", f"No {row['quantize']} file of {row['network']}: {row['error']}")
+        ),
+    ]
+
+
+def show(rows):
+    """Prints the rows to the terminal."""
+    header, body = table(rows)
+    text = rich.table.Table(title="Files, beside their networks in Keras")
+    for column in header:
+        text.add_column(column, justify="left" if column == "file" else "right")
+    for row in body:
+        text.add_row(*row)
+    rich.print(text)
+    for row in rows:
+        if "error" in row:
+            rich.print(f"No {row['quantize']} file of {row['network']}: {row['error']}")

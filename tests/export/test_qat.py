@@ -1,0 +1,194 @@
+"""Keras 3 models in tf_keras, and training as int8 in a process of its own."""
+
+import os
+import types
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import export
+from export.quantize.__main__ import main as quantize_main
+from export.quantize.tf_keras_model import check_equal, to_tf_keras
+from keras_sparse import data
+
+pytestmark = pytest.mark.tensorflow
+
+
+def residual():
+    inputs = keras.Input((8, 8, 3), name="image")
+    x = layers.ZeroPadding2D(1)(inputs)
+    x = layers.Conv2D(8, 3, 2, use_bias=False)(x)
+    x = layers.LeakyReLU(0.2)(layers.BatchNormalization()(x))
+    y = layers.SeparableConv2D(8, 3, padding="same", activation="relu")(x)
+    x = layers.Add()([y, x])
+    x = layers.ReLU(6.0)(layers.DepthwiseConv2D(3, padding="same")(x))
+    x = layers.Concatenate()([layers.MaxPooling2D()(x), layers.AveragePooling2D(2)(x)])
+    x = layers.Dropout(0.5)(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(inputs, layers.Dense(4, activation="softmax")(x))
+
+
+def shared_and_nested():
+    left, right = keras.Input((6,), name="b"), keras.Input((6,), name="a")
+    inner = keras.Input((6,))
+    block = keras.Model(inner, layers.Dense(5)(layers.Dense(6, activation="tanh")(inner)))
+    stack = keras.Sequential([keras.Input((5,)), layers.Dense(4), layers.Activation("silu")])
+    shared = layers.Dense(6)
+    x, y = block(shared(left)), block(shared(right))
+    return keras.Model([left, right], [stack(x), layers.Subtract()([y, x])])
+
+
+def sequential():
+    return keras.Sequential([keras.Input((6,)), layers.Dense(4, "relu"), layers.Dense(2)])
+
+
+@pytest.mark.parametrize("make_model", [residual, shared_and_nested, sequential])
+def test_the_model_in_tf_keras_is_equal(make_model):
+    model = make_model()
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(rng.uniform(0.1, 0.5, weight.shape))
+    inputs = [rng.normal(size=(7, *i.shape[1:])).astype("float32") for i in model.inputs]
+    rebuilt = to_tf_keras(model)
+    check_equal(model, rebuilt, inputs)
+    assert len(rebuilt.weights) == len(model.weights)
+    weights = rebuilt.get_weights()
+    rebuilt.set_weights([1.1 * weight for weight in weights])
+    with pytest.raises(ValueError, match="computes something else"):
+        check_equal(model, rebuilt, inputs)
+
+
+class Own(layers.Layer):
+    def call(self, inputs):
+        return inputs
+
+
+def operation():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, keras.ops.abs(inputs))
+
+
+class Subclassed(keras.Model):
+    def call(self, inputs):
+        return inputs
+
+
+@pytest.mark.parametrize(
+    ("make_model", "message"),
+    [
+        (lambda: keras.Sequential([keras.Input((4,)), Own(name="own")]), "'own' is a Own"),
+        (operation, "is a Absolute|has no attribute|No such layer"),
+        (lambda: keras.Sequential([keras.Input((4,)), Subclassed()]), "neither functional"),
+        (
+            lambda: keras.Sequential([keras.Input((4,)), layers.Activation("hard_silu")]),
+            "cannot rebuild layer",
+        ),
+    ],
+)
+def test_what_tf_keras_does_not_know(make_model, message):
+    with pytest.raises(ValueError, match=message):
+        to_tf_keras(make_model())
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+def untrained():
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((8, 8, 1), name="image")
+    x = layers.Conv2D(16, 3, use_bias=False)(x)
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.5)(x))
+    model = keras.Model(inputs, layers.Dense(10, name="logits")(layers.Flatten()(x)))
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def test_training_learns_and_the_file_computes_the_same(digits, tmp_path):
+    model = untrained()
+    before = [keras.ops.convert_to_numpy(weight) for weight in model.weights]
+    result = export.quantization_aware(
+        model,
+        tmp_path / "model.tflite",
+        digits.x_train,
+        digits.y_train,
+        epochs=2,
+        learning_rate=1e-2,
+        input_output="int8",
+        samples=digits.x_test,
+        labels=digits.y_test,
+    )
+    assert result.keras_accuracy > 0.9
+    assert result.accuracy > 0.9
+    assert result.agreement > 0.98
+    assert result.max_relative_error < 0.1
+    assert {"CONV_2D", "FULLY_CONNECTED"} <= set(result.operators)
+    assert "QUANTIZE" not in result.operators
+    assert result.bytes < 0.6 * 4 * model.count_params()
+    assert os.listdir(tmp_path) == ["model.tflite"]
+    after = [keras.ops.convert_to_numpy(weight) for weight in model.weights]
+    assert all(map(np.array_equal, before, after))  # the user's model is not touched
+
+
+def test_a_layer_that_cannot_be_quantized(tmp_path, capfd):
+    model = keras.Sequential([keras.Input((4,)), layers.Rescaling(2.0), layers.Dense(2)])
+    x, y = np.ones((8, 4)), np.zeros((8, 2))
+    with pytest.raises(export.ExportError, match=r"training of .* failed: .*rescaling"):
+        export.quantization_aware(model, tmp_path / "m.tflite", x, y, loss="mse")
+    assert not os.listdir(tmp_path)
+
+
+X, Y = np.ones((8, 4)), np.zeros((8, 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": None}, "`loss` is needed"),
+        ({"y": Y[:3]}, "`y` must hold one target for each of the 8"),
+        ({"x": X[:, :3]}, "`x` must have the shapes"),
+        ({"epochs": 0}, "`epochs` must be"),
+        ({"batch_size": 0.5}, "`batch_size` must be"),
+        ({"learning_rate": 0}, "`learning_rate` must be"),
+        ({"input_output": "int16"}, "`input_output` must be"),
+        ({"labels": np.zeros(3, int)}, "give both"),
+    ],
+    ids=str,
+)
+def test_bad_arguments(options, message, tmp_path):
+    arguments = {"x": X, "y": Y, "loss": "mse", **options}
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+    with pytest.raises(ValueError, match=message):
+        export.quantization_aware(model, tmp_path / "m.tflite", **arguments)
+
+
+def test_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"pip install 'keras-sparse\[qat\]'"):
+        export.quantization_aware(model, tmp_path / "m.tflite", X, Y, loss="mse")
+
+
+def test_the_command_line(tmp_path, capsys):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+    model.compile(loss="mse")
+    model.save(tmp_path / "m.keras")
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "data.npz", x=rng.normal(size=(64, 4)), y=rng.normal(size=(64, 2)))
+    values = types.SimpleNamespace(
+        data=str(tmp_path / "data.npz"),
+        loss=None,
+        epochs=1,
+        batch_size=8,
+        learning_rate=1e-3,
+        input_output="float32",
+        seed=0,
+    )
+    quantize_main(["", str(tmp_path / "m.keras"), str(tmp_path / "m.tflite")], values)
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith(f"{tmp_path}/m.tflite: 0.00")
+    assert line.endswith(" on 64 samples")
+    with pytest.raises(SystemExit, match="give two files"):
+        quantize_main(["", "m.keras"], values)
