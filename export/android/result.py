@@ -72,6 +72,7 @@ class ModelRuns:
             "macs": self.macs.total,
             "macs_tiled": self.macs.tiled,
             "macs_uncounted": list(self.macs.uncounted),
+            "benchmark_version": self.runs[0].version if self.runs else None,
             "rounds": [{"latency": run.latency, "memory": run.memory} for run in self.runs],
             "operators": [dataclasses.asdict(operator) for operator in self.operators],
         }

@@ -32,10 +32,14 @@ def plot(result, path):
         raise ValueError("A file has no multiply-accumulates, so there is no ratio to plot.")
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.add_subplot()
-    axes.loglog(result.macs_ratios, result.ratios, "o", label="MACs")
-    axes.loglog(result.tiled_macs_ratios, result.ratios, "o", mfc="none", label="tiled MACs")
-    for name, x, y in zip(result.names, result.macs_ratios, result.ratios, strict=True):
-        axes.annotate(name, (x, y), xytext=(6, -10), textcoords="offset points", fontsize="small")
+    # A colour for each file: names beside the points would lie on each other.
+    points = zip(
+        result.names, result.macs_ratios, result.tiled_macs_ratios, result.ratios, strict=True
+    )
+    for index, (name, macs, tiled, latency) in enumerate(points):
+        axes.loglog(macs, latency, "o", color=f"C{index}", label=name)
+        axes.loglog(tiled, latency, "o", color=f"C{index}", markerfacecolor="none")
+    axes.loglog([], [], "o", color="gray", markerfacecolor="none", label="hollow: tiled MACs")
     axes.axline((0.1, 0.1), (1, 1), color="gray", linewidth=1, label="latency ratio = MACs ratio")
     threads = result.files[0].num_threads
     axes.set(

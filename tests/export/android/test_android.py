@@ -14,6 +14,7 @@ import pytest
 import rich.console
 
 from export.android import AndroidError, benchmark_on_android, find_phone
+from export.android.adb import Adb
 from export.android.session import parse_cores
 from tests.export.tflite_file import write_dense
 
@@ -96,6 +97,7 @@ def test_what_is_recorded(plug_in, measure):
     assert (last["complete"], last["error"], last["cores"], last["rounds"]) == (True, None, [], 2)
     assert last["files"][1]["latency"]["p95_ms"] == 8.83
     assert len(last["files"][1]["rounds"]) == 2
+    assert last["files"][1]["benchmark_version"] == 1
     assert not any("taskset" in command for command in phone.commands)
 
 
@@ -259,6 +261,11 @@ def test_a_battery_that_is_not_told(plug_in, measure):
     (phone.folder / "battery").unlink()
     nothing = {"level_percent": None, "temperature_c": None, "powered": None}
     assert measure(rounds=1).battery_before == nothing
+
+
+def test_a_phone_that_hangs(plug_in):
+    with pytest.raises(AndroidError, match=r"`adb shell` gave no answer for 0\.5 s"):
+        Adb(plug_in().serial).shell("sleep 60", timeout=0.5)
 
 
 def test_no_adb(monkeypatch, tmp_path):
