@@ -348,7 +348,6 @@ def _shapes(outputs):
 
 def _run_keras(model, specs, inputs, batch_size):
     """Outputs of the model by the names they have in a file, `(n, ...)` each."""
-    import keras
 
     outputs = getattr(model, "outputs", None) or []
     # Where an output is of a whole batch, only the file's batch gives the same.
