@@ -5,7 +5,7 @@ import pathlib
 
 from absl import flags
 
-from apps import program
+from apps import program, tables
 
 GROUP_NAMES = ("table", "training", "output")
 
@@ -14,7 +14,7 @@ def define_flags():
     """Defines the flags; not on import, since other programs have some of the same names."""
     string = functools.partial(flags.DEFINE_string, default=None)
     integer = functools.partial(flags.DEFINE_integer, default=None)
-    string("table", help="Name of the table; a wrong one lists them.", module_name="table")
+    string("table", help=f"One of {', '.join(tables.NAMES)}.", module_name="table")
     string(
         "rows",
         default="",
@@ -49,9 +49,8 @@ def define_flags():
 def main(values=flags.FLAGS):
     """Load the table, then run what is missing of it."""
     if not values.table:
-        raise program.UsageError("--table is needed; see docs/results.md for their names.")
+        raise program.UsageError(f"--table is needed, one of {', '.join(tables.NAMES)}.")
     # Keras takes seconds to import, and --help need not wait for it.
-    from apps import tables
     from apps.tables import engine
 
     try:
