@@ -42,8 +42,8 @@ def lenet_300_100(
     kernel = {"kernel_initializer": kernel_initializer, "kernel_regularizer": kernel_regularizer}
     inputs = keras.Input(input_shape)
     x = layers.Flatten(name="flatten")(inputs)
-    for i, units in enumerate((300, 100), 1):
-        units = channels_at(width, units)
+    for i, count in enumerate((300, 100), 1):
+        units = channels_at(width, count)
         x = layers.Dense(units, use_bias=not batch_norm, name=f"dense{i}", **kernel)(x)
         x = _normalise_and_rectify(x, f"dense{i}", batch_norm)
     outputs = layers.Dense(classes, activation, name="logits", **kernel)(x)
@@ -95,8 +95,8 @@ def lenet_5(
         )
     kernel = {"kernel_initializer": kernel_initializer, "kernel_regularizer": kernel_regularizer}
     x = inputs = keras.Input(input_shape)
-    for i, filters in enumerate((20, 50), 1):
-        filters = channels_at(width, filters)
+    for i, count in enumerate((20, 50), 1):
+        filters = channels_at(width, count)
         x = layers.Conv2D(filters, 5, use_bias=not batch_norm, name=f"conv{i}", **kernel)(x)
         x = _normalise_and_rectify(x, f"conv{i}", batch_norm)
         x = layers.MaxPooling2D(name=f"pool{i}")(x)

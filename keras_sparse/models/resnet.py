@@ -1,4 +1,4 @@
-"""Residual networks: CIFAR's and ImageNet's ResNet-18, ResNet-50, and the ResNet-8 of MLPerf Tiny."""
+"""Residual networks: ResNet-18 of CIFAR and ImageNet, ResNet-50, ResNet-8 of MLPerf Tiny."""
 
 import keras
 from keras import layers
@@ -47,13 +47,13 @@ def resnet_8(
     blocks = Blocks(width, kernel_initializer, kernel_regularizer, use_bias=True)
     inputs = keras.Input(input_shape)
     x = blocks.conv_bn_relu(inputs, 16, 3, "conv1")
-    for i, filters in enumerate((16, 32, 64), 1):
-        filters, strides, name_ = blocks.channels(filters), 1 if i == 1 else 2, f"stage{i}"
-        shortcut = x if i == 1 else blocks.conv(x, filters, 1, f"{name_}_shortcut", strides)
-        x = blocks.conv(x, filters, 3, f"{name_}_conv1", strides)
-        x = blocks.bn_relu(x, f"{name_}_conv1")
-        x = blocks.bn(blocks.conv(x, filters, 3, f"{name_}_conv2"), f"{name_}_conv2_bn")
-        x = _add_relu(x, shortcut, name_)
+    for i, count in enumerate((16, 32, 64), 1):
+        filters, strides, stage = blocks.channels(count), 1 if i == 1 else 2, f"stage{i}"
+        shortcut = x if i == 1 else blocks.conv(x, filters, 1, f"{stage}_shortcut", strides)
+        x = blocks.conv(x, filters, 3, f"{stage}_conv1", strides)
+        x = blocks.bn_relu(x, f"{stage}_conv1")
+        x = blocks.bn(blocks.conv(x, filters, 3, f"{stage}_conv2"), f"{stage}_conv2_bn")
+        x = _add_relu(x, shortcut, stage)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(inputs, blocks.classifier(x, classes, activation), name=name)
 

@@ -39,8 +39,8 @@ def small_cnn(
     """
     kernel = {"kernel_initializer": kernel_initializer, "kernel_regularizer": kernel_regularizer}
     x = inputs = keras.Input(input_shape)
-    for i, filters in enumerate((32, 64, 64), 1):
-        filters = channels_at(width, filters)
+    for i, count in enumerate((32, 64, 64), 1):
+        filters = channels_at(width, count)
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv{i}", **kernel)(x)
         # Small data sets have few steps an epoch, which the default of 0.99 lags behind.
         x = layers.BatchNormalization(momentum=0.9, name=f"conv{i}_bn")(x)

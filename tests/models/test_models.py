@@ -58,11 +58,8 @@ def test_prunable_weights_of_vgg16_d():
 
 def test_vgg16_like_has_one_hidden_dense_layer_less():
     like, full = (build(width=0.1) for build in (models.vgg16_like, models.vgg16_d))
-    assert {v.path for v in full.variables} - {v.path for v in like.variables} == {
-        f"{path}"
-        for path in ("dense2/kernel", "dense2/bias")
-        + tuple(f"dense2_bn/{n}" for n in ("gamma", "beta", "moving_mean", "moving_variance"))
-    }
+    more = {v.path for v in full.variables} - {v.path for v in like.variables}
+    assert {path.split("/")[0] for path in more} == {"dense2", "dense2_bn"}
 
 
 @pytest.mark.parametrize(
@@ -136,8 +133,18 @@ def test_surgery_removes_their_dead_channels(name):
     assert all(after <= before // 2 + 1 for before, after in hidden)
 
 
+# The others take TensorFlow's converter many seconds each, and hold no other kind of layer.
+_CONVERTED_ALWAYS = ("lenet_5", "resnet_8", "mobilenet_v1", "vgg16_c", "wide_resnet")
+
+
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in _CONVERTED_ALWAYS else pytest.mark.slow)
+        for name in SMALL
+    ],
+)
 def test_conversion_accepts_them(name, tmp_path):
     from export import convert
 
@@ -159,7 +166,7 @@ def test_errors_say_what_the_networks_need():
         models.vgg16_bn((28, 28, 1))
     with pytest.raises(ValueError, match="width=0"):
         models.resnet_8(width=0)
-    with pytest.raises(ValueError, match="6n . 4.*depth=20"):
+    with pytest.raises(ValueError, match="depth=20"):
         models.wide_resnet(20, 2)
-    with pytest.raises(ValueError, match="'cifar' or 'imagenet'.*'mnist'"):
+    with pytest.raises(ValueError, match="stem='mnist'"):
         models.resnet_18(stem="mnist")
