@@ -35,12 +35,14 @@ class Tolerance:
     accuracy: float
 
 
-# By kind of quantization. Set at several times what `benchmarks/quantized.py` and the digits
-# networks show, so that only a broken file fails: what rounding costs is in the report.
+# By kind of quantization; only a broken file shall fail, what rounding costs is in the report.
+# Measured by `benchmarks/quantized.py` on a ResNet-18 with random weights, whose predictions are
+# nearer to ties than a trained network's: error 4e-6, 3e-3, 0.11 and 0.13; agreement 1, 1, 0.93
+# and 0.88. A trained network on the digits: 5e-7, 4e-4, 0.006 and 0.05; agreement 1 for all.
 TOLERANCES = {
     None: Tolerance(error=1e-4, agreement=0.995, accuracy=0.005),
     "float16": Tolerance(error=1e-2, agreement=0.98, accuracy=0.01),
-    "dynamic": Tolerance(error=0.15, agreement=0.9, accuracy=0.03),
+    "dynamic": Tolerance(error=0.3, agreement=0.8, accuracy=0.05),
     "int8": Tolerance(error=0.3, agreement=0.8, accuracy=0.05),
 }
 
@@ -109,8 +111,8 @@ def verify(
         labels: integer classes of shape `(n,)` of the samples, for a model with one output of one
             value per class. Then the accuracies are compared too.
         tolerance: a `Tolerance`, or a number for its `error` alone. Default: `TOLERANCES` of
-            `export.verify`, by kind: error 1e-4 in float32, 0.01 with float16, 0.15 dynamic, 0.3
-            with int8.
+            `export.verify`, by kind: error 1e-4 in float32, 0.01 with float16, 0.3 with
+            int8 and dynamic.
 
     Returns:
         A `Verification`.
