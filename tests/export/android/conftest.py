@@ -49,6 +49,7 @@ def plug_in(adb, tmp_path):
         phone.write("version", f"{version}\n")
         phones.append(phone.__enter__())
         adb.run("connect", phone.serial)
+        adb.wait_for(phone, state)
         return phone
 
     yield connect

@@ -8,6 +8,7 @@ stands for `benchmark_model`.
 """
 
 import contextlib
+import itertools
 import os
 import pathlib
 import shutil
@@ -353,6 +354,14 @@ class AdbServer:
     def phones(self):
         """`adb devices` without its title."""
         return self.run("devices").stdout.split("attached")[1].split()
+
+    def wait_for(self, phone, state, seconds=30):
+        """Until `adb devices` shows a phone in a state."""
+        end = time.monotonic() + seconds
+        while (phone.serial, state) not in itertools.pairwise(self.phones()):
+            if time.monotonic() > end:
+                raise TimeoutError(f"{phone.serial} is not {state}: {self.phones()}")
+            time.sleep(0.05)
 
     def forget(self, seconds=30):
         """Disconnects all phones, and waits until they are off the list."""

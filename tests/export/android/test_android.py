@@ -145,10 +145,9 @@ def test_a_phone_that_has_not_allowed_the_computer(plug_in):
 
 
 def test_a_phone_that_is_offline(plug_in, adb):
-    plug_in("unauthorized").unplug()
-    end = time.monotonic() + 30
-    while "offline" not in adb.run("devices").stdout and time.monotonic() < end:
-        time.sleep(0.05)
+    phone = plug_in("unauthorized")
+    phone.unplug()
+    adb.wait_for(phone, "offline")
     with pytest.raises(AndroidError, match="is offline: plug it in again"):
         find_phone()
 
