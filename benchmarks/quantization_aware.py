@@ -1,71 +1,67 @@
-"""What static int8 loses on MNIST, and what quantization-aware training recovers.
+"""What static int8 loses, and what quantization-aware training recovers.
 
-    python -m benchmarks.quantization_aware --data_dir=FOLDER
+    python -m apps.train --seed=0 --out=runs/0
+    python -m benchmarks.quantization_aware --runs=runs/0
 
-LeNet-5 with batch normalisation, trained by dual averaging by channel and cut; accuracy on the
-test images of Keras' float32 network and of the int8 files. Prints a Markdown table.
+Networks that `apps.train` trained and cut; accuracy on all test images of Keras' float32 network
+and of the int8 files. Prints a Markdown table.
 """
 
+import json
 import pathlib
 import tempfile
 
 import keras
-import numpy as np
 from absl import app, flags
 
-import keras_sparse
+import keras_sparse  # noqa: F401 registers what the saved models name
 from benchmarks import machine
 from export import Tolerance, convert, quantization_aware
-from keras_sparse import data, models, surgery
+from keras_sparse import data
 
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with mnist.npz.")
-SEEDS = flags.DEFINE_integer("seeds", 3, "Runs.")
-IMAGES = flags.DEFINE_integer("images", 60000, "Training images that are used.")
-EPOCHS = flags.DEFINE_integer("epochs", 6, "Of training; the last third keeps zeros.")
-EPOCHS_INT8 = flags.DEFINE_integer("epochs_int8", 1, "Of quantization-aware training.")
+RUNS = flags.DEFINE_list("runs", ["runs/digits"], "Folders that apps.train wrote.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with DATASET.npz; not for the digits.")
+EPOCHS = flags.DEFINE_integer("epochs", 2, "Of quantization-aware training.")
+IMAGES = flags.DEFINE_integer("images", None, "Training images for it. Default: all.")
+LEARNING_RATE = flags.DEFINE_float("learning_rate", 1e-4, "For it.")
 ANY = Tolerance(error=1.0, agreement=0.0, accuracy=1.0)  # to see losses, not to refuse them
 
 
 def main(_):
-    mnist = data.load("mnist", DATA_DIR.value)
-    x, y = mnist.x_train[: IMAGES.value], mnist.y_train[: IMAGES.value]
-    test = {"samples": mnist.x_test, "labels": mnist.y_test, "tolerance": ANY}
     print(f"{machine.describe()}\n")
-    print("| seed | parameters left | float32 | static int8 | quantization-aware, int8 |")
-    print("| ---: | ---: | ---: | ---: | ---: |", flush=True)
-    for seed in range(SEEDS.value):
-        model, left = trained(mnist, x, y, seed)
-        with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder) / "model.tflite"
-            static = convert(model, path, quantize="int8", representative=x[:200], **test)
-            aware = quantization_aware(
-                model,
-                path,
-                x,
-                y,
-                loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                epochs=EPOCHS_INT8.value,
-                seed=seed,
-                **test,
-            )
-        figures = (left, static.keras_accuracy, static.accuracy, aware.accuracy)
-        print(f"| {seed} | {' | '.join(f'{figure:.4f}' for figure in figures)} |", flush=True)
+    print("| run | test images | float32 | static int8 | quantization-aware, int8 |")
+    print("| --- | ---: | ---: | ---: | ---: |", flush=True)
+    for run in map(pathlib.Path, RUNS.value):
+        report = json.loads((run / "report.json").read_text())
+        digits = report["dataset"] == "digits"
+        dataset = data.load(report["dataset"], None if digits else DATA_DIR.value)
+        model = keras.saving.load_model(run / "compact.keras", compile=False)
+        static, aware = measure(model, dataset, report["seed"])
+        name = f"{report['dataset']}, {report['model']}, seed {report['seed']}"
+        figures = (static.keras_accuracy, static.accuracy, aware.accuracy)
+        cells = " | ".join(f"{figure:.4f}" for figure in figures)
+        print(f"| {name} | {static.samples:,} | {cells} |", flush=True)
 
 
-def trained(mnist, x, y, seed):
-    """The network without its dead channels, and the share of its parameters that is left."""
-    keras.utils.set_random_seed(seed)
-    start = keras_sparse.ScaledUniform(3.0)
-    model = models.lenet_5(mnist.input_shape, 10, batch_norm=True, kernel_initializer=start)
-    model.compile(
-        keras_sparse.RDA(1.0, l1=1e-3, form="published", groups="channel", exclude="logits/"),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
-    retrain = keras_sparse.callbacks.AdaptiveSparseRetraining(EPOCHS.value - EPOCHS.value // 3)
-    model.fit(x, y, batch_size=100, epochs=EPOCHS.value, callbacks=[retrain], verbose=0)
-    smaller, report = surgery.remove_dead_channels(model)
-    before, after = report.parameters
-    return smaller, np.divide(after, before)
+def measure(model, dataset, seed):
+    """Verifications of the static and of the trained int8 file."""
+    test = {"samples": dataset.x_test, "labels": dataset.y_test, "tolerance": ANY}
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.tflite"
+        calibration = dataset.x_train[:200]
+        static = convert(model, path, quantize="int8", representative=calibration, **test)
+        aware = quantization_aware(
+            model,
+            path,
+            dataset.x_train[: IMAGES.value],
+            dataset.y_train[: IMAGES.value],
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            epochs=EPOCHS.value,
+            learning_rate=LEARNING_RATE.value,
+            seed=seed,
+            **test,
+        )
+    return static, aware
 
 
 if __name__ == "__main__":
