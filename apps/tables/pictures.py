@@ -1,5 +1,7 @@
 """How the results of a table are drawn."""
 
+import math
+
 from apps.tables import results
 
 
@@ -17,7 +19,7 @@ def bars(figure, table, cells):
     axes = figure.subplots()
     positions = range(len(rows))
     means, errors = zip(*(row["figures"][name] for row in rows), strict=True)
-    axes.barh(positions, means, xerr=[error or 0 for error in errors], capsize=2)
+    axes.barh(positions, means, xerr=[error or math.nan for error in errors], capsize=2)
     published = [
         (row["published"][name], place)
         for place, row in enumerate(rows)
@@ -27,11 +29,8 @@ def bars(figure, table, cells):
         axes.plot(*zip(*published, strict=True), "kD", markersize=4, label="published")
         axes.legend()
     axes.set_yticks(positions, [", ".join(row["labels"].values()) for row in rows])
-    _finish(axes, column.title)
-
-
-def _finish(axes, label):
-    axes.set_xlabel(label)
+    axes.set_ylabel(", ".join(table.rows[0].labels))
+    axes.set_xlabel(column.title)
     axes.grid(axis="x", alpha=0.3)
 
 
@@ -63,7 +62,7 @@ def grouped_bars(name, x, series, panels):
                 ]
                 places = [groups.index(row["labels"][x]) + (i + 0.5) * width for row in chosen]
                 means = [row["figures"][name][0] for row in chosen]
-                errors = [row["figures"][name][1] or 0 for row in chosen]
+                errors = [row["figures"][name][1] or math.nan for row in chosen]
                 axes.bar(places, means, width, yerr=errors, label=colour, color=f"C{i}")
             axes.set_xticks([i + 0.4 for i in range(len(groups))], groups, rotation=30, ha="right")
             axes.set_title(f"{panels}: {title}")
