@@ -52,6 +52,7 @@ class GRDA(ProximalOptimizer):
             return
         super().build(variables)
         self._accumulators = self._add_slots("accumulator", self._thresholded)
+        self._add_gone()
         self._threshold = self._add_scalar("threshold")
 
     def update_step(self, gradient, variable, learning_rate):

@@ -4,6 +4,8 @@
 are one group, which lives or dies as a whole.
 """
 
+import math
+
 from keras import ops
 
 
@@ -29,7 +31,7 @@ def channel_axes(name, shape):
     return tuple(range(len(shape) - kept))
 
 
-def soft_threshold(x, threshold, axes=None):
+def soft_threshold(x, threshold, axes=None, gone=None):
     """Proximal operator of `threshold·‖x‖₁`, or of the group norm scaled by √size.
 
     Per weight, sign(x)·max(|x| − threshold, 0). Per group,
@@ -40,6 +42,8 @@ def soft_threshold(x, threshold, axes=None):
         x: tensor.
         threshold: scalar tensor or float, not negative.
         axes: None, or the axes of a group.
+        gone: None, or `(count, sum of squares of each group)` of weights that once belonged to the
+            groups and still count for their norms.
 
     Returns:
         A tensor like `x`.
@@ -51,6 +55,11 @@ def soft_threshold(x, threshold, axes=None):
     if axes is None:
         return x - ops.clip(x, -threshold, threshold)
     # ‖x_group‖/√size
-    size = ops.sqrt(ops.mean(ops.square(x), axis=axes, keepdims=True))
+    mean = ops.mean(ops.square(x), axis=axes, keepdims=True)
+    if gone is not None:
+        count, squares = gone
+        own = math.prod(x.shape[axis] for axis in axes)
+        mean = mean * (own / (own + count)) + squares / (own + count)
+    size = ops.sqrt(mean)
     shrink = 1.0 - threshold / ops.where(size == 0.0, 1.0, size)
     return ops.where(size <= threshold, 0.0, x * shrink)

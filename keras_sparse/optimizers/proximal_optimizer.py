@@ -64,6 +64,7 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
         if kernels:
             self._group_axes[kernels[-1]] = None
         self._retraining = self._add_scalar("retraining", "bool")
+        self._gone = [None] * len(variables)
 
     def _axes_of(self, variable):
         if self.groups == "weight" or not is_prunable(variable, self.exclude):
@@ -78,6 +79,21 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
             self.add_variable_from_reference(v, name=name) if want else None
             for v, want in zip(self._trainable_variables, wanted, strict=True)
         ]
+
+    def _add_gone(self):
+        """Slots for what surgery takes out of a group whose accumulators go on counting.
+
+        The threshold is compared with the norm over all that a channel reads. Without the part
+        that reads dead channels, and never changes, the rest would move several times as fast.
+        """
+        for i, (variable, axes) in enumerate(
+            zip(self._trainable_variables, self._group_axes, strict=True)
+        ):
+            if self._thresholded[i] and axes is not None:
+                name = variable.path.replace("/", "_")
+                shape = [1 if a in axes else size for a, size in enumerate(variable.shape)]
+                squares = self.add_variable(shape, dtype="float32", name=f"{name}_gone_squares")
+                self._gone[i] = self._add_scalar(f"{name}_gone_count"), squares
 
     def start_retraining(self):
         """From now on a weight that is or becomes zero stays zero.
@@ -128,7 +144,10 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
 
     def _assign_thresholded(self, index, variable, value, threshold):
         threshold = ops.cast(threshold, value.dtype)
-        value = soft_threshold(value, threshold, self._group_axes[index])
+        gone = self._gone[index]
+        if gone is not None:
+            gone = [ops.cast(ops.convert_to_tensor(part), value.dtype) for part in gone]
+        value = soft_threshold(value, threshold, self._group_axes[index], gone)
         stays_zero = ops.logical_and(
             ops.convert_to_tensor(self._retraining), ops.convert_to_tensor(variable) == 0.0
         )

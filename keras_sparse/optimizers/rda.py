@@ -135,6 +135,7 @@ class RDA(ProximalOptimizer):
             self._centers = self._add_slots("center", [not x for x in self._thresholded])
         else:
             self._accumulators = self._add_slots("accumulator", self._thresholded)
+            self._add_gone()
         if self.l1 is None:
             # Named after their variables, so that whoever cuts those can carry them over.
             self._thresholds = [

@@ -1,5 +1,6 @@
 """The optimizer's state across a cut, such that the next step starts from where the last ended."""
 
+import dataclasses
 import re
 
 import keras
@@ -24,7 +25,6 @@ def carry_optimizer(model, smaller, report):
     Returns:
         An optimizer, built on `smaller`'s trainable variables.
     """
-    weights = smaller.get_weights()
     whole = _inner(model.optimizer)
     excluded = getattr(whole, "exclude", None)
     try:
@@ -34,8 +34,6 @@ def carry_optimizer(model, smaller, report):
     finally:
         if excluded is not None:
             whole.exclude = excluded
-    # An optimizer with masks draws new ones when it is built, and applies them at once.
-    smaller.set_weights(weights)
     own = _inner(optimizer)
     for path, mask in getattr(own, "masks", {}).items():
         _widen(mask, _by_path(smaller)[path])
@@ -78,31 +76,45 @@ def _widen(mask, variable):
 
 
 def _settle(whole, own, model, smaller, report):
-    """Make accumulators give the weights that are there.
+    """Make the next thresholding give the weights that are there.
 
     By channel, the threshold of dual averaging is compared with the norm over all that a channel
-    reads. When some of that is cut away, the same accumulators would give other weights at the
-    next step, and what was folded into a weight would be thresholded.
+    reads. What is cut out of that goes on counting; where the optimizer has no slot for it, and
+    where a constant was folded into a weight, the accumulator is set anew.
     """
     olds, news = _by_path(model), _by_path(smaller)
     old_slots, new_slots = _accumulators(whole, olds), _accumulators(own, news)
-    by_channel = own.groups == "channel"
+    gone = {slot.name: slot for slot in own.variables if "_gone_" in slot.name}
     kernels = [path for path, variable in news.items() if is_prunable(variable)]
     for path, (slot, scale) in new_slots.items():
         part = report.cuts[path]
         if part.source not in old_slots:
             continue
         # The last kernel is thresholded by weight, whatever the groups.
-        grouped = by_channel and path != kernels[-1]
+        grouped = own.groups == "channel" and path != kernels[-1]
         axes = channel_axes(path.rsplit("/", 1)[-1], part.shape) if grouped else ()
         narrowed = any(slot.shape[axis] != part.shape[axis] for axis in axes)
         shifted = part.shift is not None and np.any(part.shift)
-        if not (narrowed or shifted):
-            continue
-        old = _array(old_slots[part.source][0]) * scale
-        threshold = _threshold(old, _array(olds[part.source]), axes)
-        value = _settled(part(old), _array(news[path]), threshold, axes)
-        slot.assign(value / scale)
+        old, name = _array(old_slots[part.source][0]), path.replace("/", "_")
+        if narrowed and not shifted and f"{name}_gone_count" in gone:
+            count, squares = _gone(part, old, axes)
+            gone[f"{name}_gone_count"].assign_add(count)
+            gone[f"{name}_gone_squares"].assign_add(squares)
+        elif narrowed or shifted:
+            threshold = _threshold(old * scale, _array(olds[part.source]), axes)
+            value = _settled(part(old) * scale, _array(news[path]), threshold, axes)
+            slot.assign(value / scale)
+
+
+def _gone(part, accumulator, axes):
+    """How many weights each kept channel loses, and the sum of their accumulators' squares."""
+    squares = np.square(accumulator)
+    kept = part(squares)
+    everywhere = [None if axis in axes else i for axis, i in enumerate(part.indices)]
+    before = dataclasses.replace(part, indices=everywhere)(squares).sum(axes, keepdims=True)
+    lost = np.maximum(before - kept.sum(axes, keepdims=True), 0.0)
+    sizes = [np.prod([array.shape[axis] for axis in axes]) for array in (squares, kept)]
+    return sizes[0] - sizes[1], lost
 
 
 def _accumulators(optimizer, variables):

@@ -1,5 +1,7 @@
 """Carrying an optimizer's state over to the smaller model."""
 
+import dataclasses
+
 import keras
 
 
@@ -35,7 +37,10 @@ def slice_optimizer(optimizer, report, model, *, weight_slots=("average", "cente
     if not optimizer.built:
         raise ValueError("`optimizer` has no state yet: train, or call `optimizer.build`, first.")
     sliced = type(optimizer).from_config(optimizer.get_config())
+    weights = model.get_weights()
     sliced.build(model.trainable_variables)
+    # An optimizer with masks draws new ones when it is built, and applies them at once.
+    model.set_weights(weights)
     olds = _by_owner(optimizer, {cut.source for cut in report.cuts.values() if cut.source})
     news = _by_owner(sliced, set(report.cuts))
     for (path, name), slot in news.items():
@@ -77,12 +82,22 @@ def _by_owner(optimizer, paths):
     return found
 
 
+def _spans(array, cut):
+    return array.ndim == len(cut.shape) and all(
+        size in (1, whole) for size, whole in zip(array.shape, cut.shape, strict=True)
+    )
+
+
 def _cut_slot(array, cut, slot):
     """The slot's part that belongs to the kept part of its variable."""
     if array.shape == cut.shape:
         return cut(array)
     if array.shape == tuple(slot.shape):
         return array
+    if _spans(array, cut) and not callable(cut.indices):
+        # One entry for all along some axes, such as a value for each channel.
+        whole = [None if n == 1 else i for n, i in zip(array.shape, cut.indices, strict=True)]
+        return dataclasses.replace(cut, indices=whole)(array)
     raise ValueError(
         f"The slot {slot.name!r} has shape {array.shape} for a variable of shape {cut.shape}, and "
         "it is not clear how to cut it. Start with a new optimizer."
