@@ -24,6 +24,7 @@ EPOCHS = flags.DEFINE_integer("epochs", 30, "epochs of each training", lower_bou
 SEEDS = flags.DEFINE_integer("seeds", 3, "trainings of each kind", lower_bound=1)
 IMAGES = flags.DEFINE_integer("images", None, "training images; all by default")
 L2 = flags.DEFINE_float("l2", None, "weight of the L2 penalty; the task's by default")
+RATE = flags.DEFINE_float("learning_rate", 1e-3, "of Adam")
 L1 = flags.DEFINE_float("l1", None, "RDA's l1; the task's by default")
 BATCH = flags.DEFINE_integer("batch", None, "images of a step; the task's by default")
 PATIENCE = flags.DEFINE_integer("patience", 3, "epochs until a channel counts as dead")
@@ -73,7 +74,7 @@ def small_vgg(l2):
 
 
 def adam():
-    return keras.optimizers.Adam(1e-3)
+    return keras.optimizers.Adam(RATE.value)
 
 
 def rda(l1):
