@@ -37,6 +37,40 @@ class Dataset:
     y_test: np.ndarray
     classes: int
 
+    def held_out(self, share):
+        """The same task with the last training images as its test images.
+
+        To choose settings without looking at the test images; the sparse momentum paper trains on
+        the first 90% only.
+
+        Args:
+            share: float in (0, 1), the share of the training images that are held out.
+
+        Returns:
+            A `Dataset`; its images stay normalised as they were.
+
+        Raises:
+            ValueError: a share that leaves no image on one of the sides.
+
+        Example:
+
+        >>> len(load("mnist").held_out(0.1).x_train)
+        54000
+        """
+        kept = round(len(self.x_train) * (1 - share))
+        if not 0 < kept < len(self.x_train):
+            raise ValueError(
+                f"`share` must leave images on both sides. Received: share={share} of "
+                f"{len(self.x_train)} images"
+            )
+        return dataclasses.replace(
+            self,
+            x_train=self.x_train[:kept],
+            y_train=self.y_train[:kept],
+            x_test=self.x_train[kept:],
+            y_test=self.y_train[kept:],
+        )
+
     @property
     def input_shape(self):
         """`(height, width, channels)` of an image."""

@@ -1,0 +1,44 @@
+"""How the papers vary the images of CIFAR."""
+
+import numpy as np
+
+
+def crop_and_flip(images, rng, pad=4):
+    """Pads by reflection, crops each image anew at random, and mirrors half of them.
+
+    Args:
+        images: array of shape `(images, height, width, channels)`; any dtype, which is kept.
+        rng: `numpy.random.Generator`.
+        pad: int, pixels that are added on each side before the crop, less than the image has.
+
+    Returns:
+        An array like `images`.
+
+    Raises:
+        ValueError: images without four axes, or too small to be reflected.
+
+    Example:
+
+    >>> batch = crop_and_flip(x_train[:128], np.random.default_rng(0))
+
+    Reference:
+        Zagoruyko and Komodakis, arXiv 1605.07146, section 3; also sparse momentum and RDA.
+    """
+    if images.ndim != 4 or min(images.shape[1:3]) <= pad:
+        raise ValueError(
+            "`images` must have shape (images, height, width, channels) and more than "
+            f"{pad} pixels a side. Received: images of shape {images.shape}"
+        )
+    count, height, width, _ = images.shape
+    rows = rng.integers(0, 2 * pad + 1, count)[:, None] + np.arange(height)
+    columns = rng.integers(0, 2 * pad + 1, count)[:, None] + np.arange(width)
+    columns = np.where(rng.integers(0, 2, (count, 1), bool), columns[:, ::-1], columns)
+    rows, columns = _reflected(rows - pad, height), _reflected(columns - pad, width)
+    # One look-up does all three: a padded copy of the batch is never made.
+    return images[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _reflected(index, size):
+    """Indices outside 0 to `size` − 1 as the pixels that they mirror, the border not repeated."""
+    index = np.abs(index)
+    return np.where(index >= size, 2 * (size - 1) - index, index)
