@@ -10,10 +10,10 @@ from apps import program, tables
 GROUP_NAMES = ("table", "training", "output")
 
 
-def define_flags():
+def define_flags(values=flags.FLAGS):
     """Defines the flags; not on import, since other programs have some of the same names."""
-    string = functools.partial(flags.DEFINE_string, default=None)
-    integer = functools.partial(flags.DEFINE_integer, default=None)
+    string = functools.partial(flags.DEFINE_string, default=None, flag_values=values)
+    integer = functools.partial(flags.DEFINE_integer, default=None, flag_values=values)
     string("table", help=f"One of {', '.join(tables.NAMES)}.", module_name="table")
     string(
         "rows",

@@ -14,7 +14,6 @@ import keras
 import numpy as np
 import pytest
 from absl import flags
-from absl.testing import flagsaver
 
 from apps import program, reproduce, tables
 from apps.tables import engine, inactive_unit, pruning_baselines, results, training
@@ -191,10 +190,10 @@ BAD = [
 
 @pytest.fixture
 def values():
-    with flagsaver.flagsaver():
-        if "table" not in flags.FLAGS:
-            reproduce.define_flags()
-        yield flags.FLAGS
+    # Not the process' own, in which other programs' flags have some of the same names.
+    own = flags.FlagValues()
+    reproduce.define_flags(own)
+    return own
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=str)
