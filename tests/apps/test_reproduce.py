@@ -201,7 +201,7 @@ def test_bad_values_are_told_before_any_work(arguments, message, values, data_di
     given = {"data_dir": str(data_dir), "out": str(tmp_path / "new"), **arguments}
     values(["reproduce", *(f"--{name}={value}" for name, value in given.items())])
     with pytest.raises(program.UsageError, match=message):
-        reproduce.main()
+        reproduce.main(values)
     assert not (tmp_path / "new").exists()
 
 
