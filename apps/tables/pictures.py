@@ -2,6 +2,8 @@
 
 import math
 
+from matplotlib.patches import Patch
+
 from apps.tables import results
 
 
@@ -63,12 +65,14 @@ def grouped_bars(name, x, series, panels):
                 places = [groups.index(row["labels"][x]) + (i + 0.5) * width for row in chosen]
                 means = [row["figures"][name][0] for row in chosen]
                 errors = [row["figures"][name][1] or math.nan for row in chosen]
-                axes.bar(places, means, width, yerr=errors, label=colour, color=f"C{i}")
+                axes.bar(places, means, width, yerr=errors, color=f"C{i}")
             axes.set_xticks([i + 0.4 for i in range(len(groups))], groups, rotation=30, ha="right")
             axes.set_title(f"{panels}: {title}")
             axes.grid(axis="y", alpha=0.3)
         all_axes[0].set_ylabel(table.columns[name].title)
-        all_axes[-1].legend(title=series, fontsize="small")
+        # A panel may lack a series, so the legend has marks of its own.
+        marks = [Patch(color=f"C{i}", label=colour) for i, colour in enumerate(colours)]
+        all_axes[-1].legend(handles=marks, title=series, fontsize="small")
 
     return draw
 
