@@ -50,7 +50,9 @@ def checked_kinds(kinds):
     return tuple(dict.fromkeys(kinds))
 
 
-def write_variants(networks, folder, kinds, *, samples=None, labels=None, representative=None):
+def write_variants(
+    networks, folder, kinds, *, samples=None, labels=None, representative=None, tolerance=None
+):
     """Converts networks to float32 and to each kind, as `NAME.tflite` and `NAME-KIND.tflite`.
 
     A kind that fails is written down and does not stop the others.
@@ -60,6 +62,7 @@ def write_variants(networks, folder, kinds, *, samples=None, labels=None, repres
         folder: where to write.
         kinds: any of `"float16"`, `"dynamic"` and `"int8"`.
         samples, labels, representative: as `convert` takes them.
+        tolerance: an `export.verify.Tolerance` for the quantized files; that of the kind if None.
 
     Returns:
         A list of `Variant`, the float32 one of each network first.
@@ -80,6 +83,7 @@ def write_variants(networks, folder, kinds, *, samples=None, labels=None, repres
                     representative=calibration,
                     samples=samples,
                     labels=labels,
+                    tolerance=tolerance if kind else None,
                 )
                 found.append(Variant(name, kind, file))
             except ExportError as error:
