@@ -6,13 +6,17 @@ from keras import ops
 
 from keras_sparse.masks.selection import INT_BITS, largest_with, power_of_two_below
 
+# The smallest normal float32.
+SMALLEST_SHARE = 2.0**-126
+
 
 def proportional(total, shares):
     """Splits `total` in proportion to `shares`, exactly.
 
     Args:
         total: int32 scalar tensor.
-        shares: float32 tensor of shape (n,), none negative, at least one positive.
+        shares: float32 tensor of shape (n,), none negative, at least one `SMALLEST_SHARE` or more.
+            What is smaller counts as 0: compiled code reads it so.
 
     Returns:
         int32 tensor of shape (n,) that sums to `total`, each within one of its exact share (or

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_sparse.masks.allocation import proportional, water_fill
+from keras_sparse.masks.allocation import SMALLEST_SHARE, proportional, water_fill
 from keras_sparse.masks.packing import Packing
 from keras_sparse.masks.selection import (
     magnitude_keys,
@@ -145,7 +145,9 @@ class SparseMomentum(PruneAndRegrow):
         else:
             shares = snapshot.mean_momentum
         # Before anything has moved all shares are 0: each layer gets back what it lost.
-        return ops.where(ops.any(shares > 0), proportional(ops.sum(pruned), shares), pruned)
+        return ops.where(
+            ops.any(shares >= SMALLEST_SHARE), proportional(ops.sum(pruned), shares), pruned
+        )
 
     def _regrow_counts(self, snapshot, pruned, free):
         if self.redistribution == "none":

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_sparse.masks.allocation import proportional, water_fill
+from keras_sparse.masks.allocation import SMALLEST_SHARE, proportional, water_fill
 from keras_sparse.masks.backend import compiled
 
 proportional = compiled(proportional)
@@ -14,7 +14,9 @@ counts = st.integers(0, 10**6)
 @settings(deadline=None, max_examples=100)
 @given(
     total=st.integers(0, 2**24),
-    shares=st.lists(st.floats(0, 2.0**99, width=32), min_size=5, max_size=5).filter(any),
+    shares=st.lists(
+        st.floats(0, 2.0**99, width=32, allow_subnormal=False), min_size=5, max_size=5
+    ).filter(any),
 )
 def test_proportional_parts_add_up_and_are_within_one(total, shares):
     shares = np.array(shares, "float32")
@@ -25,6 +27,12 @@ def test_proportional_parts_add_up_and_are_within_one(total, shares):
     assert parts.sum() == total
     assert (parts >= 0).all()
     assert np.abs(parts - exact).max() <= 1 + 4e-7 * total
+
+
+def test_a_share_too_small_to_be_normal_counts_as_none():
+    shares = np.array([4e-42, SMALLEST_SHARE, 4e-42, SMALLEST_SHARE], "float32")
+    parts = proportional(ops.convert_to_tensor(10, "int32"), ops.convert_to_tensor(shares))
+    np.testing.assert_array_equal(ops.convert_to_numpy(parts), [0, 5, 0, 5])
 
 
 def fill_by_rounds(wanted, free):
