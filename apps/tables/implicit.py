@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers, optimizers
 
 from apps.tables import training
-from apps.tables.table import Column
+from apps.tables.table import Column, Row
 from keras_sparse import channels
 
 # |w| of a dead unit falls through all of float32, so that any small threshold finds it.
@@ -131,6 +131,29 @@ def convolutional_network(activation, kernel_regularizer, width=1.0):
         return keras.Model(inputs, outputs)
 
     return build
+
+
+def row(network, activation, optimizer_name, l2):
+    """A row of optimizer, regularizer and activation, trained with batches of 64.
+
+    Args:
+        network: `dense_network` or `convolutional_network`.
+        activation: one of `ACTIVATIONS`.
+        optimizer_name, l2: as `optimizer` takes them.
+
+    Returns:
+        A `Row`.
+    """
+    return Row(
+        labels={
+            "optimizer": optimizer_name,
+            "regularizer": "L2" if l2 else "none",
+            "activation": activation,
+        },
+        model=network(ACTIVATIONS[activation], regularizer(optimizer_name, l2)),
+        optimizer=optimizer(optimizer_name, l2),
+        batch_size=64,
+    )
 
 
 def measure(model, dataset):

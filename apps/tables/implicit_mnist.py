@@ -1,7 +1,7 @@
 """Which optimizers and activations kill units: one hidden layer on MNIST."""
 
 from apps.tables import implicit, pictures
-from apps.tables.table import Row, Table
+from apps.tables.table import Table
 
 _L2 = 5e-4
 _NOTES = """\
@@ -14,32 +14,17 @@ is below 1e-6. The paper's statement is that Adam and its like with L2 and a rec
 vanish, and that the others do not; the figures of its table are not known to us."""
 
 
-def _row(activation, optimizer, l2):
-    return Row(
-        labels={
-            "optimizer": optimizer,
-            "regularizer": "L2" if l2 else "none",
-            "activation": activation,
-        },
-        model=implicit.dense_network(
-            implicit.ACTIVATIONS[activation], implicit.regularizer(optimizer, l2)
-        ),
-        optimizer=implicit.optimizer(optimizer, l2),
-        batch_size=64,
-    )
-
-
 TABLE = Table(
     title="Dead units by optimizer, regularizer and activation, MNIST",
     reference="Adam induces implicit weight sparsity in rectifier networks, arXiv 1812.08119.",
     rows=(
         *(
-            _row(activation, optimizer, l2)
+            implicit.row(implicit.dense_network, activation, optimizer, l2)
             for activation in implicit.ACTIVATIONS
             for optimizer in implicit.OPTIMIZERS
             for l2 in (_L2, 0.0)
         ),
-        _row("ReLU", implicit.SLOW_ADAM, _L2),
+        implicit.row(implicit.dense_network, "ReLU", implicit.SLOW_ADAM, _L2),
     ),
     columns=implicit.COLUMNS,
     measure=implicit.measure,

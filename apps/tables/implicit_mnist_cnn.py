@@ -1,31 +1,16 @@
 """Which optimizers and activations kill filters: a small convolutional network on MNIST."""
 
 from apps.tables import implicit, pictures
-from apps.tables.table import Row, Table
+from apps.tables.table import Table
 
 _L2 = 2e-3
-
-
-def _row(activation, optimizer, l2):
-    return Row(
-        labels={
-            "optimizer": optimizer,
-            "regularizer": "L2" if l2 else "none",
-            "activation": activation,
-        },
-        model=implicit.convolutional_network(
-            implicit.ACTIVATIONS[activation], implicit.regularizer(optimizer, l2)
-        ),
-        optimizer=implicit.optimizer(optimizer, l2),
-        batch_size=64,
-    )
 
 
 TABLE = Table(
     title="Dead filters by optimizer, regularizer and activation, MNIST",
     reference="On implicit filter level sparsity in convolutional networks, arXiv 1811.12495",
     rows=tuple(
-        _row(activation, optimizer, l2)
+        implicit.row(implicit.convolutional_network, activation, optimizer, l2)
         for activation in ("ReLU", "LeakyReLU", "tanh")
         for optimizer in implicit.OPTIMIZERS
         for l2 in (_L2, 0.0)

@@ -1,6 +1,5 @@
 """`python -m export.android --benchmark_binary=benchmark_model a.tflite b.tflite`."""
 
-import contextlib
 import json
 import os
 import pathlib
@@ -11,13 +10,12 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import rich
-import rich.console
-import rich.progress
 from absl import app, flags
 
 from export import ExportError
 from export.android import benchmark_on_android
 from export.android.session import parse_cores
+from export.benchmark.progress import progress_bar
 
 BINARY = flags.DEFINE_string(
     "benchmark_binary", None, "benchmark_model for the phone; BUILD.md says where to get it."
@@ -46,7 +44,7 @@ def main(argv):
             sys.exit(f"export.android: {path} cannot be written: {folder} is no writable folder")
     signal.signal(signal.SIGTERM, _interrupt)  # so that the phone is cleaned up then, too
     try:
-        with _progress() as progress:
+        with progress_bar() as progress:
             result = benchmark_on_android(
                 argv[1:],
                 benchmark_binary=BINARY.value,
@@ -77,16 +75,6 @@ def _save(result):
     for path, content in ((RESULT_JSON.value, text), (MARKDOWN.value, result.to_markdown())):
         with replacing(path) as temporary:
             temporary.write_text(content, encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _progress():
-    """A bar on the terminal, which is gone when the work is done."""
-    console = rich.console.Console(stderr=True)
-    hidden = not console.is_terminal
-    with rich.progress.Progress(console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("timing", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import rich.table
 
 from export.android.phone import Phone
 from export.benchmark.macs import FileMacs
+from export.benchmark.result import MEGABYTE, ratios_to_first
 
-MEGABYTE = 2**20  # as litert-benchmark counts
 _MEANS = ("init_ms", "warmup_first_ms", "warmup_avg_ms", "median_ms", "std_ms", "p5_ms", "p95_ms")
 _TERMINAL = (0, 1, 4, 5, 7, 9, 10)  # the columns that fit 80 characters
 
@@ -115,8 +115,7 @@ class AndroidResult:
     @property
     def macs_ratios(self):
         """Multiply-accumulates of each file relative to the first; None where that has none."""
-        counts = [file.macs.total for file in self.files]
-        return [count / counts[0] if counts[0] else None for count in counts]
+        return ratios_to_first([file.macs.total for file in self.files])
 
     def to_dict(self):
         """Plain values for JSON: the phone, its battery, and `files`."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pathlib
 import re
 import secrets
 import shlex
@@ -14,6 +13,7 @@ from export.android.adb import Adb, AndroidError, ConnectionLostError
 from export.android.parser import parse_output
 from export.android.phone import binary_abis, check_abi, check_space, find_phone, read_battery
 from export.android.result import AndroidResult, ModelRuns
+from export.benchmark.arguments import check_counts, check_file, check_paths
 from export.benchmark.macs import file_macs
 
 TEMPORARY = "/data/local/tmp"  # where `adb shell` may write and execute
@@ -73,7 +73,7 @@ def benchmark_on_android(
     >>> print(result.ratios)
     """
     paths = _check(paths, benchmark_binary, cores)
-    _check_counts(num_threads=num_threads, rounds=rounds, num_runs=num_runs)
+    check_counts(num_threads=num_threads, rounds=rounds, num_runs=num_runs)
     macs = [file_macs(path, arm=True) for path in paths]
     phone = find_phone(serial)
     check_abi(phone, benchmark_binary)
@@ -112,23 +112,12 @@ def parse_cores(text):
 
 
 def _check(paths, benchmark_binary, cores):
-    if isinstance(paths, (str, os.PathLike)) or not paths:
-        raise ValueError(f"`paths` must be a list of one or more files. Received: paths={paths!r}")
-    for name, path in [("paths", path) for path in paths] + [
-        ("benchmark_binary", benchmark_binary)
-    ]:
-        if not pathlib.Path(path).is_file():
-            raise ValueError(f"`{name}` names a file that does not exist. Received: {path}")
+    paths = check_paths(paths)
+    check_file("benchmark_binary", benchmark_binary)
     if cores is not None and not (cores and all(isinstance(c, int) and c >= 0 for c in cores)):
         raise ValueError(f"`cores` must be None or numbers of cores. Received: cores={cores!r}")
     binary_abis(benchmark_binary)
-    return [os.fspath(path) for path in paths]
-
-
-def _check_counts(**counts):
-    for name, value in counts.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"`{name}` must be an integer >= 1. Received: {name}={value!r}")
+    return paths
 
 
 @contextlib.contextmanager

@@ -9,11 +9,10 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import rich
-import rich.console
-import rich.progress
 from absl import app, flags
 
 from export import ExportError, benchmark
+from export.benchmark.progress import progress_bar
 
 NUM_THREADS = flags.DEFINE_integer("num_threads", 1, "Threads per interpreter.", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds in which every file has a turn.", lower_bound=1)
@@ -31,7 +30,7 @@ def main(argv):
             # Entered first: a file that cannot be written is told before the work.
             figures = stack.enter_context(_output(RESULT_JSON.value))
             table = stack.enter_context(_output(MARKDOWN.value))
-            with _progress() as progress:
+            with progress_bar() as progress:
                 result = benchmark(
                     argv[1:],
                     num_threads=NUM_THREADS.value,
@@ -57,16 +56,6 @@ def _output(path):
     from keras_sparse.files import replacing
 
     return replacing(path)
-
-
-@contextlib.contextmanager
-def _progress():
-    """A bar on the terminal, which is gone when the work is done."""
-    console = rich.console.Console(stderr=True)
-    hidden = not console.is_terminal
-    with rich.progress.Progress(console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("timing", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 if __name__ == "__main__":

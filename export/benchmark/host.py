@@ -4,7 +4,6 @@ import contextlib
 import gzip
 import itertools
 import json
-import os
 import pathlib
 import platform
 import signal
@@ -14,6 +13,7 @@ import tempfile
 
 import numpy as np
 
+from export.benchmark.arguments import check_counts, check_paths
 from export.benchmark.macs import file_macs
 from export.benchmark.result import BenchmarkResult, FileTiming
 from export.benchmark.summary import parse_summary
@@ -59,7 +59,8 @@ def benchmark(paths, *, num_threads=1, rounds=30, progress=None):
     >>> full, compact = result.files
     >>> print(compact.median_ms, result.ratios[1])
     """
-    paths = _check(paths, num_threads, rounds)
+    paths = check_paths(paths)
+    check_counts(num_threads=num_threads, rounds=rounds)
     step = _steps(progress, len(paths) * (STARTS + rounds + 1))
     starts = [[] for _ in paths]
     for _ in range(STARTS):
@@ -81,18 +82,6 @@ def _steps(progress, total):
     """A function that tells `progress` of one more step of `total`."""
     done = itertools.count(1)
     return lambda: progress and progress(next(done), total)
-
-
-def _check(paths, num_threads, rounds):
-    if isinstance(paths, (str, os.PathLike)) or not paths:
-        raise ValueError(f"`paths` must be a list of one or more files. Received: paths={paths!r}")
-    for name, value in (("num_threads", num_threads), ("rounds", rounds)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"`{name}` must be an integer >= 1. Received: {name}={value!r}")
-    for path in paths:
-        if not pathlib.Path(path).is_file():
-            raise ValueError(f"`paths` names a file that does not exist. Received: {path}")
-    return [os.fspath(path) for path in paths]
 
 
 def _take_turns(workers, rounds, step):

@@ -134,16 +134,12 @@ class BenchmarkResult:
     @property
     def macs_ratios(self):
         """Multiply-accumulates of each file relative to the first; None where that has none."""
-        return self._to_first([file.macs.total for file in self.files])
+        return ratios_to_first([file.macs.total for file in self.files])
 
     @property
     def tiled_macs_ratios(self):
         """The same for tiled multiply-accumulates."""
-        return self._to_first([file.macs.tiled for file in self.files])
-
-    @staticmethod
-    def _to_first(counts):
-        return [count / counts[0] if counts[0] else None for count in counts]
+        return ratios_to_first([file.macs.tiled for file in self.files])
 
     @property
     def names(self):
@@ -206,6 +202,11 @@ class BenchmarkResult:
                 "-" if macs_ratio is None else f"{macs_ratio:.3f}",
             )
         return table
+
+
+def ratios_to_first(counts):
+    """Each count over the first; None where that is 0."""
+    return [count / counts[0] if counts[0] else None for count in counts]
 
 
 def _megabytes(size):

@@ -82,8 +82,7 @@ class MaskedOptimizer(keras.optimizers.Optimizer):
         """Create momenta and masks, and set the weights outside the masks to zero."""
         if self.built:
             return
-        # Variables made inside the trace of a step would have TensorFlow trace it twice, with
-        # masks of millions as constants of the graph.
+        # In the trace of a step, TensorFlow would make masks of millions constants of its graph.
         with outside_trace():
             self._build(variables)
 
