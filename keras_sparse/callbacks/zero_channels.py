@@ -1,5 +1,7 @@
 """Counting the channels that died."""
 
+import json
+import pathlib
 import warnings
 
 import keras
@@ -14,6 +16,7 @@ from keras_sparse.channels.adam import (
 from keras_sparse.channels.criteria import ChannelCriterion, IncomingNorm
 from keras_sparse.channels.dead import DeadChannels
 from keras_sparse.channels.record import EpochRecord
+from keras_sparse.files import replacing
 
 _ADAPTIVE = (
     keras.optimizers.Adam,
@@ -21,6 +24,9 @@ _ADAPTIVE = (
     keras.optimizers.Nadam,
     keras.optimizers.RMSprop,
 )
+
+# Beside TensorBoard's files in `log_dir`.
+_STATE = "zero_channels.json"
 
 
 class ZeroChannels(keras.callbacks.Callback):
@@ -45,10 +51,13 @@ class ZeroChannels(keras.callbacks.Callback):
         criterion: a `ChannelCriterion`, or a float: the threshold of `IncomingNorm`. Defaults to
             `IncomingNorm()`.
         epochs: int, how many epochs in a row a channel has to be dead to be counted. Defaults to 1.
-            Another `fit` goes on counting.
+            Another `fit` goes on counting, in another process by `log_dir` or `set_state`.
         data: for criteria that need it; see `channels.activations`.
         log_dir: folder for TensorBoard: the histogram of the scores of each layer, and the counts.
-            Needs the package tensorboard, not TensorFlow. Defaults to None, no such file.
+            Needs the package tensorboard, not TensorFlow. The count of epochs in a row lies there
+            as well, so that a training that was interrupted and goes on at the epoch that follows
+            (`keras.callbacks.BackupAndRestore`, `initial_epoch`) goes on counting. Defaults to
+            None, no files.
 
     Attributes:
         record: list of `EpochRecord`, one for each epoch; see `analysis.plot_channel_scores` and
@@ -89,6 +98,32 @@ class ZeroChannels(keras.callbacks.Callback):
         self._warn_of_decoupled_decay()
         self._warn_of_bursts(alpha_lambda_over_epsilon(self.model))
 
+    def get_state(self):
+        """How long each channel has been dead, as what JSON knows; see `set_state`."""
+        return self.dead_channels.get_state()
+
+    def set_state(self, state):
+        """Go on from what `get_state` returned, perhaps in another process.
+
+        `record` is not part of it: it holds the epochs that this object has seen.
+
+        Example:
+
+        >>> path.write_text(json.dumps(zero_channels.get_state()))
+        >>> zero_channels = ZeroChannels(epochs=3)  # in another process
+        >>> zero_channels.set_state(json.loads(path.read_text()))
+        >>> model.fit(x, y, initial_epoch=5, epochs=60, callbacks=[zero_channels])
+        """
+        self.dead_channels.set_state(state)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Go on with the count in `log_dir`, if it is that of the epoch before."""
+        if self._log_dir is None or self.get_state() or not self._state_path().exists():
+            return
+        found = json.loads(self._state_path().read_text(encoding="utf-8"))
+        if found["epoch"] == epoch - 1:
+            self.set_state(found["state"])
+
     def on_epoch_end(self, epoch, logs=None):
         """Write the counts into `logs`, and keep a record."""
         dead = self.dead_channels.update(self.model, self._data)
@@ -103,6 +138,9 @@ class ZeroChannels(keras.callbacks.Callback):
         self.record.append(record)
         if self._events is not None:
             self._events.write(record)
+            with replacing(self._state_path()) as path:
+                state = {"epoch": epoch, "state": self.get_state()}
+                path.write_text(json.dumps(state), encoding="utf-8")
         if logs is not None:
             logs.update(_figures(record))
         self._warn_of_dead_layers(dead)
@@ -112,6 +150,9 @@ class ZeroChannels(keras.callbacks.Callback):
         """Close TensorBoard's file."""
         if self._events is not None:
             self._events.close()
+
+    def _state_path(self):
+        return pathlib.Path(self._log_dir) / _STATE
 
     def _warn_of_dead_layers(self, dead):
         names = {name for name, channels in dead.items() if channels.all()}

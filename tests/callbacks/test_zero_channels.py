@@ -1,3 +1,4 @@
+import json
 import math
 import warnings
 
@@ -150,6 +151,43 @@ class TestRecord:
         assert (histogram[0, 0], histogram[0, 2]) == (-45, 5)
         assert read("alpha_lambda_over_epsilon")[0] == pytest.approx(STILL * 2e-4 / 1e-7)
         assert "channels/gap_decades" not in events.Tags()["tensors"]
+
+
+class Kill(keras.callbacks.Callback):
+    """Ends a training when its third epoch starts."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            raise RuntimeError("killed")
+
+
+class TestInterrupted:
+    """Five units are dead from the start, and count as dead after three epochs."""
+
+    @staticmethod
+    def counts(zero_channels, *others, epochs):
+        model, sgd = with_dead_units(), keras.optimizers.SGD(STILL)
+        return fit(model, sgd, [*others, zero_channels], epochs).history["zero_channels"]
+
+    def test_goes_on_counting_under_backup_and_restore(self, tmp_path):
+        def callbacks():
+            backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+            return backup, ZeroChannels(epochs=3, log_dir=tmp_path / "logs")
+
+        backup, zero_channels = callbacks()
+        with pytest.raises(RuntimeError, match="killed"):
+            self.counts(zero_channels, backup, Kill(), epochs=4)
+        backup, zero_channels = callbacks()
+        assert self.counts(zero_channels, backup, epochs=4) == [5, 5]
+        # Another training that starts from the beginning does not.
+        backup, zero_channels = callbacks()
+        assert self.counts(zero_channels, backup, epochs=3) == [0, 0, 5]
+
+    def test_takes_over_a_state(self):
+        stopped, resumed = ZeroChannels(epochs=3), ZeroChannels(epochs=3)
+        self.counts(stopped, epochs=2)
+        resumed.set_state(json.loads(json.dumps(stopped.get_state())))
+        assert self.counts(resumed, epochs=2) == [5, 5]
 
 
 class TestWarnings:
