@@ -1,0 +1,142 @@
+"""Batches of images in memory, in an order that a seed and the epoch fix."""
+
+import concurrent.futures
+import functools
+import math
+import operator
+import os
+import threading
+
+import keras
+import numpy as np
+
+# Batches that are made in the background, so that the training thread finds the next one ready.
+_AHEAD = 8
+_THREADS = 4
+
+
+class Batches(keras.utils.PyDataset):
+    """Shuffled, augmented batches for `model.fit`, one epoch after the other without end.
+
+    Epoch e shows every image once, in an order that depends on `seed` and e alone; what `augment`
+    draws depends on `seed`, the epoch and the step alone. So a training that is started again with
+    `first_epoch=e` sees the bits that it would have seen, and TensorFlow and JAX see the same.
+    The next batches are made by a few threads in the background.
+
+    The last batch of an epoch is smaller where `batch_size` does not divide the images, as in the
+    papers' recipes; XLA compiles a step once more for it. `keras.distribution.DataParallel` can
+    only split what its devices divide, so both sizes are checked when a distribution is set.
+
+    Keras must be told where an epoch ends: `steps_per_epoch=len(batches)`. It runs
+    `steps_per_execution` steps at a time, across the end of an epoch if need be, so a number that
+    does not divide `len(batches)` moves the epochs apart: see `steps_per_execution`.
+
+    Args:
+        x: array of shape `(images, ...)`.
+        y: array of shape `(images, ...)`, the targets.
+        batch_size: int, images a step.
+        seed: int, 0 or more.
+        augment: function of a batch of images and a `numpy.random.Generator` that returns the
+            batch varied, such as `crop_and_flip`; it is called from several threads. None: the
+            images as they are.
+        first_epoch: int, the epoch at which to start.
+
+    Raises:
+        ValueError: sizes that do not fit together, or below what they must be.
+
+    Example:
+
+    >>> task = load("cifar10", data_dir="data")
+    >>> batches = Batches(task.x_train, task.y_train, 128, augment=crop_and_flip)
+    >>> model.fit(batches, steps_per_epoch=len(batches), epochs=200, shuffle=False)
+
+    To go on after epoch 120, `Batches(..., first_epoch=120)` and `fit(..., initial_epoch=120)`.
+    """
+
+    def __init__(self, x, y, batch_size, seed=0, augment=None, first_epoch=0):
+        super().__init__()
+        if len(x) != len(y) or not len(x):
+            raise ValueError(
+                "`x` and `y` must hold as many images as targets, and at least one. Received: "
+                f"{len(x)} and {len(y)}"
+            )
+        self.batch_size = _whole_number("batch_size", batch_size, 1)
+        self.seed = _whole_number("seed", seed, 0)
+        self.first_epoch = _whole_number("first_epoch", first_epoch, 0)
+        self._x, self._y, self._augment = x, y, augment
+        self._pool = concurrent.futures.ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
+        self._lock = threading.Lock()
+        self._pending = {}
+        self._check_devices()
+
+    def __len__(self):
+        """Steps of an epoch."""
+        return math.ceil(len(self._x) / self.batch_size)
+
+    @property
+    def num_batches(self):
+        """None, by which Keras knows that the stream has no end.
+
+        Of a stream that ends Keras starts the next epoch before it says that one is over, and
+        takes first batches to look at; here the number of a batch says all.
+        """
+        return None
+
+    def __getitem__(self, index):
+        """The batch of step `index`, counted from the start of `first_epoch`."""
+        with self._lock:
+            # What was asked for in another order, as when Keras looks at first batches, is kept
+            # only if it is still ahead.
+            self._pending = {
+                i: self._pending.get(i) or self._pool.submit(self._batch, i)
+                for i in range(index, index + _AHEAD + 1)
+            }
+            batch = self._pending.pop(index)
+        return batch.result()
+
+    def steps_per_execution(self, most=20):
+        """The largest number up to `most` that divides the steps of an epoch.
+
+        For `model.compile(steps_per_execution=...)`, which saves time on small networks.
+        """
+        return max(n for n in range(1, most + 1) if len(self) % n == 0)
+
+    def _batch(self, index):
+        epoch, step = divmod(index, len(self))
+        epoch += self.first_epoch
+        start = step * self.batch_size
+        chosen = _order(self.seed, epoch, len(self._x))[start : start + self.batch_size]
+        x, y = self._x[chosen], self._y[chosen]
+        if self._augment:
+            # The step is a key of its own: beside seed and epoch a step of 0 would count as none.
+            source = np.random.SeedSequence([self.seed, epoch], spawn_key=(step,))
+            x = self._augment(x, np.random.default_rng(source))
+        return x, y
+
+    def _check_devices(self):
+        distribution = keras.distribution.distribution()
+        if not isinstance(distribution, keras.distribution.DataParallel):
+            return
+        devices = math.prod(distribution.device_mesh.shape)
+        last = len(self._x) % self.batch_size
+        if self.batch_size % devices or last % devices:
+            raise ValueError(
+                f"`batch_size` must leave batches that {devices} devices can share. Received: "
+                f"batch_size={self.batch_size}, of which {len(self._x)} images leave a last batch "
+                f"of {last}"
+            )
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed, epoch, count):
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def _whole_number(name, value, least):
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise ValueError(f"`{name}` must be an integer of {least} or more. Received: {value!r}")
+    return number
