@@ -3,6 +3,7 @@
 import importlib
 
 NAMES = (
+    "edge_frontier",
     "implicit_mnist",
     "implicit_mnist_cnn",
     "implicit_sweep",

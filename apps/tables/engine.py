@@ -14,13 +14,14 @@ import rich.console
 import rich.progress
 
 from apps.tables import results
-from apps.tables.table import Row, Table
+from apps.tables.table import FILES, Row, Table
 from keras_sparse import data
 from keras_sparse.files import replacing
 
 _SETTINGS = "table.json"
 _CELLS = "cells"
 _UNFINISHED = "unfinished"
+_TOGETHER = "together.json"
 
 
 def prepare(name, table, out, seeds, epochs, rows, train_images, data_dir):
@@ -92,6 +93,7 @@ class Reproduction:
                 cell = self._run(row, seed, facts, lambda: progress.advance(task))
                 console.print(results.line(self.table, cell))
                 results.write_text(self.table, self._cells(), facts, self.out)
+        self._measure_together(console)
         cells = self._cells()
         results.write_text(self.table, cells, facts, self.out)
         results.write_picture(self.table, cells, self.out)
@@ -107,20 +109,47 @@ class Reproduction:
         )
         content = {"row": row.key, "seed": seed, "figures": figures, **facts}
         content["seconds_per_epoch"] = seconds
+        if (folder / FILES).exists():
+            kept = self._files(cell.stem)
+            shutil.rmtree(kept, ignore_errors=True)
+            kept.parent.mkdir(exist_ok=True)
+            (folder / FILES).rename(kept)
         _write_json(cell, content)
         shutil.rmtree(folder)
         with contextlib.suppress(OSError):  # not empty: another run was killed there
             folder.parent.rmdir()
         return content
 
+    def _measure_together(self, console):
+        """Measure all finished runs side by side, unless just these were so already."""
+        if self.table.together is None:
+            return
+        names = {path.stem for path in self._finished()}
+        if names != set(self._found_together()):
+            console.print(f"Measuring {len(names)} runs side by side")
+            found = self.table.together({name: self._files(name) for name in sorted(names)})
+            _write_json(self.out / _TOGETHER, found)
+
+    def _found_together(self):
+        file = self.out / _TOGETHER
+        return json.loads(file.read_text()) if file.exists() else {}
+
     def _cell(self, row, seed):
         return self.out / _CELLS / f"{row.key}-seed{seed}.json"
+
+    def _files(self, name):
+        return self.out / FILES / name
+
+    def _finished(self):
+        return sorted((self.out / _CELLS).glob("*.json"))
 
     def _cells(self):
         """`{row key: its finished runs}`, also those that this call did not ask for."""
         found = {row.key: [] for row in self.table.rows}
-        for path in sorted((self.out / _CELLS).glob("*.json")):
+        together = self._found_together()
+        for path in self._finished():
             cell = json.loads(path.read_text())
+            cell["figures"] |= together.get(path.stem, {})
             if cell["row"] in found:
                 found[cell["row"]].append(cell)
         return found

@@ -102,6 +102,67 @@ def curves(name, x, y):
     return draw
 
 
+def frontier(y, panels, variants, series, line):
+    """A picture function: every row as a point, one column over another.
+
+    Args:
+        y: the column along the vertical axis.
+        panels: the columns along the horizontal axes, a panel each.
+        variants: `{name: ending}` of what each row has several points for; the ending is that of
+            the columns' names, and the first variant's points are filled.
+        series: the heading whose texts have a colour each.
+        line: the text among them whose points are joined: what the others are compared with.
+
+    Returns:
+        A function for `Table.picture`.
+    """
+
+    def draw(figure, table, cells):
+        rows = results.summary(table, cells)
+        colours = _texts(rows, series)
+        figure.set_size_inches(5.5 * len(panels), 4.5)
+        all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, x in zip(all_axes, panels, strict=True):
+            for i, colour in enumerate(colours):
+                chosen = [row for row in rows if row["labels"][series] == colour]
+                for j, ending in enumerate(variants.values()):
+                    _points(axes, chosen, x + ending, y + ending, f"C{i}", j == 0, colour == line)
+            axes.set_xscale("log")
+            axes.set_xlabel(table.columns[x].title)
+            axes.grid(alpha=0.3, which="both")
+        all_axes[0].set_ylabel(table.columns[y].title)
+        marks = [Patch(color=f"C{i}", label=colour) for i, colour in enumerate(colours)]
+        filled, *_ = variants
+        all_axes[-1].legend(
+            handles=marks,
+            title=f"filled: {filled}; hollow: {', '.join(list(variants)[1:])}",
+            fontsize="small",
+            title_fontsize="small",
+        )
+
+    return draw
+
+
+def _points(axes, rows, x, y, colour, filled, joined):
+    """The rows' points, each with the labels that tell it from the others of its colour."""
+    places = sorted(
+        (row["figures"][x][0], row["figures"][y][0], " ".join(list(row["labels"].values())[1:]))
+        for row in rows
+    )
+    if not places:
+        return
+    axes.plot(
+        [place[0] for place in places],
+        [place[1] for place in places],
+        "o-" if joined else "o",
+        color=colour,
+        markerfacecolor=colour if filled else "white",
+        linewidth=1,
+    )
+    for across, up, text in places:
+        axes.annotate(text, (across, up), (4, -9), textcoords="offset points", fontsize=6)
+
+
 def _texts(rows, heading):
     """The different texts of a label, in the order of the rows."""
     return list(dict.fromkeys(row["labels"][heading] for row in rows))

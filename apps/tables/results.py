@@ -84,7 +84,8 @@ def line(table, cell):
 
 
 def _figure(run, name):
-    return run[name] if name == "seconds_per_epoch" else run["figures"][name]
+    # What is measured side by side is not there before all runs are done.
+    return run[name] if name == "seconds_per_epoch" else run["figures"].get(name)
 
 
 def _mean_and_error(values):
@@ -150,4 +151,6 @@ def _text_table(table, cells):
 
 
 def _with_error(mean, error, form):
+    if math.isnan(mean):
+        return ""
     return f"{mean:{form}}" if error is None else f"{mean:{form}} ± {error:{form}}"

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from apps.tables import pictures, training
 
+# The folder of what an experiment leaves behind, inside the one that it is given.
+FILES = "files"
+
 
 @dataclasses.dataclass(frozen=True)
 class Column:
@@ -64,7 +67,13 @@ class Table:
         dataset: a name of `keras_sparse.data.DATASETS`, or None for an experiment without data.
         unit_pixels: pixels from 0 to 1, instead of mean 0 and standard deviation 1.
         held_out: share of the training images, the last ones, that is left away.
-        experiment: what is done for a row and a seed; see `training.train`, the default.
+        augment: function of images and a `numpy.random.Generator` that varies the training images,
+            or None.
+        jit_compile: as `model.compile` takes it.
+        experiment: what is done for a row and a seed; see `training.train`, the default. Of what it
+            writes to its folder, only `FILES` is kept, in `OUT/files/RUN`.
+        together: function of `{run: folder of its files}` that gives `{run: {column: number}}`, for
+            figures that compare only when all runs are measured side by side, or None.
         picture: function that draws the summary into a `matplotlib.figure.Figure`.
         backend: the Keras backend that it needs, or None for any.
         notes: what a reader must know to compare the figures.
@@ -79,7 +88,10 @@ class Table:
     dataset: str | None = "mnist"
     unit_pixels: bool = False
     held_out: float = 0.0
+    augment: Callable | None = None
+    jit_compile: bool | str = "auto"
     experiment: Callable = training.train
+    together: Callable | None = None
     picture: Callable = pictures.bars
     backend: str | None = None
     notes: str = ""

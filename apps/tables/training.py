@@ -7,6 +7,7 @@ import time
 import keras
 import numpy as np
 
+from keras_sparse import data
 from keras_sparse.files import replacing
 
 # Fewer calls from Python; small networks train almost twice as fast on TensorFlow.
@@ -52,8 +53,14 @@ def train(table, row, seed, epochs, dataset, folder, on_epoch):
         `(figures, seconds)`: what the table measures, and the median seconds of an epoch, None if
         none was left to be trained.
     """
+    model, seconds = trained_model(table, row, seed, epochs, dataset, folder, on_epoch)
+    return table.measure(model, dataset), seconds
+
+
+def trained_model(table, row, seed, epochs, dataset, folder, on_epoch):
+    """`(model, seconds)`: what `train` measures; the arguments are its own."""
     run = Run(seed, epochs, -(-len(dataset.x_train) // row.batch_size))
-    model = _compiled(row, run, dataset)
+    model = _compiled(table, row, run, dataset)
     checkpoint = folder / "checkpoint.weights.h5"
     if checkpoint.exists():
         model.load_weights(checkpoint)
@@ -63,14 +70,14 @@ def train(table, row, seed, epochs, dataset, folder, on_epoch):
     seconds, saved = [], time.monotonic()
     for epoch in range(done, epochs):
         start = time.monotonic()
-        _train_epoch(model, row, run, dataset, epoch)
+        _train_epoch(model, table, row, run, dataset, epoch)
         seconds.append(time.monotonic() - start)
         if time.monotonic() - saved >= _CHECKPOINT_SECONDS:
             with replacing(checkpoint) as temporary:
                 model.save_weights(temporary)
             saved = time.monotonic()
         on_epoch()
-    return table.measure(model, dataset), statistics.median(seconds) if seconds else None
+    return model, statistics.median(seconds) if seconds else None
 
 
 def accuracy(model, dataset):
@@ -81,7 +88,7 @@ def accuracy(model, dataset):
     return logs["accuracy"]
 
 
-def _compiled(row, run, dataset):
+def _compiled(table, row, run, dataset):
     keras.utils.clear_session()
     keras.utils.set_random_seed(run.seed)
     model = row.model(dataset)
@@ -89,23 +96,51 @@ def _compiled(row, run, dataset):
         row.optimizer(run),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        steps_per_execution=min(_STEPS_PER_EXECUTION, run.steps_per_epoch),
+        steps_per_execution=_steps_per_execution(table, row, run, dataset),
+        jit_compile=table.jit_compile,
     )
     # A checkpoint can be read into an optimizer only when its variables are there.
     model.optimizer.build(model.trainable_variables)
     return model
 
 
-def _train_epoch(model, row, run, dataset, epoch):
-    # Keras' own shuffling goes on from where it is, which a resumed training does not know.
-    order = np.random.default_rng([run.seed, epoch]).permutation(len(dataset.x_train))
+def _steps_per_execution(table, row, run, dataset):
+    if table.augment is None:
+        return min(_STEPS_PER_EXECUTION, run.steps_per_epoch)
+    return _batches(table, row, run, dataset, 0).steps_per_execution(_STEPS_PER_EXECUTION)
+
+
+def _train_epoch(model, table, row, run, dataset, epoch):
     model.fit(
-        dataset.x_train[order],
-        dataset.y_train[order],
-        batch_size=row.batch_size,
+        **_epoch_data(table, row, run, dataset, epoch),
         initial_epoch=epoch,
         epochs=epoch + 1,
         shuffle=False,
         callbacks=row.callbacks(run),
         verbose=0,
+    )
+
+
+def _epoch_data(table, row, run, dataset, epoch):
+    """What `fit` takes, in an order of its own for each epoch, which a resumed training has too."""
+    if table.augment is not None:
+        batches = _batches(table, row, run, dataset, epoch)
+        return {"x": batches, "steps_per_epoch": len(batches)}
+    # Arrays: a small network would wait for batches that Python makes.
+    order = np.random.default_rng([run.seed, epoch]).permutation(len(dataset.x_train))
+    return {
+        "x": dataset.x_train[order],
+        "y": dataset.y_train[order],
+        "batch_size": row.batch_size,
+    }
+
+
+def _batches(table, row, run, dataset, epoch):
+    return data.Batches(
+        dataset.x_train,
+        dataset.y_train,
+        row.batch_size,
+        seed=run.seed,
+        augment=table.augment,
+        first_epoch=epoch,
     )

@@ -16,8 +16,17 @@ import pytest
 from absl import flags
 
 from apps import program, reproduce, tables
-from apps.tables import engine, inactive_unit, pruning_baselines, results, training
-from apps.tables.table import Column, Row, Table
+from apps.tables import (
+    edge_frontier,
+    engine,
+    inactive_unit,
+    pruning_baselines,
+    results,
+    training,
+)
+from apps.tables.table import FILES, Column, Row, Table
+from keras_sparse import models
+from keras_sparse.data import crop_and_flip
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -130,16 +139,66 @@ class Killed(BaseException):
     pass
 
 
+def test_augmented_images_are_the_same_after_a_kill(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", 0.0)
+    seen = []
+
+    def augment(images, rng):
+        seen.append(len(images))
+        return crop_and_flip(images, rng)
+
+    table = dataclasses.replace(TABLE, augment=augment)
+    whole = run(data_dir, tmp_path / "whole", rows="^adam", epochs=2, table=table)
+    train_epoch = training._train_epoch
+
+    def dies(*arguments):
+        if arguments[-1] == 1:
+            raise Killed
+        train_epoch(*arguments)
+
+    monkeypatch.setattr(training, "_train_epoch", dies)
+    with pytest.raises(Killed):
+        run(data_dir, tmp_path / "killed", rows="^adam", epochs=2, table=table)
+    monkeypatch.setattr(training, "_train_epoch", train_epoch)
+    killed = run(data_dir, tmp_path / "killed", rows="^adam", epochs=2, table=table)
+    assert figures(killed) == figures(whole)
+    assert set(seen) == {32, 180 % 32}
+
+
+def test_files_are_kept_and_measured_together(data_dir, tmp_path):
+    measured = []
+
+    def leaves_a_file(table, row, seed, epochs, dataset, folder, on_epoch):
+        (folder / FILES).mkdir()
+        (folder / FILES / "model").write_text(row.key)
+        return {"weights": 1.0}, None
+
+    def together(folders):
+        measured.append(sorted(folders))
+        sizes = {name: len((path / "model").read_text()) for name, path in folders.items()}
+        return {name: {"accuracy": float(size)} for name, size in sizes.items()}
+
+    table = dataclasses.replace(TABLE, experiment=leaves_a_file, together=together)
+    for _ in range(2):
+        run(data_dir, tmp_path, rows="^adam", table=table)
+    assert measured == [["adam-seed0"]]  # once for the same runs
+    run(data_dir, tmp_path, table=table)
+    assert measured[1:] == [["adam-seed0", "slow-adam-seed0"]]
+    with (tmp_path / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["accuracy_mean"]) for row in rows] == [4.0, 9.0]
+
+
 @pytest.mark.parametrize("pause", [0.0, 1e9], ids=["checkpoint", "no checkpoint"])
 def test_a_killed_run_comes_to_the_same_figures(pause, finished, data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", pause)
     train_epoch, trained = training._train_epoch, []
 
-    def dies_once(model, row, run, dataset, epoch):
-        trained.append(epoch)
+    def dies_once(*arguments):
+        trained.append(arguments[-1])
         if trained == [0, 1, 2]:
             raise Killed
-        train_epoch(model, row, run, dataset, epoch)
+        train_epoch(*arguments)
 
     monkeypatch.setattr(training, "_train_epoch", dies_once)
     with pytest.raises(Killed):
@@ -177,7 +236,7 @@ def test_data_are_as_the_table_says(data_dir, tmp_path):
 
 BAD = [
     ({}, "--table is needed"),
-    ({"table": "imagenet"}, "--table must be one of implicit_mnist"),
+    ({"table": "imagenet"}, "--table must be one of edge_frontier"),
     ({"table": "implicit_mnist", "data_dir": "nowhere"}, "There is no file nowhere/mnist.npz"),
     ({"table": "implicit_mnist", "seeds": "0"}, "--seeds must be 1 or more"),
     ({"table": "implicit_mnist", "epochs": "0"}, "--epochs must be 1 or more"),
@@ -268,6 +327,37 @@ def test_baselines_measure_what_is_left_after_surgery(data_dir):
     assert whole["dead"] == 0
     assert halved["dead"] == pytest.approx(100 * 150 / 400)
     assert halved["size"] < 0.6 * whole["size"]
+
+
+def _half_dead(dataset):
+    model = models.resnet_8(dataset.input_shape, dataset.classes, width=0.25)
+    gamma = model.get_layer("stage1_conv1_bn").gamma
+    gamma.assign([0.0, 1e-4, 1.0, 1.0])
+    return model
+
+
+@pytest.mark.tensorflow
+def test_the_frontier_measures_cut_networks_as_files(tmp_path):
+    rng = np.random.default_rng(0)
+    parts = [rng.integers(0, 256, (n, 32, 32, 3)) for n in (32, 8)]
+    labels = [rng.integers(0, 10, n) for n in (32, 8)]
+    content = (parts[0], labels[0], parts[1], labels[1])
+    np.savez(tmp_path / "cifar10.npz", **dict(zip(ARRAYS, content, strict=True)))
+    row = dataclasses.replace(
+        edge_frontier.TABLE.rows[0],
+        model=_half_dead,
+        optimizer=lambda run: keras.optimizers.SGD(0.0),
+    )
+    table = dataclasses.replace(edge_frontier.TABLE, rows=(row,))
+    cells = run(tmp_path, tmp_path / "out", epochs=1, table=table)
+    name = f"{row.key}-seed0"
+    found = cells[name]["figures"] | json.loads((tmp_path / "out/together.json").read_text())[name]
+    assert set(found) == set(table.columns)
+    whole = _half_dead(engine.data.load("cifar10", str(tmp_path))).count_params()
+    # Two of four channels: what leads into them, their normalisation, what they led to.
+    assert found["parameters"] == whole - 2 * (9 * 4 + 1) - 2 * 4 - 2 * 9 * 4
+    assert found["size_int8"] < found["size"]
+    assert min(found["latency"], found["latency_int8"]) > 0
 
 
 def test_killed_from_outside_goes_on(data_dir, tmp_path):

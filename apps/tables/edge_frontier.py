@@ -1,0 +1,197 @@
+"""Does cutting a wide network beat training a narrow one? Accuracy by latency and by file size."""
+
+import keras
+
+import keras_sparse
+from apps.tables import pictures, training
+from apps.tables.table import FILES, Column, Row, Table
+from keras_sparse import models, surgery
+from keras_sparse.data import crop_and_flip
+from keras_sparse.masks.schedules import CosineSchedule
+
+_WIDE = 2.0
+_BATCH_SIZE = 64
+# A weight decay of 5e-4 in the gradient; that of Keras' L2(c) is 2cw.
+_L2 = 2.5e-4
+_CLASSIFIER = "logits/"
+_KINDS = {"float32": None, "int8": "int8"}
+# The ranges of the int8 file are read from so many training images; and so many test images show
+# that the float32 file is the network.
+_CALIBRATED, _VERIFIED = 200, 500
+
+
+def _network(width, l2=0.0, gamma_l2=0.0):
+    """What makes ResNet-8 at a width, with L2 on all kernels and on batch normalisation's γ."""
+
+    def regularized(layer):
+        config = layer.get_config()
+        if gamma_l2 and isinstance(layer, keras.layers.BatchNormalization):
+            config["gamma_regularizer"] = keras.regularizers.L2(gamma_l2)
+        return type(layer).from_config(config)
+
+    def build(dataset):
+        regularizer = keras.regularizers.L2(l2) if l2 else None
+        model = models.resnet_8(
+            dataset.input_shape, dataset.classes, width=width, kernel_regularizer=regularizer
+        )
+        return keras.models.clone_model(model, clone_function=regularized)
+
+    return build
+
+
+def _cosine(rate, run):
+    return keras.optimizers.schedules.CosineDecay(rate, run.steps)
+
+
+def _row(method, setting, model, optimizer):
+    return Row({"method": method, "setting": setting}, model, optimizer, _BATCH_SIZE)
+
+
+def _dense(width):
+    return _row(
+        "dense",
+        f"width {width:g}",
+        _network(width, _L2),
+        lambda run: keras.optimizers.SGD(_cosine(0.1, run), momentum=0.9, nesterov=True),
+    )
+
+
+def _rda(l1):
+    return _row(
+        "RDA by channel",
+        f"λ = {l1:g}",
+        _network(_WIDE),
+        lambda run: keras_sparse.RDA(
+            _cosine(0.5, run), l1=l1, groups="channel", exclude=_CLASSIFIER
+        ),
+    )
+
+
+def _adam(l2):
+    return _row(
+        "Adam + L2",
+        f"c = {l2:g}",
+        _network(_WIDE, l2, l2),
+        lambda run: keras.optimizers.Adam(_cosine(1e-2, run)),
+    )
+
+
+def _sparse_momentum(density):
+    return _row(
+        "sparse momentum",
+        f"{100 * density:g}% of the weights",
+        _network(_WIDE, _L2),
+        lambda run: keras_sparse.SparseMomentum(
+            _cosine(0.1, run),
+            density=density,
+            growth="momentum_by_channel",
+            prune_rate=CosineSchedule(0.5, 0.0, end=run.steps),
+            update_every="epoch",
+            steps_per_epoch=run.steps_per_epoch,
+            exclude=_CLASSIFIER,
+            seed=run.seed,
+        ),
+    )
+
+
+def train_cut_and_convert(table, row, seed, epochs, dataset, folder, on_epoch):
+    """Train a row, cut its dead channels out, and leave a float32 and an int8 file.
+
+    What has nearly vanished becomes zero first: channels whose incoming weights have a norm of at
+    most 1e-6, or a |γ| of at most 1e-3. Takes what `training.train` takes, and returns what it
+    returns.
+    """
+    # Imported here: only this table needs TensorFlow.
+    from export import convert
+    from export.verify import Tolerance
+
+    model, seconds = training.trained_model(table, row, seed, epochs, dataset, folder, on_epoch)
+    smaller = _without_dead_channels(model)
+    files = folder / FILES
+    files.mkdir(exist_ok=True)
+    x_test, y_test = dataset.x_test, dataset.y_test
+    exact = convert(smaller, files / "float32.tflite", samples=x_test[:_VERIFIED])
+    rounded = convert(
+        smaller,
+        files / "int8.tflite",
+        quantize="int8",
+        representative=dataset.x_train[:_CALIBRATED],
+        samples=x_test,
+        labels=y_test,
+        # What rounding costs is a result here, not an error.
+        tolerance=Tolerance(error=1.0, agreement=0.0, accuracy=1.0),
+    )
+    figures = {
+        "accuracy": 100 * rounded.keras_accuracy,
+        "accuracy_int8": 100 * rounded.accuracy,
+        "macs": surgery.count_macs(smaller).total / 1e6,
+        "parameters": smaller.count_params(),
+        "size": exact.bytes / 1000,
+        "size_int8": rounded.bytes / 1000,
+    }
+    return figures, seconds
+
+
+def _without_dead_channels(model):
+    model, _ = surgery.zero_channels(model, 1e-6)
+    model, _ = surgery.zero_channels(model, 1e-3, criterion="batch_norm")
+    smaller, _ = surgery.remove_dead_channels(model)
+    return smaller
+
+
+def latencies(folders):
+    """The fastest inference of each run's files, timed in turns; see `Table.together`."""
+    from export import benchmark
+
+    timing = benchmark([path / f"{kind}.tflite" for path in folders.values() for kind in _KINDS])
+    fastest = iter([file.min_ms for file in timing.files])
+    return {name: {"latency": next(fastest), "latency_int8": next(fastest)} for name in folders}
+
+
+TABLE = Table(
+    title="ResNet-8 on CIFAR-10: wide and cut against narrow, on LiteRT",
+    reference="MLPerf Tiny, arXiv 2106.07597; 1807.04222, 1907.04840, 1811.12495",
+    # In an order in which a table that is stopped early still compares something.
+    rows=(
+        _dense(1.0),
+        _rda(1e-3),
+        _adam(1e-3),
+        _dense(0.5),
+        _sparse_momentum(0.1),
+        _dense(0.75),
+        _dense(_WIDE),
+    ),
+    columns={
+        "accuracy": Column("test accuracy, %"),
+        "accuracy_int8": Column("int8: accuracy, %"),
+        "latency": Column("latency, ms", ".3f"),
+        "latency_int8": Column("int8: latency, ms", ".3f"),
+        "size": Column("file, kB", ".1f"),
+        "size_int8": Column("int8: file, kB", ".1f"),
+        "macs": Column("MACs, millions"),
+        "parameters": Column("parameters", ",.0f"),
+    },
+    measure=None,
+    epochs=100,
+    dataset="cifar10",
+    augment=crop_and_flip,
+    jit_compile=False,
+    experiment=train_cut_and_convert,
+    together=latencies,
+    picture=pictures.frontier(
+        y="accuracy",
+        panels=("latency", "size"),
+        variants={"float32": "", "int8": "_int8"},
+        series="method",
+        line="dense",
+    ),
+    backend="tensorflow",
+    notes=f"""\
+The sparse rows are ResNet-8 at width {_WIDE:g}, cut after training. Batch {_BATCH_SIZE},
+reflect-pad 4, crop and flip, the rate by a cosine from its start to 0: 0.1 with Nesterov momentum
+0.9 for the dense rows and sparse momentum, 0.5 for RDA, which has no momentum, 0.01 for Adam.
+Weight decay of 5e-4 in the gradient of kernels for the dense rows and sparse momentum; Adam has
+Keras' L2(c) on kernels and on γ. Accuracy is that of the cut network on all test images, for int8
+that of the file in LiteRT. Latency is that of the fastest inference, one thread, all files timed in
+turns.""",
+)
