@@ -12,6 +12,7 @@ def wide_resnet(
     input_shape=(32, 32, 3),
     classes=10,
     activation=None,
+    dropout=0.0,
     kernel_initializer="he_normal",
     kernel_regularizer=None,
     name=None,
@@ -29,6 +30,8 @@ def wide_resnet(
         input_shape: `(height, width, channels)`.
         classes: int, number of outputs.
         activation: of the outputs. Defaults to None, logits.
+        dropout: float in [0, 1), the share dropped before the second convolution of each block.
+            The authors of sparse momentum train with 0.3. Defaults to 0.
         kernel_initializer: of all kernels.
         kernel_regularizer: of all kernels.
         name: the model's name. Defaults to `wrn_DEPTH_WIDTH`.
@@ -58,18 +61,21 @@ def wide_resnet(
     for group, filters in enumerate((16, 32, 64), 1):
         for block in range(1, (depth - 4) // 6 + 1):
             strides = 2 if group > 1 and block == 1 else 1
-            x = _block(blocks, x, blocks.channels(filters), strides, f"group{group}", block)
+            channels = blocks.channels(filters)
+            x = _block(blocks, x, channels, strides, dropout, f"group{group}", block)
     x = layers.GlobalAveragePooling2D(name="pool")(blocks.bn_relu(x, "last"))
     outputs = blocks.classifier(x, classes, activation)
     return keras.Model(inputs, outputs, name=name or f"wrn_{depth}_{width:g}".replace(".", "_"))
 
 
-def _block(blocks, x, filters, strides, group, number):
+def _block(blocks, x, filters, strides, dropout, group, number):
     name = f"{group}_block{number}"
     shortcut = x
     x = blocks.bn_relu(x, f"{name}_in")
     if shortcut.shape[-1] != filters or strides != 1:
         shortcut = blocks.conv(x, filters, 1, f"{group}_shortcut", strides)
     x = blocks.bn_relu(blocks.conv(x, filters, 3, f"{name}_conv1", strides), f"{name}_conv1")
+    if dropout:
+        x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
     x = blocks.conv(x, filters, 3, f"{name}_conv2")
     return layers.Add(name=f"{name}_add")([x, shortcut])

@@ -90,7 +90,7 @@ SMALL = {
     "resnet_18": (models.resnet_18, 0.1),
     "resnet_50": (models.resnet_50, 0.1),
     "mobilenet_v1": (models.mobilenet_v1, 0.1),
-    "wide_resnet": (functools.partial(models.wide_resnet, 10), 0.5),
+    "wide_resnet": (functools.partial(models.wide_resnet, 10, dropout=0.3), 0.5),
 }
 
 
