@@ -4,14 +4,18 @@ import importlib
 
 NAMES = (
     "edge_frontier",
+    "implicit_cifar10",
     "implicit_mnist",
     "implicit_mnist_cnn",
     "implicit_sweep",
     "inactive_unit",
     "pruning_baselines",
+    "rda_cifar10",
     "rda_init_scale",
     "rda_vs_prox_sgd",
     "sparse_momentum_ablation",
+    "sparse_momentum_cifar10",
+    "sparse_momentum_cifar10_wide",
     "sparse_momentum_mnist",
 )
 

@@ -10,7 +10,7 @@ from keras_sparse.data import crop_and_flip
 from keras_sparse.masks.schedules import CosineSchedule
 
 _WIDE = 2.0
-_BATCH_SIZE = 64
+_BATCH_SIZE = 32
 # A weight decay of 5e-4 in the gradient; that of Keras' L2(c) is 2cw.
 _L2 = 2.5e-4
 _CLASSIFIER = "logits/"
@@ -52,7 +52,7 @@ def _dense(width):
         "dense",
         f"width {width:g}",
         _network(width, _L2),
-        lambda run: keras.optimizers.SGD(_cosine(0.1, run), momentum=0.9, nesterov=True),
+        lambda run: keras.optimizers.SGD(_cosine(0.05, run), momentum=0.9, nesterov=True),
     )
 
 
@@ -82,7 +82,7 @@ def _sparse_momentum(density):
         f"{100 * density:g}% of the weights",
         _network(_WIDE, _L2),
         lambda run: keras_sparse.SparseMomentum(
-            _cosine(0.1, run),
+            _cosine(0.05, run),
             density=density,
             growth="momentum_by_channel",
             prune_rate=CosineSchedule(0.5, 0.0, end=run.steps),
@@ -154,10 +154,10 @@ TABLE = Table(
     # In an order in which a table that is stopped early still compares something.
     rows=(
         _dense(1.0),
-        _rda(1e-3),
-        _adam(1e-3),
+        _rda(2e-3),
+        _adam(2e-3),
         _dense(0.5),
-        _sparse_momentum(0.1),
+        _sparse_momentum(0.02),
         _dense(0.75),
         _dense(_WIDE),
     ),
@@ -188,7 +188,7 @@ TABLE = Table(
     backend="tensorflow",
     notes=f"""\
 The sparse rows are ResNet-8 at width {_WIDE:g}, cut after training. Batch {_BATCH_SIZE},
-reflect-pad 4, crop and flip, the rate by a cosine from its start to 0: 0.1 with Nesterov momentum
+reflect-pad 4, crop and flip, the rate by a cosine from its start to 0: 0.05 with Nesterov momentum
 0.9 for the dense rows and sparse momentum, 0.5 for RDA, which has no momentum, 0.01 for Adam.
 Weight decay of 5e-4 in the gradient of kernels for the dense rows and sparse momentum; Adam has
 Keras' L2(c) on kernels and on γ. Accuracy is that of the cut network on all test images, for int8

@@ -23,41 +23,47 @@ ACTIVATIONS = {
     "tanh": "tanh",
     "sigmoid": "sigmoid",
 }
-# A dying unit loses about the rate in each step of an adaptive optimizer, so rate × steps counts:
-# ten times Keras' default makes up for a run that is that much shorter than the paper's.
 OPTIMIZERS = {
-    "Adam": lambda rate, decay: optimizers.Adam(rate(1e-2)),
-    "RMSprop": lambda rate, decay: optimizers.RMSprop(rate(1e-2)),
-    "AMSGrad": lambda rate, decay: optimizers.Adam(rate(1e-2), amsgrad=True),
-    "AdamW": lambda rate, decay: optimizers.AdamW(rate(1e-2), weight_decay=decay),
-    "momentum SGD": lambda rate, decay: optimizers.SGD(rate(0.1), momentum=0.9),
-    "Adagrad": lambda rate, decay: optimizers.Adagrad(rate(0.01)),
+    "Adam": lambda rate, decay: optimizers.Adam(rate),
+    "RMSprop": lambda rate, decay: optimizers.RMSprop(rate),
+    "AMSGrad": lambda rate, decay: optimizers.Adam(rate, amsgrad=True),
+    "AdamW": lambda rate, decay: optimizers.AdamW(rate, weight_decay=decay),
+    "momentum SGD": lambda rate, decay: optimizers.SGD(rate, momentum=0.9),
+    "Adagrad": lambda rate, decay: optimizers.Adagrad(rate),
 }
-
 # Keras' own rate, to show that the run is too short for it.
 SLOW_ADAM = "Adam 0.001"
-_MAKERS = {**OPTIMIZERS, SLOW_ADAM: lambda rate, decay: optimizers.Adam(rate(1e-3))}
+_MAKERS = {**OPTIMIZERS, SLOW_ADAM: OPTIMIZERS["Adam"]}
+
+# For a run as long as the papers'.
+RATES = {
+    **dict.fromkeys(("Adam", "RMSprop", "AMSGrad", "AdamW", SLOW_ADAM), 1e-3),
+    "momentum SGD": 0.1,
+    "Adagrad": 0.01,
+}
+# A dying unit loses about the rate in each step of an adaptive optimizer, so rate × steps counts:
+# ten times Keras' default makes up for a run that is that much shorter than the paper's.
+FAST_RATES = {**RATES, **dict.fromkeys(("Adam", "RMSprop", "AMSGrad", "AdamW"), 1e-2)}
 
 
-def optimizer(name, l2):
+def optimizer(name, l2, rates=FAST_RATES):
     """What makes an optimizer whose rate is halved after each quarter of the run.
 
     Args:
         name: one of `OPTIMIZERS`, or `SLOW_ADAM`.
         l2: c of the regularizer c·Σw²; for AdamW, whose network has none, 2c is the decay.
+        rates: `{name: the rate of the first quarter}`.
 
     Returns:
         A function of a `training.Run`.
     """
 
     def build(run):
-        def rate(initial):
-            return optimizers.schedules.PiecewiseConstantDecay(
-                [run.steps * quarter // 4 for quarter in (1, 2, 3)],
-                [initial / 2**halvings for halvings in range(4)],
-            )
-
-        return _MAKERS[name](rate, 2 * l2)
+        schedule = optimizers.schedules.PiecewiseConstantDecay(
+            [run.steps * quarter // 4 for quarter in (1, 2, 3)],
+            [rates[name] / 2**halvings for halvings in range(4)],
+        )
+        return _MAKERS[name](schedule, 2 * l2)
 
     return build
 

@@ -10,7 +10,7 @@ _SCALES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 def _row(scale):
     return Row(
         labels={"s": f"{scale:g}"},
-        model=recipes.lenet(
+        model=recipes.network(
             "lenet_300_100",
             l2=0,
             batch_norm=True,

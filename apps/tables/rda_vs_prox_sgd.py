@@ -13,7 +13,7 @@ _METHODS = {
 def _row(method, l1):
     return Row(
         labels={"method": method, "λ": f"{l1:g}"},
-        model=recipes.lenet(
+        model=recipes.network(
             "lenet_300_100",
             l2=0,
             batch_norm=True,

@@ -1,4 +1,4 @@
-"""What the tables of sparse training on MNIST share: LeNets, staged rates, error and sparsity."""
+"""What the tables of sparse training share: networks, staged rates, error and sparsity."""
 
 import keras
 
@@ -8,22 +8,24 @@ from apps.tables.table import Column
 from keras_sparse import models
 from keras_sparse.masks.schedules import CosineSchedule
 
-COLUMNS = {
-    "error": Column("test error, %"),
-    "density": Column("weights left, %"),
-}
+_DENSITY = Column("weights left, %")
+COLUMNS = {"error": Column("test error, %"), "density": _DENSITY}
+ACCURACY_COLUMNS = {"accuracy": Column("test accuracy, %"), "density": _DENSITY}
 BATCH_SIZE = 100
 EPOCHS = 100
-# Of the 54,000 steps of 100 epochs, batch 100 and a tenth held out; a shorter run keeps the shares.
-_STAGES = (25_000 / 54_000, 50_000 / 54_000)
 # The papers' weight decay of 5e-4 is in the gradient; that of Keras' L2(c) is 2cw.
 L2 = 2.5e-4
 
 
-def staged(rate, run):
-    """`rate`, times 0.1 after 25,000 and 50,000 of 54,000 steps, or that share of a shorter run."""
+def staged(rate, run, every=25_000, of=54_000):
+    """`rate`, times 0.1 `every` so many steps `of` a whole run; a shorter run keeps the shares.
+
+    The defaults are MNIST's: 100 epochs of batch 100 with a tenth held out.
+    """
+    boundaries = range(every, of, every)
     return keras.optimizers.schedules.PiecewiseConstantDecay(
-        [round(share * run.steps) for share in _STAGES], [rate, 0.1 * rate, 0.01 * rate]
+        [round(run.steps * step / of) for step in boundaries],
+        [rate * 0.1**stage for stage in range(len(boundaries) + 1)],
     )
 
 
@@ -37,8 +39,8 @@ def every_epoch(run):
     return {"update_every": "epoch", "steps_per_epoch": run.steps_per_epoch}
 
 
-def lenet(name, l2=L2, **arguments):
-    """What makes a LeNet.
+def network(name, l2=L2, **arguments):
+    """What makes a network.
 
     Args:
         name: a name in `keras_sparse.models`.
@@ -52,15 +54,20 @@ def lenet(name, l2=L2, **arguments):
 
     def build(dataset):
         return getattr(models, name)(
-            dataset.input_shape, dataset.classes, kernel_regularizer=regularizer, **arguments
+            input_shape=dataset.input_shape,
+            classes=dataset.classes,
+            kernel_regularizer=regularizer,
+            **arguments,
         )
 
     return build
 
 
 def measure(model, dataset):
-    """Test error and share of the prunable weights that are not zero, in percent."""
+    """Test error, accuracy, and share of the prunable weights that are not zero, in percent."""
+    accuracy = training.accuracy(model, dataset)
     return {
-        "error": 100 * (1 - training.accuracy(model, dataset)),
+        "error": 100 * (1 - accuracy),
+        "accuracy": 100 * accuracy,
         "density": 100 * (1 - keras_sparse.sparsity(model)),
     }

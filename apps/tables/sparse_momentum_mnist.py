@@ -35,7 +35,7 @@ TABLE = Table(
     rows=tuple(
         Row(
             labels={"network": network, "weights": f"{100 * density:g}%"},
-            model=recipes.lenet(_MODELS[network]),
+            model=recipes.network(_MODELS[network]),
             optimizer=_optimizer(density),
             batch_size=recipes.BATCH_SIZE,
             published={"error": error},

@@ -45,6 +45,20 @@ def data_dir(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def cifar_dir(tmp_path_factory):
+    """A small cifar10.npz of noise."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("cifar")
+    parts = [
+        part
+        for count in (32, 8)
+        for part in (rng.integers(0, 256, (count, 32, 32, 3)), rng.integers(0, 10, count))
+    ]
+    np.savez(folder / "cifar10.npz", **dict(zip(ARRAYS, parts, strict=True)))
+    return folder
+
+
 def _model(dataset):
     inputs = keras.Input(dataset.input_shape)
     x = keras.layers.AveragePooling2D(7)(inputs)
@@ -269,10 +283,25 @@ def test_a_folder_of_other_settings_is_refused(finished, data_dir):
         run(data_dir, finished[0], epochs=3)
 
 
+# The networks of CIFAR, small.
+SMALL = {
+    "wide_resnet": {"depth": 10, "width": 0.25},
+    **{name: {"width": 0.05} for name in ("basicnet", "resnet_18", "vgg16_bn", "vgg19_bn")},
+}
+
+
+@pytest.fixture
+def small_networks(monkeypatch):
+    for name, size in SMALL.items():
+        whole = getattr(models, name)
+        small = lambda whole=whole, size=size, **arguments: whole(**{**arguments, **size})  # noqa: E731
+        monkeypatch.setattr(models, name, small)
+
+
 @pytest.mark.parametrize("name", tables.NAMES)
-def test_every_table_builds_its_rows(name):
+def test_every_table_builds_its_rows(name, small_networks):
     table = tables.load(name)
-    shape, classes = (28, 28, 1), 10
+    shape, classes = engine.data.DATASETS[table.dataset or "mnist"]
     dataset = engine.data.Dataset(name, *(np.zeros((4, *shape)), np.zeros(4)) * 2, classes)
     run = training.Run(seed=0, epochs=table.epochs, steps_per_epoch=937)
     for row in table.rows:
@@ -281,6 +310,20 @@ def test_every_table_builds_its_rows(name):
         assert isinstance(row.optimizer(run), keras.optimizers.Optimizer)
         assert isinstance(row.callbacks(run), list)
         assert set(row.published) <= set(table.columns)
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("sparse_momentum_cifar10", "wrn-28-2-10$"),
+        ("rda_cifar10", "resnet-18-rda-asr-staged"),
+        ("implicit_cifar10", "basicnet-adam-l2$"),
+    ],
+)
+def test_the_tables_of_cifar_train(name, row, small_networks, cifar_dir, tmp_path):
+    cells = run(cifar_dir, tmp_path, epochs=3, rows=row, table=tables.load(name))
+    (found,) = figures(cells).values()
+    assert all(np.isfinite(value) for value in found.values())
 
 
 @pytest.mark.parametrize("name", tables.NAMES)
@@ -337,23 +380,18 @@ def _half_dead(dataset):
 
 
 @pytest.mark.tensorflow
-def test_the_frontier_measures_cut_networks_as_files(tmp_path):
-    rng = np.random.default_rng(0)
-    parts = [rng.integers(0, 256, (n, 32, 32, 3)) for n in (32, 8)]
-    labels = [rng.integers(0, 10, n) for n in (32, 8)]
-    content = (parts[0], labels[0], parts[1], labels[1])
-    np.savez(tmp_path / "cifar10.npz", **dict(zip(ARRAYS, content, strict=True)))
+def test_the_frontier_measures_cut_networks_as_files(cifar_dir, tmp_path):
     row = dataclasses.replace(
         edge_frontier.TABLE.rows[0],
         model=_half_dead,
         optimizer=lambda run: keras.optimizers.SGD(0.0),
     )
     table = dataclasses.replace(edge_frontier.TABLE, rows=(row,))
-    cells = run(tmp_path, tmp_path / "out", epochs=1, table=table)
+    cells = run(cifar_dir, tmp_path, epochs=1, table=table)
     name = f"{row.key}-seed0"
-    found = cells[name]["figures"] | json.loads((tmp_path / "out/together.json").read_text())[name]
+    found = cells[name]["figures"] | json.loads((tmp_path / "together.json").read_text())[name]
     assert set(found) == set(table.columns)
-    whole = _half_dead(engine.data.load("cifar10", str(tmp_path))).count_params()
+    whole = _half_dead(engine.data.load("cifar10", str(cifar_dir))).count_params()
     # Two of four channels: what leads into them, their normalisation, what they led to.
     assert found["parameters"] == whole - 2 * (9 * 4 + 1) - 2 * 4 - 2 * 9 * 4
     assert found["size_int8"] < found["size"]
