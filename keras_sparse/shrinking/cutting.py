@@ -8,8 +8,8 @@ import numpy as np
 from keras_sparse import surgery
 from keras_sparse.channels import channel_weight, layers_with_channels
 from keras_sparse.channels.names import by_name
+from keras_sparse.random_state import random_state, set_random_state
 from keras_sparse.shrinking.carrying import carry_optimizer
-from keras_sparse.shrinking.random_state import random_state, set_random_state
 from keras_sparse.variables import layers_of_type
 
 

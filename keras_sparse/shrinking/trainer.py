@@ -8,10 +8,10 @@ import keras
 
 from keras_sparse import surgery
 from keras_sparse.channels import DeadChannels
+from keras_sparse.random_state import random_state, set_random_state
 from keras_sparse.shrinking import state as states
 from keras_sparse.shrinking.cutting import compile_arguments, cut
 from keras_sparse.shrinking.estimate import Estimate, Stopwatch
-from keras_sparse.shrinking.random_state import random_state, set_random_state
 from keras_sparse.shrinking.relay import AfterEpoch, JoinedHistory, Relay
 
 _OWN_STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics", "compile", "fit")

@@ -1,0 +1,110 @@
+"""Training that goes on after a kill as if there had been none."""
+
+import keras
+
+from keras_sparse import checkpoint_files
+from keras_sparse.random_state import random_state, set_random_state
+
+
+class EpochCheckpoint(keras.callbacks.History):
+    """Saves a run after each epoch, and takes it up again to the same bits.
+
+    Beside the weights and the optimizer's variables, which `keras.callbacks.BackupAndRestore`
+    saves too, a checkpoint holds the history, the states of random layers and of other callbacks,
+    and it is whole or not there: whenever the process is killed, the last one counts. Let the order
+    of the data depend on the epoch alone, as `data.Batches` does, for `fit` itself does not.
+
+    It is the history of the run as well, `fit` returns it, and comes last among the callbacks.
+
+    Args:
+        folder: where the checkpoint lies. One folder holds one run.
+        callbacks: those of the run. What has `get_state()`, in what JSON knows, and
+            `set_state(state)`, such as `ZeroChannels`, goes on with its state.
+        settings: dict of what JSON knows: a run that was started with others is not taken up.
+        writes: bool; False for a worker that only reads, where several train one network.
+
+    Attributes:
+        history: dict from a log's name to its values by epoch, those of before included.
+
+    Raises:
+        ValueError: see `restore`.
+
+    Example:
+
+    >>> zero_channels = ZeroChannels(epochs=3)
+    >>> checkpoint = EpochCheckpoint("run/checkpoint", [zero_channels])
+    >>> first = checkpoint.restore(model)
+    >>> batches = Batches(x, y, batch_size=128, first_epoch=first)
+    >>> model.fit(batches, steps_per_epoch=len(batches), epochs=60, initial_epoch=first,
+    ...           shuffle=False, callbacks=[zero_channels, checkpoint])
+    """
+
+    def __init__(self, folder, callbacks=(), settings=None, writes=True):
+        super().__init__()
+        self._folder = folder
+        self._stateful = [c for c in callbacks if hasattr(c, "get_state")]
+        self._settings = settings or {}
+        self._writes = writes
+        self.epoch = []
+
+    def restore(self, model):
+        """Put a model and the callbacks where the checkpoint has them, if there is one.
+
+        Args:
+            model: a built and compiled `keras.Model`.
+
+        Returns:
+            The epoch to go on with, 0 if there is no checkpoint.
+
+        Raises:
+            ValueError: a checkpoint of a run with other settings, of another network or optimizer,
+                or one that cannot be read.
+        """
+        # Its variables must be there to be read.
+        model.optimizer.build(model.trainable_variables)
+        try:
+            found = checkpoint_files.load(self._folder)
+            if found is None:
+                return 0
+            path, state = found
+            self._check(state["settings"])
+            model.load_weights(path)
+        except Exception as error:
+            raise ValueError(
+                f"The run in {self._folder} cannot be taken up: {error}. Give another folder, or "
+                "delete this one to start anew."
+            ) from error
+        # By their order, as weights are: Keras numbers names through the whole process.
+        random_layers = zip(random_state(model), state["random_state"], strict=True)
+        set_random_state(model, dict(random_layers))
+        for callback, of_callback in zip(self._stateful, state["callbacks"], strict=True):
+            callback.set_state(of_callback)
+        self.epoch, self.history = state["epochs"], state["history"]
+        return state["epoch"]
+
+    def _check(self, found):
+        names = [n for n in {**found, **self._settings} if found.get(n) != self._settings.get(n)]
+        if names:
+            old, new = (
+                ", ".join(f"{name}={settings.get(name)}" for name in sorted(names))
+                for settings in (found, self._settings)
+            )
+            raise ValueError(f"it was started with {old}, not {new}")
+
+    def on_train_begin(self, logs=None):
+        """Keep what was restored."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Save the epoch."""
+        super().on_epoch_end(epoch, logs)
+        if not self._writes:
+            return
+        state = {
+            "epoch": epoch + 1,
+            "settings": self._settings,
+            "random_state": list(random_state(self.model).values()),
+            "callbacks": [callback.get_state() for callback in self._stateful],
+            "epochs": self.epoch,
+            "history": self.history,
+        }
+        checkpoint_files.save(self._folder, ".weights.h5", self.model.save_weights, state)
