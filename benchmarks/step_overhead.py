@@ -5,8 +5,9 @@
 
 Every round trains each optimizer for a few steps by `fit`, one after the other; a ratio is the
 median over the rounds of its time over the other's in the same round, by the wall clock and by CPU
-time. An update of the masks is timed by itself, one step with it less one without, and added for
-the share of steps that have one. First step: the time of the first `fit` of one batch, tracing
+time. An update of the masks, and RDA's search for its threshold once its target is reached (every
+100 steps then), is timed by itself, one step with it less one without, and added for the share of
+steps that have one. First step: the time of the first `fit` of one batch, tracing
 and compilation included. Memory: the optimizer's variables over the parameters.
 """
 
@@ -29,6 +30,10 @@ _ROUNDS = flags.DEFINE_integer("rounds", 7, "rounds, after one to warm up", lowe
 _COMPILES = flags.DEFINE_integer("compiles", 2, "first steps of each", lower_bound=1)
 _EVERY = flags.DEFINE_integer("update_every", 100, "steps between mask updates", lower_bound=1)
 _JIT = flags.DEFINE_bool("jit", True, "compile with XLA")
+
+# Steps that count as made before the timed ones: RDA's ramp is over.
+_START = 1_000_000
+_SEARCH_EVERY = 100
 
 OPTIMIZERS = {
     "SGD, Nesterov": lambda: keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True),
@@ -74,8 +79,8 @@ class Training:
         self.x = rng.random((batch * _STEPS.value, *shape), dtype="float32")
         self.y = rng.integers(0, 10, batch * _STEPS.value)
 
-    def seconds(self, steps, iteration=1):
-        """Wall and CPU seconds of so many steps, the first of which is `iteration`."""
+    def seconds(self, steps, iteration=_START + 1):
+        """Wall and CPU seconds of so many steps, before which so many were made."""
         if self.model.optimizer.built:
             self.model.optimizer.iterations.assign(iteration)
         examples = steps * self.batch
@@ -110,13 +115,15 @@ def rounds(trainings):
     """By optimizer, arrays of (round, clock): seconds of a step, and of an update."""
     steps = {name: [] for name in trainings}
     updates = {name: [] for name in trainings}
+    # Masks change before a step, RDA searches after one.
+    masks = _START + _EVERY.value - _START % _EVERY.value
+    due = {"SparseMomentum": masks, "RigL": masks, "RDA": _START + _SEARCH_EVERY - 1}
     for number in range(_ROUNDS.value + 1):
         for name, training in trainings.items():
             step = training.seconds(_STEPS.value) / _STEPS.value
             update = np.zeros(2)
-            if getattr(training.model.optimizer, "update_every", None):
-                due = training.seconds(1, iteration=_EVERY.value)
-                update = due - training.seconds(1)
+            if name in due:
+                update = training.seconds(1, due[name]) - training.seconds(1)
             elif name.endswith("by hand"):
                 start = time.perf_counter(), time.process_time()
                 training.model.optimizer.update_masks()
@@ -143,7 +150,8 @@ def main(_):
     for name, training in trainings.items():
         # The median update, for a difference of single steps is noisy.
         update = np.median(updates[name], axis=0)
-        whole = steps[name] + update / _EVERY.value
+        every = _SEARCH_EVERY if name == "RDA" else _EVERY.value
+        whole = steps[name] + update / every
         row = [f"{1e3 * np.median(steps[name][:, 0]):.1f}", f"{1e3 * update[0]:.1f}"]
         for other in ("SGD, Nesterov", "Adam"):
             row += [f"{ratio:.3f}" for ratio in np.median(whole / steps[other], axis=0)]

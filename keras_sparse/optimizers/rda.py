@@ -6,9 +6,10 @@ from keras import ops
 from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, check_not_negative
 from keras_sparse.optimizers.threshold_search import find_thresholds
 
-# Steps between two searches for the threshold: what is searched moves slowly, and a search reads
-# every weight 20 times.
+# Steps between two searches for the threshold, while the target rises and after: what is searched
+# moves slowly, and a search reads every weight 20 times.
 _SEARCH_EVERY = 20
+_SEARCH_EVERY_AT_TARGET = 100
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
@@ -31,9 +32,10 @@ class RDA(ProximalOptimizer):
       wide start (`keras_sparse.ScaledUniform`) and an `l1` of the right decade. With `l1=0` it
       is SGD whose rate learning_rate/√t falls and whose shrinking √((t−1)/t) vanishes (Lemma 1).
 
-    Without an `l1`, λ is found while training, every 20 steps, as the quantile of the values
-    that are thresholded, over all of them together, that leaves the share `target_sparsity` of
-    the prunable weights at zero; the share rises over `ramp_steps` by the cubic of Zhu and Gupta.
+    Without an `l1`, λ is found while training as the quantile of the values that are thresholded,
+    over all of them together, that leaves the share `target_sparsity` of the prunable weights at
+    zero; the share rises over `ramp_steps` by the cubic of Zhu and Gupta. λ is found anew every
+    20 steps of the ramp, and every 100 after it.
     No variable is cut above 0.9 of its largest value, so none is emptied by the search; should
     that bound bite, the others give more.
 
@@ -135,7 +137,7 @@ class RDA(ProximalOptimizer):
             self._centers = self._add_slots("center", [not x for x in self._thresholded])
         else:
             self._accumulators = self._add_slots("accumulator", self._thresholded)
-            self._add_gone()
+        self._add_gone()
         if self.l1 is None:
             # Named after their variables, so that whoever cuts those can carry them over.
             self._thresholds = [
@@ -178,8 +180,8 @@ class RDA(ProximalOptimizer):
         moved = ops.cast(step, variable.dtype) * average
         if self._thresholded[index]:
             threshold = step * self._current_l1(index) + self.rho
-            # 0 − x, not −x, which is −0.0 where x is zero.
-            self._assign_thresholded(index, variable, 0.0 - moved, threshold)
+            # 0 − x, not −x, which is −0.0 where x is zero. What is gone are sums of gradients.
+            self._assign_thresholded(index, variable, 0.0 - moved, threshold, step / t)
         else:
             center = self._value_at_start(self._centers[index], variable)
             self.assign(self._centers[index], center)
@@ -205,12 +207,17 @@ class RDA(ProximalOptimizer):
         if self.l1 is None:
             thresholds = [t for t in self._thresholds if t is not None]
             found = ops.cond(
-                self._is_update(every=_SEARCH_EVERY),
+                self._is_update(every=self._steps_between_searches()),
                 self._search,
                 lambda: [ops.convert_to_tensor(t) for t in thresholds],
             )
             for threshold, value in zip(thresholds, found, strict=True):
                 threshold.assign(value)
+
+    def _steps_between_searches(self):
+        # One search more, for a ramp that ends between two.
+        rises = ops.convert_to_tensor(self.iterations) < self.ramp_steps + _SEARCH_EVERY
+        return ops.cast(ops.where(rises, _SEARCH_EVERY, _SEARCH_EVERY_AT_TARGET), "int32")
 
     def _search(self):
         slots = self._averages if self.form == "published" else self._accumulators

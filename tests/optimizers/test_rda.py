@@ -142,6 +142,21 @@ def test_finds_the_threshold_for_a_target(target):
     assert abs(sparsity(model) - target) < 0.03
 
 
+def test_searches_less_often_once_the_target_is_reached():
+    rng = np.random.default_rng(0)
+    variable = kernel(rng.normal(0, 1, (4, 5)))
+    optimizer = RDA(target_sparsity=0.5, ramp_steps=30)
+    optimizer.build([variable])
+    (threshold,) = optimizer._thresholds
+    searched, before = [], 0.0
+    for step in range(1, 211):
+        optimizer.apply([ops.array(rng.normal(0, 1, (4, 5)), dtype="float32")])
+        if float(threshold) != before:
+            searched.append(step)
+            before = float(threshold)
+    assert searched == [20, 40, 100, 200]
+
+
 def test_an_argument_is_not_needed():
     x, y = blobs()
     model = small_model()
