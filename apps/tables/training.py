@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_sparse import data
-from keras_sparse.files import replacing
+from keras_sparse.callbacks import EpochCheckpoint
 
 # Fewer calls from Python; small networks train almost twice as fast on TensorFlow.
 _STEPS_PER_EXECUTION = 20
@@ -61,10 +61,9 @@ def trained_model(table, row, seed, epochs, dataset, folder, on_epoch):
     """`(model, seconds)`: what `train` measures; the arguments are its own."""
     run = Run(seed, epochs, -(-len(dataset.x_train) // row.batch_size))
     model = _compiled(table, row, run, dataset)
-    checkpoint = folder / "checkpoint.weights.h5"
-    if checkpoint.exists():
-        model.load_weights(checkpoint)
-    done = int(model.optimizer.iterations) // run.steps_per_epoch
+    checkpoint = EpochCheckpoint(folder / "checkpoint")
+    checkpoint.set_model(model)
+    done = checkpoint.restore(model)
     for _ in range(done):
         on_epoch()
     seconds, saved = [], time.monotonic()
@@ -73,8 +72,7 @@ def trained_model(table, row, seed, epochs, dataset, folder, on_epoch):
         _train_epoch(model, table, row, run, dataset, epoch)
         seconds.append(time.monotonic() - start)
         if time.monotonic() - saved >= _CHECKPOINT_SECONDS:
-            with replacing(checkpoint) as temporary:
-                model.save_weights(temporary)
+            checkpoint.on_epoch_end(epoch)
             saved = time.monotonic()
         on_epoch()
     return model, statistics.median(seconds) if seconds else None
@@ -99,8 +97,6 @@ def _compiled(table, row, run, dataset):
         steps_per_execution=_steps_per_execution(table, row, run, dataset),
         jit_compile=table.jit_compile,
     )
-    # A checkpoint can be read into an optimizer only when its variables are there.
-    model.optimizer.build(model.trainable_variables)
     return model
 
 

@@ -63,6 +63,7 @@ def _model(dataset):
     inputs = keras.Input(dataset.input_shape)
     x = keras.layers.AveragePooling2D(7)(inputs)
     x = keras.layers.Dense(8, "relu")(keras.layers.Flatten()(x))
+    x = keras.layers.Dropout(0.1)(x)
     return keras.Model(inputs, keras.layers.Dense(10)(keras.layers.BatchNormalization()(x)))
 
 
