@@ -4,7 +4,7 @@ import math
 
 from keras import ops
 
-from keras_sparse.masks.selection import INT_BITS, largest_with, power_of_two_below
+from keras_sparse.masks.selection import INT_BITS, power_of_two_below
 
 # The smallest normal float32.
 SMALLEST_SHARE = 2.0**-126
@@ -50,11 +50,15 @@ def water_fill(wanted, free):
     total = ops.sum(wanted)
     base = ops.minimum(wanted, free)
     room = free - base
+    # The sum is linear between the levels at which a layer becomes full: the last of those that
+    # is not too high, and from there an equal part for each layer that still has room.
+    levels = ops.pad(room, (1, 0))
+    sums = ops.sum(base) + ops.sum(ops.minimum(ops.expand_dims(levels, 1), room), axis=1)
+    level = ops.max(ops.where(sums <= total, levels, 0))
+    left = total - ops.sum(base + ops.minimum(level, room))
+    layers = ops.sum(ops.cast(room > level, "int32"))
+    level = level + ops.floor_divide(left, ops.maximum(layers, 1))
 
-    def fits(level):
-        return ops.sum(base + ops.minimum(level, room)) <= total
-
-    level = largest_with(fits, INT_BITS, ops.zeros((), "int32"))
     filled = base + ops.minimum(level, room)
     has_room = ops.cast(room > level, "int32")
     left = total - ops.sum(filled)
