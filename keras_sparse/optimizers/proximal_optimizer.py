@@ -81,10 +81,11 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
         ]
 
     def _add_gone(self):
-        """Slots for what surgery takes out of a group whose accumulators go on counting.
+        """Slots for what surgery takes out of a group whose sums of gradients go on counting.
 
         The threshold is compared with the norm over all that a channel reads. Without the part
-        that reads dead channels, and never changes, the rest would move several times as fast.
+        that reads dead channels, whose gradients are zero, the rest would move several times as
+        fast.
         """
         for i, (variable, axes) in enumerate(
             zip(self._trainable_variables, self._group_axes, strict=True)
@@ -142,11 +143,14 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
             ops.convert_to_tensor(slot),
         )
 
-    def _assign_thresholded(self, index, variable, value, threshold):
+    def _assign_thresholded(self, index, variable, value, threshold, gone_scale=1.0):
+        """Threshold a value; `gone_scale` makes of what is gone what it would be in `value`."""
         threshold = ops.cast(threshold, value.dtype)
         gone = self._gone[index]
         if gone is not None:
-            gone = [ops.cast(ops.convert_to_tensor(part), value.dtype) for part in gone]
+            count, squares = map(ops.convert_to_tensor, gone)
+            squares = squares * ops.square(gone_scale)
+            gone = [ops.cast(part, value.dtype) for part in (count, squares)]
         value = soft_threshold(value, threshold, self._group_axes[index], gone)
         stays_zero = ops.logical_and(
             ops.convert_to_tensor(self._retraining), ops.convert_to_tensor(variable) == 0.0

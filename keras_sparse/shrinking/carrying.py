@@ -76,82 +76,101 @@ def _widen(mask, variable):
 
 
 def _settle(whole, own, model, smaller, report):
-    """Make the next thresholding give the weights that are there.
+    """Make the next thresholding of dual averaging start from the weights that are there.
 
-    By channel, the threshold of dual averaging is compared with the norm over all that a channel
-    reads. What is cut out of that goes on counting; where the optimizer has no slot for it, and
-    where a constant was folded into a weight, the accumulator is set anew.
+    By channel, the threshold is compared with the norm over all that a channel reads; what is cut
+    out of that goes on counting in slots of its own. Where a constant was folded into a weight,
+    what the weight is made from changes with it.
     """
     olds, news = _by_path(model), _by_path(smaller)
-    old_slots, new_slots = _accumulators(whole, olds), _accumulators(own, news)
-    gone = {slot.name: slot for slot in own.variables if "_gone_" in slot.name}
-    kernels = [path for path, variable in news.items() if is_prunable(variable)]
-    for path, (slot, scale) in new_slots.items():
+    old_sums, new_sums = _sums(whole, olds), _sums(own, news)
+    for path, new in new_sums.items():
         part = report.cuts[path]
-        if part.source not in old_slots:
+        if part.source not in old_sums:
             continue
-        # The last kernel is thresholded by weight, whatever the groups.
-        grouped = own.groups == "channel" and path != kernels[-1]
-        axes = channel_axes(path.rsplit("/", 1)[-1], part.shape) if grouped else ()
-        narrowed = any(slot.shape[axis] != part.shape[axis] for axis in axes)
-        shifted = part.shift is not None and np.any(part.shift)
-        old, name = _array(old_slots[part.source][0]), path.replace("/", "_")
-        if narrowed and not shifted and f"{name}_gone_count" in gone:
-            count, squares = _gone(part, old, axes)
-            gone[f"{name}_gone_count"].assign_add(count)
-            gone[f"{name}_gone_squares"].assign_add(squares)
-        elif narrowed or shifted:
-            threshold = _threshold(old * scale, _array(olds[part.source]), axes)
-            value = _settled(part(old) * scale, _array(news[path]), threshold, axes)
-            slot.assign(value / scale)
+        old, weight = old_sums[part.source], _array(olds[part.source])
+        shift = part.shift if part.shift is not None and np.any(part.shift) else None
+        if new.gone is not None:
+            found = _settled_groups(part, old, weight, shift)
+            for variable, value in zip((new.slot, *new.gone), found, strict=True):
+                variable.assign(value)
+        elif shift is not None:
+            new.slot.assign(_settled_weights(part, old, weight, shift))
 
 
-def _gone(part, accumulator, axes):
-    """How many weights each kept channel loses, and the sum of their accumulators' squares."""
-    squares = np.square(accumulator)
-    kept = part(squares)
-    everywhere = [None if axis in axes else i for axis, i in enumerate(part.indices)]
-    before = dataclasses.replace(part, indices=everywhere)(squares).sum(axes, keepdims=True)
-    lost = np.maximum(before - kept.sum(axes, keepdims=True), 0.0)
-    sizes = [np.prod([array.shape[axis] for axis in axes]) for array in (squares, kept)]
-    return sizes[0] - sizes[1], lost
+@dataclasses.dataclass(frozen=True)
+class _Sums:
+    """What dual averaging makes a variable from.
+
+    Attributes:
+        slot: the optimizer's variable, a sum of gradients or their mean.
+        scale: slot times scale is what the threshold is applied to.
+        steps: the sum of gradients divided by the slot.
+        axes: axes of the variable over which a group spreads.
+        gone: None where weights are thresholded one by one; else the slots for what was cut out of
+            each group: how many weights, and the squares of their sums of gradients.
+    """
+
+    slot: object
+    scale: float
+    steps: int
+    axes: tuple
+    gone: tuple | None
 
 
-def _accumulators(optimizer, variables):
-    """`{path: (slot, scale)}`: slot times scale is what the threshold is applied to."""
-    step = float(optimizer.learning_rate) * np.sqrt(max(int(optimizer.iterations), 1))
-    scales = {"accumulator": 1.0, "gradient_average": -step}
+def _sums(optimizer, variables):
+    """`{path: _Sums}` of the variables that are thresholded."""
+    steps = max(int(optimizer.iterations), 1)
+    step = float(optimizer.learning_rate) * np.sqrt(steps)
+    kinds = {"accumulator": (1.0, 1), "gradient_average": (-step, steps)}
     slots = {slot.name: slot for slot in optimizer.variables}
-    return {
-        path: (slots[name], scale)
-        for path, variable in variables.items()
-        for kind, scale in scales.items()
-        if is_prunable(variable, optimizer.exclude)
-        and (name := f"{path.replace('/', '_')}_{kind}") in slots
-    }
+    found = {}
+    for path, variable in variables.items():
+        name = path.replace("/", "_")
+        for kind, scale_and_steps in kinds.items():
+            if f"{name}_{kind}" in slots and is_prunable(variable, optimizer.exclude):
+                axes = channel_axes(path.rsplit("/", 1)[-1], variable.shape)
+                gone = [slots.get(f"{name}_gone_{what}") for what in ("count", "squares")]
+                gone = None if gone[0] is None else tuple(gone)
+                found[path] = _Sums(slots[f"{name}_{kind}"], *scale_and_steps, axes, gone)
+    return found
 
 
-def _size(values, axes):
-    """Size of each group, as thresholds are compared with it."""
-    if not axes:
-        return np.abs(values)
-    return np.sqrt(np.mean(np.square(values), axis=axes, keepdims=True))
+def _squares(array, axes):
+    return np.square(array, dtype="float64").sum(axes, keepdims=True)
 
 
-def _threshold(accumulator, weight, axes):
-    """What was taken off every group that is not zero; None if all are."""
-    sizes = _size(weight, axes)
-    alive = sizes > 0
-    taken = (_size(accumulator, axes) - sizes)[alive]
-    return max(float(np.median(taken)), 0.0) if taken.size else None
+def _settled_groups(part, old, weight, shift):
+    """Slot, count and squares with which every group's norm is what it was.
+
+    Args:
+        part: the `Cut`.
+        old: the `_Sums` of the large model.
+        weight: array, the variable of the large model.
+        shift: what was folded into the kept part, or None.
+    """
+    slot, axes, (count, squares) = _array(old.slot), old.axes, map(_array, old.gone)
+    total = _squares(slot, axes) + squares / old.steps**2
+    size = slot.size // total.size + count
+    kept, kept_total = part(slot), part.spanning(total)
+    if shift is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # The share of each group that the threshold leaves, the same for all its weights.
+            share = np.sqrt(_squares(weight, axes) / _squares(slot * old.scale, axes))
+            moved = kept + np.where(shift == 0, 0.0, shift / (part.spanning(share) * old.scale))
+            # Where a fold makes a group larger than it was, nothing of it may count as gone.
+            norm = np.sqrt(_squares(part(weight) + shift, axes) / size)
+            taken = part.spanning(np.abs(old.scale) * np.sqrt(total / size) * (1 - share))
+            grown = (part(weight) + shift) * (1 + taken / norm) / old.scale
+        kept = np.where(_squares(moved, axes) > kept_total, grown, moved)
+    left = np.maximum(kept_total - _squares(kept, axes), 0.0)
+    return kept, size - kept.size // left.size, left * old.steps**2
 
 
-def _settled(accumulator, weight, threshold, axes):
-    """The accumulator that thresholding turns into the weight, as near as can be."""
-    if threshold is None:
-        return accumulator
-    sizes, own = _size(weight, axes), _size(accumulator, axes)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        alive = weight * (1.0 + threshold / sizes)
-        dead = accumulator * np.minimum(1.0, threshold / own)
-    return np.where(sizes > 0, alive, np.where(own > 0, dead, 0.0))
+def _settled_weights(part, old, weight, shift):
+    """The slot that thresholding weight by weight turns into the weights, shift included."""
+    value, new = _array(old.slot) * old.scale, part(weight) + shift
+    alive = weight != 0
+    taken = np.median(np.abs(value[alive]) - np.abs(weight[alive])) if alive.any() else 0.0
+    settled = np.where(new != 0, new + np.sign(new) * taken, np.clip(part(value), -taken, taken))
+    return settled / old.scale

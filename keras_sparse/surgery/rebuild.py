@@ -29,6 +29,11 @@ class Cut:
         """The kept part of an array shaped as the large variable."""
         return cut(array, self.indices)
 
+    def spanning(self, array):
+        """The same of an array with one entry, instead of many equal ones, along some axes."""
+        kept = self(np.broadcast_to(array, self.shape))
+        return kept[tuple(slice(1) if size == 1 else slice(None) for size in array.shape)]
+
 
 def _without_initializers(operation, config):
     """The layer from its config, spared from drawing random weights that are overwritten."""

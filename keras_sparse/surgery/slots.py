@@ -1,7 +1,5 @@
 """Carrying an optimizer's state over to the smaller model."""
 
-import dataclasses
-
 import keras
 
 
@@ -94,10 +92,8 @@ def _cut_slot(array, cut, slot):
         return cut(array)
     if array.shape == tuple(slot.shape):
         return array
-    if _spans(array, cut) and not callable(cut.indices):
-        # One entry for all along some axes, such as a value for each channel.
-        whole = [None if n == 1 else i for n, i in zip(array.shape, cut.indices, strict=True)]
-        return dataclasses.replace(cut, indices=whole)(array)
+    if _spans(array, cut):
+        return cut.spanning(array)
     raise ValueError(
         f"The slot {slot.name!r} has shape {array.shape} for a variable of shape {cut.shape}, and "
         "it is not clear how to cut it. Start with a new optimizer."
