@@ -154,12 +154,14 @@ TABLE = Table(
     # In an order in which a table that is stopped early still compares something.
     rows=(
         _dense(1.0),
-        _rda(2e-3),
+        _rda(5e-4),
         _adam(2e-3),
         _dense(0.5),
         _sparse_momentum(0.02),
         _dense(0.75),
         _dense(_WIDE),
+        _rda(1e-3),
+        _adam(4e-3),
     ),
     columns={
         "accuracy": Column("test accuracy, %"),
