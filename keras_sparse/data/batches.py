@@ -60,9 +60,9 @@ class Batches(keras.utils.PyDataset):
                 "`x` and `y` must hold as many images as targets, and at least one. Received: "
                 f"{len(x)} and {len(y)}"
             )
-        self.batch_size = _whole_number("batch_size", batch_size, 1)
-        self.seed = _whole_number("seed", seed, 0)
-        self.first_epoch = _whole_number("first_epoch", first_epoch, 0)
+        self.batch_size = whole_number("batch_size", batch_size, 1)
+        self.seed = whole_number("seed", seed, 0)
+        self.first_epoch = whole_number("first_epoch", first_epoch, 0)
         self._x, self._y, self._augment = x, y, augment
         self._pool = concurrent.futures.ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
         self._lock = threading.Lock()
@@ -132,7 +132,8 @@ def _order(seed, epoch, count):
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
-def _whole_number(name, value, least):
+def whole_number(name, value, least):
+    """The argument as an int, or a ValueError that says what it must be."""
     try:
         number = operator.index(value)
     except TypeError:

@@ -1,0 +1,122 @@
+"""Images in a folder for each class."""
+
+import pathlib
+
+import numpy as np
+
+from keras_sparse.data.image_stream import ImageStream, decoded, tensorflow
+
+_ENDINGS = (".jpeg", ".jpg", ".png")
+
+
+class ImageFolder(ImageStream):
+    """A classification task in a folder with `train/CLASS/*` and `val/CLASS/*`, as of ImageNet.
+
+    JPEG and PNG files are images, by their endings, other files are passed over. The classes are
+    numbered in the order of their folders' names. See `ImageStream` for what is done to images.
+
+    Args:
+        folder: path of the folder that holds `train` and `val`.
+        size: int, height and width of the prepared images.
+
+    Attributes:
+        class_names: tuple of str, the classes' folders.
+
+    Raises:
+        ValueError: a folder that is missing; a class without images, or that only one of `train`
+            and `val` has.
+
+    Example:
+
+    >>> images = ImageFolder("imagenet")
+    >>> images.classes, images.train_images, images.test_images
+    (1000, 1281167, 50000)
+    """
+
+    def __init__(self, folder, size=224):
+        folder = pathlib.Path(folder)
+        self._train, self.class_names = _files(folder / "train")
+        self._test, names = _files(folder / "val")
+        if names != self.class_names:
+            differing = sorted(set(names) ^ set(self.class_names))
+            raise ValueError(
+                f"{folder / 'train'} and {folder / 'val'} must have the same class folders. Only "
+                f"in one of them: {', '.join(differing[:5])}{' ...' if differing[5:] else ''}"
+            )
+        counts = [len(labels) for _, labels in (self._train, self._test)]
+        super().__init__(folder.name, len(names), *counts, size=size)
+
+    def damaged(self):
+        """Every file is decoded; those that cannot be.
+
+        To find the file at which training stopped, to be deleted or fetched again. It takes about
+        as long as an epoch's reading.
+
+        Returns:
+            List of `pathlib.Path`.
+
+        Example:
+
+        >>> ImageFolder("imagenet").damaged()
+        []
+        """
+        tf = tensorflow()
+        paths = np.concatenate([self._train[0], self._test[0]])
+
+        def checked(path):
+            # The sum is what makes TensorFlow decode at all.
+            return path, tf.reduce_sum(tf.shape(decoded(tf.io.read_file(path))))
+
+        files = tf.data.Dataset.from_tensor_slices(paths)
+        files = files.map(checked, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
+        good = {path for path, _ in files.as_numpy_iterator()}
+        return [pathlib.Path(path) for path in paths if path.encode() not in good]
+
+    def _shuffled(self, key):
+        tf = tensorflow()
+        places = tf.range(self.train_images)
+        return _read(
+            tf, self._train, tf.random.experimental.stateless_shuffle(places, key, alg="philox")
+        )
+
+    def _tested(self):
+        tf = tensorflow()
+        return _read(tf, self._test, tf.range(self.test_images))
+
+
+def _read(tf, files, places):
+    paths, labels = (tf.constant(part) for part in files)
+
+    def read(place):
+        return tf.io.read_file(tf.gather(paths, place)), tf.gather(labels, place)
+
+    places = tf.data.Dataset.from_tensor_slices(places)
+    return places.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _files(folder):
+    """`((paths, labels), class names)` of a folder of class folders."""
+    if not folder.is_dir():
+        raise ValueError(
+            f"There is no folder {folder}: images are read from train/CLASS/*.jpeg and "
+            "val/CLASS/*.jpeg (or .jpg, .png)."
+        )
+    names = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
+    if not names:
+        raise ValueError(
+            f"{folder} must hold a folder of images for each class. Found none: sort its images "
+            "into folders, for ImageNet's val/ by the validation ground truth."
+        )
+    paths, labels = [], []
+    for label, name in enumerate(names):
+        found = sorted(
+            str(file) for file in (folder / name).iterdir() if file.suffix.lower() in _ENDINGS
+        )
+        if not found:
+            raise ValueError(
+                f"{folder / name} holds no {', '.join(_ENDINGS)} file: every class needs an image. "
+                "Put its images there, or take the folder away."
+            )
+        paths += found
+        labels += [label] * len(found)
+    return (np.array(paths), np.array(labels, "int32")), names

@@ -1,0 +1,213 @@
+"""Large images, read from a disk while a model trains, by tf.data."""
+
+import abc
+import contextlib
+
+import keras
+import numpy as np
+
+from keras_sparse.data.batches import whole_number
+
+# Of ImageNet's training images, the usual figures; pixels from 0 to 255.
+_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+# A side of 224 pixels is cut out of 256.
+_CENTRE = 224 / 256
+
+
+class ImageStream(abc.ABC):
+    """A classification task whose images do not fit into memory, prepared as for ImageNet.
+
+    A training image is a part of random size (8% to 100% of the area) and shape (3:4 to 4:3) that
+    is resized to a square, and mirrored half of the time. A test image is the central square
+    that a centre crop of 224 leaves of an image whose shorter side is 256, resized. Both are
+    resized bilinearly, without antialiasing, which would double the work, and normalised by the
+    mean and standard deviation of ImageNet's channels.
+
+    `tf.data` reads and prepares the images in parallel, for TensorFlow and for JAX.
+
+    Args:
+        name: str, the task's name.
+        classes: int, number of classes.
+        train_images, test_images: int, how many there are.
+        size: int, height and width of the prepared images.
+
+    Raises:
+        ValueError: a size below 1.
+
+    Reference:
+        Szegedy et al., arXiv 1409.4842, section 6; He et al., arXiv 1512.03385, section 3.4.
+    """
+
+    def __init__(self, name, classes, train_images, test_images, size=224):
+        self.name, self.classes = name, classes
+        self.train_images, self.test_images = train_images, test_images
+        self.size = whole_number("size", size, 1)
+
+    @property
+    def input_shape(self):
+        """`(height, width, channels)` of a prepared image."""
+        return self.size, self.size, 3
+
+    def steps_per_epoch(self, batch_size):
+        """Whole batches in the training images, which `model.fit` must be told.
+
+        Args:
+            batch_size: int, images a step.
+
+        Raises:
+            ValueError: a batch size below 1, or above the number of images.
+        """
+        if whole_number("batch_size", batch_size, 1) > self.train_images:
+            raise ValueError(
+                f"`batch_size` must be at most the {self.train_images} training images. "
+                f"Received: batch_size={batch_size}"
+            )
+        return self.train_images // batch_size
+
+    def train(self, batch_size, seed=0, first_epoch=0):
+        """Shuffled and varied batches, one epoch after the other without end.
+
+        The order of epoch e depends on `seed` and e alone, and so does what is done to the n-th
+        image of it: with `first_epoch=e` a training goes on with the same bits. The images of an
+        epoch that do not fill a batch are left out; they are others in each epoch. (ImageNet has
+        1,281,167 training images, of which no two devices could share the rest of any even batch
+        size.)
+
+        Args:
+            batch_size: int, images a step.
+            seed: int, 0 or more.
+            first_epoch: int, the epoch at which to start.
+
+        Returns:
+            A `tf.data.Dataset` of `(images, labels)`: float32 of shape
+            `(batch_size, size, size, 3)` and int32 of shape `(batch_size,)`.
+
+        Raises:
+            ValueError: a number below what it must be; a batch larger than the training images.
+
+        Example:
+
+        >>> images = ImageFolder("imagenet")
+        >>> model.fit(
+        ...     images.train(256),
+        ...     steps_per_epoch=images.steps_per_epoch(256),
+        ...     validation_data=images.test(256),
+        ...     epochs=90,
+        ...     shuffle=False,
+        ... )
+        """
+        self.steps_per_epoch(batch_size)
+        seed = whole_number("seed", seed, 0)
+        tf = tensorflow()
+
+        def epoch(number):
+            key = tf.stack([tf.constant(seed, tf.int64), number])
+
+            def varied(place, image):
+                encoded, label = image
+                return _varied(encoded, self.size, tf.random.fold_in(key, place)), label
+
+            images = self._shuffled(key).enumerate()
+            images = images.map(varied, num_parallel_calls=tf.data.AUTOTUNE)
+            return images.batch(batch_size, drop_remainder=True)
+
+        epochs = tf.data.Dataset.counter(whole_number("first_epoch", first_epoch, 0))
+        return _finished(epochs.flat_map(epoch))
+
+    def test(self, batch_size):
+        """The test images once, in the order of the source, the last batch as large as it comes.
+
+        Args:
+            batch_size: int, images a step.
+
+        Returns:
+            A `tf.data.Dataset` as from `train`.
+
+        Raises:
+            ValueError: a batch size below 1.
+        """
+        whole_number("batch_size", batch_size, 1)
+        tf = tensorflow()
+        images = self._tested().map(
+            lambda encoded, label: (_centre(encoded, self.size), label),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        return _finished(images.batch(batch_size))
+
+    @abc.abstractmethod
+    def _shuffled(self, key):
+        """Dataset of `(encoded image, int32 label)`, in an order that depends on `key` alone.
+
+        Args:
+            key: int64 tensor of shape (2,), seed and epoch.
+        """
+
+    @abc.abstractmethod
+    def _tested(self):
+        """Dataset of `(encoded image, int32 label)`, always in one order."""
+
+
+def tensorflow():
+    """The module, which leaves the GPU alone where another backend trains on it."""
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ImportError("Images are read by tf.data: pip install tensorflow") from error
+    if keras.backend.backend() != "tensorflow":
+        with contextlib.suppress(RuntimeError):  # it runs already
+            tf.config.set_visible_devices([], "GPU")
+    return tf
+
+
+def decoded(encoded):
+    """Pixels of a JPEG or PNG file as a uint8 tensor of shape `(height, width, 3)`."""
+    tf = tensorflow()
+    # The name is what a person reads when training stops at a damaged file.
+    name = "damaged_file.ImageFolder.damaged_lists_them"
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False, name=name)
+    return tf.ensure_shape(image, (None, None, 3))
+
+
+def _varied(encoded, size, key):
+    tf = tensorflow()
+    part, mirrored = tf.unstack(tf.random.split(key, 2))
+    image = decoded(encoded)
+    start, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        tf.shape(image),
+        bounding_boxes=[[[0.0, 0.0, 1.0, 1.0]]],
+        seed=part,
+        min_object_covered=0.0,
+        aspect_ratio_range=(3 / 4, 4 / 3),
+        area_range=(0.08, 1.0),
+        max_attempts=10,
+        use_image_if_no_bounding_boxes=True,
+    )
+    image = _resized(tf.slice(image, start, extent), size)
+    return tf.image.stateless_random_flip_left_right(image, mirrored)
+
+
+def _centre(encoded, size):
+    tf = tensorflow()
+    image = decoded(encoded)
+    height, width = tf.unstack(tf.shape(image)[:2])
+    side = tf.cast(tf.round(tf.cast(tf.minimum(height, width), "float32") * _CENTRE), "int32")
+    side = tf.maximum(side, 1)
+    top, left = (height - side) // 2, (width - side) // 2
+    return _resized(tf.image.crop_to_bounding_box(image, top, left, side, side), size)
+
+
+def _resized(image, size):
+    tf = tensorflow()
+    # Whole images of them: TensorFlow takes several times as long to spread three numbers.
+    mean, std = (np.full((size, size, 3), figures, "float32") for figures in (_MEAN, _STD))
+    return (tf.image.resize(image, (size, size)) - mean) / std
+
+
+def _finished(batches):
+    tf = tensorflow()
+    options = tf.data.Options()
+    # Each worker takes its share of every batch; files cannot be told apart in here.
+    policy = tf.data.experimental.AutoShardPolicy.DATA
+    options.experimental_distribute.auto_shard_policy = policy
+    return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
