@@ -164,7 +164,9 @@ DUAL_AVERAGING = {
 @pytest.mark.parametrize("form", DUAL_AVERAGING)
 def test_dual_averaging_takes_the_steps_of_the_large_network(form):
     keras.utils.set_random_seed(0)
-    large = compiled(plain_network(), DUAL_AVERAGING[form]())
+    large = plain_network()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    large.compile(DUAL_AVERAGING[form](), loss, run_eagerly=True)  # few steps, three networks
     for name in ("conv", "hidden"):
         # Open, so that no unit dies by chance, which in the large network might come back.
         large.get_layer(name).bias.assign_add(0.5 * ops.ones_like(large.get_layer(name).bias))

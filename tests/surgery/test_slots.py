@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_sparse import surgery
+from keras_sparse import RDA, surgery
 
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
@@ -55,6 +55,24 @@ def test_same_steps_as_the_large_model(name, harness):
     for network_ in (model, smaller):
         network_.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
     np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (model(x), smaller(x))), atol=1e-5)
+
+
+def test_one_entry_for_each_channel_of_a_grouped_convolution(harness):
+    x = keras.Input((4, 4, 6))
+    y = layers.Conv2D(12, 3, groups=3, activation="relu", use_bias=False, name="grouped")(x)
+    model = keras.Model(x, layers.Dense(2, name="out")(layers.Flatten()(y)))
+    harness.randomise(model)
+    kernel = model.get_layer("grouped").kernel
+    kernel.assign(kernel.numpy() * (np.arange(12) % 4 > 0))
+    optimizer = RDA(l1=1e-3, groups="channel")
+    optimizer.build(model.trainable_variables)
+    squares = next(v for v in optimizer.variables if v.name.endswith("grouped_kernel_gone_squares"))
+    squares.assign(np.arange(12.0).reshape(1, 1, 1, 12))
+    smaller, report = surgery.remove_dead_channels(model)
+    assert report.channels["grouped"] == (12, 9)
+    sliced = surgery.slice_optimizer(optimizer, report, smaller)
+    found = next(v for v in sliced.variables if v.name.endswith("grouped_kernel_gone_squares"))
+    np.testing.assert_array_equal(np.ravel(found), report.layers["grouped"].kept)
 
 
 def test_slots_that_do_not_say_whose_they_are(harness):
