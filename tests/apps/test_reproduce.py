@@ -362,7 +362,7 @@ def test_baselines_measure_what_is_left_after_surgery(data_dir):
     kernel = model.get_layer("dense1").kernel
     kernel.assign(kernel * (np.arange(300) % 2))
     halved = pruning_baselines.TABLE.measure(model, dataset)
-    assert set(whole) | {"seconds_per_epoch"} == set(pruning_baselines.TABLE.columns)
+    assert set(pruning_baselines.TABLE.columns) <= set(whole) | {"seconds_per_epoch"}
     assert whole["density"] == 100
     assert whole["dead"] == 0
     assert halved["dead"] == pytest.approx(100 * 150 / 400)
