@@ -37,6 +37,7 @@ def _parse(argv, description, groups):
         print(description)
         for group in groups:
             print(flags.FLAGS.module_help(group))
+        print("\n--flagfile=FILE reads flags from a file, one a line; what stands after it wins.")
         sys.exit(0)
     try:
         rest = flags.FLAGS(argv)

@@ -1,5 +1,6 @@
 """The whole way from a trained model to a folder that a person can read."""
 
+import contextlib
 import csv
 import dataclasses
 import importlib.metadata
@@ -74,7 +75,7 @@ def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None):
     from keras_sparse.surgery import remove_dead_channels
 
     _save(model, folder / "model.keras")
-    _write_history(history, folder / "history.csv")
+    write_history(history, folder / "history.csv")
     compact, surgery = remove_dead_channels(model)
     _save(compact, folder / "compact.keras")
     outputs = [m.predict(test.x, batch_size=256, verbose=0) for m in (model, compact)]
@@ -94,7 +95,7 @@ def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None):
         "compact": _figures(compact, outputs[1], test, files[1].verification),
         **_difference(*outputs),
         "channels": {name: list(pair) for name, pair in surgery.channels.items()},
-        "versions": _versions(),
+        "versions": _versions("keras-sparse", "keras", "tensorflow", "ai-edge-litert", "numpy"),
     }
     timing = benchmark(variants.paths(files))
     for name, file in zip(("trained", "compact"), timing.files, strict=False):
@@ -103,10 +104,44 @@ def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None):
     report["files"] = variants.rows(files, timing)
     report["benchmark"] = timing.to_dict()
     report["surgery"] = surgery.to_dict()
-    _write_pictures(plot_history(history), surgery, folder)
+    _write_picture(plot_history(history), folder)
+    surgery.plot(folder / "channels.png")
     _write_text(json.dumps(report, indent=1), folder / "report.json")
     _write_text(_markdown(report), folder / "report.md")
     _print_table(report, folder)
+    return report
+
+
+def save(model, history, test, folder, facts):
+    """Save and report a trained classifier as it is: what needs no TensorFlow.
+
+    Writes `model.keras`, `history.csv`, `accuracy.png` and `report.json`, each whole or not at all.
+
+    Args:
+        model, history, test, folder, facts: see `deliver`.
+
+    Returns:
+        The report, as in `report.json`.
+    """
+    from keras_sparse.analysis import plot_history
+
+    _save(model, folder / "model.keras")
+    write_history(history, folder / "history.csv")
+    outputs = model.predict(test.x, batch_size=256, verbose=0)
+    report = {
+        **facts,
+        "test_images": len(test.x),
+        **_sparsity(model),
+        "accuracy": float(np.mean(outputs.argmax(-1) == test.y)),
+        "parameters": model.count_params(),
+        "versions": _versions("keras-sparse", "keras", "tensorflow", "jax", "numpy"),
+    }
+    _write_picture(plot_history(history), folder)
+    _write_text(json.dumps(report, indent=1), folder / "report.json")
+    rich.print(
+        f"Test accuracy {report['accuracy']:.4f}, {report['sparsity']:.1%} of the "
+        f"{report['prunable_weights']:,} prunable weights are zero. Everything is in {folder}."
+    )
     return report
 
 
@@ -120,7 +155,13 @@ def _write_text(text, path):
         temporary.write_text(text, encoding="utf-8")
 
 
-def _write_history(history, path):
+def write_history(history, path):
+    """Write a table with a row for each epoch.
+
+    Args:
+        history: dict from a log's name to its values by epoch.
+        path: of the CSV file.
+    """
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["epoch", *history])
@@ -128,10 +169,9 @@ def _write_history(history, path):
             writer.writerow([epoch, *row])
 
 
-def _write_pictures(accuracy, surgery, folder):
+def _write_picture(accuracy, folder):
     with replacing(folder / "accuracy.png") as temporary:
         accuracy.savefig(temporary, dpi=120)
-    surgery.plot(folder / "channels.png")
 
 
 def _sparsity(model):
@@ -164,10 +204,12 @@ def _difference(trained, compact):
     }
 
 
-def _versions():
-    packages = ("keras-sparse", "keras", "tensorflow", "ai-edge-litert", "numpy")
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    return {"python": platform.python_version(), **versions}
+def _versions(*packages):
+    versions = {"python": platform.python_version()}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 _ROWS = (

@@ -9,11 +9,8 @@ import sys
 
 import keras
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
 import keras_sparse  # noqa: F401 registers what the saved models name
-from apps import program, train
 
 pytestmark = pytest.mark.tensorflow
 FILES = {
@@ -40,7 +37,7 @@ def run(*arguments):
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "new" / "folder"
     code, out, err = run(
-        "--epochs=3", "--l1=0.02", "--batch_size=64", "--quantize=int8", f"--out={folder}"
+        "--epochs=3", "--l1=0.01", "--batch_size=64", "--quantize=int8", f"--out={folder}"
     )
     assert code == 0, err
     return folder, out
@@ -74,7 +71,7 @@ def test_report_holds_what_was_measured(finished):
     assert report["sparsity"] == pytest.approx(share)
     assert report["channels"]["conv3"][1] < report["channels"]["conv3"][0] == 64
     assert report["seed"] == 0
-    assert "--l1=0.02" in report["command"]
+    assert "--l1=0.01" in report["command"]
     assert {"keras", "tensorflow", "python"} <= set(report["versions"])
 
 
@@ -89,38 +86,8 @@ def test_prints_one_table_and_progress(finished):
 def test_history_has_a_row_for_each_epoch(finished):
     lines = (finished[0] / "history.csv").read_text().splitlines()
     assert len(lines) == 4
-    assert {"epoch", "sparsity", "zero_channels", "val_accuracy"} <= set(lines[0].split(","))
-
-
-BAD = [
-    (["--dataset=imagenet"], "must be one of digits"),
-    (["--model=resnet"], "--model must be one of"),
-    (["--optimizer=lion"], "--optimizer must be"),
-    (["--model=lenet_5"], "at least 16x16"),
-    (["--batch_norm"], "small_cnn always has it"),
-    (["--dataset=mnist", "--data_dir=nowhere"], "There is no file nowhere/mnist.npz"),
-    (["--out=pyproject.toml/run"], "cannot be written"),
-    (["--l1=-1"], "`l1` must be 0 or more"),
-    (["--l2=-1"], "--l2 must be 0 or more"),
-    (["--epochs=0"], "--epochs must be"),
-    (["--batch_size=0"], "--batch_size must be"),
-    (["--retrain_epochs=99"], "--retrain_epochs must be"),
-    (["--learning_rate=0"], "--learning_rate must be"),
-    (["--momentum=2", "--optimizer=sgd"], "--momentum must be"),
-    (["--target_sparsity=0.9"], "needs an `l1`"),
-    (["--exclude=("], "no regular expression"),
-    (["--seed=-1"], "--seed must be"),
-    (["--quantize=int8,int4"], "any of float16, dynamic, int8"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), BAD, ids=str)
-def test_bad_values_are_told_before_any_work(arguments, message, tmp_path):
-    with flagsaver.flagsaver():
-        flags.FLAGS(["train", f"--out={tmp_path}", *arguments])
-        with pytest.raises(program.UsageError, match=message):
-            train.main()
-    assert not list(tmp_path.iterdir())
+    names = {"epoch", "sparsity", "zero_channels", "val_accuracy"}
+    assert names | {"images_per_second", "peak_memory_mib"} <= set(lines[0].split(","))
 
 
 @pytest.mark.parametrize(
@@ -128,6 +95,8 @@ def test_bad_values_are_told_before_any_work(arguments, message, tmp_path):
     [
         (["--l1=-1"], "`l1` must be 0 or more"),
         (["--epochs=many"], "flag --epochs=many"),
+        (["--optimizer=lion"], "one of <rda|grda|"),
+        (["--flagfile=nowhere"], "nowhere"),
         (["--epoch=3"], "flag 'epoch'"),
         (["digits"], "'digits'"),
     ],
@@ -145,10 +114,11 @@ def test_bad_input_is_one_line_and_status_1(arguments, message, tmp_path):
 def test_help_is_grouped():
     code, out, _ = run("--help")
     assert code == 0
-    groups = ["data and network:", "optimizer:", "training:", "output:"]
+    groups = ["data:", "network:", "optimizer:", "learning rate:", "training:", "output:"]
     positions = [out.index(f"\n{group}") for group in groups]
     assert positions == sorted(positions)
     assert "--l1" in out
+    assert "--flagfile" in out
 
 
 def test_interrupted_leaves_no_half_file(tmp_path):
@@ -160,4 +130,6 @@ def test_interrupted_leaves_no_half_file(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Interrupted" in err
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+    rows = (tmp_path / "history.csv").read_text().splitlines()
+    assert len({row.count(",") for row in rows}) == 1

@@ -1,0 +1,55 @@
+"""From flags to a network."""
+
+import keras
+
+import keras_sparse
+from apps.training.choices import check, refuse_unused
+from apps.training.flags import LENETS, MODELS
+from keras_sparse import models
+
+_TAKES = dict.fromkeys(MODELS, ()) | {
+    **dict.fromkeys(LENETS, ("batch_norm",)),
+    "wide_resnet": ("depth", "dropout"),
+}
+_RESNETS = ("resnet_18", "resnet_50")
+# Smaller images would be gone after the strides of the first layers.
+_IMAGENET_PIXELS = 64
+
+
+def network(dataset, values):
+    """The network for a data set, with the start that the seed gives.
+
+    Args:
+        dataset: a `keras_sparse.data.Dataset`, or what else has `input_shape` and `classes`.
+        values: the `FlagValues`.
+
+    Returns:
+        A functional `keras.Model` that is not compiled.
+
+    Raises:
+        ValueError: a flag that the network does not have, or images that it cannot take.
+    """
+    refuse_unused("model", _TAKES, values)
+    # Before an initializer is made, which draws its seed then.
+    keras.utils.set_random_seed(values.seed)
+    arguments = {
+        flag: values[flag].value for flag in ("width", *_TAKES[values.model]) if values[flag].value
+    }
+    if values.model in _RESNETS:
+        large = dataset.input_shape[0] >= _IMAGENET_PIXELS
+        arguments["stem"] = "imagenet" if large else "cifar"
+    if values.l2:
+        arguments["kernel_regularizer"] = keras.regularizers.L2(values.l2)
+    scale = _init_scale(values)
+    if scale:
+        arguments["kernel_initializer"] = keras_sparse.ScaledUniform(scale, values.init_bound)
+    build = getattr(models, values.model)
+    return build(input_shape=dataset.input_shape, classes=dataset.classes, **arguments)
+
+
+def _init_scale(values):
+    if values.init_scale is not None:
+        return values.init_scale
+    given = values["init_bound"].present
+    check(not given, "init_bound", "given with --init_scale only", values)
+    return 3.0 if values.optimizer == "rda" and values.form == "published" else 0.0

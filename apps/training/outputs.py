@@ -1,0 +1,88 @@
+"""What a training leaves in its folder."""
+
+import importlib.util
+import pathlib
+
+import keras
+import numpy as np
+
+from apps.training.choices import check
+from export import run_folder
+from export.quantize import variants
+from keras_sparse.callbacks import MaskHistory
+from keras_sparse.files import replacing
+
+
+class HistoryWriter(keras.callbacks.Callback):
+    """Writes the table of all epochs after each of them, whole or not at all."""
+
+    def __init__(self, path):
+        super().__init__()
+        self._path = path
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Write it anew."""
+        run_folder.write_history(self.model.history.history, self._path)
+
+
+def check_flags(values):
+    """Raise a ValueError for flags of the output that do not fit."""
+    wanted = "left away on this backend: on TensorFlow run python -m apps.compress on model.keras"
+    check(_on_tensorflow() or not values.export, "export", wanted, values)
+    variants.checked_kinds(values.quantize)
+    check(exports(values) or not values.quantize, "quantize", "left away without --export", values)
+    if values.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ValueError("--tensorboard needs the package: pip install tensorboard")
+
+
+def exports(values):
+    """Whether the network is cut, converted and timed after training."""
+    return _on_tensorflow() if values.export is None else values.export
+
+
+def _on_tensorflow():
+    return keras.backend.backend() == "tensorflow"
+
+
+def folder(values):
+    """`pathlib.Path` of the run's folder."""
+    return pathlib.Path(values.out or f"runs/{values.dataset}")
+
+
+def log_dir(values):
+    """Folder for TensorBoard, or None."""
+    return folder(values) / "tensorboard" if values.tensorboard else None
+
+
+def write(model, history, task, values, command):
+    """Write the trained network and all that is told of it.
+
+    Args:
+        model: the trained `keras.Model`.
+        history: dict from a log's name to its values by epoch.
+        task: the `Task`.
+        values: the `FlagValues`.
+        command: how the program was called.
+    """
+    facts = {name: values[name].value for name in ("dataset", "model", "optimizer", "seed")}
+    facts["command"] = command
+    test = run_folder.TestSet(task.x_test, task.y_test)
+    out = folder(values)
+    if exports(values):
+        kinds = variants.checked_kinds(values.quantize)
+        images = task.dataset.x_train
+        run_folder.deliver(model, history, test, out, facts, quantize=kinds, x_train=images)
+    else:
+        run_folder.save(model, history, test, out, facts)
+
+
+def write_masks(callbacks, path):
+    """Write what `MaskHistory` kept, if it is among the callbacks.
+
+    For each weight an array of shape `(epochs, bytes)`, masks packed by `np.packbits`.
+    """
+    for callback in callbacks:
+        if isinstance(callback, MaskHistory):
+            masks = {name: [epoch[name] for epoch in callback.epochs] for name in callback.sizes}
+            with replacing(path) as temporary:
+                np.savez_compressed(temporary, **masks)

@@ -1,0 +1,142 @@
+"""One training, from the flags to what it leaves in its folder."""
+
+import dataclasses
+
+import keras
+
+from apps import program
+from apps.tables.training import Run
+from apps.training import networks, outputs, strategies, tasks
+from apps.training.callbacks import Progress, callbacks
+from apps.training.flags import GROUPS
+from apps.training.optimizers import optimizer
+from export import run_folder
+from keras_sparse.callbacks import EpochCheckpoint
+
+# What may differ between a run and its continuation.
+_FREE = ("data_dir", "export", "out", "quantize", "resume", "tensorboard")
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What `prepare` checked and made.
+
+    Attributes:
+        values: the `FlagValues`.
+        strategy: the `Strategy`.
+        task: the `Task`.
+        model: the network, compiled.
+        callbacks: list of those of the run.
+        first_epoch: int, where it starts.
+    """
+
+    values: object
+    strategy: strategies.Strategy
+    task: tasks.Task
+    model: keras.Model
+    callbacks: list
+    first_epoch: int
+
+    def run(self, command):
+        """Train, then write what came out.
+
+        Args:
+            command: how the program was called, for the report.
+
+        Raises:
+            UsageError: the network died.
+        """
+        history = self.model.fit(
+            **self.task.arguments(self.values, self.first_epoch),
+            epochs=self.values.epochs,
+            initial_epoch=self.first_epoch,
+            callbacks=self.callbacks,
+            verbose="auto" if self.strategy.is_chief else 0,
+        )
+        if self.strategy.is_chief:
+            self._check_alive()
+            outputs.write_masks(self.callbacks, outputs.folder(self.values) / "masks.npz")
+            outputs.write(self._plain_model(), history.history, self.task, self.values, command)
+
+    def _check_alive(self):
+        for callback in self.callbacks:
+            epoch = getattr(callback, "died_in_epoch", None)
+            if epoch is not None:
+                raise program.UsageError(
+                    f"The network died in epoch {epoch + 1}: its output is the same for every "
+                    "image, or not finite. Lower --l1, --l2, --learning_rate or --target_sparsity, "
+                    "raise --density or --init_scale, or go on regardless by --nostop_when_dead."
+                )
+
+    def _plain_model(self):
+        """The trained network in float32 and on one device."""
+        if not (self.values.strategy or self.values.mixed_precision):
+            return self.model
+        keras.distribution.set_distribution(None)
+        model = networks.network(self.task.dataset, self.values)
+        model.set_weights(self.model.get_weights())
+        return model
+
+
+def prepare(values):
+    """Check everything that a person gave, load the data, and make the network and the folder.
+
+    Args:
+        values: the `FlagValues`.
+
+    Returns:
+        A `Training`.
+
+    Raises:
+        ValueError: something does not fit.
+    """
+    strategy = strategies.use(values)
+    outputs.check_flags(values)
+    task = tasks.load(values, strategy.divides)
+    with strategy.scope():
+        model = _compiled(task, values)
+        strategy.adapt(model, (task.samples[:1], task.dataset.y_train[:1]))
+        found = callbacks(values, task, outputs.log_dir(values) if strategy.is_chief else None)
+        if strategy.is_chief:
+            run_folder.prepare(outputs.folder(values))
+        first_epoch = 0
+        if values.resume:
+            path = outputs.folder(values) / "checkpoint"
+            found.append(EpochCheckpoint(path, found, _settings(values), strategy.is_chief))
+            first_epoch = found[-1].restore(model)
+        else:
+            found.append(keras.callbacks.History())
+    if strategy.is_chief:
+        found.append(outputs.HistoryWriter(outputs.folder(values) / "history.csv"))
+        found.append(Progress())
+    return Training(values, strategy, task, model, found, first_epoch)
+
+
+def _compiled(task, values):
+    steps = task.steps_per_epoch(values)
+    policy = keras.config.dtype_policy()
+    if values.mixed_precision:
+        keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = networks.network(task.dataset, values)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    most = values.steps_per_execution
+    model.compile(
+        optimizer=optimizer(values, Run(values.seed, values.epochs, steps)),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile={"auto": "auto", "true": True, "false": False}[values.jit_compile],
+        # A number that does not divide them would move the epochs apart.
+        steps_per_execution=max(n for n in range(1, most + 1) if steps % n == 0),
+    )
+    # What does not go with this network is told before the first step.
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _settings(values):
+    """Of the run, as what JSON knows: a run that goes on must have been started with them."""
+    groups = values.flags_by_module_dict()
+    flags = {flag.name: flag.value for group in GROUPS for flag in groups[group]}
+    return {name: value for name, value in flags.items() if name not in _FREE}

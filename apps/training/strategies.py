@@ -1,0 +1,127 @@
+"""Several devices that train one network, by Keras' and TensorFlow's own means."""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+
+import keras
+
+from apps.training.choices import check
+
+_BACKENDS = {"mirrored": "tensorflow", "multi_worker": "tensorflow", "data_parallel": "jax"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Strategy:
+    """How the devices share the work.
+
+    Attributes:
+        scope: function that returns the context in which a model is made.
+        divides: int, by which the size of every batch must be divisible.
+        is_chief: whether this process writes files.
+        adapt: function that is called with the compiled model, and an example of a batch.
+    """
+
+    scope: Callable = contextlib.nullcontext
+    divides: int = 1
+    is_chief: bool = True
+    adapt: Callable = lambda model, batch: None
+
+
+def use(values):
+    """Make the strategy of the flags the process' own; before anything else touches a device.
+
+    Args:
+        values: the `FlagValues`.
+
+    Returns:
+        A `Strategy`; without the flag one that does nothing.
+
+    Raises:
+        ValueError: a backend that does not have it, a cluster that is not described.
+    """
+    name = values.strategy
+    if name is None:
+        return Strategy()
+    backend, needed = keras.backend.backend(), _BACKENDS[name]
+    if backend != needed:
+        raise ValueError(
+            f"--strategy={name} needs the {needed} backend: set KERAS_BACKEND={needed}. "
+            f"Received: {backend}"
+        )
+    return {
+        "mirrored": _mirrored,
+        "multi_worker": _multi_worker,
+        "data_parallel": _data_parallel,
+    }[name](values)
+
+
+def _mirrored(values):
+    import tensorflow as tf
+
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    _check_shared(len(devices), values)
+    strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
+    return Strategy(strategy.scope)
+
+
+def _multi_worker(values):
+    import tensorflow as tf
+
+    _check_cluster()
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    _check_shared(strategy.num_replicas_in_sync, values)
+    cluster = strategy.cluster_resolver
+    is_chief = cluster.task_type in (None, "chief") or (
+        cluster.task_id == 0 and "chief" not in cluster.cluster_spec().jobs
+    )
+    return Strategy(strategy.scope, is_chief=is_chief, adapt=_fit_in_many_workers)
+
+
+def _check_cluster():
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(text)
+        ready = {"cluster", "task"} <= set(config) and {"type", "index"} <= set(config["task"])
+    except (ValueError, TypeError):
+        ready = False
+    if not ready:
+        raise ValueError(
+            "--strategy=multi_worker needs the environment variable TF_CONFIG, in each process its "
+            'own: {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": '
+            f"0}}}}. Received: {text!r}"
+        )
+
+
+def _fit_in_many_workers(model, batch):
+    """Work around what keeps Keras 3.15 from `fit` in several workers (keras issue 20585).
+
+    It averages a first batch over the workers just to know its shapes, and metrics along an axis
+    that scalars do not have; neither works there.
+    """
+    model._symbolic_build(data_batch=batch)
+    model._maybe_symbolic_build = lambda **_: None
+    for name in ("train_step", "test_step"):
+        setattr(model, name, _with_axis(getattr(model, name)))
+
+
+def _with_axis(step):
+    def stepped(data):
+        return {name: keras.ops.expand_dims(value, 0) for name, value in step(data).items()}
+
+    return stepped
+
+
+def _data_parallel(values):
+    distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
+    devices = len(keras.distribution.list_devices())
+    _check_shared(devices, values)
+    keras.distribution.set_distribution(distribution)
+    return Strategy(divides=devices)
+
+
+def _check_shared(devices, values):
+    shared = values.batch_size % devices == 0
+    check(shared, "batch_size", f"divisible by the {devices} devices that share it", values)

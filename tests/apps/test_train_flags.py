@@ -1,0 +1,273 @@
+"""What the flags become: data, network, optimizer, rate, callbacks; and what is refused."""
+
+import keras
+import numpy as np
+import pytest
+from absl import flags
+
+import keras_sparse
+from apps import program, train
+from apps.tables.training import Run
+from apps.training import run, tasks
+from apps.training.callbacks import callbacks
+from apps.training.optimizers import METHODS, optimizer
+
+from .flag_values import parse, train_small
+
+pytestmark = pytest.mark.tensorflow
+RUN = Run(seed=0, epochs=10, steps_per_epoch=20)
+
+
+def made(*arguments):
+    return optimizer(parse(*arguments), RUN)
+
+
+def rate(schedule, step):
+    return float(schedule(step)) if callable(schedule) else schedule
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_optimizer_by_its_name(name):
+    found = made(f"--optimizer={name}")
+    assert type(found) is METHODS[name].build
+    assert float(found.learning_rate) == pytest.approx(METHODS[name].rate)
+    if hasattr(found, "inner"):
+        assert found.seed == 0
+        assert not found.exclude
+    if hasattr(found, "groups"):
+        assert (found.groups, found.exclude) == ("channel", ("logits/",))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["rda"], {"l1": 8e-3, "form": "published"}),
+        (
+            ["rda", "--target_sparsity=0.8", "--groups=weight", "--form=accumulated"],
+            {"l1": None, "target_sparsity": 0.8, "form": "accumulated"},
+        ),
+        (["grda", "--c=1e-3", "--mu=0.7", "--exclude="], {"c": 1e-3, "mu": 0.7, "exclude": ()}),
+        (["prox_sgd", "--l1=1e-5"], {"l1": 1e-5}),
+        (
+            ["sparse_momentum", "--density=0.2", "--growth=random", "--redistribution=none"],
+            {"density": 0.2, "growth": "random", "redistribution": "none", "steps_per_epoch": 20},
+        ),
+        (
+            ["rigl", "--distribution=uniform", "--inner=adam"],
+            {"inner": "adam", "update_every": 100},
+        ),
+        (["set", "--update_every=7", "--seed=3"], {"update_every": 7, "seed": 3}),
+        (["snip", "--momentum=0.5", "--weight_decay=0.1"], {"momentum": 0.5, "weight_decay": 0.1}),
+        (["dsr", "--threshold=0.01", "--tolerance=0.3"], {"threshold": 0.01, "tolerance": 0.3}),
+        (["deep_r", "--temperature=1e-4", "--l1=1e-3"], {"temperature": 1e-4, "update_every": 1}),
+        (["deep_r", "--update_masks=callback"], {"update_every": None}),
+        (["static", "--exclude=conv1/"], {"exclude": ("conv1/",)}),
+        (["magnitude_pruning", "--scope=global"], {"scope": "global"}),
+        (["sgd"], {"momentum": 0.9, "nesterov": True}),
+        (["sgd", "--momentum=0"], {"momentum": 0.0, "nesterov": False}),
+    ],
+    ids=str,
+)
+def test_arguments_reach_the_optimizer(arguments, expected):
+    found = made(f"--optimizer={arguments[0]}", *arguments[1:])
+    assert {name: getattr(found, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "at_step"),
+    [
+        (["sparse_momentum"], {0: 0.5, 100: 0.25, 200: 0}),
+        (["rigl", "--prune_rate=0.4"], {0: 0.4, 75: 0.2, 150: 0}),
+        (["set"], {0: 0.3, 200: 0.3}),
+        (["dsr", "--prune_schedule=linear", "--prune_until=0.5"], {0: 0.1, 50: 0.05, 100: 0}),
+    ],
+)
+def test_prune_rates(arguments, at_step):
+    found = made(f"--optimizer={arguments[0]}", *arguments[1:]).prune_rate
+    assert {step: found(step) for step in at_step} == pytest.approx(at_step)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "at_step"),
+    [
+        ([], {20: 0, 60: 0.9 * 7 / 8, 100: 0.9}),
+        (["--prune_from=0.5", "--prune_until=0.5", "--target_sparsity=0.8"], {100: 0, 101: 0.8}),
+    ],
+)
+def test_magnitude_pruning_by_a_schedule(arguments, at_step):
+    found = made("--optimizer=magnitude_pruning", *arguments).get_config()["sparsity"]
+    schedule = keras.saving.deserialize_keras_object(found)
+    assert {step: schedule(step) for step in at_step} == pytest.approx(at_step)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "at_step"),
+    [
+        (["--learning_rate=0.3"], {0: 0.3, 150: 0.3}),
+        (
+            ["--schedule=step", "--step_every=30", "--step_factor=0.5"],
+            {0: 1, 29: 1, 30: 0.5, 60: 0.25},
+        ),
+        (["--schedule=cosine", "--learning_rate=2"], {0: 2, 100: 1, 200: 0}),
+        (
+            ["--schedule=staged", "--stages=1,5,20", "--stage_starts=2,4"],
+            {0: 1, 39: 1, 40: 5, 79: 5, 80: 20, 199: 20},
+        ),
+        (["--schedule=staged", "--stages=3"], {0: 3}),
+        (["--schedule=inverse_sqrt"], {0: 1, 3: 0.5}),
+    ],
+)
+def test_learning_rates_by_step(arguments, at_step):
+    found = made(*arguments)._learning_rate
+    found = found if callable(found) else float(found)
+    assert {step: rate(found, step) for step in at_step} == pytest.approx(at_step, abs=1e-6)
+
+
+def test_prox_sgd_has_the_rate_of_its_paper():
+    assert rate(made("--optimizer=prox_sgd")._learning_rate, 3) == 0.5
+
+
+def kinds(*arguments):
+    values = parse(*arguments)
+    return {type(c).__name__: c for c in callbacks(values, tasks.load(values), None)}
+
+
+def test_every_callback_by_its_flag():
+    usual = {"ZeroChannels", "SparsityLogger", "Throughput", "TerminateOnDeadNetwork"}
+    found = kinds("--optimizer=sgd", "--channel_epochs=3", "--channel_threshold=0.1")
+    assert set(found) == usual
+    assert found["ZeroChannels"].dead_channels.get_config()["epochs"] == 3
+    assert found["ZeroChannels"].dead_channels.criterion.threshold == 0.1
+    found = kinds("--retrain_epochs=7", "--mask_history", "--channel_criterion=apoz")
+    assert set(found) == usual | {"AdaptiveSparseRetraining", "MaskHistory"}
+    assert found["AdaptiveSparseRetraining"].start_epoch == 53
+    found = kinds(
+        "--optimizer=set", "--update_masks=callback", "--update_every=5", "--nostop_when_dead"
+    )
+    assert found["MaskUpdate"].every == 5
+    assert "TerminateOnDeadNetwork" not in found
+
+
+def test_images_are_those_that_were_asked_for():
+    whole = keras_sparse.data.load("digits")
+    task = tasks.load(parse("--held_out=0.1", "--train_images=50", "--test_images=30"))
+    np.testing.assert_array_equal(task.dataset.x_train, whole.x_train[:50])
+    np.testing.assert_array_equal(task.dataset.x_test, whole.x_train[1294:])
+    np.testing.assert_array_equal(task.x_test, whole.x_test[:30])
+    task = tasks.load(parse("--test_images=31"), devices=2)
+    np.testing.assert_array_equal(task.dataset.x_test, whole.x_test[:30])
+    np.testing.assert_array_equal(task.x_test, whole.x_test[:31])
+
+
+def test_settings_reach_the_network(tmp_path):
+    training = run.prepare(
+        parse(
+            *("--model=wide_resnet", "--depth=10", "--width=0.5", "--dropout=0.2", "--l2=1e-3"),
+            *("--init_scale=2", "--mixed_precision", "--jit_compile=false", f"--out={tmp_path}"),
+            "--steps_per_execution=20",
+        )
+    )
+    model = training.model
+    assert model.name == "wrn_10_0_5"
+    assert model.get_layer("group1_block1_dropout").rate == 0.2
+    assert model.get_layer("conv1").kernel_regularizer.l2 == pytest.approx(1e-3)
+    assert isinstance(model.get_layer("conv1").kernel_initializer, keras_sparse.ScaledUniform)
+    assert model.dtype_policy.name == "mixed_float16"
+    assert keras.config.dtype_policy().name == "float32"
+    assert model.optimizer.inner_optimizer.l1 == 8e-3
+    assert not model.jit_compile
+    assert model.steps_per_execution == 15  # of 45 steps
+
+
+EVERY_7 = ("--update_every=7",)
+BAD = [
+    (["--dataset=imagenet"], "one of <digits"),
+    (["--model=resnet"], "one of <small_cnn"),
+    (["--model=lenet_5"], "at least 16x16"),
+    (["--batch_norm"], "--batch_norm is for --model=lenet_300_100 or lenet_5"),
+    (["--depth=16"], "--depth is for --model=wide_resnet"),
+    (["--model=wide_resnet", "--depth=17"], "depth=17"),
+    (["--model=wide_resnet", "--dropout=2"], r"range \[0.0, 1.0\]"),
+    (["--width=-1"], "`width` must be above 0"),
+    (["--dataset=mnist", "--data_dir=nowhere"], "There is no file nowhere/mnist.npz"),
+    (["--train_images=9999"], "--train_images must be at most 1438"),
+    (["--test_images=360"], "--test_images must be at most 359"),
+    (["--held_out=1"], "`share` must leave images"),
+    (["--augment"], "--augment must be left away for images in grey"),
+    (["--out=pyproject.toml/run"], "cannot be written"),
+    (["--l1=-1"], "`l1` must be 0 or more"),
+    (["--l2=-1"], "non-negative"),
+    (["--epochs=0"], "positive integer"),
+    (["--batch_size=0"], "positive integer"),
+    (["--retrain_epochs=99"], "--retrain_epochs must be"),
+    (["--learning_rate=0"], "--learning_rate must be above 0"),
+    (["--learning_rate=nan"], "--learning_rate must be above 0"),
+    (["--momentum=2", "--optimizer=sgd"], r"range \[0.0, 1.0\]"),
+    (["--momentum=0.5"], "--momentum is for --optimizer=sparse_momentum or rigl"),
+    (["--optimizer=sgd", "--l1=1"], "--l1 is for --optimizer=rda or prox_sgd or deep_r"),
+    (["--optimizer=sgd", "--retrain_epochs=1"], "--retrain_epochs is for"),
+    (["--optimizer=rigl", "--update_masks=callback"], "--update_masks must be in_step for rigl"),
+    (["--optimizer=static", "--update_masks=callback"], "--update_masks is for"),
+    (["--optimizer=set", "--update_every=often"], "--update_every must be a number or epoch"),
+    (["--optimizer=set", "--prune_until=0.5"], "--prune_until needs --prune_schedule"),
+    (
+        ["--optimizer=set", "--update_masks=callback", *EVERY_7, "--steps_per_execution=3"],
+        "--steps_per_execution must be a divisor",
+    ),
+    (
+        ["--optimizer=magnitude_pruning", "--prune_from=0.6", "--prune_until=0.5"],
+        "--prune_until must be at least",
+    ),
+    (["--optimizer=set", "--density=0"], r"density.* in \(0, 1\]"),
+    (["--optimizer=set", "--exclude=kernel"], "finds no weight to make sparse"),
+    (["--target_sparsity=0.9"], "needs an `l1`"),
+    (["--exclude=("], "no regular expression"),
+    (["--seed=-1"], "integer in the range"),
+    (["--schedule=step"], "--step_every must be given"),
+    (["--step_every=5"], "--step_every is for --schedule=step"),
+    (["--schedule=staged", "--learning_rate=1"], "--learning_rate is for --schedule"),
+    (["--schedule=staged"], "--stages must be learning rates above 0"),
+    (["--schedule=staged", "--stages=1,x"], "--stages must be numbers"),
+    (["--schedule=staged", "--stages=1,2", "--stage_starts=5,9"], "--stage_starts must be"),
+    (["--channel_threshold=0"], "`threshold` must be above 0"),
+    (["--init_bound=lecun"], "--init_bound must be given with --init_scale"),
+    (["--quantize=int8,int4"], "any of float16, dynamic, int8"),
+    (["--quantize=int8", "--noexport"], "--quantize must be left away without"),
+    (["--strategy=data_parallel"], "set KERAS_BACKEND=jax"),
+    (["--strategy=multi_worker"], "TF_CONFIG"),
+    (["--strategy=towers"], "one of <mirrored"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=str)
+def test_bad_values_are_told_before_any_work(arguments, message, tmp_path):
+    with pytest.raises((program.UsageError, flags.Error), match=message):
+        train.main(parse(f"--out={tmp_path}", *arguments))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dead_network_stops_and_is_told(tmp_path):
+    with pytest.raises(program.UsageError, match=r"The network died in epoch 1: .* Lower --l1"):
+        train_small(tmp_path, "--l1=100", "--epochs=3")
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 2
+
+
+def test_mixed_precision_is_delivered_in_float32(tmp_path):
+    train_small(tmp_path, "--mixed_precision", "--optimizer=adam", "--epochs=1", "--resume")
+    model = keras.saving.load_model(tmp_path / "model.keras")
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+
+
+def test_masks_and_tensorboard_are_written(tmp_path):
+    train_small(tmp_path, "--optimizer=set", "--epochs=2", "--mask_history", "--tensorboard")
+    with np.load(tmp_path / "masks.npz") as masks:
+        shapes = {masks[name].shape[0] for name in masks}
+    assert shapes == {2}
+    assert list((tmp_path / "tensorboard").glob("train/events*"))
+    assert list((tmp_path / "tensorboard" / "channels").glob("events*"))
+
+
+def test_small_run_leaves_what_it_should(tmp_path):
+    train_small(tmp_path, "--epochs=1", "--optimizer=sgd")
+    names = {"model.keras", "history.csv", "report.json", "accuracy.png"}
+    assert {path.name for path in tmp_path.iterdir()} == names
