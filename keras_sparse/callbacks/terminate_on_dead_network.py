@@ -17,7 +17,7 @@ class TerminateOnDeadNetwork(keras.callbacks.Callback):
         data: a few different inputs, as `model.predict` takes them; 32 are plenty.
 
     Attributes:
-        stopped_epoch: the epoch after which it stopped, or None.
+        died_in_epoch: the epoch after which it stopped, or None.
 
     Raises:
         ValueError: fewer than two inputs.
@@ -32,16 +32,16 @@ class TerminateOnDeadNetwork(keras.callbacks.Callback):
         if len(keras.tree.flatten(data)[0]) < 2:
             raise ValueError("`data` must hold two inputs or more, to see whether outputs differ.")
         self._data = data
-        self.stopped_epoch = None
+        self.died_in_epoch = None
 
     def on_train_begin(self, logs=None):
         """Forget another training."""
-        self.stopped_epoch = None
+        self.died_in_epoch = None
 
     def on_epoch_end(self, epoch, logs=None):
         """Look at the outputs."""
         if not any(map(_is_alive, keras.tree.flatten(self._outputs()))):
-            self.stopped_epoch = epoch
+            self.died_in_epoch = epoch
             self.model.stop_training = True
 
     def _outputs(self):

@@ -36,7 +36,7 @@ def test_stops_when_outputs_do_not_depend_on_inputs(layer, values, stops):
     kernel.assign(np.full(kernel.shape, values))
     callback = TerminateOnDeadNetwork(X[:8])
     history = fit(model, callback)
-    assert callback.stopped_epoch == (0 if stops else None)
+    assert callback.died_in_epoch == (0 if stops else None)
     assert len(history["loss"]) == (1 if stops else 3)
 
 
