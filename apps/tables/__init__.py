@@ -4,6 +4,7 @@ import importlib
 
 NAMES = (
     "edge_frontier",
+    "implicit_causes",
     "implicit_cifar10",
     "implicit_mnist",
     "implicit_mnist_cnn",

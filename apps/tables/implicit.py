@@ -73,13 +73,16 @@ def regularizer(name, l2):
     return None if name == "AdamW" or not l2 else keras.regularizers.L2(l2)
 
 
-def dense_network(activation, kernel_regularizer, units=1000):
+def dense_network(
+    activation, kernel_regularizer, units=1000, normalisation=layers.BatchNormalization
+):
     """What makes one hidden layer, batch normalised before its activation.
 
     Args:
-        activation: a name that Keras knows.
+        activation: a name that Keras knows, or a function.
         kernel_regularizer: a regularizer or None.
         units: int, width of the hidden layer.
+        normalisation: what makes the normalisation, or None for a bias in its place.
 
     Returns:
         A function of a data set that gives a `keras.Model`.
@@ -89,9 +92,12 @@ def dense_network(activation, kernel_regularizer, units=1000):
         inputs = keras.Input(dataset.input_shape)
         x = layers.Flatten()(inputs)
         x = layers.Dense(
-            units, use_bias=False, kernel_regularizer=kernel_regularizer, name="hidden"
+            units,
+            use_bias=normalisation is None,
+            kernel_regularizer=kernel_regularizer,
+            name="hidden",
         )(x)
-        x = layers.BatchNormalization()(x)
+        x = normalisation()(x) if normalisation else x
         x = layers.Activation(activation)(x)
         outputs = layers.Dense(
             dataset.classes, kernel_regularizer=kernel_regularizer, name="logits"
