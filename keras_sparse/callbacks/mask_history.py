@@ -1,5 +1,7 @@
 """Which weights were alive, epoch by epoch."""
 
+import base64
+
 import keras
 import numpy as np
 
@@ -43,3 +45,19 @@ class MaskHistory(keras.callbacks.Callback):
         masks = {path: keras.ops.convert_to_numpy(mask) != 0 for path, mask in masks.items()}
         self.sizes = {path: mask.size for path, mask in masks.items()}
         self.epochs.append({path: np.packbits(mask) for path, mask in masks.items()})
+
+    def get_state(self):
+        """What was kept, as what JSON knows; see `set_state`."""
+        epochs = [
+            {path: base64.b64encode(mask.tobytes()).decode() for path, mask in epoch.items()}
+            for epoch in self.epochs
+        ]
+        return {"sizes": self.sizes, "epochs": epochs}
+
+    def set_state(self, state):
+        """Go on from what `get_state` returned, perhaps in another process."""
+        self.sizes = state["sizes"]
+        self.epochs = [
+            {path: np.frombuffer(base64.b64decode(mask), "uint8") for path, mask in epoch.items()}
+            for epoch in state["epochs"]
+        ]

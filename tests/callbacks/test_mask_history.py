@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 
@@ -35,3 +37,16 @@ def test_without_masks_keeps_what_is_not_zero():
     (path,) = masks.sizes
     assert path.endswith("hidden/kernel")
     np.testing.assert_array_equal(unpacked(masks, 0, path), kernel.ravel() != 0)
+
+
+def test_goes_on_in_another_process():
+    masks, later = MaskHistory(), MaskHistory()
+    model, sgd = small_model(), keras.optimizers.SGD(0.0)
+    fit(model, sgd, [masks])
+    later.set_state(json.loads(json.dumps(masks.get_state())))
+    fit(model, sgd, [later])
+    assert later.sizes == masks.sizes
+    assert len(later.epochs) == 2
+    for epoch in later.epochs:
+        for path, mask in epoch.items():
+            np.testing.assert_array_equal(mask, masks.epochs[0][path])
