@@ -7,6 +7,8 @@ from apps.training.choices import check
 from apps.training.optimizers import mask_steps
 from keras_sparse import channels
 
+# Enough to see whether outputs differ.
+_PROBES = 32
 _CRITERIA = {
     "incoming_norm": channels.IncomingNorm,
     "batch_norm_scale": channels.BatchNormScale,
@@ -29,7 +31,7 @@ def callbacks(values, task, log_dir):
 
     Args:
         values: the `FlagValues`.
-        task: the `Task`.
+        task: what `tasks.load` returns.
         log_dir: folder for TensorBoard, or None.
 
     Returns:
@@ -39,7 +41,7 @@ def callbacks(values, task, log_dir):
         ValueError: numbers that are out of range, or that do not fit together.
     """
     found = [_zero_channels(values, task, log_dir), keras_sparse.callbacks.SparsityLogger()]
-    found.append(keras_sparse.callbacks.Throughput(task.train_images))
+    found.append(keras_sparse.callbacks.Throughput(task.images_per_epoch(values)))
     retrain = _retrain_epochs(values)
     if retrain:
         start = values.epochs - retrain
@@ -49,7 +51,7 @@ def callbacks(values, task, log_dir):
     if values.mask_history:
         found.append(keras_sparse.callbacks.MaskHistory())
     if values.stop_when_dead:
-        found.append(keras_sparse.callbacks.TerminateOnDeadNetwork(task.samples))
+        found.append(keras_sparse.callbacks.TerminateOnDeadNetwork(task.samples[0][:_PROBES]))
     if log_dir is not None:
         found.append(keras.callbacks.TensorBoard(log_dir, write_graph=False))
     return found
@@ -61,7 +63,7 @@ def _zero_channels(values, task, log_dir):
     return keras_sparse.callbacks.ZeroChannels(
         criterion,
         values.channel_epochs,
-        data=task.samples if criterion.needs_data else None,
+        data=task.samples[0] if criterion.needs_data else None,
         log_dir=None if log_dir is None else log_dir / "channels",
     )
 

@@ -2,7 +2,7 @@
 
 import functools
 
-DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
+DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "imagenet")
 LENETS = ("lenet_300_100", "lenet_5")
 MODELS = (
     "small_cnn",
@@ -47,17 +47,25 @@ def _data(group):
     group.string(
         "data_dir",
         help="Folder with DATASET.npz, in the layout of Keras' mnist.npz. Without it Keras "
-        "downloads; digits comes with scikit-learn.",
+        "downloads; digits comes with scikit-learn. imagenet: folder with train/CLASS/* and "
+        "val/CLASS/*, or that of TensorFlow Datasets.",
     )
+    group.integer("image_size", help="imagenet: height and width. Default: 224.")
     group.share(
         "held_out",
         help="Share of the training images, the last ones, that are not trained on but validated "
         "on; the test images are then seen at the end only.",
     )
     group.integer("train_images", help="Train on so many images only, the first ones.")
-    group.integer("test_images", help="Test on so many images only, the first ones.")
+    group.integer(
+        "test_images",
+        help="Test on so many images only, the first ones. Default: all; of imagenet 1,000, while "
+        "each epoch is validated on all.",
+    )
     group.switch(
-        "augment", help="Pad by 4 pixels of reflection, crop at random, mirror half of the images."
+        "augment",
+        help="Pad by 4 pixels of reflection, crop at random, mirror half of the images; imagenet "
+        "always has its own.",
     )
 
 

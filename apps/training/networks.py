@@ -16,11 +16,11 @@ _RESNETS = ("resnet_18", "resnet_50")
 _IMAGENET_PIXELS = 64
 
 
-def network(dataset, values):
-    """The network for a data set, with the start that the seed gives.
+def network(task, values):
+    """The network for a task, with the start that the seed gives.
 
     Args:
-        dataset: a `keras_sparse.data.Dataset`, or what else has `input_shape` and `classes`.
+        task: what has `input_shape` and `classes`.
         values: the `FlagValues`.
 
     Returns:
@@ -36,7 +36,7 @@ def network(dataset, values):
         flag: values[flag].value for flag in ("width", *_TAKES[values.model]) if values[flag].value
     }
     if values.model in _RESNETS:
-        large = dataset.input_shape[0] >= _IMAGENET_PIXELS
+        large = task.input_shape[0] >= _IMAGENET_PIXELS
         arguments["stem"] = "imagenet" if large else "cifar"
     if values.l2:
         arguments["kernel_regularizer"] = keras.regularizers.L2(values.l2)
@@ -44,7 +44,7 @@ def network(dataset, values):
     if scale:
         arguments["kernel_initializer"] = keras_sparse.ScaledUniform(scale, values.init_bound)
     build = getattr(models, values.model)
-    return build(input_shape=dataset.input_shape, classes=dataset.classes, **arguments)
+    return build(input_shape=task.input_shape, classes=task.classes, **arguments)
 
 
 def _init_scale(values):

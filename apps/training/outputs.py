@@ -60,17 +60,17 @@ def write(model, history, task, values, command):
     Args:
         model: the trained `keras.Model`.
         history: dict from a log's name to its values by epoch.
-        task: the `Task`.
+        task: what `tasks.load` returns.
         values: the `FlagValues`.
         command: how the program was called.
     """
     facts = {name: values[name].value for name in ("dataset", "model", "optimizer", "seed")}
     facts["command"] = command
-    test = run_folder.TestSet(task.x_test, task.y_test)
+    test = run_folder.TestSet(*task.test)
     out = folder(values)
     if exports(values):
         kinds = variants.checked_kinds(values.quantize)
-        images = task.dataset.x_train
+        images, _ = task.samples
         run_folder.deliver(model, history, test, out, facts, quantize=kinds, x_train=images)
     else:
         run_folder.save(model, history, test, out, facts)

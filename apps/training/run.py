@@ -24,7 +24,7 @@ class Training:
     Attributes:
         values: the `FlagValues`.
         strategy: the `Strategy`.
-        task: the `Task`.
+        task: the `InMemory` or `Streamed` one.
         model: the network, compiled.
         callbacks: list of those of the run.
         first_epoch: int, where it starts.
@@ -32,7 +32,7 @@ class Training:
 
     values: object
     strategy: strategies.Strategy
-    task: tasks.Task
+    task: tasks.InMemory | tasks.Streamed
     model: keras.Model
     callbacks: list
     first_epoch: int
@@ -73,7 +73,7 @@ class Training:
         if not (self.values.strategy or self.values.mixed_precision):
             return self.model
         keras.distribution.set_distribution(None)
-        model = networks.network(self.task.dataset, self.values)
+        model = networks.network(self.task, self.values)
         model.set_weights(self.model.get_weights())
         return model
 
@@ -95,7 +95,7 @@ def prepare(values):
     task = tasks.load(values, strategy.divides)
     with strategy.scope():
         model = _compiled(task, values)
-        strategy.adapt(model, (task.samples[:1], task.dataset.y_train[:1]))
+        strategy.adapt(model, task.samples)
         found = callbacks(values, task, outputs.log_dir(values) if strategy.is_chief else None)
         if strategy.is_chief:
             run_folder.prepare(outputs.folder(values))
@@ -118,7 +118,7 @@ def _compiled(task, values):
     if values.mixed_precision:
         keras.config.set_dtype_policy("mixed_float16")
     try:
-        model = networks.network(task.dataset, values)
+        model = networks.network(task, values)
     finally:
         keras.config.set_dtype_policy(policy)
     most = values.steps_per_execution

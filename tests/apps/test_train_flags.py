@@ -1,5 +1,8 @@
 """What the flags become: data, network, optimizer, rate, callbacks; and what is refused."""
 
+import itertools
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -153,10 +156,10 @@ def test_images_are_those_that_were_asked_for():
     task = tasks.load(parse("--held_out=0.1", "--train_images=50", "--test_images=30"))
     np.testing.assert_array_equal(task.dataset.x_train, whole.x_train[:50])
     np.testing.assert_array_equal(task.dataset.x_test, whole.x_train[1294:])
-    np.testing.assert_array_equal(task.x_test, whole.x_test[:30])
+    np.testing.assert_array_equal(task.test[0], whole.x_test[:30])
     task = tasks.load(parse("--test_images=31"), devices=2)
     np.testing.assert_array_equal(task.dataset.x_test, whole.x_test[:30])
-    np.testing.assert_array_equal(task.x_test, whole.x_test[:31])
+    np.testing.assert_array_equal(task.test[0], whole.x_test[:31])
 
 
 def test_settings_reach_the_network(tmp_path):
@@ -181,7 +184,10 @@ def test_settings_reach_the_network(tmp_path):
 
 EVERY_7 = ("--update_every=7",)
 BAD = [
-    (["--dataset=imagenet"], "one of <digits"),
+    (["--dataset=cifar"], "one of <digits"),
+    (["--dataset=imagenet", "--data_dir=nowhere"], "train/CLASS|nowhere"),
+    (["--dataset=imagenet", "--augment"], "--augment must be left away with --dataset=imagenet"),
+    (["--image_size=96"], "--image_size must be left away without"),
     (["--model=resnet"], "one of <small_cnn"),
     (["--model=lenet_5"], "at least 16x16"),
     (["--batch_norm"], "--batch_norm is for --model=lenet_300_100 or lenet_5"),
@@ -265,6 +271,23 @@ def test_masks_and_tensorboard_are_written(tmp_path):
     assert shapes == {2}
     assert list((tmp_path / "tensorboard").glob("train/events*"))
     assert list((tmp_path / "tensorboard" / "channels").glob("events*"))
+
+
+def test_images_from_a_folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for part, name, number in itertools.product(("train", "val"), ("ant", "bee"), range(5)):
+        path = tmp_path / part / name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        keras.utils.save_img(path, rng.integers(0, 256, (34, 40, 3)), scale=False)
+    arguments = ("--dataset=imagenet", "--image_size=32", "--model=mobilenet_v1", "--width=0.1")
+    values = parse(
+        *(*arguments, "--optimizer=adam", "--epochs=1", "--batch_size=4", "--noexport"),
+        *(f"--data_dir={tmp_path}", f"--out={tmp_path / 'run'}", "--channel_criterion=apoz"),
+    )
+    train.main(values)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["test_images"] == 10
+    assert keras.saving.load_model(tmp_path / "run" / "model.keras").output_shape == (None, 2)
 
 
 def test_small_run_leaves_what_it_should(tmp_path):
