@@ -59,7 +59,8 @@ def test_loss_changes_by_rounding_only(name):
     before = weights(model)
     smaller, report = cut(model, dead_of(model))
     assert report.channels["conv"][1] <= 12 - DEAD
-    assert report.channels["hidden"] == (20, 20 - DEAD)
+    # Masks may leave a unit nothing to lead to; it is cut as well.
+    assert report.channels["hidden"][1] <= 20 - DEAD
     assert same(weights(model), before)
     np.testing.assert_allclose(data_loss(smaller), data_loss(model), rtol=1e-5)
     x, y = images()
