@@ -76,7 +76,7 @@ class ImageStream(abc.ABC):
 
         Args:
             batch_size: int, images a step.
-            seed: int, 0 or more.
+            seed: int, from 0 to 2**63 − 1.
             first_epoch: int, the epoch at which to start.
 
         Returns:
