@@ -1,0 +1,113 @@
+"""Trainings that are killed, and trainings on two devices and in two processes."""
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from apps import program
+
+from .flag_values import SMALL, train_small, weights
+
+pytestmark = pytest.mark.tensorflow
+ARGUMENTS = ("--epochs=3", "--optimizer=static", "--schedule=cosine", "--resume")
+# What a clock and a process decide.
+_MEASURED = {"images_per_second", "peak_memory_mib"}
+
+
+def start(module, *arguments, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out + err[-3000:]
+
+
+def table(out):
+    with open(out / "history.csv", encoding="utf-8") as file:
+        return [
+            {name: value for name, value in row.items() if name not in _MEASURED}
+            for row in csv.DictReader(file)
+        ]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    return out, train_small(out, *ARGUMENTS)
+
+
+def test_killed_and_resumed_is_never_killed(whole, tmp_path):
+    code, said = finish(start("tests.apps.train_alone", "killed", str(tmp_path), "7", *ARGUMENTS))
+    assert code == -signal.SIGKILL, said
+    assert len(table(tmp_path)) == 1
+    for a, b in zip(train_small(tmp_path, *ARGUMENTS), whole[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert table(tmp_path) == table(whole[0])
+
+
+def test_a_finished_run_is_delivered_again(whole):
+    out, before = whole
+    (out / "model.keras").unlink()
+    for a, b in zip(train_small(out, *ARGUMENTS), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(table(out)) == 3
+
+
+def test_two_devices_in_one_process(tmp_path):
+    arguments = ("compared", str(tmp_path), "mirrored", "--epochs=2", "--optimizer=sgd")
+    code, said = finish(start("tests.apps.train_alone", *arguments))
+    assert code == 0, said
+    assert "the same weights" in said
+
+
+def test_two_devices_on_jax(tmp_path):
+    arguments = ("compared", str(tmp_path), "data_parallel", "--epochs=2", "--optimizer=sgd")
+    two = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    code, said = finish(start("tests.apps.train_alone", *arguments, **two))
+    assert code == 0, said
+    assert "the same weights" in said
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    ports = [found.getsockname()[1] for found in sockets]
+    for found in sockets:
+        found.close()
+    return ports
+
+
+def test_two_workers_on_loopback(whole, tmp_path):
+    workers = [f"localhost:{port}" for port in free_ports(2)]
+    processes = []
+    for index in range(2):
+        task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        out = f"--out={tmp_path / str(index)}"
+        arguments = (*SMALL, *ARGUMENTS, "--strategy=multi_worker", out)
+        processes.append(start("apps.train", *arguments, TF_CONFIG=json.dumps(task)))
+    for process in processes:
+        code, said = finish(process)
+        assert code == 0, said
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]  # the chief alone writes
+    for a, b in zip(weights(tmp_path / "0"), whole[1], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"cluster": {}}', '{"cluster": {}, "task": 3}'])
+def test_a_cluster_that_is_not_described(text, tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(program.UsageError, match="TF_CONFIG"):
+        train_small(tmp_path, "--strategy=multi_worker")
