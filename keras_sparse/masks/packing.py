@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 ROW_WIDTH = 256
+COLUMNS = 16
 MAX_WEIGHTS = 2**31 - 1
 
 
@@ -21,7 +22,7 @@ class Packing:
         shapes: list of shapes, one per layer.
         by_channel: whether each index of the last axis (an output channel of a Keras kernel) is a
             group of its own, instead of the whole layer.
-        width: int, the length of a row.
+        width: int, the length of a row; fastest if a multiple of 16.
 
     Raises:
         ValueError: more weights than an int32 can index.
@@ -92,7 +93,11 @@ class Packing:
 
     def count(self, flags):
         """How many of the packed booleans are true, by group: int32 of shape (groups,)."""
-        return self.sum_rows(ops.sum(ops.cast(flags, "int32"), axis=-1))
+        # Added in two steps of two dtypes, which XLA does not merge into one: summing short columns
+        # first takes vectors, a row at once does not, and is 3 to 4 times slower on a CPU.
+        columns = math.gcd(COLUMNS, self.width)
+        blocks = ops.cast(ops.reshape(flags, (-1, self.width // columns, columns)), "uint32")
+        return self.sum_rows(ops.sum(ops.cast(ops.sum(blocks, axis=1), "int32"), axis=-1))
 
     def spread(self, per_group):
         """A value per group, of shape (groups,), beside each of its rows: shape (rows, 1)."""

@@ -40,6 +40,20 @@ def test_stops_when_outputs_do_not_depend_on_inputs(layer, values, stops):
     assert len(history["loss"]) == (1 if stops else 3)
 
 
+def test_averages_that_lag_do_not_make_a_network_dead():
+    blocks = [[layers.Dense(4, trainable=False), layers.BatchNormalization()] for _ in range(8)]
+    model = keras.Sequential([keras.Input((4,)), *sum(blocks, []), layers.Dense(1)])
+    for dense, _ in blocks:
+        dense.kernel.assign(0.1 * np.eye(4))
+    callback = TerminateOnDeadNetwork(X[:8])
+    before = model.predict(X, verbose=0)
+    callback.set_model(model)
+    callback.on_epoch_end(0)
+    assert np.ptp(before) < 1e-6
+    assert callback.died_in_epoch is None
+    np.testing.assert_array_equal(model.predict(X, verbose=0), before)
+
+
 def test_needs_inputs_that_differ():
     with pytest.raises(ValueError, match="two inputs or more"):
         TerminateOnDeadNetwork(X[:1])
