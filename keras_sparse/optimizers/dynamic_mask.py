@@ -160,12 +160,13 @@ class DynamicMaskOptimizer(MaskedOptimizer):
         return [*(self._masks[i] for i in self._sparse), self._pruned, self._grown, *self._extras]
 
     def _update_in_step(self, gradients):
+        due = _once_known([dense(gradients[i]) for i in self._sparse], self._due())
         gradients = self._sparse_gradients(gradients) if self.needs_gradients else []
         amount = self._amount()
         variables = self._mask_state()
         old = [ops.convert_to_tensor(v) for v in variables]
         tensors = self._tensors(gradients, amount)
-        new = ops.cond(self._due(), lambda: self._compiled_rewired(tensors), lambda: old)
+        new = ops.cond(due, lambda: self._compiled_rewired(tensors), lambda: old)
         # JAX allows no assignment inside a branch.
         for variable, value in zip(variables, new, strict=True):
             self.assign(variable, value)
@@ -228,3 +229,13 @@ class DynamicMaskOptimizer(MaskedOptimizer):
             "update_every": self.update_every,
             "steps_per_epoch": self.steps_per_epoch,
         }
+
+
+def _once_known(gradients, condition):
+    """`condition`, so written that XLA can know it only after all the gradients.
+
+    Nothing runs beside a conditional. One that waits for nothing is put among the gradients of the
+    layers, which do run side by side: on a CPU that made the steps of LeNet-5 15% longer.
+    """
+    undefined = [ops.cast(ops.isnan(ops.ravel(g)[0]), "int32") for g in gradients]
+    return ops.logical_and(condition, sum(undefined) <= len(undefined))
