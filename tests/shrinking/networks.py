@@ -58,12 +58,12 @@ def plain_network():
     )
 
 
-def kill(model, names=("conv", "hidden"), count=DEAD):
-    """Make the first channels of layers dead: no weights, and a bias that ReLU holds at zero."""
+def kill(model, names=("conv", "hidden"), dead=slice(DEAD)):
+    """Make channels of layers dead: no weights, and a bias that ReLU holds at zero."""
     for name in names:
         layer = model.get_layer(name)
         kernel, bias = array(layer.kernel), array(layer.bias)
-        kernel[..., :count], bias[:count] = 0.0, -1.0
+        kernel[..., dead], bias[dead] = 0.0, -1.0
         layer.set_weights([kernel, bias])
 
 

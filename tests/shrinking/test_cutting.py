@@ -143,16 +143,16 @@ def settle_average(model):
             slot.assign(array(slot) * (t / (t - 1)))
 
 
-def kill_for_dual_averaging(model, name):
+def kill_for_dual_averaging(model, name, dead=slice(DEAD)):
     """Make channels dead in the midst of training: no sum of gradients brings them back."""
-    kill(model, [name])
+    kill(model, [name], dead)
     layer = model.get_layer(name)
     for variable in (layer.kernel, layer.bias):
         for slot in model.optimizer.variables:
             kind = slot.name.removeprefix(variable.path.replace("/", "_"))
             if kind in ("_accumulator", "_gradient_average", "_center"):
                 values = array(slot)
-                values[..., :DEAD] = -1.0 if kind == "_center" else 0.0
+                values[..., dead] = -1.0 if kind == "_center" else 0.0
                 slot.assign(values)
 
 
@@ -185,6 +185,32 @@ def test_dual_averaging_takes_the_steps_of_the_large_network(form):
     assert report.channels["hidden"] == (20, 20 - DEAD)
     np.testing.assert_allclose(
         smaller.predict(x, verbose=0), large.predict(x, verbose=0), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("form", DUAL_AVERAGING)
+def test_dual_averaging_of_grouped_convolutions(form):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 6, 1))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="conv")(inputs)
+    x = layers.Conv2D(6, 3, groups=2, activation="relu", name="grouped")(x)
+    large = keras.Model(inputs, layers.Dense(3, name="logits")(layers.Flatten()(x)))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    large.compile(DUAL_AVERAGING[form](), loss, jit_compile=False)
+    for name in ("conv", "grouped"):
+        large.get_layer(name).bias.assign_add(0.5 * ops.ones_like(large.get_layer(name).bias))
+    images_and_labels = images()
+    large.fit(*images_and_labels, batch_size=8, epochs=2, verbose=0)
+    # As many of each group: what the others read stays in its group.
+    kill_for_dual_averaging(large, "conv", [0, 2, 5, 6])
+    kill_for_dual_averaging(large, "grouped", [1, 3])
+    smaller, report = cut(large, dead_of(large))
+    assert report.channels["conv"] == (8, 4)
+    assert smaller.get_layer("grouped").kernel.shape == (3, 3, 2, 4)
+    for model in (large, smaller):
+        model.fit(*images_and_labels, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    np.testing.assert_allclose(
+        *(model.predict(images_and_labels[0], verbose=0) for model in (smaller, large)), atol=1e-4
     )
 
 

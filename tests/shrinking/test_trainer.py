@@ -256,7 +256,7 @@ def test_what_pays(changes, pays):
 def test_few_dead_channels_wait_for_more():
     keras.utils.set_random_seed(0)
     model = network()
-    kill(model, names=("conv",), count=2)
+    kill(model, names=("conv",), dead=slice(2))
     trainer = ShrinkingTrainer(
         compiled(model, "adam"), DeadChannels(epochs=1), min_dead=0.1, must_pay=False
     )
