@@ -41,10 +41,12 @@ def test_stops_when_outputs_do_not_depend_on_inputs(layer, values, stops):
 
 
 def test_averages_that_lag_do_not_make_a_network_dead():
-    blocks = [[layers.Dense(4, trainable=False), layers.BatchNormalization()] for _ in range(8)]
-    model = keras.Sequential([keras.Input((4,)), *sum(blocks, []), layers.Dense(1)])
-    for dense, _ in blocks:
-        dense.kernel.assign(0.1 * np.eye(4))
+    model = keras.Sequential([keras.Input((4,))])
+    for _ in range(8):
+        model.add(layers.Dense(4, trainable=False))
+        model.layers[-1].kernel.assign(0.1 * np.eye(4))
+        model.add(layers.BatchNormalization())
+    model.add(layers.Dense(1))
     callback = TerminateOnDeadNetwork(X[:8])
     before = model.predict(X, verbose=0)
     callback.set_model(model)
