@@ -66,7 +66,7 @@ def measure(model, dataset):
 
 TABLE = Table(
     title="What units die of under Adam with L2, MNIST",
-    reference="Adam induces implicit weight sparsity in rectifier networks, arXiv 1812.08119.",
+    reference="Adam induces implicit weight sparsity in rectifier networks, arXiv 1812.08119",
     rows=(
         *(_row(activation) for activation in _ACTIVATIONS),
         *(_row(name, kind) for name in ("ReLU", "tanh") for kind in ("without γ", "none")),
@@ -75,7 +75,7 @@ TABLE = Table(
     columns={
         **implicit.COLUMNS,
         "slope": Column("slope of the dead"),
-        "gamma": Column("γ of the dead"),
+        "gamma": Column("γ of the dead", ".1g"),
     },
     measure=measure,
     epochs=16,
