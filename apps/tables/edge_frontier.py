@@ -161,7 +161,7 @@ TABLE = Table(
         _dense(0.75),
         _dense(_WIDE),
         _rda(1e-3),
-        _adam(4e-3),
+        _adam(5e-4),
     ),
     columns={
         "accuracy": Column("test accuracy, %"),

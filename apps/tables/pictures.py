@@ -2,6 +2,7 @@
 
 import math
 
+from matplotlib import ticker
 from matplotlib.patches import Patch
 
 from apps.tables import results
@@ -128,8 +129,13 @@ def frontier(y, panels, variants, series, line):
                 for j, ending in enumerate(variants.values()):
                     _points(axes, chosen, x + ending, y + ending, f"C{i}", j == 0, colour == line)
             axes.set_xscale("log")
+            # Plain numbers, few enough to stand side by side, and room for the texts.
+            axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+            axes.margins(x=0.2)
             axes.set_xlabel(table.columns[x].title)
-            axes.grid(alpha=0.3, which="both")
+            axes.grid(alpha=0.3)
         all_axes[0].set_ylabel(table.columns[y].title)
         marks = [Patch(color=f"C{i}", label=colour) for i, colour in enumerate(colours)]
         filled, *_ = variants
