@@ -1,31 +1,17 @@
-"""Trainings that need a process of their own. Run by test_train_resume.py and _strategies.py."""
+"""Trainings that need a process of their own. Run by test_train_apart.py."""
 
-import os
-import signal
 import sys
 
-import keras
 import numpy as np
 
 from apps.training import run
 from tests.apps.flag_values import SMALL, parse, train_small
-
-
-class Kill(keras.callbacks.Callback):
-    """Ends the process, with no chance to clean up, at a step."""
-
-    def __init__(self, step):
-        super().__init__()
-        self.step = step
-
-    def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations) == self.step:
-            os.kill(os.getpid(), signal.SIGKILL)
+from tests.killing import AfterSteps, kill
 
 
 def killed(out, step, *arguments):
     training = run.prepare(parse(f"--out={out}", *SMALL, *arguments))
-    training.callbacks.append(Kill(int(step)))
+    training.callbacks.append(AfterSteps(int(step), kill))
     training.run("a command")
 
 

@@ -8,6 +8,7 @@ from keras import layers
 import keras_sparse
 from keras_sparse.callbacks import EpochCheckpoint, SparsityLogger, ZeroChannels
 from keras_sparse.data import Batches
+from tests.killing import AfterSteps
 
 EPOCHS = 4
 SETTINGS = {"rate": 1, "epochs": EPOCHS}
@@ -37,14 +38,8 @@ class Killed(BaseException):
     pass
 
 
-class Kill(keras.callbacks.Callback):
-    def __init__(self, step):
-        super().__init__()
-        self.step = step
-
-    def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations) == self.step:
-            raise Killed
+def interrupt():
+    raise Killed
 
 
 def train(folder, callbacks=()):
@@ -90,7 +85,7 @@ def check_same(some, others):
 
 def test_killed_and_taken_up_is_never_killed(whole, tmp_path):
     with pytest.raises(Killed):
-        train(tmp_path, [Kill(13)])
+        train(tmp_path, [AfterSteps(13, interrupt)])
     (tmp_path / ".epoch_00003.weights.h5.abc").mkdir()  # killed while it was written
     check_same(train(tmp_path), whole)
     assert {path.name for path in tmp_path.iterdir()} == {"state.json", "epoch_00004.weights.h5"}

@@ -1,12 +1,12 @@
 """A training run that is killed in the middle of an epoch. Run by test_resume.py."""
 
 import os
-import signal
 import sys
 
 import keras
 import numpy as np
 
+from tests.killing import AfterSteps, kill
 from tests.optimizers.matrix import (
     OPTIMIZERS,
     STEPS_PER_EPOCH,
@@ -16,19 +16,6 @@ from tests.optimizers.matrix import (
 )
 
 EPOCHS = 4
-
-
-class Kill(keras.callbacks.Callback):
-    """Ends the process, with no chance to clean up, after a number of steps."""
-
-    def __init__(self, step):
-        super().__init__()
-        self.left = step
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def train_epoch(model, epoch, callbacks=()):
@@ -68,4 +55,4 @@ def train(name, folder=None, way=None, callbacks=()):
 
 if __name__ == "__main__":
     name, folder, way = sys.argv[1:]
-    train(name, folder, way, [Kill(2 * STEPS_PER_EPOCH + STEPS_PER_EPOCH // 2)])
+    train(name, folder, way, [AfterSteps(2 * STEPS_PER_EPOCH + STEPS_PER_EPOCH // 2, kill)])
