@@ -18,7 +18,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.machine import describe
-from keras_sparse.models import lenet_5
+from keras_sparse import models
 from keras_sparse.optimizers import RDA
 from keras_sparse.optimizers.rigl import RigL
 from keras_sparse.optimizers.sparse_momentum import SparseMomentum
@@ -49,32 +49,12 @@ OPTIMIZERS = {
 }
 
 
-def resnet_18():
-    """The ResNet-18 of CIFAR: a 3x3 stem, four stages of two blocks, 11 million parameters."""
-
-    def conv(x, filters, kernel, strides=1):
-        x = keras.layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False)(x)
-        return keras.layers.BatchNormalization()(x)
-
-    inputs = keras.Input((32, 32, 3))
-    x = keras.layers.ReLU()(conv(inputs, 64, 3))
-    for filters, first_strides in ((64, 1), (128, 2), (256, 2), (512, 2)):
-        for strides in (first_strides, 1):
-            shortcut = x
-            if strides != 1:
-                shortcut = conv(x, filters, 1, strides)
-            x = keras.layers.ReLU()(conv(x, filters, 3, strides))
-            x = keras.layers.ReLU()(keras.layers.Add()([conv(x, filters, 3), shortcut]))
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, keras.layers.Dense(10)(x))
-
-
 class Training:
     """A model with its optimizer, and the times of its steps."""
 
     def __init__(self, optimizer, batch):
         keras.utils.set_random_seed(0)
-        self.model = lenet_5() if _MODEL.value == "lenet_5" else resnet_18()
+        self.model = getattr(models, _MODEL.value)()
         self.batch = batch
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.model.compile(optimizer, loss, jit_compile=_JIT.value)

@@ -17,6 +17,7 @@ NAMES = (
     "sparse_momentum_ablation",
     "sparse_momentum_cifar10",
     "sparse_momentum_cifar10_wide",
+    "sparse_momentum_differences",
     "sparse_momentum_mnist",
 )
 

@@ -13,7 +13,9 @@ _PUBLISHED = {
 _MODELS = {"LeNet-300-100": "lenet_300_100", "LeNet-5": "lenet_5"}
 
 
-def _optimizer(density):
+def optimizer(density):
+    """What makes the recipe's optimizer for a `Run`; dense SGD where `density` is 1."""
+
     def build(run):
         rate = recipes.staged(0.1, run)
         if density == 1.0:
@@ -36,7 +38,7 @@ TABLE = Table(
         Row(
             labels={"network": network, "weights": f"{100 * density:g}%"},
             model=recipes.network(_MODELS[network]),
-            optimizer=_optimizer(density),
+            optimizer=optimizer(density),
             batch_size=recipes.BATCH_SIZE,
             published={"error": error},
         )
