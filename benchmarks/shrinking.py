@@ -6,8 +6,9 @@
 For each seed the same network is trained twice from the same start, by `model.fit` and by
 `ShrinkingTrainer`, taking turns in who goes first. Seconds are those of the whole training,
 compiling, surgery and recompiling included, by the wall clock and by the processor's. Evaluation
-on the test images is not included. Adam's rate falls to zero by a cosine over the whole run: at a
-constant one the accuracy moves so much from epoch to epoch that it tells no two trainings apart.
+on the test images is not included. The rates of Adam and RDA fall to zero by a cosine over the
+whole run: at a constant one the accuracy moves so much from epoch to epoch that it tells no two
+trainings apart.
 XLA is off, as TensorFlow trains convolutions on a CPU faster without it. FOLDER holds mnist.npz
 and cifar10.npz.
 """
@@ -17,6 +18,7 @@ import time
 import keras
 import numpy as np
 from absl import app, flags
+from keras.optimizers.schedules import CosineDecay
 
 from benchmarks.machine import describe
 from keras_sparse import RDA, ShrinkingTrainer, SparseMomentum, data
@@ -77,11 +79,11 @@ def small_vgg(l2):
 
 
 def adam(steps):
-    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(RATE.value, steps))
+    return keras.optimizers.Adam(CosineDecay(RATE.value, steps))
 
 
 def rda(steps):
-    return RDA(0.1, l1=L1.value, groups="channel", exclude="logits/")
+    return RDA(CosineDecay(0.1, steps), l1=L1.value, groups="channel", exclude="logits/")
 
 
 def sparse_momentum(steps):

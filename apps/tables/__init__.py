@@ -17,8 +17,8 @@ NAMES = (
     "sparse_momentum_ablation",
     "sparse_momentum_cifar10",
     "sparse_momentum_cifar10_wide",
-    "sparse_momentum_differences",
     "sparse_momentum_mnist",
+    "sparse_momentum_start",
 )
 
 

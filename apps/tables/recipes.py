@@ -13,6 +13,8 @@ COLUMNS = {"error": Column("test error, %"), "density": _DENSITY}
 ACCURACY_COLUMNS = {"accuracy": Column("test accuracy, %"), "density": _DENSITY}
 BATCH_SIZE = 100
 EPOCHS = 100
+# The start of PyTorch's layers, in which the papers' networks were written: uniform in ±1/√fan_in.
+PYTORCH_START = keras_sparse.ScaledUniform(1.0)
 # The papers' weight decay of 5e-4 is in the gradient; that of Keras' L2(c) is 2cw.
 L2 = 2.5e-4
 

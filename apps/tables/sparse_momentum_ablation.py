@@ -32,7 +32,7 @@ def _row(network, variant):
 
     return Row(
         labels={"network": network, "variant": variant},
-        model=recipes.network(_MODELS[network]),
+        model=recipes.network(_MODELS[network], kernel_initializer=recipes.PYTORCH_START),
         optimizer=optimizer,
         batch_size=recipes.BATCH_SIZE,
         published={"error": round(_WHOLE[network] + change[network], 2)},

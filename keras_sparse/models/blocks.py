@@ -18,6 +18,17 @@ def channels_at(width, count):
     return max(1, round(count * width))
 
 
+def kernel_arguments(initializer, regularizer):
+    """The arguments for the kernel of one layer, with an initializer of its own.
+
+    One object would give all layers of a shape the same values, and take its seed from when it
+    was made instead of from when the network is.
+    """
+    if isinstance(initializer, keras.initializers.Initializer):
+        initializer = initializer.clone()
+    return {"kernel_initializer": initializer, "kernel_regularizer": regularizer}
+
+
 class Blocks:
     """Layers of one network.
 
@@ -40,11 +51,7 @@ class Blocks:
         return channels_at(self._width, count)
 
     def _kernel(self):
-        # A copy for each layer: one object gives all layers of a shape the same values.
-        initializer = keras.initializers.get(self._initializer)
-        if isinstance(initializer, keras.initializers.Initializer):
-            initializer = initializer.clone()
-        return {"kernel_initializer": initializer, "kernel_regularizer": self._regularizer}
+        return kernel_arguments(keras.initializers.get(self._initializer), self._regularizer)
 
     def conv(self, x, filters, size, name, strides=1):
         """A convolution with `same` padding; `filters` are taken as they are."""

@@ -1,9 +1,11 @@
 """The two LeNets that the pruning papers compare on."""
 
+import functools
+
 import keras
 from keras import layers
 
-from keras_sparse.models.blocks import channels_at
+from keras_sparse.models.blocks import channels_at, kernel_arguments
 
 
 def lenet_300_100(
@@ -39,14 +41,14 @@ def lenet_300_100(
     Reference:
         LeCun et al., Gradient-based learning applied to document recognition, 1998.
     """
-    kernel = {"kernel_initializer": kernel_initializer, "kernel_regularizer": kernel_regularizer}
+    kernel = functools.partial(kernel_arguments, kernel_initializer, kernel_regularizer)
     inputs = keras.Input(input_shape)
     x = layers.Flatten(name="flatten")(inputs)
     for i, count in enumerate((300, 100), 1):
         units = channels_at(width, count)
-        x = layers.Dense(units, use_bias=not batch_norm, name=f"dense{i}", **kernel)(x)
+        x = layers.Dense(units, use_bias=not batch_norm, name=f"dense{i}", **kernel())(x)
         x = _normalise_and_rectify(x, f"dense{i}", batch_norm)
-    outputs = layers.Dense(classes, activation, name="logits", **kernel)(x)
+    outputs = layers.Dense(classes, activation, name="logits", **kernel())(x)
     return keras.Model(inputs, outputs, name=name)
 
 
@@ -93,18 +95,18 @@ def lenet_5(
             "LeNet-5 takes images of at least 16x16 pixels with a channel axis. "
             f"Received: input_shape={tuple(input_shape)}"
         )
-    kernel = {"kernel_initializer": kernel_initializer, "kernel_regularizer": kernel_regularizer}
+    kernel = functools.partial(kernel_arguments, kernel_initializer, kernel_regularizer)
     x = inputs = keras.Input(input_shape)
     for i, count in enumerate((20, 50), 1):
         filters = channels_at(width, count)
-        x = layers.Conv2D(filters, 5, use_bias=not batch_norm, name=f"conv{i}", **kernel)(x)
+        x = layers.Conv2D(filters, 5, use_bias=not batch_norm, name=f"conv{i}", **kernel())(x)
         x = _normalise_and_rectify(x, f"conv{i}", batch_norm)
         x = layers.MaxPooling2D(name=f"pool{i}")(x)
     x = layers.Flatten(name="flatten")(x)
     units = channels_at(width, 500)
-    x = layers.Dense(units, use_bias=not batch_norm, name="dense", **kernel)(x)
+    x = layers.Dense(units, use_bias=not batch_norm, name="dense", **kernel())(x)
     x = _normalise_and_rectify(x, "dense", batch_norm)
-    outputs = layers.Dense(classes, activation, name="logits", **kernel)(x)
+    outputs = layers.Dense(classes, activation, name="logits", **kernel())(x)
     return keras.Model(inputs, outputs, name=name)
 
 

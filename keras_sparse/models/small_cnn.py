@@ -1,9 +1,11 @@
 """A small convolutional network with batch normalisation, for images of any size."""
 
+import functools
+
 import keras
 from keras import layers
 
-from keras_sparse.models.blocks import channels_at
+from keras_sparse.models.blocks import channels_at, kernel_arguments
 
 
 def small_cnn(
@@ -37,16 +39,18 @@ def small_cnn(
     >>> small_cnn(input_shape=(8, 8, 1)).count_params()
     56874
     """
-    kernel = {"kernel_initializer": kernel_initializer, "kernel_regularizer": kernel_regularizer}
+    kernel = functools.partial(kernel_arguments, kernel_initializer, kernel_regularizer)
     x = inputs = keras.Input(input_shape)
     for i, count in enumerate((32, 64, 64), 1):
         filters = channels_at(width, count)
-        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv{i}", **kernel)(x)
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv{i}", **kernel())(
+            x
+        )
         # Small data sets have few steps an epoch, which the default of 0.99 lags behind.
         x = layers.BatchNormalization(momentum=0.9, name=f"conv{i}_bn")(x)
         x = layers.ReLU(name=f"conv{i}_relu")(x)
         if i < 3:
             x = layers.MaxPooling2D(name=f"pool{i}")(x)
     x = layers.GlobalAveragePooling2D(name="pool3")(x)
-    outputs = layers.Dense(classes, activation, name="logits", **kernel)(x)
+    outputs = layers.Dense(classes, activation, name="logits", **kernel())(x)
     return keras.Model(inputs, outputs, name=name)

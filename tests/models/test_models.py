@@ -159,6 +159,21 @@ def test_layers_of_one_shape_start_apart():
     assert np.any(ops.convert_to_numpy(first) != ops.convert_to_numpy(second))
 
 
+@pytest.mark.parametrize("name", ["lenet_300_100", "lenet_5", "small_cnn", "resnet_8"])
+def test_the_seed_is_that_of_when_the_network_is_made(name):
+    shared = keras.initializers.HeNormal()
+
+    def start():
+        keras.utils.set_random_seed(3)
+        return getattr(models, name)((32, 32, 3), kernel_initializer=shared).get_weights()
+
+    first, again = start(), start()
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    keras.utils.set_random_seed(4)
+    other = getattr(models, name)((32, 32, 3), kernel_initializer=shared).get_weights()
+    assert all(np.any(a != b) for a, b in zip(first, other, strict=True) if a.ndim > 1)
+
+
 def test_errors_say_what_the_networks_need():
     with pytest.raises(ValueError, match="at least 16x16"):
         models.lenet_5((8, 8, 1))

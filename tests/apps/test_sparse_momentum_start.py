@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from apps.tables.sparse_momentum_differences import TABLE
+from apps.tables.sparse_momentum_start import TABLE
 from keras_sparse.data import Dataset
 
 NOTHING = Dataset("mnist", *(np.zeros((1, 28, 28, 1)), np.zeros(1)) * 2, 10)
@@ -13,10 +13,9 @@ NOTHING = Dataset("mnist", *(np.zeros((1, 28, 28, 1)), np.zeros(1)) * 2, 10)
 @pytest.mark.parametrize(
     ("key", "penalties", "bounds"),
     [
-        ("as-here", 3, [np.sqrt(6 / 1084), np.sqrt(6 / 400), np.sqrt(6 / 110)]),
-        ("biases-decay-too", 6, [np.sqrt(6 / 1084), np.sqrt(6 / 400), np.sqrt(6 / 110)]),
-        ("pytorch-s-start", 3, [1 / 28, 300**-0.5, 0.1]),
-        ("both", 6, [1 / 28, 300**-0.5, 0.1]),
+        ("pytorch-s-kernels", 3, [1 / 28, 300**-0.5, 0.1]),
+        ("pytorch-s-biases-too", 6, [1 / 28, 300**-0.5, 0.1]),
+        ("keras", 3, [np.sqrt(6 / 1084), np.sqrt(6 / 400), np.sqrt(6 / 110)]),
     ],
 )
 def test_penalties_and_start(key, penalties, bounds):
@@ -27,5 +26,5 @@ def test_penalties_and_start(key, penalties, bounds):
     for layer, bound in zip(layers, bounds, strict=True):
         kernel, bias = (ops.convert_to_numpy(ops.max(ops.abs(v))) for v in layer.weights)
         assert 0.9 * bound < kernel <= bound
-        assert (bias > 0.5 * bound) == (bounds[0] == 1 / 28)
+        assert (bias > 0.5 * bound) == (penalties == 6)
         assert bias <= bound
