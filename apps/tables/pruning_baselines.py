@@ -107,7 +107,11 @@ def _row(method, density, build):
     return Row(
         labels={"method": method, "weights": f"{100 * density:g}%"},
         # RDA thresholds with an l1 of its own.
-        model=recipes.network("lenet_300_100", l2=0 if method == "RDA" else recipes.L2),
+        model=recipes.network(
+            "lenet_300_100",
+            l2=0 if method == "RDA" else recipes.L2,
+            kernel_initializer=recipes.PYTORCH_START,
+        ),
         optimizer=lambda run: build(run, density),
         batch_size=recipes.BATCH_SIZE,
     )
