@@ -13,9 +13,9 @@ NOTHING = Dataset("mnist", *(np.zeros((1, 28, 28, 1)), np.zeros(1)) * 2, 10)
 @pytest.mark.parametrize(
     ("key", "penalties", "bounds"),
     [
-        ("pytorch-s-kernels", 3, [1 / 28, 300**-0.5, 0.1]),
-        ("pytorch-s-biases-too", 6, [1 / 28, 300**-0.5, 0.1]),
-        ("keras", 3, [np.sqrt(6 / 1084), np.sqrt(6 / 400), np.sqrt(6 / 110)]),
+        ("pytorch-s-kernels-5", 3, [1 / 28, 300**-0.5, 0.1]),
+        ("pytorch-s-biases-too-5", 6, [1 / 28, 300**-0.5, 0.1]),
+        ("keras-5", 3, [np.sqrt(6 / 1084), np.sqrt(6 / 400), np.sqrt(6 / 110)]),
     ],
 )
 def test_penalties_and_start(key, penalties, bounds):
