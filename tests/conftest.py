@@ -1,6 +1,12 @@
 """What holds for all tests."""
 
+import signal
+
 import keras
+
+# A shell without job control starts `pytest &` with Ctrl-C ignored, and so would the programs that
+# tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):
