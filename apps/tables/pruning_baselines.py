@@ -3,7 +3,6 @@
 import pathlib
 import tempfile
 
-import keras
 import numpy as np
 
 import keras_sparse
@@ -16,24 +15,15 @@ _RATE = 0.1
 _VERIFIED_SAMPLES = 100
 
 
-def _dense(run, density):
-    return keras.optimizers.SGD(recipes.staged(_RATE, run), momentum=0.9, nesterov=True)
-
-
 def _rda(run, density):
     return keras_sparse.RDA(
         recipes.staged(_RATE, run), target_sparsity=1 - density, ramp_steps=run.steps // 3
     )
 
 
-def _sparse_momentum(run, density):
-    return keras_sparse.SparseMomentum(
-        recipes.staged(_RATE, run),
-        density=density,
-        prune_rate=recipes.cosine_prune_rate(run),
-        seed=run.seed,
-        **recipes.every_epoch(run),
-    )
+def _recipe(run, density):
+    """Sparse momentum, and at a density of 1 dense SGD."""
+    return recipes.sparse_momentum(density)(run)
 
 
 def _rigl(run, density):
@@ -73,7 +63,7 @@ def _three_step(run, density):
 
 _METHODS = {
     "RDA": _rda,
-    "sparse momentum": _sparse_momentum,
+    "sparse momentum": _recipe,
     "RigL": _rigl,
     "SET": _set,
     "SNIP": _snip,
@@ -121,7 +111,7 @@ TABLE = Table(
     title="LeNet-300-100 on MNIST at one budget, by method",
     reference="arXiv 1807.04222, 1907.04840, 1911.11134, 1707.04780, 1810.02340, 1710.01878",
     rows=(
-        _row("dense", 1.0, _dense),
+        _row("dense", 1.0, _recipe),
         *(
             _row(method, density, build)
             for density in (0.05, 0.01)

@@ -41,6 +41,34 @@ def every_epoch(run):
     return {"update_every": "epoch", "steps_per_epoch": run.steps_per_epoch}
 
 
+def sparse_momentum(density, stages=None, **arguments):
+    """What makes the optimizer of sparse momentum's recipe.
+
+    Args:
+        density: float, the share of the weights; 1 for dense SGD with the same settings.
+        stages: dict, the `every` and `of` of `staged`; by default MNIST's.
+        **arguments: of `keras_sparse.SparseMomentum`.
+
+    Returns:
+        A function of a `Run` that gives an optimizer.
+    """
+
+    def build(run):
+        rate = staged(0.1, run, **(stages or {}))
+        if density == 1.0:
+            return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
+        return keras_sparse.SparseMomentum(
+            rate,
+            density=density,
+            prune_rate=cosine_prune_rate(run),
+            seed=run.seed,
+            **every_epoch(run),
+            **arguments,
+        )
+
+    return build
+
+
 def network(name, l2=L2, **arguments):
     """What makes a network.
 

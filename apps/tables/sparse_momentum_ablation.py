@@ -1,6 +1,5 @@
 """What redistribution and growth by momentum are worth, at 5% of the weights."""
 
-import keras_sparse
 from apps.tables import recipes
 from apps.tables.table import Row, Table
 
@@ -19,21 +18,10 @@ _VARIANTS = {
 
 def _row(network, variant):
     arguments, change = _VARIANTS[variant]
-
-    def optimizer(run):
-        return keras_sparse.SparseMomentum(
-            recipes.staged(0.1, run),
-            density=0.05,
-            prune_rate=recipes.cosine_prune_rate(run),
-            seed=run.seed,
-            **recipes.every_epoch(run),
-            **arguments,
-        )
-
     return Row(
         labels={"network": network, "variant": variant},
         model=recipes.network(_MODELS[network], kernel_initializer=recipes.PYTORCH_START),
-        optimizer=optimizer,
+        optimizer=recipes.sparse_momentum(0.05, **arguments),
         batch_size=recipes.BATCH_SIZE,
         published={"error": round(_WHOLE[network] + change[network], 2)},
     )

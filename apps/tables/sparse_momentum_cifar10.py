@@ -1,8 +1,5 @@
 """Sparse momentum against dense training on CIFAR-10: WRN-28-2 by the share of weights."""
 
-import keras
-
-import keras_sparse
 from apps.tables import recipes
 from apps.tables.table import Row, Table
 from keras_sparse.data import crop_and_flip
@@ -27,24 +24,12 @@ def row(depth, width, density, published, steps, exclude=None):
     Returns:
         A `Row`.
     """
-
-    def optimizer(run):
-        rate = recipes.staged(0.1, run, every=30_000, of=steps)
-        if density == 1.0:
-            return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
-        return keras_sparse.SparseMomentum(
-            rate,
-            density=density,
-            prune_rate=recipes.cosine_prune_rate(run),
-            exclude=exclude,
-            seed=run.seed,
-            **recipes.every_epoch(run),
-        )
-
     return Row(
         labels={"network": f"WRN-{depth}-{width}", "weights": f"{100 * density:g}%"},
         model=recipes.network("wide_resnet", depth=depth, width=width, dropout=0.3),
-        optimizer=optimizer,
+        optimizer=recipes.sparse_momentum(
+            density, stages={"every": 30_000, "of": steps}, exclude=exclude
+        ),
         batch_size=_BATCH_SIZE,
         published={"accuracy": published},
     )

@@ -1,35 +1,13 @@
 """Sparse momentum against dense training on MNIST, by the share of weights."""
 
-import keras
-
-import keras_sparse
 from apps.tables import pictures, recipes
 from apps.tables.table import Row, Table
 
-_PUBLISHED = {
+PUBLISHED = {
     "LeNet-300-100": {1.0: 1.34, 0.01: 2.36, 0.02: 1.99, 0.05: 1.53, 0.2: 1.26},
     "LeNet-5": {1.0: 0.58, 0.01: 0.83, 0.02: 0.76, 0.05: 0.69, 0.2: 0.60},
 }
 _MODELS = {"LeNet-300-100": "lenet_300_100", "LeNet-5": "lenet_5"}
-
-
-def optimizer(density):
-    """What makes the recipe's optimizer for a `Run`; dense SGD where `density` is 1."""
-
-    def build(run):
-        rate = recipes.staged(0.1, run)
-        if density == 1.0:
-            return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
-        return keras_sparse.SparseMomentum(
-            rate,
-            density=density,
-            prune_rate=recipes.cosine_prune_rate(run),
-            seed=run.seed,
-            **recipes.every_epoch(run),
-        )
-
-    return build
-
 
 TABLE = Table(
     title="Sparse momentum on MNIST: test error by the share of weights",
@@ -38,11 +16,11 @@ TABLE = Table(
         Row(
             labels={"network": network, "weights": f"{100 * density:g}%"},
             model=recipes.network(_MODELS[network], kernel_initializer=recipes.PYTORCH_START),
-            optimizer=optimizer(density),
+            optimizer=recipes.sparse_momentum(density),
             batch_size=recipes.BATCH_SIZE,
             published={"error": error},
         )
-        for network, errors in _PUBLISHED.items()
+        for network, errors in PUBLISHED.items()
         for density, error in errors.items()
     ),
     columns=recipes.COLUMNS,
