@@ -11,7 +11,7 @@ TABLE = Table(
     reference="On implicit filter level sparsity in convolutional networks, arXiv 1811.12495",
     rows=tuple(
         implicit.row(implicit.convolutional_network, activation, optimizer, l2)
-        for activation in ("ReLU", "LeakyReLU", "tanh")
+        for activation in implicit.ACTIVATIONS
         for optimizer in implicit.OPTIMIZERS
         for l2 in (_L2, 0.0)
     ),
