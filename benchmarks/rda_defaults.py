@@ -48,9 +48,8 @@ def train(build, make, mnist):
 
 
 def test_accuracy(model, mnist):
-    return model.evaluate(
-        mnist.x_test, mnist.y_test, batch_size=500, verbose=0, return_dict=True
-    )["accuracy"]
+    _, accuracy = model.evaluate(mnist.x_test, mnist.y_test, batch_size=500, verbose=0)
+    return accuracy
 
 
 def main(_):
