@@ -1,4 +1,6 @@
-"""Sparse momentum on LeNet-300-100 by the start of the network."""
+"""Sparse momentum on MNIST by the start of the network."""
+
+import math
 
 import keras
 
@@ -6,44 +8,45 @@ from apps.tables import recipes
 from apps.tables.sparse_momentum_mnist import PUBLISHED
 from apps.tables.table import Row, Table
 
-_DENSITIES = (0.01, 0.05, 0.2)
+_MODELS = {"LeNet-300-100": "lenet_300_100", "LeNet-5": "lenet_5"}
+_DENSITIES = {"LeNet-300-100": (0.01, 0.05, 0.2), "LeNet-5": (0.01,)}
+# The initializer of kernels, and whether biases start as PyTorch's do.
+_VARIANTS = {
+    "PyTorch's, kernels": (recipes.PYTORCH_START, False),
+    "PyTorch's, biases too": (recipes.PYTORCH_START, True),
+    "Keras'": ("glorot_uniform", False),
+}
 
 
-def _network(kernel_initializer, pytorch_biases=False):
-    build = recipes.network("lenet_300_100", kernel_initializer=kernel_initializer)
+def _model(network, kernel_initializer, pytorch_biases):
+    build = recipes.network(_MODELS[network], kernel_initializer=kernel_initializer)
 
     def changed(dataset):
         model = build(dataset)
         for layer in model.layers:
             if pytorch_biases and layer.weights:
                 layer.bias.regularizer = keras.regularizers.L2(recipes.L2)
-                bound = layer.kernel.shape[0] ** -0.5
+                bound = math.prod(layer.kernel.shape[:-1]) ** -0.5
                 layer.bias.assign(keras.random.uniform(layer.bias.shape, -bound, bound))
         return model
 
     return changed
 
 
-_VARIANTS = {
-    "PyTorch's, kernels": _network(recipes.PYTORCH_START),
-    "PyTorch's, biases too": _network(recipes.PYTORCH_START, pytorch_biases=True),
-    "Keras'": _network("glorot_uniform"),
-}
-
-
 TABLE = Table(
-    title="Sparse momentum on LeNet-300-100, MNIST, by the start",
+    title="Sparse momentum on MNIST by the start",
     reference="Sparse networks from scratch, arXiv 1907.04840, MNIST",
     rows=tuple(
         Row(
-            labels={"start": variant, "weights": f"{100 * density:g}%"},
-            model=model,
+            labels={"network": network, "start": variant, "weights": f"{100 * density:g}%"},
+            model=_model(network, *start),
             optimizer=recipes.sparse_momentum(density),
             batch_size=recipes.BATCH_SIZE,
-            published={"error": PUBLISHED["LeNet-300-100"][density]},
+            published={"error": PUBLISHED[network][density]},
         )
-        for variant, model in _VARIANTS.items()
-        for density in _DENSITIES
+        for network, densities in _DENSITIES.items()
+        for variant, start in _VARIANTS.items()
+        for density in densities
     ),
     columns=recipes.COLUMNS,
     measure=recipes.measure,
