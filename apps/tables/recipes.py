@@ -11,6 +11,8 @@ from keras_sparse.masks.schedules import CosineSchedule
 _DENSITY = Column("weights left, %")
 COLUMNS = {"error": Column("test error, %"), "density": _DENSITY}
 ACCURACY_COLUMNS = {"accuracy": Column("test accuracy, %"), "density": _DENSITY}
+# The networks for MNIST, by the papers' names: what `network` takes.
+LENETS = {"LeNet-300-100": "lenet_300_100", "LeNet-5": "lenet_5"}
 BATCH_SIZE = 100
 EPOCHS = 100
 # The start of PyTorch's layers, in which the papers' networks were written: uniform in ±1/√fan_in.

@@ -3,7 +3,6 @@
 from apps.tables import recipes
 from apps.tables.table import Row, Table
 
-_MODELS = {"LeNet-300-100": "lenet_300_100", "LeNet-5": "lenet_5"}
 # The paper's error with all of the method, and what changes when a part is left away.
 _WHOLE = {"LeNet-300-100": 1.53, "LeNet-5": 0.69}
 _VARIANTS = {
@@ -20,7 +19,7 @@ def _row(network, variant):
     arguments, change = _VARIANTS[variant]
     return Row(
         labels={"network": network, "variant": variant},
-        model=recipes.network(_MODELS[network], kernel_initializer=recipes.PYTORCH_START),
+        model=recipes.network(recipes.LENETS[network], kernel_initializer=recipes.PYTORCH_START),
         optimizer=recipes.sparse_momentum(0.05, **arguments),
         batch_size=recipes.BATCH_SIZE,
         published={"error": round(_WHOLE[network] + change[network], 2)},
@@ -30,7 +29,7 @@ def _row(network, variant):
 TABLE = Table(
     title="Sparse momentum at 5% of the weights, without its parts",
     reference="Sparse networks from scratch, arXiv 1907.04840, ablation",
-    rows=tuple(_row(network, variant) for network in _MODELS for variant in _VARIANTS),
+    rows=tuple(_row(network, variant) for network in recipes.LENETS for variant in _VARIANTS),
     columns=recipes.COLUMNS,
     measure=recipes.measure,
     epochs=recipes.EPOCHS,

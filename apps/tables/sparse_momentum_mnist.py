@@ -7,7 +7,6 @@ PUBLISHED = {
     "LeNet-300-100": {1.0: 1.34, 0.01: 2.36, 0.02: 1.99, 0.05: 1.53, 0.2: 1.26},
     "LeNet-5": {1.0: 0.58, 0.01: 0.83, 0.02: 0.76, 0.05: 0.69, 0.2: 0.60},
 }
-_MODELS = {"LeNet-300-100": "lenet_300_100", "LeNet-5": "lenet_5"}
 
 TABLE = Table(
     title="Sparse momentum on MNIST: test error by the share of weights",
@@ -15,7 +14,9 @@ TABLE = Table(
     rows=tuple(
         Row(
             labels={"network": network, "weights": f"{100 * density:g}%"},
-            model=recipes.network(_MODELS[network], kernel_initializer=recipes.PYTORCH_START),
+            model=recipes.network(
+                recipes.LENETS[network], kernel_initializer=recipes.PYTORCH_START
+            ),
             optimizer=recipes.sparse_momentum(density),
             batch_size=recipes.BATCH_SIZE,
             published={"error": error},

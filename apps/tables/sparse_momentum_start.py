@@ -8,7 +8,6 @@ from apps.tables import recipes
 from apps.tables.sparse_momentum_mnist import PUBLISHED
 from apps.tables.table import Row, Table
 
-_MODELS = {"LeNet-300-100": "lenet_300_100", "LeNet-5": "lenet_5"}
 _DENSITIES = {"LeNet-300-100": (0.01, 0.05, 0.2), "LeNet-5": (0.01,)}
 # The initializer of kernels, and whether biases start as PyTorch's do.
 _VARIANTS = {
@@ -19,7 +18,7 @@ _VARIANTS = {
 
 
 def _model(network, kernel_initializer, pytorch_biases):
-    build = recipes.network(_MODELS[network], kernel_initializer=kernel_initializer)
+    build = recipes.network(recipes.LENETS[network], kernel_initializer=kernel_initializer)
 
     def changed(dataset):
         model = build(dataset)
