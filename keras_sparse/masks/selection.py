@@ -72,7 +72,8 @@ def select_largest(keys, k, packing, among):
         )
 
     zeros = ops.zeros((packing.num_groups,), "int32")
-    start = (ops.zeros((), "int32"), zeros, zeros, packing.count(among))
+    # Should there be fewer than k with a key above 0, nothing is known to be reached.
+    start = (ops.zeros((), "int32"), zeros, zeros, zeros + INT_MAX)
     _, key, stop, reached = ops.while_loop(
         goes_on, body, start, maximum_iterations=INT_BITS + index_bits
     )
@@ -133,16 +134,12 @@ def power_of_two_below(x):
 
 def _exact_sum(units, packing):
     """Sum by group of packed integers below 2^24, as float32, added in one fixed order."""
-    # Twelve bits times a row, then seven bits times all rows: no int32 overflows.
-    halves = ops.bitwise_and(_shifts(units, (12, 0)), 0xFFF)
-    limbs = ops.bitwise_and(_shifts(ops.sum(halves, axis=1), (14, 7, 0)), 0x7F)
-    sums = packing.sum_rows(ops.reshape(limbs, (-1, 6)))
+    # A row of 256 of them fits 32 bits without a sign; then 8 bits times all rows fit an int32.
+    rows = ops.expand_dims(ops.sum(ops.cast(units, "uint32"), axis=1), -1)
+    bits = (24, 16, 8, 0)
+    shifted = ops.right_shift(rows, ops.convert_to_tensor(bits, "uint32"))
+    sums = packing.sum_rows(ops.cast(ops.bitwise_and(shifted, 0xFF), "int32"))
     total = ops.zeros((packing.num_groups,), "float32")
-    for k, bits in enumerate((26, 19, 12, 14, 7, 0)):
-        total = total + ops.cast(sums[:, k], "float32") * 2.0**bits
+    for k, bit in enumerate(bits):
+        total = total + ops.cast(sums[:, k], "float32") * 2.0**bit
     return total
-
-
-def _shifts(x, bits):
-    """`x >> b` for each b, along a new last axis."""
-    return ops.right_shift(ops.expand_dims(x, -1), ops.convert_to_tensor(bits, "int32"))
