@@ -22,7 +22,7 @@ class Packing:
         shapes: list of shapes, one per layer.
         by_channel: whether each index of the last axis (an output channel of a Keras kernel) is a
             group of its own, instead of the whole layer.
-        width: int, the length of a row; fastest if a multiple of 16.
+        width: int, the length of a row, at most 256; fastest if a multiple of 16.
 
     Raises:
         ValueError: more weights than an int32 can index.

@@ -164,3 +164,11 @@ def test_mean_magnitude_is_the_mean(data, shapes):
         for a, m in zip(arrays, among, strict=True)
     ]
     np.testing.assert_allclose(ops.convert_to_numpy(means), expected, rtol=1e-5, atol=1e-37)
+
+
+def test_mean_magnitude_of_full_rows_does_not_overflow():
+    largest = np.nextafter(np.float32(2), np.float32(0))
+    packing = Packing([(3, 256)])
+    x = packing.pack([ops.full((3, 256), largest)])
+    mean = mean_magnitude(x, ops.ones_like(x, dtype="bool"), packing)
+    np.testing.assert_allclose(ops.convert_to_numpy(mean), [largest], rtol=1e-7)
