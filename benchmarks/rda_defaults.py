@@ -52,6 +52,13 @@ BUILDERS = {
 }
 MAKERS = {"adam": keras.optimizers.Adam, "rda": RDA, "grda": GRDA}
 
+for name, known in (("networks", BUILDERS), ("optimizers", MAKERS)):
+    flags.register_validator(
+        name,
+        lambda values, known=known: set(values or []) <= set(known),
+        message=f"must be some of: {', '.join(known)}",
+    )
+
 
 def train(build, make, mnist):
     keras.utils.set_random_seed(SEED.value)
