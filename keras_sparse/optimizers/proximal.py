@@ -31,6 +31,28 @@ def channel_axes(name, shape):
     return tuple(range(len(shape) - kept))
 
 
+def group_size(x, axes=None, gone=None):
+    """Size of each group, which a threshold is compared with: ‖x_group‖/√size, or |x| per weight.
+
+    Args:
+        x: tensor.
+        axes: None, or the axes of a group.
+        gone: None, or `(count, sum of squares of each group)` of weights that once belonged to the
+            groups and still count for their norms.
+
+    Returns:
+        A tensor like `x`, but of length 1 along `axes`.
+    """
+    if axes is None:
+        return ops.abs(x)
+    mean = ops.mean(ops.square(x), axis=axes, keepdims=True)
+    if gone is not None:
+        count, squares = gone
+        own = math.prod(x.shape[axis] for axis in axes)
+        mean = mean * (own / (own + count)) + squares / (own + count)
+    return ops.sqrt(mean)
+
+
 def soft_threshold(x, threshold, axes=None, gone=None):
     """Proximal operator of `threshold·‖x‖₁`, or of the group norm scaled by √size.
 
@@ -42,8 +64,7 @@ def soft_threshold(x, threshold, axes=None, gone=None):
         x: tensor.
         threshold: scalar tensor or float, not negative.
         axes: None, or the axes of a group.
-        gone: None, or `(count, sum of squares of each group)` of weights that once belonged to the
-            groups and still count for their norms.
+        gone: see `group_size`.
 
     Returns:
         A tensor like `x`.
@@ -54,12 +75,27 @@ def soft_threshold(x, threshold, axes=None, gone=None):
     """
     if axes is None:
         return x - ops.clip(x, -threshold, threshold)
-    # ‖x_group‖/√size
-    mean = ops.mean(ops.square(x), axis=axes, keepdims=True)
-    if gone is not None:
-        count, squares = gone
-        own = math.prod(x.shape[axis] for axis in axes)
-        mean = mean * (own / (own + count)) + squares / (own + count)
-    size = ops.sqrt(mean)
+    size = group_size(x, axes, gone)
     shrink = 1.0 - threshold / ops.where(size == 0.0, 1.0, size)
     return ops.where(size <= threshold, 0.0, x * shrink)
+
+
+def hard_threshold(x, threshold, axes=None, gone=None):
+    """Zero where `soft_threshold` is zero, and `x` elsewhere: what survives is not shrunk.
+
+    The proximal operator of `threshold²/2` for each weight that is not zero (per group, for each
+    of its weights). Zeros are +0.0, and NaN stays NaN.
+
+    Args:
+        x: tensor.
+        threshold: scalar tensor or float, not negative.
+        axes: None, or the axes of a group.
+        gone: see `group_size`.
+
+    Returns:
+        A tensor like `x`.
+
+    Reference:
+        Blumensath and Davies, Iterative thresholding for sparse approximations, 2008.
+    """
+    return ops.where(group_size(x, axes, gone) <= threshold, 0.0, x)

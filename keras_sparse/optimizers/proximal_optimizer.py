@@ -143,15 +143,21 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
             ops.convert_to_tensor(slot),
         )
 
-    def _assign_thresholded(self, index, variable, value, threshold, gone_scale=1.0):
-        """Threshold a value; `gone_scale` makes of what is gone what it would be in `value`."""
+    def _gone_from(self, index, value, scale=1.0):
+        """What is gone from the groups, times `scale` to be what it would be in `value`."""
+        if self._gone[index] is None:
+            return None
+        count, squares = map(ops.convert_to_tensor, self._gone[index])
+        squares = squares * ops.square(scale)
+        return [ops.cast(part, value.dtype) for part in (count, squares)]
+
+    def _assign_thresholded(
+        self, index, variable, value, threshold, gone_scale=1.0, operator=soft_threshold
+    ):
+        """Threshold a value; for `gone_scale` see `_gone_from`."""
         threshold = ops.cast(threshold, value.dtype)
-        gone = self._gone[index]
-        if gone is not None:
-            count, squares = map(ops.convert_to_tensor, gone)
-            squares = squares * ops.square(gone_scale)
-            gone = [ops.cast(part, value.dtype) for part in (count, squares)]
-        value = soft_threshold(value, threshold, self._group_axes[index], gone)
+        gone = self._gone_from(index, value, gone_scale)
+        value = operator(value, threshold, self._group_axes[index], gone)
         stays_zero = ops.logical_and(
             ops.convert_to_tensor(self._retraining), ops.convert_to_tensor(variable) == 0.0
         )

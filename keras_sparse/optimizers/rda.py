@@ -1,8 +1,11 @@
 """Regularized dual averaging."""
 
+import math
+
 import keras
 from keras import ops
 
+from keras_sparse.optimizers.proximal import group_size, hard_threshold
 from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, check_not_negative
 from keras_sparse.optimizers.threshold_search import find_thresholds
 
@@ -35,9 +38,14 @@ class RDA(ProximalOptimizer):
     Without an `l1`, λ is found while training as the quantile of the values that are thresholded,
     over all of them together, that leaves the share `target_sparsity` of the prunable weights at
     zero; the share rises over `ramp_steps` by the cubic of Zhu and Gupta. λ is found anew every
-    20 steps of the ramp, and every 100 after it.
+    20 steps of the ramp, and every 100 after it. In the accumulated form the threshold then only
+    chooses: what is above it is not shrunk (w = c − s_t·ḡ_t there). A quantile of 0.9 would
+    otherwise take so much from the survivors that kernels behind batch normalisation, whose steps
+    grow as their norms fall, never settle.
     No variable is cut above 0.9 of its largest value, so none is emptied by the search; should
     that bound bite, the others give more.
+    By channel the values are those of whole channels, ‖x‖/√n, as multiples of the mean of their
+    layer; a tenth of a layer's channels always stays, and those that are zero do not move.
 
     Biases and normalisation parameters are not thresholded, and their centre is where they
     started.
@@ -50,7 +58,8 @@ class RDA(ProximalOptimizer):
         l1: float or schedule, λ in units of the loss per weight. Its scale depends on the network:
             for mean cross-entropy try 1e-4 to 1e-3 on MNIST. Defaults to None: find it.
         target_sparsity: float in [0, 1), the share of prunable weights to become zero. Defaults
-            to 0.9 where no `l1` is given.
+            to 0.9 where no `l1` is given; by channel there is no default. The weights that read
+            a dead channel are not among the zeros, but surgery cuts them out as well.
         ramp_steps: int, the steps over which the sparsity rises to its target.
         rho: float, λ's part that falls with √t (the enhanced l1 of Xiao, section 4).
         form: `"accumulated"` or `"published"`.
@@ -67,12 +76,13 @@ class RDA(ProximalOptimizer):
             `use_ema` are refused. Clipping changes what `l1` is compared with.
 
     Raises:
-        ValueError: an argument out of its range; both `l1` and `target_sparsity`; `weight_decay`
-            or `use_ema`.
+        ValueError: an argument out of its range; both `l1` and `target_sparsity`, or neither by
+            channel; a target by channel in the published form; `weight_decay` or `use_ema`.
 
     Example:
 
     >>> model.compile(optimizer=RDA(), loss="sparse_categorical_crossentropy")
+    >>> model.compile(optimizer=RDA(target_sparsity=0.5, groups="channel", exclude="logits/"))
     >>> model.compile(optimizer=RDA(1.0, l1=2e-4, form="published"), loss="mse")
 
     Reference:
@@ -100,14 +110,19 @@ class RDA(ProximalOptimizer):
                 "Give `l1` or `target_sparsity`, from which l1 is found, not both. "
                 f"Received: l1={l1}, target_sparsity={target_sparsity}"
             )
-        if l1 is None and groups == "channel":
-            raise ValueError(
-                "`groups='channel'` needs an `l1` (try 1e-3): the norms of channels lie so close "
-                "together that the threshold for a target cuts nearly all of them or none. "
-                f"Received: l1=None, target_sparsity={target_sparsity}"
-            )
         if l1 is None and target_sparsity is None:
+            if groups == "channel":
+                raise ValueError(
+                    "`groups='channel'` needs an `l1` (try 1e-3) or a `target_sparsity` (try 0.5): "
+                    "no share of channels suits all networks. Received: l1=None"
+                )
             target_sparsity = 0.9
+        if l1 is None and groups == "channel" and form == "published":
+            raise ValueError(
+                "`target_sparsity` by channel needs form='accumulated', in which a channel that "
+                "stays is not shrunk. In the published form give an `l1` (try 1e-3). "
+                "Received: groups='channel', form='published', l1=None"
+            )
         if target_sparsity is not None and not 0 <= target_sparsity < 1:
             raise ValueError(
                 f"`target_sparsity` must be in [0, 1). Received: target_sparsity={target_sparsity}"
@@ -162,14 +177,29 @@ class RDA(ProximalOptimizer):
         if not self._thresholded[index]:
             self.assign_sub(variable, learning_rate * gradient)
             return
-        value = self._accumulate(index, gradient, variable, learning_rate)
         if self.l1 is None:
+            gradient = self._of_live_groups(index, gradient, variable)
+            value = self._accumulate(index, gradient, variable, learning_rate)
             threshold = ops.convert_to_tensor(self._thresholds[index])
-        else:
-            threshold = ops.convert_to_tensor(self._threshold)
-            threshold = threshold + self._increment(learning_rate)
-            threshold = threshold + self.rho * ops.sqrt(self._step())
+            self._assign_thresholded(index, variable, value, threshold, operator=hard_threshold)
+            return
+        value = self._accumulate(index, gradient, variable, learning_rate)
+        threshold = ops.convert_to_tensor(self._threshold)
+        threshold = threshold + self._increment(learning_rate)
+        threshold = threshold + self.rho * ops.sqrt(self._step())
         self._assign_thresholded(index, variable, value, threshold)
+
+    def _of_live_groups(self, index, gradient, variable):
+        """The gradient, zero for channels that are zero.
+
+        Batch normalisation divides what a dead channel gives out by √epsilon, so its gradient is
+        some 30 times that of a live one, and it would come back at once.
+        """
+        axes = self._group_axes[index]
+        if axes is None:
+            return gradient
+        alive = ops.any(ops.convert_to_tensor(variable) != 0.0, axis=axes, keepdims=True)
+        return ops.where(alive, gradient, 0.0)
 
     def _published_step(self, index, gradient, variable, learning_rate):
         t = self._step()
@@ -221,12 +251,22 @@ class RDA(ProximalOptimizer):
 
     def _search(self):
         slots = self._averages if self.form == "published" else self._accumulators
-        values = [
-            ops.abs(ops.cast(ops.convert_to_tensor(slot), "float32"))
-            for slot, thresholded in zip(slots, self._thresholded, strict=True)
-            if thresholded
+        sizes, weights = [], []
+        for index, (slot, axes) in enumerate(zip(slots, self._group_axes, strict=True)):
+            if self._thresholded[index]:
+                value = ops.cast(ops.convert_to_tensor(slot), "float32")
+                sizes.append(group_size(value, axes, self._gone_from(index, value)))
+                weights.append(math.prod(value.shape) // math.prod(sizes[-1].shape))
+        if self.groups == "weight":
+            return find_thresholds(sizes, self._sparsity_now())
+        # The channels of a layer differ by a few percent, layers by much more: compare each
+        # channel with its layer's mean.
+        means = [ops.mean(size) for size in sizes]
+        relative = [
+            size / ops.where(m == 0.0, 1.0, m) for size, m in zip(sizes, means, strict=True)
         ]
-        return find_thresholds(values, self._sparsity_now())
+        found = find_thresholds(relative, self._sparsity_now(), weights)
+        return [threshold * mean for threshold, mean in zip(found, means, strict=True)]
 
     def _sparsity_now(self):
         done = ops.minimum(ops.cast(self.iterations, "float32") / self.ramp_steps, 1.0)

@@ -171,6 +171,8 @@ def _settled_weights(part, old, weight, shift):
     """The slot that thresholding weight by weight turns into the weights, shift included."""
     value, new = _array(old.slot) * old.scale, part(weight) + shift
     alive = weight != 0
+    # 0 where the threshold chooses only, and does not shrink.
     taken = np.median(np.abs(value[alive]) - np.abs(weight[alive])) if alive.any() else 0.0
-    settled = np.where(new != 0, new + np.sign(new) * taken, np.clip(part(value), -taken, taken))
+    most = np.abs(value[~alive]).max(initial=0.0)
+    settled = np.where(new != 0, new + np.sign(new) * taken, np.clip(part(value), -most, most))
     return settled / old.scale

@@ -226,7 +226,7 @@ BAD = [
     ),
     (["--optimizer=set", "--density=0"], r"density.* in \(0, 1\]"),
     (["--optimizer=set", "--exclude=kernel"], "finds no weight to make sparse"),
-    (["--target_sparsity=0.9"], "needs an `l1`"),
+    (["--target_sparsity=0.9"], "needs form='accumulated'"),
     (["--exclude=("], "no regular expression"),
     (["--seed=-1"], "integer in the range"),
     (["--schedule=step"], "--step_every must be given"),

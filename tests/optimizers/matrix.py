@@ -50,6 +50,9 @@ MASKED = {
 }
 THRESHOLDING = {
     "target": lambda **k: RDA(**{"target_sparsity": 0.6, "ramp_steps": 20, **k}),
+    "target by channel": lambda **k: RDA(
+        **{"target_sparsity": 0.6, "ramp_steps": 20, "groups": "channel", **k}
+    ),
     "l1": lambda **k: RDA(**{"l1": 0.03, **k}),
     "published": lambda **k: RDA(**{"learning_rate": 1.0, "l1": 0.01, "form": "published", **k}),
     "channel": lambda **k: RDA(**{"l1": 0.06, "groups": "channel", **k}),

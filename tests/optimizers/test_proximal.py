@@ -5,14 +5,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_sparse.optimizers.proximal import channel_axes, soft_threshold
+from keras_sparse.optimizers.proximal import (
+    channel_axes,
+    group_size,
+    hard_threshold,
+    soft_threshold,
+)
 
 arrays = hnp.arrays(
     np.float32,
     hnp.array_shapes(min_dims=2, max_dims=3, max_side=4),
-    elements=st.floats(-4, 4, width=32),
+    # TensorFlow takes subnormal numbers for zero.
+    elements=st.floats(-4, 4, width=32, allow_subnormal=False),
 )
-thresholds = st.floats(0, 3, width=32)
+thresholds = st.floats(0, 3, width=32, allow_subnormal=False)
 
 
 @settings(deadline=None, max_examples=50)
@@ -46,6 +52,21 @@ def test_group_minimises_its_objective(x, threshold):
         assert (objective(result) <= objective(result + nudge) + 1e-4).all()
 
 
+@settings(deadline=None, max_examples=50)
+@given(arrays, thresholds, st.booleans())
+def test_hard_is_zero_where_soft_is_and_the_value_elsewhere(x, threshold, by_group):
+    axes = tuple(range(x.ndim - 1)) if by_group else None
+    hard, soft = (
+        ops.convert_to_numpy(f(ops.array(x), threshold, axes))
+        for f in (hard_threshold, soft_threshold)
+    )
+    small = ops.convert_to_numpy(group_size(ops.array(x), axes)) <= threshold
+    small = np.broadcast_to(small, x.shape)
+    np.testing.assert_array_equal(hard, np.where(small, 0.0, x))
+    assert (soft[small] == 0).all()
+    assert not np.signbit(hard[small]).any()
+
+
 def test_group_by_hand():
     x = ops.array([[3.0, 0.1], [4.0, 0.1]])
     # ‖(3, 4)‖ = 5 and √n·k = √2: the factor is 1 − √2/5; ‖(0.1, 0.1)‖ is below √2.
@@ -55,8 +76,9 @@ def test_group_by_hand():
 
 
 @pytest.mark.parametrize("axes", [None, (0,)])
-def test_nan_stays_nan(axes):
-    result = ops.convert_to_numpy(soft_threshold(ops.array([[np.nan], [np.nan]]), 1.0, axes))
+@pytest.mark.parametrize("operator", [soft_threshold, hard_threshold])
+def test_nan_stays_nan(axes, operator):
+    result = ops.convert_to_numpy(operator(ops.array([[np.nan], [np.nan]]), 1.0, axes))
     assert np.isnan(result).all()
 
 

@@ -142,6 +142,75 @@ def test_finds_the_threshold_for_a_target(target):
     assert abs(sparsity(model) - target) < 0.03
 
 
+def test_a_target_takes_the_smallest_and_does_not_shrink_the_others():
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(0, 1, (8, 10)), rng.normal(0, 1, (40, 8, 10))
+    values = run(RDA(0.1, target_sparsity=0.5, ramp_steps=20), start, gradients)
+    sums = start - 0.1 * np.cumsum(gradients, 0)
+    for value, moved in zip(values, sums, strict=True):
+        np.testing.assert_allclose(value, np.where(value == 0, 0, moved), atol=1e-4)
+        if (value == 0).any():
+            assert np.abs(moved[value == 0]).max() <= np.abs(moved[value != 0]).min() + 1e-4
+    # The step after the search of step 20: what it found half of the weights to be below.
+    assert abs((values[20] == 0).mean() - 0.5) < 0.1
+
+
+@pytest.mark.parametrize("target", [0.5, 0.8])
+def test_a_target_by_channel(target):
+    x, y = blobs()
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(40, use_bias=False, name="a"),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.Dense(40, "relu", name="b"),
+            keras.layers.Dense(3, "softmax", name="logits"),
+        ]
+    )
+    optimizer = RDA(
+        0.05, target_sparsity=target, ramp_steps=40, groups="channel", exclude="logits/"
+    )
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(x, y, batch_size=16, epochs=50, shuffle=False, verbose=0)
+    kernels = [ops.convert_to_numpy(model.get_layer(name).kernel) for name in "ab"]
+    zeros = [(kernel == 0).mean(0) for kernel in kernels]
+    assert all(set(np.unique(share)) == {0.0, 1.0} for share in zeros)
+    # One channel more or less is 1/40 of a layer.
+    dead = sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels)
+    assert abs(dead - target) <= 1 / 40
+    assert model.evaluate(x, y, verbose=0)[1] > 0.9
+
+
+def test_channels_are_compared_with_their_layer():
+    """So the one of the smaller scale is not lost as a whole."""
+    rng = np.random.default_rng(0)
+    variables = [kernel(scale * rng.normal(0, 1, (6, 20))) for scale in (1.0, 0.01)]
+    variables.append(kernel(rng.normal(0, 1, (20, 3))))
+    optimizer = RDA(1e-6, target_sparsity=0.5, ramp_steps=20, groups="channel")
+    optimizer.build(variables)
+    for _ in range(21):
+        optimizer.apply([ops.zeros(v.shape) for v in variables])
+    dead = [(ops.convert_to_numpy(v) == 0).all(0).sum() for v in variables[:2]]
+    assert all(5 <= count <= 15 for count in dead)
+
+
+def test_a_dead_channel_does_not_move():
+    """Behind batch normalisation its gradient is some 30 times that of a live one."""
+    rng = np.random.default_rng(0)
+    first, last = kernel(rng.normal(0, 1, (6, 20))), kernel(rng.normal(0, 1, (20, 3)))
+    optimizer = RDA(0.1, target_sparsity=0.5, ramp_steps=20, groups="channel")
+    optimizer.build([first, last])
+    for _ in range(30):
+        dead = (ops.convert_to_numpy(first) == 0).all(0)
+        optimizer.apply(
+            [ops.array(np.where(dead, 100.0, 0.0) * np.ones((6, 1))), ops.zeros((20, 3))]
+        )
+    assert 5 <= dead.sum() <= 15
+    assert np.abs(optimizer._accumulators[0]).max() < 10
+
+
 def test_searches_less_often_once_the_target_is_reached():
     rng = np.random.default_rng(0)
     variable = kernel(rng.normal(0, 1, (4, 5)))
@@ -247,7 +316,11 @@ def test_counts_one_slot_per_weight():
         ({"center": "x"}, "`center` must be"),
         ({"center": "zero"}, "published form only"),
         ({"groups": "x", "l1": 1.0}, "`groups` must be"),
-        ({"groups": "channel"}, "needs an `l1`"),
+        ({"groups": "channel"}, "needs an `l1` .* or a `target_sparsity`"),
+        (
+            {"groups": "channel", "target_sparsity": 0.5, "form": "published"},
+            "needs form='accumulated'",
+        ),
         ({"target_sparsity": 1.0}, r"`target_sparsity` must be in \[0, 1\)"),
         ({"target_sparsity": 0.5, "l1": 0.1}, "not both"),
         ({"ramp_steps": 0}, "`ramp_steps` must be"),
@@ -265,6 +338,7 @@ def test_bad_arguments_are_named(arguments, message):
 SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
 FORMS = {
     "target": RDA,
+    "target by channel": lambda: RDA(target_sparsity=0.5, ramp_steps=9, groups="channel"),
     "l1": lambda: RDA(0.05, l1=1e-3, rho=1e-3, exclude=["a/", "b$"]),
     "schedules": lambda: RDA(SCHEDULE, l1=SCHEDULE),
     "published": lambda: RDA(1.0, l1=1e-3, form="published", groups="channel"),

@@ -28,3 +28,18 @@ def test_cuts_the_share_that_was_asked_for_or_as_much_as_the_bounds_allow(sizes,
         fewer = [v <= t - resolution for v, t in zip(values, found, strict=True)]
         assert sum(f.sum() for f in fewer) / sum(sizes) <= sparsity + 1e-6
     assert all(not c.all() for c in cut)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 60), st.integers(1, 60), st.floats(0, 0.99), st.integers(0, 2**31))
+def test_of_the_channels_of_a_layer_a_tenth_stays(first, second, sparsity, seed):
+    rng = np.random.default_rng(seed)
+    values = [rng.uniform(0.95, 1.05, n).astype("float32") for n in (first, second)]
+    weights = [9, 50]
+    found = find_thresholds([ops.array(v) for v in values], sparsity, weights)
+    cut = [v <= float(ops.convert_to_numpy(t)) for v, t in zip(values, found, strict=True)]
+    assert all(c.sum() <= len(c) - np.ceil(0.1 * len(c)) for c in cut)
+    share = sum(c.sum() * w for c, w in zip(cut, weights, strict=True))
+    share /= first * weights[0] + second * weights[1]
+    full = all(c.sum() == len(c) - np.ceil(0.1 * len(c)) for c in cut)
+    assert full or share >= sparsity - 1e-6

@@ -268,6 +268,24 @@ def test_settled_weights_are_the_weights(seed, threshold):
     np.testing.assert_allclose(thresholded(settled, threshold), part(weight) + shift, atol=1e-4)
 
 
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 10**6), threshold=st.floats(0.0, 3.0))
+def test_settled_weights_of_a_target_stay_but_for_those_that_a_fold_makes_small(seed, threshold):
+    rng = np.random.default_rng(seed)
+    part, slot = a_cut(rng)
+    weight = np.where(np.abs(slot) > threshold, slot, 0.0)
+    shift = np.zeros((3, 4))
+    shift[1] = rng.normal(size=4) * weight.any()
+    old = carrying._Sums(slot, 1.0, 1, (0,), None)
+    settled = carrying._settled_weights(part, old, weight, shift)
+    wanted = part(weight) + shift
+    chosen = np.where(np.abs(settled) > threshold, settled, 0.0)
+    np.testing.assert_array_equal(chosen, np.where(np.abs(wanted) > threshold, wanted, 0.0))
+    # What is below the threshold is not forgotten.
+    still = (wanted == 0) & (shift == 0)
+    np.testing.assert_array_equal(settled[still], part(slot)[still])
+
+
 def test_masks_take_in_what_was_folded_into_weights():
     x, y = images()
     inputs = keras.Input((6, 6, 1))
