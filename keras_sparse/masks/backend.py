@@ -6,10 +6,10 @@ import keras
 
 
 def compiled(function):
-    """`function`, compiled once per set of shapes.
+    """`function`, compiled by XLA once per set of shapes, whether or not what calls it is.
 
-    Between training steps nothing else compiles: JAX would compile every loop anew at each call,
-    TensorFlow run it one small operation at a time.
+    Between training steps nothing else compiles, and on a CPU Keras has TensorFlow compile nothing
+    at all: the masks of a ResNet-18 would take 10 s for an update instead of 0.3 s.
 
     Args:
         function: takes and returns (nested lists and dicts of) tensors, with no other effect.
@@ -24,7 +24,7 @@ def compiled(function):
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, autograph=False)
+        return tf.function(function, autograph=False, jit_compile=True)
     return function
 
 
