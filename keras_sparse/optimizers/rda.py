@@ -82,7 +82,7 @@ class RDA(ProximalOptimizer):
     Example:
 
     >>> model.compile(optimizer=RDA(), loss="sparse_categorical_crossentropy")
-    >>> model.compile(optimizer=RDA(target_sparsity=0.5, groups="channel", exclude="logits/"))
+    >>> model.compile(optimizer=RDA(target_sparsity=0.5, groups="channel"), loss="mse")
     >>> model.compile(optimizer=RDA(1.0, l1=2e-4, form="published"), loss="mse")
 
     Reference:
