@@ -78,24 +78,3 @@ def soft_threshold(x, threshold, axes=None, gone=None):
     size = group_size(x, axes, gone)
     shrink = 1.0 - threshold / ops.where(size == 0.0, 1.0, size)
     return ops.where(size <= threshold, 0.0, x * shrink)
-
-
-def hard_threshold(x, threshold, axes=None, gone=None):
-    """Zero where `soft_threshold` is zero, and `x` elsewhere: what survives is not shrunk.
-
-    The proximal operator of `threshold²/2` for each weight that is not zero (per group, for each
-    of its weights). Zeros are +0.0, and NaN stays NaN.
-
-    Args:
-        x: tensor.
-        threshold: scalar tensor or float, not negative.
-        axes: None, or the axes of a group.
-        gone: see `group_size`.
-
-    Returns:
-        A tensor like `x`.
-
-    Reference:
-        Blumensath and Davies, Iterative thresholding for sparse approximations, 2008.
-    """
-    return ops.where(group_size(x, axes, gone) <= threshold, 0.0, x)

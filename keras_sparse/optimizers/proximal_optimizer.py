@@ -151,13 +151,15 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
         squares = squares * ops.square(scale)
         return [ops.cast(part, value.dtype) for part in (count, squares)]
 
-    def _assign_thresholded(
-        self, index, variable, value, threshold, gone_scale=1.0, operator=soft_threshold
-    ):
+    def _assign_thresholded(self, index, variable, value, threshold, gone_scale=1.0):
         """Threshold a value; for `gone_scale` see `_gone_from`."""
         threshold = ops.cast(threshold, value.dtype)
         gone = self._gone_from(index, value, gone_scale)
-        value = operator(value, threshold, self._group_axes[index], gone)
+        value = soft_threshold(value, threshold, self._group_axes[index], gone)
+        self._assign_unless_gone(variable, value)
+
+    def _assign_unless_gone(self, variable, value):
+        """Assign, but while retraining what is zero stays zero."""
         stays_zero = ops.logical_and(
             ops.convert_to_tensor(self._retraining), ops.convert_to_tensor(variable) == 0.0
         )

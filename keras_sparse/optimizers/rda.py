@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_sparse.optimizers.proximal import group_size, hard_threshold
+from keras_sparse.optimizers.proximal import group_size
 from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, check_not_negative
 from keras_sparse.optimizers.threshold_search import find_thresholds
 
@@ -39,9 +39,9 @@ class RDA(ProximalOptimizer):
     over all of them together, that leaves the share `target_sparsity` of the prunable weights at
     zero; the share rises over `ramp_steps` by the cubic of Zhu and Gupta. λ is found anew every
     20 steps of the ramp, and every 100 after it. In the accumulated form the threshold then only
-    chooses: what is above it is not shrunk (w = c − s_t·ḡ_t there). A quantile of 0.9 would
-    otherwise take so much from the survivors that kernels behind batch normalisation, whose steps
-    grow as their norms fall, never settle.
+    chooses, until the next search, which weights are zero: the others are not shrunk
+    (w = c − s_t·ḡ_t). A quantile of 0.9 would otherwise take so much from the survivors that
+    kernels behind batch normalisation, whose steps grow as their norms fall, never settle.
     No variable is cut above 0.9 of its largest value, so none is emptied by the search; should
     that bound bite, the others give more.
     By channel the values are those of whole channels, ‖x‖/√n, as multiples of the mean of their
@@ -178,10 +178,7 @@ class RDA(ProximalOptimizer):
             self.assign_sub(variable, learning_rate * gradient)
             return
         if self.l1 is None:
-            gradient = self._of_live_groups(index, gradient, variable)
-            value = self._accumulate(index, gradient, variable, learning_rate)
-            threshold = ops.convert_to_tensor(self._thresholds[index])
-            self._assign_thresholded(index, variable, value, threshold, operator=hard_threshold)
+            self._chosen_step(index, gradient, variable, learning_rate)
             return
         value = self._accumulate(index, gradient, variable, learning_rate)
         threshold = ops.convert_to_tensor(self._threshold)
@@ -189,17 +186,26 @@ class RDA(ProximalOptimizer):
         threshold = threshold + self.rho * ops.sqrt(self._step())
         self._assign_thresholded(index, variable, value, threshold)
 
-    def _of_live_groups(self, index, gradient, variable):
-        """The gradient, zero for channels that are zero.
-
-        Batch normalisation divides what a dead channel gives out by √epsilon, so its gradient is
-        some 30 times that of a live one, and it would come back at once.
-        """
+    def _chosen_step(self, index, gradient, variable, learning_rate):
+        """Weights are chosen in the step after a search, so that sparsity holds until the next."""
         axes = self._group_axes[index]
-        if axes is None:
-            return gradient
-        alive = ops.any(ops.convert_to_tensor(variable) != 0.0, axis=axes, keepdims=True)
-        return ops.where(alive, gradient, 0.0)
+        searched = self._value_at_start(self._accumulators[index], variable)
+        size = group_size(searched, axes, self._gone_from(index, searched))
+        threshold = ops.cast(ops.convert_to_tensor(self._thresholds[index]), size.dtype)
+        alive = ops.convert_to_tensor(variable) != 0.0
+        if axes is not None:
+            alive = ops.any(alive, axis=axes, keepdims=True)
+            # Batch normalisation divides what a dead channel gives out by √epsilon: its gradient
+            # is some 30 times that of a live one, and would bring it back at once.
+            gradient = ops.where(alive, gradient, 0.0)
+        value = self._accumulate(index, gradient, variable, learning_rate)
+        # Not `size > threshold`: what is not a number is not zero.
+        chosen = ops.where(self._follows_search(), ops.logical_not(size <= threshold), alive)
+        self._assign_unless_gone(variable, ops.where(chosen, value, 0.0))
+
+    def _follows_search(self):
+        step = ops.convert_to_tensor(self.iterations)
+        return ops.equal(ops.cast(step, "int32") % self._steps_between_searches(), 0)
 
     def _published_step(self, index, gradient, variable, learning_rate):
         t = self._step()
@@ -245,6 +251,7 @@ class RDA(ProximalOptimizer):
                 threshold.assign(value)
 
     def _steps_between_searches(self):
+        """At a search, or after it: the count of steps that are done decides."""
         # One search more, for a ramp that ends between two.
         rises = ops.convert_to_tensor(self.iterations) < self.ramp_steps + _SEARCH_EVERY
         return ops.cast(ops.where(rises, _SEARCH_EVERY, _SEARCH_EVERY_AT_TARGET), "int32")

@@ -137,9 +137,8 @@ def test_finds_the_threshold_for_a_target(target):
     x, y = blobs()
     model = small_model()
     model.compile(RDA(target_sparsity=target, ramp_steps=40), "sparse_categorical_crossentropy")
-    # Weights move on in the 20 steps after a search: less so once there is little left to learn.
     model.fit(x, y, batch_size=16, epochs=50, shuffle=False, verbose=0)
-    assert abs(sparsity(model) - target) < 0.03
+    assert abs(sparsity(model) - target) < 0.005
 
 
 def test_a_target_takes_the_smallest_and_does_not_shrink_the_others():
@@ -147,12 +146,13 @@ def test_a_target_takes_the_smallest_and_does_not_shrink_the_others():
     start, gradients = rng.normal(0, 1, (8, 10)), rng.normal(0, 1, (40, 8, 10))
     values = run(RDA(0.1, target_sparsity=0.5, ramp_steps=20), start, gradients)
     sums = start - 0.1 * np.cumsum(gradients, 0)
-    for value, moved in zip(values, sums, strict=True):
-        np.testing.assert_allclose(value, np.where(value == 0, 0, moved), atol=1e-4)
-        if (value == 0).any():
-            assert np.abs(moved[value == 0]).max() <= np.abs(moved[value != 0]).min() + 1e-4
-    # The step after the search of step 20: what it found half of the weights to be below.
-    assert abs((values[20] == 0).mean() - 0.5) < 0.1
+    # The step after the search of step 20 sets to zero what was found, and 19 more leave it so.
+    small = np.argsort(np.abs(sums[19]), axis=None)[:40]
+    for step, (value, moved) in enumerate(zip(values, sums, strict=True)):
+        if step >= 20:
+            moved.flat[small] = 0
+        np.testing.assert_allclose(value, moved, atol=1e-4)
+        assert (value == 0).sum() == (40 if step >= 20 else 0)
 
 
 @pytest.mark.parametrize("target", [0.5, 0.8])
