@@ -211,19 +211,19 @@ def test_a_dead_channel_does_not_move():
     assert np.abs(optimizer._accumulators[0]).max() < 10
 
 
-def test_searches_less_often_once_the_target_is_reached():
+def test_searches_every_20_steps():
     rng = np.random.default_rng(0)
     variable = kernel(rng.normal(0, 1, (4, 5)))
     optimizer = RDA(target_sparsity=0.5, ramp_steps=30)
     optimizer.build([variable])
     (threshold,) = optimizer._thresholds
     searched, before = [], 0.0
-    for step in range(1, 211):
+    for step in range(1, 70):
         optimizer.apply([ops.array(rng.normal(0, 1, (4, 5)), dtype="float32")])
         if float(threshold) != before:
             searched.append(step)
             before = float(threshold)
-    assert searched == [20, 40, 100, 200]
+    assert searched == [20, 40, 60]
 
 
 def test_an_argument_is_not_needed():
