@@ -9,8 +9,8 @@ from keras_sparse.optimizers.proximal import group_size
 from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, check_not_negative
 from keras_sparse.optimizers.threshold_search import find_thresholds
 
-# Steps between two searches for the threshold. A search reads every weight 20 times; 100 steps after
-# one, so much has moved that the next costs LeNet-300-100 5 points of accuracy for a while.
+# Steps between two searches for the threshold. A search reads every weight 20 times; after 100
+# steps so much has moved that one costs LeNet-300-100 5 points of accuracy for a while.
 _SEARCH_EVERY = 20
 
 
@@ -38,8 +38,9 @@ class RDA(ProximalOptimizer):
     over all of them together, that leaves the share `target_sparsity` of the prunable weights at
     zero; the share rises over `ramp_steps` by the cubic of Zhu and Gupta. λ is found anew every
     20 steps. In the accumulated form the threshold then only chooses, until the next search, which
-    weights are zero: the others are not shrunk (w = c − s_t·ḡ_t). A quantile of 0.9 would otherwise take so much from the survivors that
-    kernels behind batch normalisation, whose steps grow as their norms fall, never settle.
+    weights are zero: the others are not shrunk (w = c − s_t·ḡ_t). A quantile of 0.9 would
+    otherwise take so much from them that kernels behind batch normalisation, whose steps grow as
+    their norms fall, never settle.
     No variable is cut above 0.9 of its largest value, so none is emptied by the search; should
     that bound bite, the others give more.
     By channel the values are those of whole channels, ‖x‖/√n, as multiples of the mean of their
