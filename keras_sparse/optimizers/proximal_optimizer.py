@@ -156,9 +156,9 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
         threshold = ops.cast(threshold, value.dtype)
         gone = self._gone_from(index, value, gone_scale)
         value = soft_threshold(value, threshold, self._group_axes[index], gone)
-        self._assign_unless_gone(variable, value)
+        self._assign_or_stay_zero(variable, value)
 
-    def _assign_unless_gone(self, variable, value):
+    def _assign_or_stay_zero(self, variable, value):
         """Assign, but while retraining what is zero stays zero."""
         stays_zero = ops.logical_and(
             ops.convert_to_tensor(self._retraining), ops.convert_to_tensor(variable) == 0.0

@@ -188,20 +188,23 @@ class RDA(ProximalOptimizer):
     def _chosen_step(self, index, gradient, variable, learning_rate):
         """Weights are chosen in the step after a search, so that sparsity holds until the next."""
         axes = self._group_axes[index]
-        searched = self._value_at_start(self._accumulators[index], variable)
+        searched = ops.convert_to_tensor(self._accumulators[index])
         size = group_size(searched, axes, self._gone_from(index, searched))
         threshold = ops.cast(ops.convert_to_tensor(self._thresholds[index]), size.dtype)
-        alive = ops.convert_to_tensor(variable) != 0.0
+        # Not `size > threshold`: what is not a number is not zero.
+        found = ops.logical_not(size <= threshold)
+        is_first = ops.equal(self.iterations, 0)
+        alive = ops.logical_or(ops.convert_to_tensor(variable) != 0.0, is_first)
         if axes is not None:
             alive = ops.any(alive, axis=axes, keepdims=True)
             # Batch normalisation divides what a dead channel gives out by √epsilon: its gradient
             # is some 30 times that of a live one, and would bring it back at once.
             gradient = ops.where(alive, gradient, 0.0)
         value = self._accumulate(index, gradient, variable, learning_rate)
-        # Not `size > threshold`: what is not a number is not zero.
         follows_search = ops.equal(ops.convert_to_tensor(self.iterations) % _SEARCH_EVERY, 0)
-        chosen = ops.where(follows_search, ops.logical_not(size <= threshold), alive)
-        self._assign_unless_gone(variable, ops.where(chosen, value, 0.0))
+        follows_search = ops.logical_and(follows_search, ops.logical_not(is_first))
+        chosen = ops.where(follows_search, found, alive)
+        self._assign_or_stay_zero(variable, ops.where(chosen, value, 0.0))
 
     def _published_step(self, index, gradient, variable, learning_rate):
         t = self._step()

@@ -211,6 +211,15 @@ def test_a_dead_channel_does_not_move():
     assert np.abs(optimizer._accumulators[0]).max() < 10
 
 
+@pytest.mark.parametrize("groups", ["weight", "channel"])
+def test_a_start_of_zero_moves(groups):
+    first, last = kernel(np.zeros((3, 4))), kernel(np.ones((4, 2)))
+    optimizer = RDA(0.1, target_sparsity=0.5, groups=groups)
+    optimizer.build([first, last])
+    optimizer.apply([ops.ones((3, 4)), ops.ones((4, 2))])
+    np.testing.assert_allclose(first, np.full((3, 4), -0.1), rtol=1e-6)
+
+
 def test_searches_every_20_steps():
     rng = np.random.default_rng(0)
     variable = kernel(rng.normal(0, 1, (4, 5)))
