@@ -5,10 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_sparse.optimizers.proximal import (
-    channel_axes,
-    soft_threshold,
-)
+from keras_sparse.optimizers.proximal import channel_axes, soft_threshold
 
 arrays = hnp.arrays(
     np.float32,
