@@ -65,7 +65,11 @@ def _outputs(model, inputs):
 
 
 def _nudge(array):
-    """The array with each number one unit in the last place further out."""
+    """The array with each number one unit in the last place further out.
+
+    In the type that the backend computes in: JAX makes float32 of float64.
+    """
+    array = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(array))
     if array.dtype.kind != "f":
         return array
     return np.nextafter(array, np.copysign(np.inf, array), dtype=array.dtype)

@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 from keras_sparse import surgery
+from keras_sparse.surgery import verify
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -55,6 +56,14 @@ def test_sequential(harness):
     assert smaller.name == "lenet"
     assert list(report.channels.values()) == [(20, 12), (50, 30), (50, 30), (500, 300), (10, 10)]
     assert [layer.name for layer in smaller.layers] == [layer.name for layer in model.layers]
+
+
+def test_noise_is_found_in_the_type_of_the_backend(harness):
+    """JAX makes float32 of float64: a float64's last place would be lost there."""
+    model = lenet()
+    harness.randomise(model)
+    _, noise = verify.largest_difference(model, model, verify.random_inputs(model))
+    assert noise > 0
 
 
 def test_residual(harness):
