@@ -3,8 +3,8 @@
     python -m benchmarks.recipes_start --data_dir=FOLDER --recipes=wrn_28_2 --batch_size=16
 
 trains each recipe whose name holds the regular expression for 5 epochs of 40 steps, with smaller
-batches and all other settings as they are, its rates included, and prints the mean loss of the
-first and of the last epoch. Rows appear as they are done. XLA is off, as TensorFlow trains
+batches and all other settings as they are, its rates and the steps between two mask updates
+included, and prints the mean loss of the first and of the last epoch. Rows appear as they are done. XLA is off, as TensorFlow trains
 convolutions on a CPU faster without it. FOLDER holds mnist.npz and cifar10.npz.
 """
 
@@ -28,20 +28,35 @@ RECIPES = flags.DEFINE_string("recipes", "", "Regular expression for the names."
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Images a step.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 40, "Steps of each of the 5 epochs.", lower_bound=1)
 
+CIFAR10, MNIST = 50_000, 60_000  # training images
 FOLDER = pathlib.Path(__file__).parent.parent / "apps" / "recipes"
+
+
+def parse(*arguments):
+    values = flags.FlagValues()
+    define(flags, values)
+    values(["train", *arguments])
+    return values
+
+
+def epoch_steps(recipe):
+    """Steps of an epoch of the whole recipe."""
+    images = {"cifar10": CIFAR10, "mnist": MNIST}[recipe.dataset]
+    return round(images * (1 - recipe.held_out)) // recipe.batch_size
 
 
 def history(path, out):
     """Train a recipe shortly; returns the rows of its history."""
+    recipe = parse(f"--flagfile={path}")
     arguments = [f"--flagfile={path}", f"--data_dir={DATA_DIR.value}", f"--out={out}"]
     arguments += ["--epochs=5", f"--batch_size={BATCH_SIZE.value}", "--test_images=64"]
     arguments += [f"--train_images={STEPS.value * BATCH_SIZE.value}", "--noexport"]
     arguments += ["--jit_compile=false"]
     if "--retrain_epochs" in path.read_text():
         arguments.append("--retrain_epochs=1")
-    values = flags.FlagValues()
-    define(flags, values)
-    values(["train", *arguments])
+    if recipe.optimizer == "sparse_momentum":
+        arguments.append(f"--update_every={epoch_steps(recipe)}")
+    values = parse(*arguments)
     with contextlib.redirect_stdout(io.StringIO()):
         train.main(values)
     with open(pathlib.Path(out, "history.csv"), encoding="utf-8") as file:

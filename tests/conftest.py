@@ -1,6 +1,13 @@
 """What holds for all tests."""
 
+import os
 import signal
+
+# The same programs in less time: here more of it goes into compiling than into running. Also for
+# the programs that tests start.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 
 import keras
 

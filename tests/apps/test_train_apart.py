@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from apps import program
+from tests import two_devices
 
 from .flag_values import SMALL, train_small, weights
 
@@ -76,8 +77,7 @@ def test_two_devices_in_one_process(tmp_path):
 
 def test_two_devices_on_jax(tmp_path):
     arguments = ("compared", str(tmp_path), "data_parallel", "--epochs=2", "--optimizer=sgd")
-    two = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    code, said = finish(start("tests.apps.train_alone", *arguments, **two))
+    code, said = finish(start("tests.apps.train_alone", *arguments, **two_devices.ON_JAX))
     assert code == 0, said
     assert "the same weights" in said
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_sparse.data import Batches, ImageFolder, crop_and_flip
+from tests import two_devices
 from tests.optimizers.test_matrix import run
 
 from . import pictures
@@ -104,8 +105,7 @@ def test_two_devices_under_data_parallel_and_the_same_bits_on_jax(folder):
         with pytest.raises(ValueError, match="batch_size=11"):
             Batches(*make_data(22), 11)
         """,
-        KERAS_BACKEND="jax",
-        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+        **two_devices.ON_JAX,
         FOLDER=str(folder),
         DIGESTS=json.dumps(pictures.digests(folder)),
     )

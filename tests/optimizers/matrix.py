@@ -101,9 +101,12 @@ def make_data():
     return x, rng.integers(0, 4, len(x))
 
 
-def compile_model(model, optimizer, **kwargs):
+def compile_model(model, optimizer, build=True, **kwargs):
+    """Compiles; builds the optimizer as well, or TensorFlow traces the step of `fit` twice."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, **kwargs)
+    if build and model.built:
+        model.optimizer.build(model.trainable_variables)
     return model
 
 

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import pytest
 
+from tests import two_devices
+
 from .matrix import (
     MASKED,
     check_masks,
@@ -38,7 +40,9 @@ def moved(model):
 
 @ALL
 def test_fit_without_a_callback(name):
-    model = compile_model(make_model(), MASKED[name](), jit_compile=not on_tensorflow)
+    """And with an optimizer that is built while the step is traced, as `fit` does it."""
+    jit_compile = not on_tensorflow
+    model = compile_model(make_model(), MASKED[name](), build=False, jit_compile=jit_compile)
     fit(model)
     check_masks(model)
     assert moved(model)
@@ -237,8 +241,7 @@ def test_two_devices_under_data_parallel_keep_the_same_masks():
                 first, second = (np.asarray(s.data) for s in mask.value.addressable_shards)
                 np.testing.assert_array_equal(first, second, name)
         """,
-        KERAS_BACKEND="jax",
-        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+        **two_devices.ON_JAX,
     )
 
 

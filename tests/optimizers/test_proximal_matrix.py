@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_sparse import RDA, prunable_variables, sparsity
+from tests import two_devices
 
 from .matrix import (
     THRESHOLDING,
@@ -20,6 +21,8 @@ from .test_matrix import on_tensorflow, run, tensorflow
 
 ALL = pytest.mark.parametrize("name", THRESHOLDING)
 SOME = pytest.mark.parametrize("name", ["target", "l1", "published"])
+# A search over all layers, thresholds that count steps, and none of either.
+ON_TWO_DEVICES = ("target by channel", "published", "ProxSGD")
 
 
 def trained(name, epochs=4, model=None, policy=None, optimizer=None, **compile_arguments):
@@ -52,7 +55,8 @@ def check_same(model, reference):
 
 @ALL
 def test_compiled_is_eager(name):
-    compiled = trained(name, jit_compile=not on_tensorflow)
+    """Also where the optimizer is built while the step is traced, as `fit` does it."""
+    compiled = trained(name, build=False, jit_compile=not on_tensorflow)
     check_same(compiled, trained(name, run_eagerly=True))
 
 
@@ -71,14 +75,15 @@ def test_several_steps_per_execution(name):
 def test_gradient_accumulation_is_a_larger_batch(name):
     """t counts applied steps: twice the batch in one step, or in two."""
     x, y = make_data()
-    accumulating = compile_model(make_model(), THRESHOLDING[name](gradient_accumulation_steps=2))
-    whole = compile_model(make_model(), THRESHOLDING[name]())
-    # Batch normalisation would see other batches.
-    for model, size in ((accumulating, 8), (whole, 16)):
+    models = []
+    for size, options in ((8, {"gradient_accumulation_steps": 2}), (16, {})):
+        model = make_model()
+        # Batch normalisation would see other batches.
         model.get_layer("norm").trainable = False
-        compile_model(model, model.optimizer)
+        compile_model(model, THRESHOLDING[name](**options))
         model.fit(x, y, batch_size=size, epochs=8, shuffle=False, verbose=0)
-    check_same(accumulating, whole)
+        models.append(model)
+    check_same(*models)
 
 
 @SOME
@@ -178,7 +183,7 @@ def test_two_replicas_of_a_mirrored_strategy_are_one_device():
         cpu = tf.config.list_physical_devices("CPU")[0]
         two = [tf.config.LogicalDeviceConfiguration()] * 2
         tf.config.set_logical_device_configuration(cpu, two)
-        for name in THRESHOLDING:
+        for name in ON_TWO_DEVICES:
             models = []
             for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
                 with tf.distribute.MirroredStrategy(devices).scope():
@@ -205,7 +210,7 @@ def test_two_devices_under_data_parallel_are_one():
         from tests.optimizers.test_proximal_matrix import *
 
         assert len(jax.devices()) == 2
-        for name in THRESHOLDING:
+        for name in ON_TWO_DEVICES:
             models = []
             for devices in (jax.devices(), jax.devices()[:1]):
                 distribution = keras.distribution.DataParallel(devices=devices)
@@ -216,6 +221,5 @@ def test_two_devices_under_data_parallel_are_one():
                 first, second = (np.asarray(s.data) for s in variable.value.addressable_shards)
                 np.testing.assert_array_equal(first, second, name)
         """,
-        KERAS_BACKEND="jax",
-        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+        **two_devices.ON_JAX,
     )
