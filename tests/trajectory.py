@@ -17,7 +17,7 @@ OPTIMIZERS = {
 }
 
 
-def trajectories(steps=45):
+def trajectories(steps=25):
     """`{optimizer name: float32 array (steps, weights)}` for given gradients."""
     found = {}
     for name, make in OPTIMIZERS.items():

@@ -3,9 +3,12 @@
 import pathlib
 import re
 
+import pytest
+
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "channels.md"
 
 
+@pytest.mark.tensorflow  # once is enough
 def test_page(tmp_path, monkeypatch, capsys):
     """The page's code, in order, with fewer epochs: it writes its pictures and TensorBoard's."""
     blocks = re.findall(

@@ -164,7 +164,7 @@ def test_learning_rate_schedules_go_on():
 
 
 @pytest.mark.parametrize(
-    ("name", "interrupted_in"), [("adam", 1), ("adam", 3), ("rda", 3), ("sparse_momentum", 3)]
+    ("name", "interrupted_in"), [("adam", 1), ("rda", 3), ("sparse_momentum", 3)]
 )
 def test_interrupted_and_resumed_equals_never_interrupted(name, interrupted_in, tmp_path):
     class Interrupt(keras.callbacks.Callback):
