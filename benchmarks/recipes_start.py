@@ -4,8 +4,9 @@
 
 trains each recipe whose name holds the regular expression for 5 epochs of 40 steps, with smaller
 batches and all other settings as they are, its rates and the steps between two mask updates
-included, and prints the mean loss of the first and of the last epoch. Rows appear as they are done. XLA is off, as TensorFlow trains
-convolutions on a CPU faster without it. FOLDER holds mnist.npz and cifar10.npz.
+included, and prints the mean loss of the first and of the last epoch. Rows appear as they are done.
+XLA is off, as TensorFlow trains convolutions on a CPU faster without it. FOLDER holds mnist.npz and
+cifar10.npz.
 """
 
 import contextlib
