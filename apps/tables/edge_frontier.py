@@ -67,6 +67,21 @@ def _rda(l1):
     )
 
 
+def _rda_target(sparsity):
+    return _row(
+        "RDA by channel, target",
+        f"{100 * sparsity:g}% of the weights zero",
+        _network(_WIDE, _L2),
+        lambda run: keras_sparse.RDA(
+            _cosine(0.5, run),
+            target_sparsity=sparsity,
+            ramp_steps=max(run.steps // 4, 1),
+            groups="channel",
+            exclude=_CLASSIFIER,
+        ),
+    )
+
+
 def _adam(l2):
     return _row(
         "Adam + L2",
@@ -162,6 +177,7 @@ TABLE = Table(
         _dense(_WIDE),
         _rda(1e-3),
         _adam(5e-4),
+        _rda_target(0.5),
     ),
     columns={
         "accuracy": Column("test accuracy, %"),
