@@ -21,7 +21,9 @@ import keras
 from absl import app, flags
 
 from apps import program, train
+from apps.training import tasks
 from apps.training.flags import define
+from apps.training.optimizers import mask_steps
 from benchmarks.machine import describe
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with mnist.npz and cifar10.npz.")
@@ -29,7 +31,6 @@ RECIPES = flags.DEFINE_string("recipes", "", "Regular expression for the names."
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Images a step.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 40, "Steps of each of the 5 epochs.", lower_bound=1)
 
-CIFAR10, MNIST = 50_000, 60_000  # training images
 FOLDER = pathlib.Path(__file__).parent.parent / "apps" / "recipes"
 
 
@@ -40,23 +41,19 @@ def parse(*arguments):
     return values
 
 
-def epoch_steps(recipe):
-    """Steps of an epoch of the whole recipe."""
-    images = {"cifar10": CIFAR10, "mnist": MNIST}[recipe.dataset]
-    return round(images * (1 - recipe.held_out)) // recipe.batch_size
-
-
 def history(path, out):
     """Train a recipe shortly; returns the rows of its history."""
-    recipe = parse(f"--flagfile={path}")
-    arguments = [f"--flagfile={path}", f"--data_dir={DATA_DIR.value}", f"--out={out}"]
-    arguments += ["--epochs=5", f"--batch_size={BATCH_SIZE.value}", "--test_images=64"]
+    whole = [f"--flagfile={path}", f"--data_dir={DATA_DIR.value}"]
+    recipe = parse(*whole)
+    arguments = [*whole, f"--out={out}", "--epochs=5", "--test_images=64"]
+    arguments.append(f"--batch_size={BATCH_SIZE.value}")
     arguments += [f"--train_images={STEPS.value * BATCH_SIZE.value}", "--noexport"]
     arguments += ["--jit_compile=false"]
-    if "--retrain_epochs" in path.read_text():
+    if recipe.retrain_epochs is not None:
         arguments.append("--retrain_epochs=1")
-    if recipe.optimizer == "sparse_momentum":
-        arguments.append(f"--update_every={epoch_steps(recipe)}")
+    if mask_steps(recipe) == "epoch":
+        # Not that of the short run, whose epochs are shorter.
+        arguments.append(f"--update_every={tasks.load(recipe).steps_per_epoch(recipe)}")
     values = parse(*arguments)
     with contextlib.redirect_stdout(io.StringIO()):
         train.main(values)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-BATCH, DROP_EVERY, HELD_OUT = 100, 25_000, 0.1
+BATCH, LEARNING_RATE, DROP_EVERY, HELD_OUT = 100, 0.1, 25_000, 0.1
 PRUNE_RATE, LAST_PRUNE_RATE = 0.5, 0.005
 
 
@@ -110,7 +110,7 @@ class Masks:
 
     def _growth(self, shares, ones, pruned, count):
         """Weights that each layer grows; what does not fit into one goes to all."""
-        grown, each, left = {}, 0.0, math.inf
+        grown, each = {}, 0.0
         for _ in range(1000):
             left = 0.0
             for name, share in shares.items():
@@ -133,8 +133,6 @@ class Masks:
         self.masks[name] = (magnitudes > threshold).float()
 
     def _grow(self, name, momentum, count):
-        if not count:
-            return
         outside = (momentum * (self.masks[name] == 0)).abs().flatten()
         self.masks[name].view(-1)[outside.argsort(descending=True)[: math.floor(count)]] = 1.0
 
@@ -156,7 +154,7 @@ def train_epoch(model, optimizer, masks, x, y, step):
     losses = []
     for batch in torch.randperm(len(x)).split(BATCH):
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * 0.1 ** ((step + len(losses)) // DROP_EVERY)
+            group["lr"] = LEARNING_RATE * 0.1 ** ((step + len(losses)) // DROP_EVERY)
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(x[batch]), y[batch])
         loss.backward()
@@ -181,7 +179,6 @@ def main():
     parser.add_argument("--mnist", required=True, help="mnist.npz")
     parser.add_argument("--model", choices=MODELS, default="lenet_300_100")
     parser.add_argument("--density", type=float, default=0.05)
-    parser.add_argument("--learning_rate", type=float, default=0.1)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--stop", type=int, help="stop after so many of the epochs")
     parser.add_argument("--seed", type=int, default=0)
@@ -191,11 +188,7 @@ def main():
     x, y, x_test, y_test = load(values.mnist)
     model = MODELS[values.model]()
     optimizer = torch.optim.SGD(
-        [{"params": list(model.parameters()), "initial_lr": values.learning_rate}],
-        lr=values.learning_rate,
-        momentum=0.9,
-        weight_decay=5e-4,
-        nesterov=True,
+        model.parameters(), lr=LEARNING_RATE, momentum=0.9, weight_decay=5e-4, nesterov=True
     )
     steps = len(x) // BATCH
     masks = Masks(model, optimizer, values.density, steps * values.epochs)
