@@ -12,11 +12,19 @@ def describe():
     backend = keras.backend.backend()
     packages = ["keras", "tensorflow" if backend == "tensorflow" else "jaxlib"]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    devices = ", ".join(keras.distribution.list_devices()) or "cpu"
+    devices = ", ".join(_devices(backend)) or "cpu"
     return (
         f"{_processor()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; "
         f"{backend} on {devices}; {versions}"
     )
+
+
+def _devices(backend):
+    if backend == "jax":
+        import jax
+
+        return [f"{device.device_kind} ({device.platform})" for device in jax.local_devices()]
+    return keras.distribution.list_devices()
 
 
 def _processor():

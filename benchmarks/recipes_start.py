@@ -5,8 +5,8 @@
 trains each recipe whose name holds the regular expression for 5 epochs of 40 steps, with smaller
 batches and all other settings as they are, its rates and the steps between two mask updates
 included, and prints the mean loss of the first and of the last epoch. Rows appear as they are done.
-XLA is off, as TensorFlow trains convolutions on a CPU faster without it. FOLDER holds mnist.npz and
-cifar10.npz.
+Under TensorFlow XLA is off: it trains convolutions on a CPU faster without it. FOLDER holds
+mnist.npz and cifar10.npz.
 """
 
 import contextlib
@@ -48,7 +48,8 @@ def history(path, out):
     arguments = [*whole, f"--out={out}", "--epochs=5", "--test_images=64"]
     arguments.append(f"--batch_size={BATCH_SIZE.value}")
     arguments += [f"--train_images={STEPS.value * BATCH_SIZE.value}", "--noexport"]
-    arguments += ["--jit_compile=false"]
+    if keras.backend.backend() == "tensorflow":
+        arguments.append("--jit_compile=false")
     if recipe.retrain_epochs is not None:
         arguments.append("--retrain_epochs=1")
     if mask_steps(recipe) == "epoch":

@@ -24,14 +24,19 @@ _SHARE = flags.DEFINE_float("share", 0.1, "k over the number of weights", 0.0, 1
 
 
 def under_xla(function):
-    """The function, compiled by XLA."""
+    """The function, compiled by XLA, with a number beside its result that is there when it is."""
+
+    def with_mark(*arguments):
+        result = function(*arguments)
+        return result, ops.any(ops.cast(result, "bool"))
+
     if keras.backend.backend() == "jax":
         import jax
 
-        return jax.jit(function)
+        return jax.jit(with_mark)
     import tensorflow as tf
 
-    return tf.function(function, jit_compile=True, autograph=False)
+    return tf.function(with_mark, jit_compile=True, autograph=False)
 
 
 def methods(size):
@@ -49,16 +54,16 @@ def methods(size):
 
     def on_host(x, k):
         place = size - int(k)
-        return np.partition(np.abs(ops.convert_to_numpy(x)).ravel(), place)[place]
+        found = np.partition(np.abs(ops.convert_to_numpy(x)).ravel(), place)[place]
+        return found, found
 
     return {"bisection": under_xla(bisection), "sort": under_xla(sort), "partition": on_host}
 
 
 def milliseconds(function, *arguments):
     start = time.perf_counter()
-    result = function(*arguments)
-    if ops.is_tensor(result):
-        np.asarray(ops.convert_to_numpy(ops.any(ops.cast(result, "bool"))))
+    # A GPU computes on after the call.
+    ops.convert_to_numpy(function(*arguments)[1])
     return 1e3 * (time.perf_counter() - start)
 
 
@@ -76,7 +81,7 @@ def main(_):
             for name, function in functions.items():
                 best[name] = min(best[name], milliseconds(function, x, k))
         ratio = best["sort"] / best["bisection"]
-        times = " | ".join(f"{t:.1f}" for t in best.values())
+        times = " | ".join(f"{t:.2f}" for t in best.values())
         print(f"| {size:,} | {times} | {ratio:.1f} |", flush=True)
 
 

@@ -13,7 +13,7 @@ import keras
 import rich.console
 import rich.progress
 
-from apps.tables import results
+from apps.tables import results, training
 from apps.tables.table import FILES, Row, Table
 from keras_sparse import data
 from keras_sparse.files import replacing
@@ -44,9 +44,6 @@ def prepare(name, table, out, seeds, epochs, rows, train_images, data_dir):
         ValueError: a number or an expression that cannot be, data that are not there, a folder of
             another table or of other settings.
     """
-    backend = keras.backend.backend()
-    needed = table.backend or backend
-    _check(backend == needed, f"--table={name} needs KERAS_BACKEND={needed}", backend)
     _check(seeds >= 1, "--seeds must be 1 or more", seeds)
     epochs = table.epochs if epochs is None else epochs
     _check(epochs >= 1, "--epochs must be 1 or more", epochs)
@@ -91,8 +88,15 @@ class Reproduction:
             for row, seed in missing:
                 progress.update(task, description=f"{row.key}, seed {seed}")
                 cell = self._run(row, seed, facts, lambda: progress.advance(task))
-                console.print(results.line(self.table, cell))
-                results.write_text(self.table, self._cells(), facts, self.out)
+                if cell is not None:
+                    console.print(results.line(self.table, cell))
+                    results.write_text(self.table, self._cells(), facts, self.out)
+        if missing and not self._measures:
+            console.print(
+                f"Trained, and left in {self.out} to be measured: run the same command with "
+                f"KERAS_BACKEND={self.table.backend}"
+            )
+            return
         self._measure_together(console)
         cells = self._cells()
         results.write_text(self.table, cells, facts, self.out)
@@ -100,13 +104,20 @@ class Reproduction:
         console.print(results.as_rich(self.table, cells))
         console.print(f"Wrote results.csv, results.md and results.png to {self.out}")
 
+    @property
+    def _measures(self):
+        return self.table.backend in (None, keras.backend.backend())
+
     def _run(self, row, seed, facts, on_epoch):
+        """What was measured, or None where the backend can train and not measure."""
         cell = self._cell(row, seed)
         folder = self.out / _UNFINISHED / cell.stem
         folder.mkdir(parents=True, exist_ok=True)
-        figures, seconds = self.table.experiment(
-            self.table, row, seed, self.settings["epochs"], self.dataset, folder, on_epoch
-        )
+        arguments = (row, seed, self.settings["epochs"], self.dataset, folder, on_epoch)
+        if not self._measures:
+            training.trained_model(self.table, *arguments)
+            return None
+        figures, seconds = self.table.experiment(self.table, *arguments)
         content = {"row": row.key, "seed": seed, "figures": figures, **facts}
         content["seconds_per_epoch"] = seconds
         if (folder / FILES).exists():

@@ -69,13 +69,15 @@ class Table:
         held_out: share of the training images, the last ones, that is left away.
         augment: function of images and a `numpy.random.Generator` that varies the training images,
             or None.
-        jit_compile: as `model.compile` takes it.
+        jit_compile: as `model.compile` takes it, under TensorFlow; JAX compiles always.
         experiment: what is done for a row and a seed; see `training.train`, the default. Of what it
             writes to its folder, only `FILES` is kept, in `OUT/files/RUN`.
         together: function of `{run: folder of its files}` that gives `{run: {column: number}}`, for
             figures that compare only when all runs are measured side by side, or None.
         picture: function that draws the summary into a `matplotlib.figure.Figure`.
-        backend: the Keras backend that it needs, or None for any.
+        backend: the Keras backend that `measure` or `experiment` needs, or None for any. On another
+            one the runs are only trained, by `training.trained_model`, with which an experiment of
+            such a table begins too.
         notes: what a reader must know to compare the figures.
     """
 

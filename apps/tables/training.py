@@ -71,7 +71,8 @@ def trained_model(table, row, seed, epochs, dataset, folder, on_epoch):
         start = time.monotonic()
         _train_epoch(model, table, row, run, dataset, epoch)
         seconds.append(time.monotonic() - start)
-        if time.monotonic() - saved >= _CHECKPOINT_SECONDS:
+        # The last one always: what is measured then may take long, or need another backend.
+        if epoch + 1 == epochs or time.monotonic() - saved >= _CHECKPOINT_SECONDS:
             checkpoint.on_epoch_end(epoch)
             saved = time.monotonic()
         on_epoch()
@@ -95,7 +96,7 @@ def _compiled(table, row, run, dataset):
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         steps_per_execution=_steps_per_execution(table, row, run, dataset),
-        jit_compile=table.jit_compile,
+        jit_compile=table.jit_compile if keras.backend.backend() == "tensorflow" else "auto",
     )
     return model
 

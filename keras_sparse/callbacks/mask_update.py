@@ -11,8 +11,8 @@ class MaskUpdate(keras.callbacks.Callback):
 
     Args:
         every: int, the number of steps between updates, or `"epoch"`. Defaults to `"epoch"`.
-            By steps, the count of steps is read before each batch, which makes the host wait for
-            the device.
+            The count of steps is read when an update may be due, since that makes the host wait
+            for the device.
 
     Raises:
         ValueError: `every` is neither; or, when training begins, the optimizer has no masks that
@@ -29,6 +29,7 @@ class MaskUpdate(keras.callbacks.Callback):
         if every != "epoch" and not (isinstance(every, int) and every >= 1):
             raise ValueError(f"`every` is a number of steps or 'epoch'. Received: every={every!r}")
         self.every = every
+        self._calls_to_skip = 0
 
     @property
     def _optimizer(self):
@@ -50,12 +51,21 @@ class MaskUpdate(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Update the masks, unless nothing has been trained yet."""
+        self._calls_to_skip = 0
         if self.every == "epoch" and self._optimizer.built and int(self._optimizer.iterations) > 0:
             self._optimizer.update_masks()
 
     def on_train_batch_begin(self, batch, logs=None):
         """Update the masks when the count of steps says so."""
-        if self.every == "epoch" or not self._optimizer.built:
+        if self._calls_to_skip:
+            self._calls_to_skip -= 1
             return
-        if self._optimizer.is_update_time(self.every):
-            self._optimizer.update_masks()
+        # On JAX `self.model` brings its variables up to date: not in every step.
+        model, optimizer = self.model, self._optimizer
+        if self.every == "epoch" or not optimizer.built:
+            return
+        ahead = optimizer.batches_to_update(self.every)
+        if ahead == 0:
+            optimizer.update_masks()
+            ahead = self.every
+        self._calls_to_skip = max(ahead // model.steps_per_execution, 1) - 1

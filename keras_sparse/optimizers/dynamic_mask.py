@@ -171,10 +171,15 @@ class DynamicMaskOptimizer(MaskedOptimizer):
         for variable, value in zip(variables, new, strict=True):
             self.assign(variable, value)
 
-    def is_update_time(self, every):
-        """Whether `every` steps (not batches of an accumulated one) have passed since an update."""
-        step, micro_step = divmod(int(self._iterations), self.gradient_accumulation_steps or 1)
-        return step > 0 and micro_step == 0 and step % every == 0
+    def batches_to_update(self, every):
+        """How many more batches until masks change that do so every `every` steps; 0 for now.
+
+        A step takes as many batches as gradients are accumulated, and one more for each that is
+        skipped, so it may take longer, never shorter.
+        """
+        period = every * (self.gradient_accumulation_steps or 1)
+        done = int(self._iterations)
+        return -done % period if done else period
 
     def update_masks(self, gradients=None):
         """Change the masks before the next training step, instead of inside it.

@@ -204,6 +204,20 @@ def test_files_are_kept_and_measured_together(data_dir, tmp_path):
     assert [float(row["accuracy_mean"]) for row in rows] == [4.0, 9.0]
 
 
+def test_what_another_backend_trained_is_measured_later(finished, data_dir, tmp_path, monkeypatch):
+    elsewhere = dataclasses.replace(TABLE, backend="numpy", experiment=None)
+    assert run(data_dir, tmp_path, rows="^adam", table=elsewhere) == {}
+    assert not (tmp_path / "results.csv").exists()
+
+    def not_again(*arguments):
+        raise AssertionError("It was trained already.")
+
+    monkeypatch.setattr(training, "_train_epoch", not_again)
+    cells = run(data_dir, tmp_path, rows="^adam")
+    assert figures(cells) == {"adam-seed0": finished[1]["adam-seed0"]["figures"]}
+    assert not (tmp_path / "unfinished").exists()
+
+
 @pytest.mark.parametrize("pause", [0.0, 1e9], ids=["checkpoint", "no checkpoint"])
 def test_a_killed_run_comes_to_the_same_figures(pause, finished, data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", pause)

@@ -104,6 +104,30 @@ def test_updates_inside_and_between_steps_give_the_same_bits(make):
     same_bits(inside.weights, between.weights)
 
 
+@pytest.mark.parametrize("micro_steps", [None, 2])
+def test_between_steps_the_count_is_read_when_an_update_may_be_due(micro_steps, monkeypatch):
+    read, updated = [], []
+
+    class Watched(SET):
+        def batches_to_update(self, every):
+            read.append(int(self._iterations))
+            return super().batches_to_update(every)
+
+        def update_masks(self):
+            updated.append(int(self._iterations))
+            super().update_masks()
+
+    optimizer = Watched(update_every=None, gradient_accumulation_steps=micro_steps)
+    model = compile_model(make_model(), optimizer, build=True)
+    fit(model, epochs=4, callbacks=[MaskUpdate(3)])
+    batches = 4 * STEPS_PER_EPOCH
+    period = 3 * (micro_steps or 1)
+    assert updated == list(range(period, batches, period))
+    # Also at the start of each epoch, and every three batches where gradients are accumulated.
+    starts = range(0, batches, STEPS_PER_EPOCH)
+    assert set(updated) < set(read) <= {*starts, *range(0, batches, 3)}
+
+
 def test_an_epoch_is_its_number_of_steps_and_nothing_follows_the_last():
     by_epoch = MASKED["SparseMomentum"](update_every="epoch", steps_per_epoch=STEPS_PER_EPOCH)
     by_steps = MASKED["SparseMomentum"](update_every=STEPS_PER_EPOCH)

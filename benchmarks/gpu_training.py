@@ -1,0 +1,109 @@
+"""Images a second of recipes for CIFAR-10 on an NVIDIA GPU, and how much of the GPU they use.
+
+    KERAS_BACKEND=jax python -m benchmarks.gpu_training --data_dir=FOLDER --recipes=wrn_28_2
+
+Trains each recipe whose name holds the regular expression for some steps, in turns on one batch
+again and again and on the images as the recipe has them, shuffled and augmented; the medians over
+the rounds. Busy is the share of the time in which some kernel ran, as nvidia-smi says it; TFLOP/s
+counts six operations for each multiply-accumulate of an image, two forward and four backward, and
+none for masks and normalisation. First step: compilation included. FOLDER holds cifar10.npz.
+"""
+
+import contextlib
+import itertools
+import pathlib
+import re
+import subprocess
+import tempfile
+import time
+
+import keras
+import numpy as np
+from absl import app, flags
+
+from apps.tables.training import Run
+from apps.training import networks, tasks
+from apps.training.optimizers import optimizer
+from benchmarks.machine import describe
+from benchmarks.recipes_start import FOLDER, parse
+from keras_sparse import surgery
+
+_STEPS = flags.DEFINE_integer("timed_steps", 400, "steps of each way in a round", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 2, "rounds", lower_bound=1)
+
+
+@contextlib.contextmanager
+def busy_share():
+    """List to which the share of the time in which the GPU is busy is added at the end."""
+    found = []
+    query = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "100"]
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(["nvidia-smi", *query], stdout=log)
+        try:
+            yield found
+        finally:
+            process.terminate()
+            process.wait()
+        log.seek(0)
+        # The driver looks back by up to a second: the first ones are of before.
+        samples = [float(line) for line in log.read().split()][10:]
+        found.append(np.mean(samples) / 100 if samples else float("nan"))
+
+
+def compiled(task, values):
+    """The recipe's network, as it is trained."""
+    keras.utils.set_random_seed(values.seed)
+    model = networks.network(task, values)
+    model.compile(
+        optimizer(values, Run(values.seed, values.epochs, task.steps_per_epoch(values))),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def seconds(model, batches, steps):
+    start = time.perf_counter()
+    model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
+    keras.ops.convert_to_numpy(model.optimizer.iterations)  # the device may be behind
+    return time.perf_counter() - start
+
+
+def measure(values):
+    """`(seconds of the first step, TFLOP of an image, {way: (images a second, busy share)})`."""
+    task = tasks.load(values)
+    model = compiled(task, values)
+    images = task.arguments(values, first_epoch=0)["x"]
+    first = images[0]
+    ways = {"one batch": lambda: (first for _ in itertools.count()), "images": lambda: images}
+    compiling = seconds(model, ways["one batch"](), 1)
+    found = {name: [] for name in ways}
+    for _ in range(_ROUNDS.value):
+        for name, batches in ways.items():
+            with busy_share() as busy:
+                taken = seconds(model, batches(), _STEPS.value)
+            found[name].append((values.batch_size * _STEPS.value / taken, busy[0]))
+    operations = 6 * surgery.count_macs(model).total / 1e12
+    return compiling, operations, {name: np.median(f, axis=0) for name, f in found.items()}
+
+
+def main(_):
+    print(describe())
+    print(f"{_ROUNDS.value} rounds of {_STEPS.value} steps\n")
+    print("| recipe | first step, s | one batch: images/s | busy | images: images/s | busy | TFLOP/s |")
+    print("| --- |" + " ---: |" * 6, flush=True)
+    for path in sorted(pathlib.Path(FOLDER).glob("*.flags")):
+        if not re.search(flags.FLAGS.recipes, path.stem):
+            continue
+        values = parse(f"--flagfile={path}", f"--data_dir={flags.FLAGS.data_dir}")
+        compiling, operations, ways = measure(values)
+        row = [path.stem, f"{compiling:.1f}"]
+        for rate, busy in ways.values():
+            row += [f"{rate:,.0f}", f"{100 * busy:.0f}%"]
+        row.append(f"{operations * ways['images'][0]:.1f}")
+        print("| " + " | ".join(row) + " |", flush=True)
+        keras.utils.clear_session()
+
+
+if __name__ == "__main__":
+    app.run(main)
