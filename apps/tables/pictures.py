@@ -139,18 +139,20 @@ def frontier(y, panels, variants, series, line):
         all_axes[0].set_ylabel(table.columns[y].title)
         marks = [Patch(color=f"C{i}", label=colour) for i, colour in enumerate(colours)]
         filled, *_ = variants
-        all_axes[-1].legend(
+        figure.legend(
             handles=marks,
             title=f"filled: {filled}; hollow: {', '.join(list(variants)[1:])}",
             fontsize="small",
             title_fontsize="small",
+            loc="outside lower center",
+            ncols=len(marks),
         )
 
     return draw
 
 
 def _points(axes, rows, x, y, colour, filled, joined):
-    """The rows' points, each with the labels that tell it from the others of its colour."""
+    """The rows' points, the filled ones with what tells each from the others of its colour."""
     places = sorted(
         (row["figures"][x][0], row["figures"][y][0], " ".join(list(row["labels"].values())[1:]))
         for row in rows
@@ -165,8 +167,10 @@ def _points(axes, rows, x, y, colour, filled, joined):
         markerfacecolor=colour if filled else "white",
         linewidth=1,
     )
-    for across, up, text in places:
-        axes.annotate(text, (across, up), (4, -9), textcoords="offset points", fontsize=6)
+    # The joined ones to the left of their line, where the others' texts are not.
+    offset, side = ((-5, 3), "right") if joined else ((4, -9), "left")
+    for across, up, text in places if filled else ():
+        axes.annotate(text, (across, up), offset, textcoords="offset points", fontsize=6, ha=side)
 
 
 def _texts(rows, heading):
