@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import pathlib
 import re
+import shutil
 import subprocess
 import tempfile
 import time
@@ -89,6 +90,8 @@ def measure(values):
 
 
 def main(_):
+    if shutil.which("nvidia-smi") is None:
+        raise app.UsageError("This needs an NVIDIA GPU: there is no nvidia-smi on the PATH.")
     print(describe())
     print(f"{_ROUNDS.value} rounds of {_STEPS.value} steps\n")
     heads = ["recipe", "first step, s"]

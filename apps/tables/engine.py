@@ -133,7 +133,7 @@ class Reproduction:
 
     def _measure_together(self, console):
         """Measure all finished runs side by side, unless just these were so already."""
-        if self.table.together is None:
+        if self.table.together is None or not self._measures:
             return
         names = {path.stem for path in self._finished()}
         if names != set(self._found_together()):
