@@ -48,6 +48,8 @@ def history(path, out):
     arguments = [*whole, f"--out={out}", "--epochs=5", "--test_images=64"]
     arguments.append(f"--batch_size={BATCH_SIZE.value}")
     arguments += [f"--train_images={STEPS.value * BATCH_SIZE.value}", "--noexport"]
+    # Some hold out thousands of images, whose validation takes longer than the training.
+    arguments.append("--held_out=0")
     if keras.backend.backend() == "tensorflow":
         arguments.append("--jit_compile=false")
     if recipe.retrain_epochs is not None:
