@@ -89,4 +89,5 @@ def main(_):
 
 
 if __name__ == "__main__":
+    flags.mark_flag_as_required("data_dir")
     app.run(main)
