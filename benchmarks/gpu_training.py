@@ -22,9 +22,7 @@ import keras
 import numpy as np
 from absl import app, flags
 
-from apps.tables.training import Run
-from apps.training import networks, tasks
-from apps.training.optimizers import optimizer
+from apps.training import run, tasks
 from benchmarks.machine import describe
 from benchmarks.recipes_start import FOLDER, parse
 from keras_sparse import surgery
@@ -52,18 +50,6 @@ def busy_share():
         found.append(np.mean(samples) / 100 if samples else float("nan"))
 
 
-def compiled(task, values):
-    """The recipe's network, as it is trained."""
-    keras.utils.set_random_seed(values.seed)
-    model = networks.network(task, values)
-    model.compile(
-        optimizer(values, Run(values.seed, values.epochs, task.steps_per_epoch(values))),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    return model
-
-
 def seconds(model, batches, steps):
     start = time.perf_counter()
     model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
@@ -74,7 +60,7 @@ def seconds(model, batches, steps):
 def measure(values):
     """`(seconds of the first step, TFLOP of an image, {way: (images a second, busy share)})`."""
     task = tasks.load(values)
-    model = compiled(task, values)
+    model = run.compiled(task, values)
     images = task.arguments(values, first_epoch=0)["x"]
     first = images[0]
     ways = {_WAYS[0]: lambda: (first for _ in itertools.count()), _WAYS[1]: lambda: images}

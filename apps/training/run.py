@@ -94,7 +94,7 @@ def prepare(values):
     outputs.check_flags(values)
     task = tasks.load(values, strategy.divides)
     with strategy.scope():
-        model = _compiled(task, values)
+        model = compiled(task, values)
         strategy.adapt(model, task.samples)
         found = callbacks(values, task, outputs.log_dir(values) if strategy.is_chief else None)
         if strategy.is_chief:
@@ -112,7 +112,19 @@ def prepare(values):
     return Training(values, strategy, task, model, found, first_epoch)
 
 
-def _compiled(task, values):
+def compiled(task, values):
+    """The network and the optimizer that the flags describe, compiled and built.
+
+    Args:
+        task: what `tasks.load` returns.
+        values: the `FlagValues`.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ValueError: flags that do not go with each other or with this network.
+    """
     steps = task.steps_per_epoch(values)
     policy = keras.config.dtype_policy()
     if values.mixed_precision:

@@ -57,12 +57,14 @@ class MaskUpdate(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         """Update the masks when the count of steps says so."""
+        if self.every == "epoch":
+            return
         if self._calls_to_skip:
             self._calls_to_skip -= 1
             return
         # On JAX `self.model` brings its variables up to date: not in every step.
         model, optimizer = self.model, self._optimizer
-        if self.every == "epoch" or not optimizer.built:
+        if not optimizer.built:
             return
         ahead = optimizer.batches_to_update(self.every)
         if ahead == 0:

@@ -105,7 +105,7 @@ def test_updates_inside_and_between_steps_give_the_same_bits(make):
 
 
 @pytest.mark.parametrize("micro_steps", [None, 2])
-def test_between_steps_the_count_is_read_when_an_update_may_be_due(micro_steps, monkeypatch):
+def test_between_steps_the_count_is_read_when_an_update_may_be_due(micro_steps):
     read, updated = [], []
 
     class Watched(SET):
@@ -126,6 +126,16 @@ def test_between_steps_the_count_is_read_when_an_update_may_be_due(micro_steps, 
     # Also at the start of each epoch, and every three batches where gradients are accumulated.
     starts = range(0, batches, STEPS_PER_EPOCH)
     assert set(updated) < set(read) <= {*starts, *range(0, batches, 3)}
+
+
+def test_by_epoch_no_batch_looks_at_the_model():
+    # On JAX a look brings all variables up to date.
+    class Unseen(MaskUpdate):
+        @property
+        def model(self):
+            raise AssertionError("The model was looked at.")
+
+    Unseen("epoch").on_train_batch_begin(0)
 
 
 def test_an_epoch_is_its_number_of_steps_and_nothing_follows_the_last():
