@@ -22,6 +22,7 @@ _SETTINGS = "table.json"
 _CELLS = "cells"
 _UNFINISHED = "unfinished"
 _TOGETHER = "together.json"
+_TRAINED = "trained.json"
 
 
 def prepare(name, table, out, seeds, epochs, rows, train_images, data_dir):
@@ -116,9 +117,12 @@ class Reproduction:
         arguments = (row, seed, self.settings["epochs"], self.dataset, folder, on_epoch)
         if not self._measures:
             training.trained_model(self.table, *arguments)
+            _write_json(folder / _TRAINED, facts)
             return None
         figures, seconds = self.table.experiment(self.table, *arguments)
         content = {"row": row.key, "seed": seed, "figures": figures, **facts}
+        if (folder / _TRAINED).exists():
+            content["trained_on"] = json.loads((folder / _TRAINED).read_text())["backend"]
         content["seconds_per_epoch"] = seconds
         if (folder / FILES).exists():
             kept = self._files(cell.stem)

@@ -127,7 +127,11 @@ def _as_markdown(table, cells, facts):
     used = f"{facts['epochs']} epochs"
     if facts["train_images"] is not None:
         used += f" of {facts['train_images']:,} training images ({table.dataset})"
-    paragraphs.append(f"{used}, Keras {facts['keras']} on {facts['backend']}.")
+    used += f", Keras {facts['keras']} on {facts['backend']}"
+    trainers = {run["trained_on"] for runs in cells.values() for run in runs if "trained_on" in run}
+    if trainers:
+        used += f"; trained on {', '.join(sorted(trainers))}"
+    paragraphs.append(f"{used}.")
     paragraphs.append(f"```sh\n{facts['command']}\n```")
     return "\n\n".join(paragraphs) + "\n"
 

@@ -212,8 +212,13 @@ def test_what_another_backend_trained_is_measured_later(finished, data_dir, tmp_
     def not_again(*arguments):
         raise AssertionError("It was trained already.")
 
+    trained = tmp_path / "unfinished" / "adam-seed0" / "trained.json"
+    assert json.loads(trained.read_text())["backend"] == keras.backend.backend()
+    trained.write_text('{"backend": "elsewhere"}')
     monkeypatch.setattr(training, "_train_epoch", not_again)
     cells = run(data_dir, tmp_path, rows="^adam")
+    backend = keras.backend.backend()
+    assert f"on {backend}; trained on elsewhere." in (tmp_path / "results.md").read_text()
     assert figures(cells) == {"adam-seed0": finished[1]["adam-seed0"]["figures"]}
     assert not (tmp_path / "unfinished").exists()
 
