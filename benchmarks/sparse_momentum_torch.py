@@ -5,11 +5,14 @@
 
 trains a network on MNIST by the paper's recipe (batch 100, rate 0.1 that falls tenfold every 25,000
 steps, Nesterov momentum 0.9, weight decay 5e-4, the last 10% held out) and prints the loss, the
-largest loss of the first 20 steps and the test error after each epoch. Needs PyTorch and NumPy
-alone. Written again after "Sparse networks from scratch", arXiv 1907.04840, and its published code,
-whose rules that the paper leaves out are kept: masks are drawn, not counted; a layer that is over
-80% full and has more than an even share is pruned less; 99% of the free places are filled at most;
-what is missing in all is grown in the next update; momentum outside the masks starts from the mean.
+largest loss of the first 20 steps and the test error after each epoch. A density of 1 trains
+without masks. A network that guesses after its sixth epoch or later is dead, and is not trained on.
+
+Needs PyTorch and NumPy alone. Written again after "Sparse networks from scratch", arXiv 1907.04840,
+and its published code, whose rules that the paper leaves out are kept: masks are drawn, not
+counted; a layer that is over 80% full and has more than an even share is pruned less; 99% of the
+free places are filled at most; what is missing in all is grown in the next update; momentum outside
+the masks starts from the mean.
 """
 
 import argparse
@@ -21,6 +24,9 @@ from torch import nn
 
 BATCH, LEARNING_RATE, DROP_EVERY, HELD_OUT = 100, 0.1, 25_000, 0.1
 PRUNE_RATE, LAST_PRUNE_RATE = 0.5, 0.005
+DEAD_ERROR, DEAD_EPOCH = 80.0, 6
+# Convolutions on a CPU take a third less time.
+FORMAT = torch.channels_last
 
 
 class LeNet300(nn.Sequential):
@@ -129,19 +135,23 @@ class Masks:
             return
         magnitudes = weight.data.abs()
         gone = math.ceil(magnitudes.numel() - ones + pruned)
-        threshold = magnitudes.view(-1).sort().values[gone - 1]
+        threshold = magnitudes.flatten().sort().values[gone - 1]
         self.masks[name] = (magnitudes > threshold).float()
 
     def _grow(self, name, momentum, count):
-        outside = (momentum * (self.masks[name] == 0)).abs().flatten()
-        self.masks[name].view(-1)[outside.argsort(descending=True)[: math.floor(count)]] = 1.0
+        mask = self.masks[name]
+        outside = (momentum * (mask == 0)).abs().flatten()
+        grown = outside.argsort(descending=True)[: math.floor(count)]
+        self.masks[name] = mask.flatten().index_fill(0, grown, 1.0).view(mask.shape)
 
 
 def load(path):
     """MNIST, normalised: training images and labels, test images and labels."""
     with np.load(path) as data:
         images = [
-            ((torch.tensor(data[name]).float() / 255 - 0.1307) / 0.3081).unsqueeze(1)
+            ((torch.tensor(data[name]).float() / 255 - 0.1307) / 0.3081)
+            .unsqueeze(1)
+            .contiguous(memory_format=FORMAT)
             for name in ("x_train", "x_test")
         ]
         labels = [torch.tensor(data[name]).long() for name in ("y_train", "y_test")]
@@ -159,7 +169,8 @@ def train_epoch(model, optimizer, masks, x, y, step):
         loss = nn.functional.cross_entropy(model(x[batch]), y[batch])
         loss.backward()
         optimizer.step()
-        masks.apply()
+        if masks is not None:
+            masks.apply()
         losses.append(loss.item())
     return np.mean(losses), max(losses[:20])
 
@@ -186,17 +197,24 @@ def main():
     torch.set_num_threads(1)
     torch.manual_seed(values.seed)
     x, y, x_test, y_test = load(values.mnist)
-    model = MODELS[values.model]()
+    model = MODELS[values.model]().to(memory_format=FORMAT)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=LEARNING_RATE, momentum=0.9, weight_decay=5e-4, nesterov=True
     )
     steps = len(x) // BATCH
-    masks = Masks(model, optimizer, values.density, steps * values.epochs)
+    masks = None
+    if values.density < 1:
+        masks = Masks(model, optimizer, values.density, steps * values.epochs)
     for epoch in range(1, (values.stop or values.epochs) + 1):
         loss, largest = train_epoch(model, optimizer, masks, x, y, steps * (epoch - 1))
         error = test_error(model, x_test, y_test)
-        print(f"epoch {epoch}: loss {loss:.4f}, largest {largest:.2f}, error {error:.2f}%")
-        if epoch < values.epochs:
+        print(
+            f"epoch {epoch}: loss {loss:.4f}, largest {largest:.2f}, error {error:.2f}%", flush=True
+        )
+        if epoch >= DEAD_EPOCH and error > DEAD_ERROR:
+            print("dead")
+            break
+        if masks is not None and epoch < values.epochs:
             masks.update(steps * epoch)
 
 
