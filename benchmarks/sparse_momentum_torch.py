@@ -6,7 +6,8 @@
 trains a network on MNIST by the paper's recipe (batch 100, rate 0.1 that falls tenfold every 25,000
 steps, Nesterov momentum 0.9, weight decay 5e-4, the last 10% held out) and prints the loss, the
 largest loss of the first 20 steps and the test error after each epoch. A density of 1 trains
-without masks. A network that guesses after its sixth epoch or later is dead, and is not trained on.
+without masks; `--zero_biases` starts biases where Keras does, at zero, and lets them not decay. A
+network that guesses after its sixth epoch or later is dead, and is not trained on.
 
 Needs PyTorch and NumPy alone. Written again after "Sparse networks from scratch", arXiv 1907.04840,
 and its published code, whose rules that the paper leaves out are kept: masks are drawn, not
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-BATCH, LEARNING_RATE, DROP_EVERY, HELD_OUT = 100, 0.1, 25_000, 0.1
+BATCH, LEARNING_RATE, DROP_EVERY, L2, HELD_OUT = 100, 0.1, 25_000, 5e-4, 0.1
 PRUNE_RATE, LAST_PRUNE_RATE = 0.5, 0.005
 DEAD_ERROR, DEAD_EPOCH = 80.0, 6
 # Convolutions on a CPU take a third less time.
@@ -159,6 +160,17 @@ def load(path):
     return images[0][:count], labels[0][:count], images[1], labels[1]
 
 
+def sgd(model, zero_biases):
+    """The recipe's optimizer; biases decay as in PyTorch, or start at zero and do not."""
+    biases = [v for k, v in model.named_parameters() if "bias" in k]
+    weights = [v for k, v in model.named_parameters() if "bias" not in k]
+    if zero_biases:
+        for bias in biases:
+            nn.init.zeros_(bias)
+    groups = [{"params": weights}, {"params": biases, "weight_decay": 0 if zero_biases else L2}]
+    return torch.optim.SGD(groups, lr=LEARNING_RATE, momentum=0.9, weight_decay=L2, nesterov=True)
+
+
 def train_epoch(model, optimizer, masks, x, y, step):
     """One epoch; returns the mean loss and the largest one of the first 20 steps."""
     losses = []
@@ -193,14 +205,13 @@ def main():
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--stop", type=int, help="stop after so many of the epochs")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--zero_biases", action="store_true")
     values = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(values.seed)
     x, y, x_test, y_test = load(values.mnist)
     model = MODELS[values.model]().to(memory_format=FORMAT)
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=LEARNING_RATE, momentum=0.9, weight_decay=5e-4, nesterov=True
-    )
+    optimizer = sgd(model, values.zero_biases)
     steps = len(x) // BATCH
     masks = None
     if values.density < 1:
