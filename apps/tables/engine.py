@@ -189,6 +189,8 @@ def _chosen(table, pattern):
 
 def _dataset(table, train_images, data_dir):
     if table.dataset is None:
+        unused = "--train_images must be left away for a table without images"
+        _check(train_images is None, unused, train_images)
         return None
     dataset = data.load(table.dataset, data_dir)
     x_train, x_test = dataset.x_train, dataset.x_test

@@ -277,6 +277,7 @@ BAD = [
     ({"table": "implicit_mnist", "rows": "("}, "no regular expression"),
     ({"table": "implicit_mnist", "rows": "lion"}, "fits none of the rows"),
     ({"table": "implicit_mnist", "train_images": "999"}, "--train_images must be from 1 to 200"),
+    ({"table": "inactive_unit", "train_images": "9"}, "--train_images must be left away"),
     ({"table": "implicit_mnist", "out": "pyproject.toml/run"}, "cannot be made"),
 ]
 
