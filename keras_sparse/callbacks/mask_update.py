@@ -12,7 +12,8 @@ class MaskUpdate(keras.callbacks.Callback):
     Args:
         every: int, the number of steps between updates, or `"epoch"`. Defaults to `"epoch"`.
             The count of steps is read when an update may be due, since that makes the host wait
-            for the device.
+            for the device; so a `train_step` that applies gradients more than once a batch needs
+            the update inside the step.
 
     Raises:
         ValueError: `every` is neither; or, when training begins, the optimizer has no masks that
