@@ -79,7 +79,7 @@ def _rda_target(sparsity, kernels="all", exclude=()):
         f"{100 * sparsity:g}% of {kernels} kernels",
         _network(_WIDE, _L2),
         lambda run: _rda_by_channel(
-            run, exclude, target_sparsity=sparsity, ramp_steps=max(run.steps // 4, 1)
+            run, exclude, target_sparsity=sparsity, ramp_steps=run.part(1, 4)
         ),
     )
 

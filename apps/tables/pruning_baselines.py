@@ -17,7 +17,7 @@ _VERIFIED_SAMPLES = 100
 
 def _rda(run, density):
     return keras_sparse.RDA(
-        recipes.staged(_RATE, run), target_sparsity=1 - density, ramp_steps=max(run.steps // 3, 1)
+        recipes.staged(_RATE, run), target_sparsity=1 - density, ramp_steps=run.part(1, 3)
     )
 
 
@@ -30,7 +30,7 @@ def _rigl(run, density):
     return keras_sparse.RigL(
         recipes.staged(_RATE, run),
         density=density,
-        prune_rate=CosineSchedule(0.3, 0.0, end=max(3 * run.steps // 4, 1)),
+        prune_rate=CosineSchedule(0.3, 0.0, end=run.part(3, 4)),
         seed=run.seed,
     )
 
@@ -50,7 +50,7 @@ def _static(run, density):
 
 
 def _gradual(run, density):
-    schedule = CubicSchedule(0.0, 1 - density, begin=run.steps // 10, end=max(run.steps // 2, 1))
+    schedule = CubicSchedule(0.0, 1 - density, begin=run.steps // 10, end=run.part(1, 2))
     return keras_sparse.MagnitudePruning(recipes.staged(_RATE, run), schedule)
 
 

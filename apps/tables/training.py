@@ -36,6 +36,10 @@ class Run:
         """Of the whole training."""
         return self.epochs * self.steps_per_epoch
 
+    def part(self, numerator, denominator):
+        """Steps in a part of the training, at least one: a schedule ends after it begins."""
+        return max(self.steps * numerator // denominator, 1)
+
 
 def train(table, row, seed, epochs, dataset, folder, on_epoch):
     """Train a row from a seed, or from its checkpoint in `folder`, and measure it.
