@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_sparse.channels.adam import bare_optimizer
+
 
 class AdaptiveSparseRetraining(keras.callbacks.Callback):
     """From `start_epoch` on, a weight that is or becomes zero stays zero.
@@ -49,6 +51,4 @@ class AdaptiveSparseRetraining(keras.callbacks.Callback):
         optimizer.start_retraining()
 
     def _optimizer(self):
-        # Mixed precision wraps the optimizer in a LossScaleOptimizer.
-        optimizer = self.model.optimizer
-        return getattr(optimizer, "inner_optimizer", optimizer)
+        return bare_optimizer(self.model.optimizer)

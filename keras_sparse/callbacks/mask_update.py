@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_sparse.channels.adam import bare_optimizer
+
 
 class MaskUpdate(keras.callbacks.Callback):
     """Calls `optimizer.update_masks()` every so many steps, or once an epoch.
@@ -34,8 +36,7 @@ class MaskUpdate(keras.callbacks.Callback):
 
     @property
     def _optimizer(self):
-        optimizer = self.model.optimizer
-        return getattr(optimizer, "inner_optimizer", optimizer)
+        return bare_optimizer(self.model.optimizer)
 
     def on_train_begin(self, logs=None):
         """Check that the optimizer leaves the updates to this callback."""

@@ -7,10 +7,11 @@ from keras import ops
 
 from keras_sparse.masks.backend import compiled, dense
 from keras_sparse.optimizers.masked import MaskedOptimizer
+from keras_sparse.optimizers.separable import SeparableUpdate
 from keras_sparse.optimizers.snapshot import Snapshot
 
 
-class DynamicMaskOptimizer(MaskedOptimizer):
+class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
     """Base of the optimizers whose masks change while they train.
 
     Masks change in step `t` whenever `t > 0` is a multiple of `update_every`, inside the compiled
@@ -171,6 +172,16 @@ class DynamicMaskOptimizer(MaskedOptimizer):
         for variable, value in zip(variables, new, strict=True):
             self.assign(variable, value)
 
+    def batches_without_update(self, done):
+        """See `SeparableUpdate`."""
+        if self._every is None:
+            return None
+        micro_steps = self.gradient_accumulation_steps or 1
+        period = self._every * micro_steps
+        # Masks change with the last gradient of a step, and not in the first step.
+        last = micro_steps - 1
+        return period + last - done if done <= last else (last - done) % period
+
     def batches_to_update(self, every):
         """How many more batches until masks change that do so every `every` steps; 0 for now.
 
@@ -219,13 +230,16 @@ class DynamicMaskOptimizer(MaskedOptimizer):
     def _sparse_gradients(self, gradients):
         return [self._finite(gradients[i]) for i in self._sparse]
 
+    def _updates_in_step(self):
+        return self._every is not None and not self._leaves_out_update
+
     def _before_step(self, gradients, variables):
-        if self._every is not None:
+        if self._updates_in_step():
             indices = map(self._get_variable_index, variables)
             self._update_in_step(dict(zip(indices, gradients, strict=True)))
 
     def _is_paused(self):
-        return self._due() if self.pauses and self._every is not None else None
+        return self._due() if self.pauses and self._updates_in_step() else None
 
     def get_config(self):
         """The arguments, for `keras.saving`."""

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_sparse.optimizers.proximal import group_size
 from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, check_not_negative
+from keras_sparse.optimizers.separable import SeparableUpdate
 from keras_sparse.optimizers.threshold_search import find_thresholds
 
 # Steps between two searches for the threshold. A search reads every weight 20 times; after 100
@@ -15,7 +16,7 @@ _SEARCH_EVERY = 20
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
-class RDA(ProximalOptimizer):
+class RDA(SeparableUpdate, ProximalOptimizer):
     """l1-regularized dual averaging (RDA): trains with weights that are exactly zero.
 
     Every step moves along the average ḡ of all gradients so far and then soft-thresholds, so a
@@ -239,7 +240,7 @@ class RDA(ProximalOptimizer):
             self._add_after_update(self._threshold, increment)
             return
         super().apply(grads, trainable_variables)
-        if self.l1 is None:
+        if self.l1 is None and not self._leaves_out_update:
             thresholds = [t for t in self._thresholds if t is not None]
             found = ops.cond(
                 self._is_update(every=_SEARCH_EVERY),
@@ -248,6 +249,14 @@ class RDA(ProximalOptimizer):
             )
             for threshold, value in zip(thresholds, found, strict=True):
                 threshold.assign(value)
+
+    def batches_without_update(self, done):
+        """See `SeparableUpdate`."""
+        if self.l1 is not None:
+            return None
+        # The search looks at what the last batch of its period leaves.
+        period = _SEARCH_EVERY * (self.gradient_accumulation_steps or 1)
+        return (-1 - done) % period
 
     def _search(self):
         slots = self._averages if self.form == "published" else self._accumulators

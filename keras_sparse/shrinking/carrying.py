@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_sparse import surgery
+from keras_sparse.channels.adam import bare_optimizer
 from keras_sparse.optimizers.proximal import channel_axes
 from keras_sparse.variables import is_prunable
 
@@ -25,7 +26,7 @@ def carry_optimizer(model, smaller, report):
     Returns:
         An optimizer, built on `smaller`'s trainable variables.
     """
-    whole = _inner(model.optimizer)
+    whole = bare_optimizer(model.optimizer)
     excluded = getattr(whole, "exclude", None)
     try:
         if excluded is not None:
@@ -34,17 +35,12 @@ def carry_optimizer(model, smaller, report):
     finally:
         if excluded is not None:
             whole.exclude = excluded
-    own = _inner(optimizer)
+    own = bare_optimizer(optimizer)
     for path, mask in getattr(own, "masks", {}).items():
         _widen(mask, _by_path(smaller)[path])
     if hasattr(own, "groups"):
         _settle(whole, own, model, smaller, report)
     return optimizer
-
-
-def _inner(optimizer):
-    # Mixed precision wraps the optimizer in a LossScaleOptimizer.
-    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def _array(variable):

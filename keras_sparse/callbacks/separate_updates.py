@@ -1,0 +1,119 @@
+"""Training steps without an update, compiled apart from those that may have one."""
+
+import functools
+
+import keras
+
+from keras_sparse.channels.adam import bare_optimizer
+
+
+class SeparateUpdates(keras.callbacks.Callback):
+    """Compiles the training step twice, with the optimizer's update and without, and picks.
+
+    A step that changes masks every 100 steps, or finds a threshold anew every 20, holds a
+    conditional, and in every step XLA has the host wait for the GPU to know its answer. This
+    callback counts the steps on the host, and runs the program without a conditional wherever no
+    update can be due. The second program costs a second compilation.
+
+    For every optimizer that updates inside its step: `SparseMomentum`, `RigL`, `SET`, `DSR`,
+    `DeepR`, `SNIP`, `MagnitudePruning` with their `update_every`, and `RDA` with a target.
+
+    The optimizer's own count is read at the start of an epoch; also after each update where a
+    step may be skipped (mixed precision with float16) or `train_step` is not Keras' own.
+
+    Raises:
+        ValueError: when training begins, the optimizer has no update inside its step.
+        RuntimeError: `train_step` applied gradients more than once a batch, so that an update may
+            have been left out.
+
+    Example:
+
+    >>> model.compile(RigL(0.1, density=0.1), loss)
+    >>> model.fit(dataset, epochs=10, callbacks=[SeparateUpdates()])
+    """
+
+    def on_train_begin(self, logs=None):
+        """Check the optimizer, and have the model train by two programs."""
+        model, optimizer = self.model, bare_optimizer(self.model.optimizer)
+        batches = getattr(optimizer, "batches_without_update", lambda done: None)
+        if batches(0) is None:
+            raise ValueError(
+                "SeparateUpdates needs an optimizer that updates inside its step, such as "
+                "SparseMomentum(update_every=100) or RDA(target_sparsity=0.9). "
+                f"Received: {optimizer.get_config()}"
+            )
+        if not isinstance(model.train_function, _TwoPrograms):
+            model.train_function = _TwoPrograms(model, optimizer)
+        self._programs, self._optimizer = model.train_function, optimizer
+        self._steps_per_call = model.steps_per_execution
+        own_step = getattr(model.train_step, "__func__", None) is keras.Model.train_step
+        self._may_miscount = not own_step or optimizer is not model.optimizer
+        self._count = self._at_most = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Have the count of steps read anew."""
+        self._forget_count()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Choose the program for this batch."""
+        if self._count is None:
+            self._count = self._read()
+        if self._count is None:
+            return
+        may_update = self._optimizer.batches_without_update(self._count) < self._steps_per_call
+        self._programs.skip_update = not may_update
+        self._count += self._steps_per_call
+        if may_update and self._may_miscount:
+            self._forget_count()
+
+    def _forget_count(self):
+        if self._count is not None:
+            self._at_most, self._count = self._count, None
+
+    def _read(self):
+        """The optimizer's count of steps; None before it is built."""
+        # On JAX `self.model` brings all variables up to date, and waits: not in every step.
+        optimizer = bare_optimizer(self.model.optimizer)
+        if not optimizer.built:
+            return None
+        count = int(optimizer._iterations)
+        if self._at_most is not None and count > self._at_most:
+            raise RuntimeError(
+                "SeparateUpdates counts one step for a batch, but there were more: "
+                f"{count} instead of {self._at_most}, so an update may have been left out. "
+                "Train without it where `train_step` applies gradients more than once."
+            )
+        return count
+
+
+class _TwoPrograms:
+    """A model's `train_function`: the whole step, unless told to leave out the next update."""
+
+    def __init__(self, model, optimizer):
+        self._optimizer = optimizer
+        self._whole = model.train_function
+        self._ordinary = _another_train_function(model)
+        self.skip_update = False
+
+    def __call__(self, *arguments):
+        if not self.skip_update:
+            return self._whole(*arguments)
+        self.skip_update = False
+        with self._optimizer.without_update():
+            return self._ordinary(*arguments)
+
+
+def _another_train_function(model):
+    """A second `train_function`, with a trace of its own."""
+    first, step = model.train_function, model.train_step
+    overridden = vars(model).get("train_step")
+    # JAX finds traces by function: two of the same one would be one program.
+    model.train_step = functools.partial(step)
+    try:
+        model.make_train_function(force=True)
+        return model.train_function
+    finally:
+        model.train_function = first
+        del model.train_step
+        if overridden is not None:
+            model.train_step = overridden
