@@ -54,8 +54,11 @@ class MaskUpdate(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Update the masks, unless nothing has been trained yet."""
         self._calls_to_skip = 0
-        if self.every == "epoch" and self._optimizer.built and int(self._optimizer.iterations) > 0:
-            self._optimizer.update_masks()
+        optimizer = self._optimizer
+        if self.every != "epoch" or not optimizer.built:
+            return
+        if keras.ops.convert_to_numpy(optimizer.iterations) > 0:
+            optimizer.update_masks()
 
     def on_train_batch_begin(self, batch, logs=None):
         """Update the masks when the count of steps says so."""

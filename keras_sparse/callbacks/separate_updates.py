@@ -76,7 +76,7 @@ class SeparateUpdates(keras.callbacks.Callback):
         optimizer = bare_optimizer(self.model.optimizer)
         if not optimizer.built:
             return None
-        count = int(optimizer._iterations)
+        count = int(keras.ops.convert_to_numpy(optimizer._iterations))
         if self._at_most is not None and count > self._at_most:
             raise RuntimeError(
                 "SeparateUpdates counts one step for a batch, but there were more: "

@@ -99,6 +99,10 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         """Which of the updates change anything."""
         return amounts > 0
 
+    def _would_change(self, amount):
+        """Whether an update between steps changes anything."""
+        return self._is_active(amount)
+
     def _by_update(self, table):
         """The row of a table by update that this step would use."""
         number = ops.cast(self.iterations, "int32") // self._every
@@ -189,7 +193,7 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         skipped, so it may take longer, never shorter.
         """
         period = every * (self.gradient_accumulation_steps or 1)
-        done = int(self._iterations)
+        done = int(ops.convert_to_numpy(self._iterations))
         return -done % period if done else period
 
     def update_masks(self, gradients=None):
@@ -218,9 +222,11 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
                 f"{type(self).__name__} grows by gradient: give `update_masks(gradients=...)`, or "
                 "let the training step do it with update_every=<number of steps>."
             )
+        (amount,) = self._amounts([int(ops.convert_to_numpy(self.iterations))])
+        if not self._would_change(amount):
+            return
         gradients = self._sparse_gradients(gradients) if self.needs_gradients else []
-        amount = ops.convert_to_tensor(self._amounts([int(self.iterations)])[0])
-        new = self._compiled_rewired(self._tensors(gradients, amount))
+        new = self._compiled_rewired(self._tensors(gradients, ops.convert_to_tensor(amount)))
         for variable, value in zip(self._mask_state(), new, strict=True):
             variable.assign(value)
         if self.pauses:

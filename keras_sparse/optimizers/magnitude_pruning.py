@@ -114,6 +114,11 @@ class MagnitudePruning(DynamicMaskOptimizer):
     def _is_active(self, amounts):
         return np.any(np.diff(amounts, axis=0, prepend=amounts[:1]) != 0, axis=1)
 
+    def _would_change(self, amount):
+        kept = [ops.sum(ops.cast(mask, "int32")) for mask in self.masks.values()]
+        kept = np.array([int(ops.convert_to_numpy(count)) for count in kept])
+        return np.any(amount != (kept.sum() if self.scope == "global" else kept))
+
     def _rewire(self, snapshot):
         select = select_globally if self.scope == "global" else select_largest
         amount = snapshot.amount[0] if self.scope == "global" else snapshot.amount

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_sparse.callbacks.mask_update import MaskUpdate
+from keras_sparse.masks.schedules import CosineSchedule
 from keras_sparse.optimizers.deep_r import DeepR
 from keras_sparse.optimizers.magnitude_pruning import MagnitudePruning
 from keras_sparse.optimizers.rigl import RigL
@@ -19,6 +20,7 @@ from .matrix import (
     check_masks,
     compile_model,
     fit,
+    magnitude_pruning,
     make_data,
     make_model,
     masks_of,
@@ -94,12 +96,21 @@ def test_masks_take_a_byte_for_each_weight():
     assert floats == 800 + 1  # one slot for each weight, and the learning rate
 
 
-@pytest.mark.parametrize("make", [MASKED["SparseMomentum"], MASKED["SET"], MASKED["DSR"]])
+def ending_dsr(**kwargs):
+    return MASKED["DSR"](prune_rate=CosineSchedule(0.2, 0.0, end=12), **kwargs)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [MASKED["SparseMomentum"], MASKED["SET"], ending_dsr, magnitude_pruning],
+    ids=["SparseMomentum", "SET", "DSR", "MagnitudePruning"],
+)
 def test_updates_inside_and_between_steps_give_the_same_bits(make):
     inside = compile_model(make_model(), make(update_every=2))
     between = compile_model(make_model(), make(update_every=None))
-    fit(inside, epochs=3)
-    fit(between, epochs=3, callbacks=[MaskUpdate(2)])
+    # To beyond the end of the schedules.
+    fit(inside, epochs=4)
+    fit(between, epochs=4, callbacks=[MaskUpdate(2)])
     same_bits(inside.optimizer.variables, between.optimizer.variables)
     same_bits(inside.weights, between.weights)
 

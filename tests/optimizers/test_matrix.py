@@ -206,15 +206,21 @@ def test_two_replicas_of_a_mirrored_strategy_keep_the_same_masks():
         import numpy as np
         import tensorflow as tf
         from tests.optimizers.matrix import *
+        from keras_sparse.callbacks import MaskUpdate, SeparateUpdates
 
         cpu = tf.config.list_physical_devices("CPU")[0]
         two = [tf.config.LogicalDeviceConfiguration()] * 2
         tf.config.set_logical_device_configuration(cpu, two)
-        for name in ("SparseMomentum", "RigL", "SNIP"):
+        for name, arguments, callbacks in (
+            ("SparseMomentum", {}, []),
+            ("RigL", {}, [SeparateUpdates()]),
+            ("SNIP", {}, []),
+            ("SET", {"update_every": None}, [MaskUpdate(2)]),
+        ):
             strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
             with strategy.scope():
-                model = compile_model(make_model(), MASKED[name](), jit_compile=False)
-            fit(model)
+                model = compile_model(make_model(), MASKED[name](**arguments), jit_compile=False)
+            fit(model, callbacks=callbacks)
             check_masks(model)
             for variable in [*model.trainable_variables, *model.optimizer.variables]:
                 first, second = (v.numpy() for v in variable.value.values)
@@ -230,12 +236,18 @@ def test_two_devices_under_data_parallel_keep_the_same_masks():
         import jax, keras
         import numpy as np
         from tests.optimizers.matrix import *
+        from keras_sparse.callbacks import MaskUpdate, SeparateUpdates
 
         assert len(jax.devices()) == 2
         keras.distribution.set_distribution(keras.distribution.DataParallel())
-        for name in ("SparseMomentum", "RigL", "SNIP"):
-            model = compile_model(make_model(), MASKED[name]())
-            fit(model)
+        for name, arguments, callbacks in (
+            ("SparseMomentum", {}, []),
+            ("RigL", {}, [SeparateUpdates()]),
+            ("SNIP", {}, []),
+            ("SET", {"update_every": None}, [MaskUpdate(2)]),
+        ):
+            model = compile_model(make_model(), MASKED[name](**arguments))
+            fit(model, callbacks=callbacks)
             check_masks(model)
             for mask in model.optimizer.masks.values():
                 first, second = (np.asarray(s.data) for s in mask.value.addressable_shards)
