@@ -48,6 +48,8 @@ def callbacks(values, task, log_dir):
         found.append(keras_sparse.callbacks.AdaptiveSparseRetraining(start))
     if values.update_masks == "callback":
         found.append(_mask_update(values))
+    if values.update_masks == "apart":
+        found.append(keras_sparse.callbacks.SeparateUpdates())
     if values.mask_history:
         found.append(keras_sparse.callbacks.MaskHistory())
     if values.stop_when_dead:

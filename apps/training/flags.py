@@ -172,9 +172,10 @@ def _masked(group):
     )
     group.choice(
         "update_masks",
-        enum_values=["in_step", "callback"],
+        enum_values=["in_step", "apart", "callback"],
         default="in_step",
-        help="Inside the compiled step or, for a faster first step, before it; not for rigl.",
+        help="Inside the compiled step; apart, where steps without a change run a program of their "
+        "own, for a GPU; or by callback before the step, for a faster first one; not for rigl.",
     )
     group.share(
         "prune_rate",

@@ -131,7 +131,7 @@ def _arguments(name, method, values, run):
 
 def _update_every(every, values, run):
     if values.update_masks == "callback":
-        check(values.optimizer != "rigl", "update_masks", "in_step for rigl", values)
+        check(values.optimizer != "rigl", "update_masks", "in_step or apart for rigl", values)
         return {"update_every": None}
     if every == "epoch":
         return {"update_every": "epoch", "steps_per_epoch": run.steps_per_epoch}

@@ -149,6 +149,7 @@ def test_every_callback_by_its_flag():
     )
     assert found["MaskUpdate"].every == 5
     assert "TerminateOnDeadNetwork" not in found
+    assert "SeparateUpdates" in kinds("--optimizer=rigl", "--update_masks=apart")
 
 
 def test_images_are_those_that_were_asked_for():
@@ -212,7 +213,10 @@ BAD = [
     (["--momentum=0.5"], "--momentum is for --optimizer=sparse_momentum or rigl"),
     (["--optimizer=sgd", "--l1=1"], "--l1 is for --optimizer=rda or prox_sgd or deep_r"),
     (["--optimizer=sgd", "--retrain_epochs=1"], "--retrain_epochs is for"),
-    (["--optimizer=rigl", "--update_masks=callback"], "--update_masks must be in_step for rigl"),
+    (
+        ["--optimizer=rigl", "--update_masks=callback"],
+        "--update_masks must be in_step or apart for rigl",
+    ),
     (["--optimizer=static", "--update_masks=callback"], "--update_masks is for"),
     (["--optimizer=set", "--update_every=often"], "--update_every must be a number or epoch"),
     (["--optimizer=set", "--prune_until=0.5"], "--prune_until needs --prune_schedule"),
