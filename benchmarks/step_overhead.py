@@ -5,9 +5,10 @@
 
 Every round trains each optimizer for a few steps by `fit`, one after the other; a ratio is the
 median over the rounds of its time over the other's in the same round, by the wall clock and by CPU
-time. An update of the masks, and RDA's search for its threshold once its target is reached (every
-100 steps then), is timed by itself, one step with it less one without, and added for the share of
-steps that have one. First step: the time of the first `fit` of one batch, tracing
+time. An update of the masks, and RDA's search for its threshold (every 20 steps), is timed by
+itself, one step with it less one without, and added as often as a long training has one, less the
+times that the steps of the round had it. "Apart" is with the callback `SeparateUpdates`, "by hand"
+with `update_masks()` between steps. First step: the time of the first `fit` of one batch, tracing
 and compilation included. Memory: the optimizer's variables over the parameters.
 """
 
@@ -19,9 +20,8 @@ from absl import app, flags
 
 from benchmarks.machine import describe
 from keras_sparse import models
-from keras_sparse.optimizers import RDA
-from keras_sparse.optimizers.rigl import RigL
-from keras_sparse.optimizers.sparse_momentum import SparseMomentum
+from keras_sparse.callbacks import SeparateUpdates
+from keras_sparse.optimizers import RDA, RigL, SparseMomentum
 
 _MODEL = flags.DEFINE_enum("model", "lenet_5", ["lenet_5", "resnet_18"], "what is trained")
 _BATCH = flags.DEFINE_integer("batch", None, "default: 100 for LeNet-5, 32 for ResNet-18")
@@ -33,7 +33,7 @@ _JIT = flags.DEFINE_bool("jit", True, "compile with XLA")
 
 # Steps that count as made before the timed ones: RDA's ramp is over.
 _START = 1_000_000
-_SEARCH_EVERY = 100
+_SEARCH_EVERY = 20  # RDA's own
 
 # Next to nothing is learned: the time of a step depends on the weights too. Adam at 1e-3 took 4%
 # less than Adam at this rate, which computes the same.
@@ -43,19 +43,22 @@ OPTIMIZERS = {
     "SGD, Nesterov": lambda: keras.optimizers.SGD(_RATE, momentum=0.9, nesterov=True),
     "Adam": lambda: keras.optimizers.Adam(_RATE),
     "RDA": lambda: RDA(_RATE),
+    "RDA, apart": lambda: RDA(_RATE),
     "SparseMomentum": lambda: SparseMomentum(_RATE, density=0.1, update_every=_EVERY.value),
+    "SparseMomentum, apart": lambda: SparseMomentum(_RATE, density=0.1, update_every=_EVERY.value),
     "SparseMomentum, by hand": lambda: SparseMomentum(_RATE, density=0.1, update_every=None),
     "RigL": lambda: RigL(_RATE, density=0.1, update_every=_EVERY.value),
+    "RigL, apart": lambda: RigL(_RATE, density=0.1, update_every=_EVERY.value),
 }
 
 
 class Training:
     """A model with its optimizer, and the times of its steps."""
 
-    def __init__(self, optimizer, batch):
+    def __init__(self, optimizer, batch, callbacks=()):
         keras.utils.set_random_seed(0)
         self.model = getattr(models, _MODEL.value)()
-        self.batch = batch
+        self.batch, self.callbacks = batch, list(callbacks)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.model.compile(optimizer, loss, jit_compile=_JIT.value)
         rng = np.random.default_rng(0)
@@ -68,10 +71,9 @@ class Training:
         if self.model.optimizer.built:
             self.model.optimizer.iterations.assign(iteration)
         examples = steps * self.batch
+        options = {"batch_size": self.batch, "shuffle": False, "callbacks": self.callbacks}
         wall, cpu = time.perf_counter(), time.process_time()
-        self.model.fit(
-            self.x[:examples], self.y[:examples], batch_size=self.batch, shuffle=False, verbose=0
-        )
+        self.model.fit(self.x[:examples], self.y[:examples], verbose=0, **options)
         return np.array([time.perf_counter() - wall, time.process_time() - cpu])
 
     def bytes_per_parameter(self):
@@ -90,35 +92,54 @@ def first_steps(batch):
     for _ in range(_COMPILES.value):
         trainings = {}
         for name, make in OPTIMIZERS.items():
-            trainings[name] = Training(make(), batch)
+            callbacks = [SeparateUpdates()] if name.endswith("apart") else []
+            trainings[name] = Training(make(), batch, callbacks)
             seconds[name].append(trainings[name].seconds(1))
     return {name: np.median(s, axis=0) for name, s in seconds.items()}, trainings
+
+
+def period(name):
+    return _SEARCH_EVERY if name.startswith("RDA") else _EVERY.value
+
+
+def updating_step(name):
+    """Steps before one that updates: masks change before a step, RDA searches after it."""
+    return (_START // period(name) + 1) * period(name) - name.startswith("RDA")
+
+
+def updates_in_round(name):
+    """How many of the timed steps have an update."""
+    if name.endswith("by hand"):
+        return 0
+    first = updating_step(name) - (_START + 1)
+    return len(range(first, _STEPS.value, period(name)))
 
 
 def rounds(trainings):
     """By optimizer, arrays of (round, clock): seconds of a step, and of an update."""
     steps = {name: [] for name in trainings}
     updates = {name: [] for name in trainings}
-    # Masks change before a step, RDA searches after one.
-    masks = _START + _EVERY.value - _START % _EVERY.value
-    due = {"SparseMomentum": masks, "RigL": masks, "RDA": _START + _SEARCH_EVERY - 1}
     for number in range(_ROUNDS.value + 1):
         for name, training in trainings.items():
             step = training.seconds(_STEPS.value) / _STEPS.value
-            update = np.zeros(2)
-            if name in due:
-                update = training.seconds(1, due[name]) - training.seconds(1)
-            elif name.endswith("by hand"):
-                start = time.perf_counter(), time.process_time()
-                training.model.optimizer.update_masks()
-                # One compiled function gives all masks: when one is there, all are.
-                mask = next(iter(training.model.optimizer.masks.values()))
-                keras.ops.convert_to_numpy(keras.ops.any(mask))
-                update = np.subtract((time.perf_counter(), time.process_time()), start)
+            update = _update_seconds(name, training)
             if number:  # the first round warms up
                 steps[name].append(step)
                 updates[name].append(update)
     return ({k: np.array(v) for k, v in times.items()} for times in (steps, updates))
+
+
+def _update_seconds(name, training):
+    if name in ("SGD, Nesterov", "Adam"):
+        return np.zeros(2)
+    if not name.endswith("by hand"):
+        return training.seconds(1, updating_step(name)) - training.seconds(1)
+    wall, cpu = time.perf_counter(), time.process_time()
+    training.model.optimizer.update_masks()
+    # One compiled function gives all masks: when one is there, all are.
+    mask = next(iter(training.model.optimizer.masks.values()))
+    keras.ops.convert_to_numpy(keras.ops.any(keras.ops.convert_to_tensor(mask)))
+    return np.array([time.perf_counter() - wall, time.process_time() - cpu])
 
 
 def main(_):
@@ -136,8 +157,8 @@ def main(_):
     for name, training in trainings.items():
         # The median update, for a difference of single steps is noisy.
         update = np.median(updates[name], axis=0)
-        every = _SEARCH_EVERY if name == "RDA" else _EVERY.value
-        whole = steps[name] + update / every
+        missing = 1 / period(name) - updates_in_round(name) / _STEPS.value
+        whole = steps[name] + update * missing
         row = [f"{1e3 * np.median(steps[name][:, 0]):.1f}", f"{1e3 * update[0]:.1f}"]
         for other in ("SGD, Nesterov", "Adam"):
             row += [f"{ratio:.3f}" for ratio in np.median(whole / steps[other], axis=0)]

@@ -1,0 +1,138 @@
+"""Counts what an NVIDIA GPU is given in a training step, beside SGD's and Adam's; no GPU needed.
+
+    pip install 'jax[cuda12]'
+    KERAS_BACKEND=jax python -m benchmarks.gpu_kernels --model=lenet_5
+
+XLA compiles the step for an H200 that is only described to it, and writes down what it would run:
+kernels (copies of memory among them) and convolutions of cuDNN, in an ordinary step and in an
+update; and whether a conditional has the host wait in every step, or is part of a CUDA graph. XLA's
+flags are those of the environment, such as
+
+    XLA_FLAGS=--xla_gpu_enable_command_buffer=+WHILE
+
+"Apart" is the step that `SeparateUpdates` runs where no update is due. Kernels that are chosen by
+timing them on the device (autotuning) are XLA's first choice here. This counts; it says nothing of
+time.
+"""
+
+import collections
+import contextlib
+import os
+import pathlib
+import re
+import tempfile
+
+import jax
+import keras
+import numpy as np
+from absl import app, flags
+from jax.experimental import topologies
+
+from keras_sparse import models
+from keras_sparse.optimizers import RDA, RigL, SparseMomentum
+
+_MODEL = flags.DEFINE_enum("model", "lenet_5", ["lenet_5", "resnet_18"], "what is trained")
+
+# As XLA describes it where there is one, with the driver that CUDA graphs need for conditionals.
+_H200 = """
+gpu_device_info {
+  threads_per_block_limit: 1024  threads_per_warp: 32  threads_per_core_limit: 2048
+  shared_memory_per_block: 49152  shared_memory_per_core: 233472
+  shared_memory_per_block_optin: 232448
+  core_count: 132  fpus_per_core: 128  clock_rate_ghz: 1.98
+  block_dim_limit_x: 2147483647  block_dim_limit_y: 65535  block_dim_limit_z: 65535
+  memory_bandwidth: 4800000000000  l2_cache_size: 62914560  device_memory_size: 150000000000
+  cuda_compute_capability { major: 9 }
+  registers_per_core_limit: 65536  registers_per_block_limit: 65536
+  driver_version: "12.9.0"
+}
+platform_name: "CUDA"
+dnn_version_info { major: 9 minor: 8 }
+runtime_version { major: 12 minor: 9 patch: 0 }
+device_description_str: "NVIDIA H200"
+"""
+
+OPTIMIZERS = {
+    "SGD, Nesterov": lambda: keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+    "Adam": keras.optimizers.Adam,
+    "RDA": RDA,
+    "RDA, apart": RDA,
+    "SparseMomentum": SparseMomentum,
+    "SparseMomentum, apart": SparseMomentum,
+    "RigL": RigL,
+    "RigL, apart": RigL,
+}
+
+
+def compile_step(name, make, batch, device, dump):
+    """Have XLA compile the training step; returns the file of what it would run."""
+    model = getattr(models, _MODEL.value)()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(make(), loss)
+    data = np.zeros((batch, *model.input_shape[1:]), "float32"), np.zeros(batch, "int32")
+    model.optimizer.build(model.trainable_variables)
+    model._symbolic_build(data_batch=data)
+    variables = (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+        model.metrics_variables,
+    )
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
+        ([[v.value for v in part] for part in variables], data),
+    )
+
+    def step(state, data):
+        return model.train_step(tuple(state), data)
+
+    step.__name__ = "step_" + "".join(filter(str.isalnum, name))
+    apart = name.endswith("apart")
+    with model.optimizer.without_update() if apart else contextlib.nullcontext():
+        options = {"in_shardings": device, "out_shardings": device, "donate_argnums": 0}
+        jax.jit(step, **options).lower(*shapes).compile()
+    (found,) = dump.glob(f"*{step.__name__}.thunk_sequence_after_thunk_passes.txt")
+    return found
+
+
+def count(file):
+    """Kernels and convolutions, kernels of an update, and what the conditional is."""
+    found, conditional, margin = collections.Counter(), "none", None
+    for line in file.read_text().splitlines():
+        match = re.match(r"( *)\d+: k(\w+)", line)
+        if not match:
+            continue
+        indent, kind = len(match[1]), match[2]
+        if margin is not None and indent <= margin:
+            margin = None
+        if kind == "Conditional":
+            margin = indent
+            conditional = "in a CUDA graph" if indent else "the host waits"
+        elif kind not in ("CommandBuffer", "While"):
+            where = "kernels" if margin is None else "update"
+            found["convolutions" if kind == "Convolution" else where] += 1
+    return [found["kernels"], found["convolutions"], found["update"] or "", conditional]
+
+
+def main(_):
+    batch = {"lenet_5": 100, "resnet_18": 32}[_MODEL.value]
+    print(f"{_MODEL.value}, batch {batch}, for an H200; keras {keras.__version__}, ", end="")
+    print(f"jax {jax.__version__}, XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}")
+    print("| optimizer | kernels | convolutions | kernels of an update | conditional |")
+    print("|---" * 5 + "|")
+    jax.config.update("jax_platforms", "cpu")
+    with tempfile.TemporaryDirectory() as dump:
+        # Read by XLA when it starts, which is now.
+        ours = f"--xla_gpu_autotune_level=0 --xla_dump_hlo_as_text --xla_dump_to={dump} "
+        os.environ["XLA_FLAGS"] = ours + os.environ.get("XLA_FLAGS", "")
+        options = {"target_config": _H200, "topology": "1x1x1"}
+        topology = topologies.get_topology_desc("1x1x1", "cuda", **options)
+        mesh = jax.sharding.Mesh(topology.devices[:1], ("gpu",))
+        device = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+        for name, make in OPTIMIZERS.items():
+            columns = count(compile_step(name, make, batch, device, pathlib.Path(dump)))
+            print(f"| {name} | " + " | ".join(map(str, columns)) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)
