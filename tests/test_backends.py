@@ -11,14 +11,19 @@ from tests.trajectory import OPTIMIZERS
 
 pytestmark = pytest.mark.tensorflow  # this process's own backend
 ON_JAX = {**os.environ, "KERAS_BACKEND": "jax"}
+# Of about the same length, so that two processes end at the same time.
 SUITES = (
-    "tests/test_variables.py",
-    "tests/test_initializers.py",
-    "tests/optimizers/test_rda.py",
-    "tests/optimizers/test_sparse_momentum.py",
-    "tests/callbacks",
-    "tests/channels",
-    "tests/surgery/test_removal.py",
+    (
+        "tests/test_variables.py",
+        "tests/test_initializers.py",
+        "tests/optimizers/test_rda.py",
+    ),
+    ("tests/callbacks",),
+    (
+        "tests/optimizers/test_sparse_momentum.py",
+        "tests/channels",
+        "tests/surgery/test_removal.py",
+    ),
 )
 
 
@@ -42,9 +47,10 @@ def test_same_weights_and_zeros_on_both_backends(both, name):
     assert ((jax == 0) != (tensorflow == 0)).mean() < 0.01
 
 
-def test_suite_passes_on_jax():
+@pytest.mark.parametrize("suites", SUITES, ids=["rda", "callbacks", "surgery"])
+def test_suite_passes_on_jax(suites):
     options = ["-q", "-n", "0", "-m", "not tensorflow and not slow"]
-    command = [sys.executable, "-m", "pytest", *options, *SUITES]
+    command = [sys.executable, "-m", "pytest", *options, *suites]
     done = subprocess.run(
         command, env=ON_JAX, capture_output=True, text=True, timeout=900, check=False
     )
