@@ -13,7 +13,8 @@ class SeparateUpdates(keras.callbacks.Callback):
     A step that changes masks every 100 steps, or finds a threshold anew every 20, holds a
     conditional, and in every step XLA has the host wait for the GPU to know its answer. This
     callback counts the steps on the host, and runs the program without a conditional wherever no
-    update can be due. The second program costs a second compilation.
+    update can be due. The second program costs a second compilation. Keras' own conditionals, for
+    the loss scale of float16 and for accumulated gradients, stay.
 
     For every optimizer that updates inside its step: `SparseMomentum`, `RigL`, `SET`, `DSR`,
     `DeepR`, `SNIP`, `MagnitudePruning` with their `update_every`, and `RDA` with a target.

@@ -203,7 +203,8 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         steps is a multiple of N, it gives the same bits as `update_every=N`. Like there, the
         weights that it prunes take part in the forward pass of the step that follows, and are set
         to zero by it: so call it right before a step, and save or evaluate after one. `MaskUpdate`
-        does. RigL, which spends a step on this, sets them to zero at once.
+        does. RigL, which spends a step on this, sets them to zero at once. Where the schedule asks
+        for no change, nothing happens.
 
         Args:
             gradients: for methods that grow by gradient, a list of gradients, one for each
