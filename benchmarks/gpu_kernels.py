@@ -64,6 +64,17 @@ OPTIMIZERS = {
 }
 
 
+def described_gpu():
+    """The H200 that XLA compiles for."""
+    if keras.backend.backend() != "jax":
+        raise SystemExit("Start it with KERAS_BACKEND=jax.")
+    options = {"target_config": _H200, "topology": "1x1x1"}
+    try:
+        return topologies.get_topology_desc("1x1x1", "cuda", **options)
+    except NotImplementedError:
+        raise SystemExit("It needs JAX's compiler for CUDA: pip install 'jax[cuda12]'") from None
+
+
 def compile_step(name, make, batch, device, dump):
     """Have XLA compile the training step; returns the file of what it would run."""
     model = getattr(models, _MODEL.value)()
@@ -125,8 +136,7 @@ def main(_):
         # Read by XLA when it starts, which is now.
         ours = f"--xla_gpu_autotune_level=0 --xla_dump_hlo_as_text --xla_dump_to={dump} "
         os.environ["XLA_FLAGS"] = ours + os.environ.get("XLA_FLAGS", "")
-        options = {"target_config": _H200, "topology": "1x1x1"}
-        topology = topologies.get_topology_desc("1x1x1", "cuda", **options)
+        topology = described_gpu()
         mesh = jax.sharding.Mesh(topology.devices[:1], ("gpu",))
         device = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
         for name, make in OPTIMIZERS.items():
