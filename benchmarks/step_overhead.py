@@ -33,7 +33,6 @@ _JIT = flags.DEFINE_bool("jit", True, "compile with XLA")
 
 # Steps that count as made before the timed ones: RDA's ramp is over.
 _START = 1_000_000
-_SEARCH_EVERY = 20  # RDA's own
 
 # Next to nothing is learned: the time of a step depends on the weights too. Adam at 1e-3 took 4%
 # less than Adam at this rate, which computes the same.
@@ -50,6 +49,7 @@ OPTIMIZERS = {
     "RigL": lambda: RigL(_RATE, density=0.1, update_every=_EVERY.value),
     "RigL, apart": lambda: RigL(_RATE, density=0.1, update_every=_EVERY.value),
 }
+STOCK = ("SGD, Nesterov", "Adam")
 
 
 class Training:
@@ -76,6 +76,10 @@ class Training:
         self.model.fit(self.x[:examples], self.y[:examples], verbose=0, **options)
         return np.array([time.perf_counter() - wall, time.process_time() - cpu])
 
+    def next_update(self, step):
+        """The first step from this one on that has an update."""
+        return step + self.model.optimizer.batches_without_update(step)
+
     def bytes_per_parameter(self):
         variables = self.model.optimizer.variables
         size = sum(np.prod(v.shape) * np.dtype(_plain(v.dtype)).itemsize for v in variables)
@@ -98,21 +102,16 @@ def first_steps(batch):
     return {name: np.median(s, axis=0) for name, s in seconds.items()}, trainings
 
 
-def period(name):
-    return _SEARCH_EVERY if name.startswith("RDA") else _EVERY.value
-
-
-def updating_step(name):
-    """Steps before one that updates: masks change before a step, RDA searches after it."""
-    return (_START // period(name) + 1) * period(name) - name.startswith("RDA")
-
-
-def updates_in_round(name):
-    """How many of the timed steps have an update."""
-    if name.endswith("by hand"):
+def missing_updates(name, training):
+    """Updates of a step in a long training, less those of a timed one."""
+    if name in STOCK:
         return 0
-    first = updating_step(name) - (_START + 1)
-    return len(range(first, _STEPS.value, period(name)))
+    if name.endswith("by hand"):
+        return 1 / _EVERY.value
+    first = training.next_update(_START + 1)
+    period = training.next_update(first + 1) - first
+    timed = len(range(first, _START + 1 + _STEPS.value, period))
+    return 1 / period - timed / _STEPS.value
 
 
 def rounds(trainings):
@@ -130,10 +129,10 @@ def rounds(trainings):
 
 
 def _update_seconds(name, training):
-    if name in ("SGD, Nesterov", "Adam"):
+    if name in STOCK:
         return np.zeros(2)
     if not name.endswith("by hand"):
-        return training.seconds(1, updating_step(name)) - training.seconds(1)
+        return training.seconds(1, training.next_update(_START + 1)) - training.seconds(1)
     wall, cpu = time.perf_counter(), time.process_time()
     training.model.optimizer.update_masks()
     # One compiled function gives all masks: when one is there, all are.
@@ -157,8 +156,7 @@ def main(_):
     for name, training in trainings.items():
         # The median update, for a difference of single steps is noisy.
         update = np.median(updates[name], axis=0)
-        missing = 1 / period(name) - updates_in_round(name) / _STEPS.value
-        whole = steps[name] + update * missing
+        whole = steps[name] + update * missing_updates(name, training)
         row = [f"{1e3 * np.median(steps[name][:, 0]):.1f}", f"{1e3 * update[0]:.1f}"]
         for other in ("SGD, Nesterov", "Adam"):
             row += [f"{ratio:.3f}" for ratio in np.median(whole / steps[other], axis=0)]

@@ -176,15 +176,8 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         for variable, value in zip(variables, new, strict=True):
             self.assign(variable, value)
 
-    def batches_without_update(self, done):
-        """See `SeparableUpdate`."""
-        if self._every is None:
-            return None
-        micro_steps = self.gradient_accumulation_steps or 1
-        period = self._every * micro_steps
-        # Masks change with the last gradient of a step, and not in the first step.
-        last = micro_steps - 1
-        return period + last - done if done <= last else (last - done) % period
+    def _updating_steps(self):
+        return None if self._every is None else (self._every, self._every)
 
     def batches_to_update(self, every):
         """How many more batches until masks change that do so every `every` steps; 0 for now.

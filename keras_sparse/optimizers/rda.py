@@ -250,13 +250,9 @@ class RDA(SeparableUpdate, ProximalOptimizer):
             for threshold, value in zip(thresholds, found, strict=True):
                 threshold.assign(value)
 
-    def batches_without_update(self, done):
-        """See `SeparableUpdate`."""
-        if self.l1 is not None:
-            return None
-        # The search looks at what the last batch of its period leaves.
-        period = _SEARCH_EVERY * (self.gradient_accumulation_steps or 1)
-        return (-1 - done) % period
+    def _updating_steps(self):
+        # The search looks at what the last step of its period leaves.
+        return None if self.l1 is not None else (_SEARCH_EVERY - 1, _SEARCH_EVERY)
 
     def _search(self):
         slots = self._averages if self.form == "published" else self._accumulators

@@ -21,6 +21,10 @@ class SeparableUpdate:
         finally:
             self._leaves_out_update = False
 
+    def _updating_steps(self):
+        """The first step that may update, from 0, and how far apart they are; None for none."""
+        raise NotImplementedError
+
     def batches_without_update(self, done):
         """How many batches in a row change nothing but by their gradients.
 
@@ -30,4 +34,10 @@ class SeparableUpdate:
         Returns:
             int or infinity, 0 if the next batch may update; None if no step ever does.
         """
-        raise NotImplementedError
+        steps = self._updating_steps()
+        if steps is None:
+            return None
+        micro_steps = self.gradient_accumulation_steps or 1
+        # A step updates with the last of its gradients.
+        first, period = (steps[0] + 1) * micro_steps - 1, steps[1] * micro_steps
+        return first - done if done <= first else (first - done) % period

@@ -57,10 +57,8 @@ class SNIP(DynamicMaskOptimizer):
     def _due(self):
         return ops.logical_and(ops.equal(self.iterations, 0), self._is_last_micro_step())
 
-    def batches_without_update(self, done):
-        """See `SeparableUpdate`."""
-        last = (self.gradient_accumulation_steps or 1) - 1
-        return last - done if done <= last else math.inf
+    def _updating_steps(self):
+        return 0, math.inf
 
     def _amounts(self, steps):
         return np.full(len(steps), self._budget, "int32")
