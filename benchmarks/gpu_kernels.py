@@ -21,6 +21,7 @@ import os
 import pathlib
 import re
 import tempfile
+from unittest import mock
 
 import jax
 import keras
@@ -99,7 +100,9 @@ def compile_step(name, make, batch, device, dump):
 
     step.__name__ = "step_" + "".join(filter(str.isalnum, name))
     apart = name.endswith("apart")
-    with model.optimizer.without_update() if apart else contextlib.nullcontext():
+    # What is compiled depends on where it will run.
+    on_gpu = mock.patch("jax.default_backend", return_value="gpu")
+    with on_gpu, model.optimizer.without_update() if apart else contextlib.nullcontext():
         options = {"in_shardings": device, "out_shardings": device, "donate_argnums": 0}
         jax.jit(step, **options).lower(*shapes).compile()
     (found,) = dump.glob(f"*{step.__name__}.thunk_sequence_after_thunk_passes.txt")

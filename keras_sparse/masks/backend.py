@@ -25,10 +25,28 @@ def compiled(function):
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        # As in Keras: TensorFlow has no XLA for the GPU of a Mac.
-        mac_gpu = sys.platform == "darwin" and tf.config.list_physical_devices("GPU")
-        return tf.function(function, autograph=False, jit_compile=not mac_gpu)
+        return tf.function(function, autograph=False, jit_compile=not _is_mac_gpu())
     return function
+
+
+def compiles_for_gpu():
+    """Whether what is traced now is compiled by XLA for a GPU."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() == "gpu"
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU")) and not _is_mac_gpu()
+    return False
+
+
+def _is_mac_gpu():
+    # As in Keras: TensorFlow has no XLA for the GPU of a Mac.
+    import tensorflow as tf
+
+    return sys.platform == "darwin" and bool(tf.config.list_physical_devices("GPU"))
 
 
 def outside_trace():

@@ -100,8 +100,8 @@ class Packing:
         return self.sum_rows(ops.sum(ops.cast(ops.sum(blocks, axis=1), "int32"), axis=-1))
 
     def spread(self, per_group):
-        """A value per group, of shape (groups,), beside each of its rows: shape (rows, 1)."""
-        return ops.expand_dims(ops.take(per_group, self.group_of_row), -1)
+        """The values of each group, shape (groups, ...), at each of its rows: (rows, ..., 1)."""
+        return ops.expand_dims(ops.take(per_group, self.group_of_row, axis=0), -1)
 
     def index(self):
         """The place of each packed weight in its group, in C order: int32 (rows, width)."""

@@ -2,10 +2,13 @@
 
 A float that is not negative orders like the integer with the same bits. The k-th largest of those
 integers is found bit by bit with one count per bit: 31 passes, no sort, and a `k` that may be a
-traced value under XLA.
+traced value under XLA. For a GPU four bits are found in one pass.
 """
 
 from keras import ops
+
+from keras_sparse.masks.backend import compiles_for_gpu
+from keras_sparse.masks.digits import count_candidates, largest_where
 
 INT_MAX = 2**31 - 1
 INT_BITS = 31
@@ -42,14 +45,31 @@ def select_largest(keys, k, packing, among):
         Packed bool with exactly `min(k, candidates)` true in each group.
     """
     keys = ops.where(among, keys, -1)
-    index = packing.index()
-    index_bits = int(packing.sizes.max()).bit_length()
-    one = ops.convert_to_tensor(1, "int32")
+    find = find_by_digits if compiles_for_gpu() else find_by_bits
+    key, stop = find(keys, k, packing)
+    return _selected(keys, packing.index(), packing.spread(key), packing.spread(stop))
 
-    def selected(above, stop):
-        # Above it, or equal and before the stop. One comparison, for XLA makes no branches of it.
-        late = ops.cast(index >= packing.spread(stop), "int32")
-        return keys - late >= packing.spread(above)
+
+def _selected(keys, index, key, stop):
+    # Above the key, or equal and before the stop. One comparison: XLA makes no branches of it.
+    return keys - ops.cast(index >= stop, "int32") >= key
+
+
+def find_by_bits(keys, k, packing):
+    """What `select_largest` selects by, in a loop over the bits.
+
+    Args:
+        keys: packed int32, -1 for what is no candidate.
+        k: int32 tensor of shape (groups,).
+        packing: the `Packing` of `keys`.
+
+    Returns:
+        Two int32 tensors of shape (groups,): the key of the last that is selected, and the index
+        from which on what has that key is not.
+    """
+    index = packing.index()
+    index_bits = _index_bits(packing)
+    one = ops.convert_to_tensor(1, "int32")
 
     def goes_on(i, key, stop, reached):
         # Equal keys are rare, or (regrown weights, dead inputs) very many: the bits of the index
@@ -62,7 +82,10 @@ def select_largest(keys, k, packing, among):
         bit = ops.left_shift(one, ops.where(of_key, INT_BITS, INT_BITS + index_bits) - 1 - i)
         next_key = ops.where(of_key, ops.bitwise_or(key, bit), key)
         next_stop = ops.where(of_key, stop, ops.bitwise_or(stop, bit))
-        count = packing.count(selected(next_key - ops.cast(of_key, "int32"), next_stop))
+        above = next_key - ops.cast(of_key, "int32")
+        count = packing.count(
+            _selected(keys, index, packing.spread(above), packing.spread(next_stop))
+        )
         holds = ops.where(of_key, count >= k, count <= k)
         return (
             i + 1,
@@ -77,7 +100,29 @@ def select_largest(keys, k, packing, among):
     _, key, stop, reached = ops.while_loop(
         goes_on, body, start, maximum_iterations=INT_BITS + index_bits
     )
-    return selected(key, ops.where(reached > k, stop, INT_MAX))
+    return key, ops.where(reached > k, stop, INT_MAX)
+
+
+def find_by_digits(keys, k, packing):
+    """What `find_by_bits` finds, without a loop: the same selection, faster on a GPU."""
+    keys = ops.expand_dims(keys, 1)
+    index = ops.expand_dims(packing.index(), 1)
+    k = ops.expand_dims(k, -1)
+
+    def reaches_k(key):
+        return count_candidates(keys >= packing.spread(key), packing) >= k
+
+    def stays_within_k(stop):
+        selected = _selected(keys, index, last, packing.spread(stop))
+        return count_candidates(selected, packing) <= k
+
+    key = largest_where(reaches_k, INT_BITS, packing.num_groups)
+    last = ops.expand_dims(packing.spread(key), 1)
+    return key, largest_where(stays_within_k, _index_bits(packing), packing.num_groups)
+
+
+def _index_bits(packing):
+    return int(packing.sizes.max()).bit_length()
 
 
 def select_globally(keys, k, packing, among):

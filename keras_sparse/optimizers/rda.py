@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from keras_sparse.masks.backend import dense
 from keras_sparse.optimizers.proximal import group_size
 from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, check_not_negative
 from keras_sparse.optimizers.separable import SeparableUpdate
@@ -242,13 +243,15 @@ class RDA(SeparableUpdate, ProximalOptimizer):
         super().apply(grads, trainable_variables)
         if self.l1 is None and not self._leaves_out_update:
             thresholds = [t for t in self._thresholds if t is not None]
+            # As one tensor: what takes it apart again is what a GPU does after the conditional,
+            # and XLA makes no CUDA graph of a conditional that ends the step.
             found = ops.cond(
                 self._is_update(every=_SEARCH_EVERY),
-                self._search,
-                lambda: [ops.convert_to_tensor(t) for t in thresholds],
+                lambda: ops.stack(self._search()),
+                lambda: ops.stack([dense(t) for t in thresholds]),
             )
-            for threshold, value in zip(thresholds, found, strict=True):
-                threshold.assign(value)
+            for index, threshold in enumerate(thresholds):
+                threshold.assign(found[index])
 
     def _updating_steps(self):
         # The search looks at what the last step of its period leaves.

@@ -2,7 +2,12 @@
 
 import math
 
+import numpy as np
 from keras import ops
+
+from keras_sparse.masks.backend import compiles_for_gpu
+from keras_sparse.masks.digits import count_candidates, largest_where
+from keras_sparse.masks.packing import Packing
 
 _BISECTIONS = 20
 # No variable is cut above this share of its largest value, so that none is emptied.
@@ -33,15 +38,33 @@ def find_thresholds(magnitudes, sparsity, weights=None):
     >>> find_thresholds([ops.array([1.0, 2.0, 3.0, 4.0])], 0.5)  # just above 2
     """
     weights = weights or [1] * len(magnitudes)
-    parts = list(zip(magnitudes, map(_bound, magnitudes, weights), weights, strict=True))
-    total = sum(math.prod(values.shape) * weight for values, _, weight in parts)
+    bounds = list(map(_bound, magnitudes, weights))
+    largest = ops.max(ops.stack(bounds))
+    total = sum(math.prod(v.shape) * weight for v, weight in zip(magnitudes, weights, strict=True))
+    parts = list(zip(magnitudes, bounds, [w / total for w in weights], strict=True))
+    find = threshold_by_digits if compiles_for_gpu() else threshold_by_halves
+    threshold = find(parts, largest, sparsity)
+    return [ops.minimum(threshold, bound) for bound in bounds]
+
+
+def threshold_by_halves(parts, largest, sparsity):
+    """The threshold for all variables, in a loop that halves a bracket.
+
+    Args:
+        parts: list of a variable's values, the largest threshold that it takes, and the share of
+            all weights that a value of it stands for.
+        largest: scalar tensor, the largest threshold of all.
+        sparsity: scalar tensor, the share of all weights to cut.
+
+    Returns:
+        A scalar tensor, not above `largest`.
+    """
 
     def share_cut(threshold):
-        cut = [
-            ops.sum(ops.cast(values <= ops.minimum(threshold, bound), "float32")) * (weight / total)
-            for values, bound, weight in parts
-        ]
-        return sum(cut)
+        return sum(
+            ops.sum(ops.cast(values <= ops.minimum(threshold, bound), "float32")) * share
+            for values, bound, share in parts
+        )
 
     def halve(_, bracket):
         low, high = bracket
@@ -49,10 +72,27 @@ def find_thresholds(magnitudes, sparsity, weights=None):
         too_low = share_cut(middle) < sparsity
         return ops.where(too_low, middle, low), ops.where(too_low, high, middle)
 
-    bounds = [bound for _, bound, _ in parts]
-    largest = ops.max(ops.stack(bounds))
-    _, threshold = ops.fori_loop(0, _BISECTIONS, halve, (ops.zeros_like(largest), largest))
-    return [ops.minimum(threshold, bound) for bound in bounds]
+    bracket = ops.zeros_like(largest), largest
+    return ops.fori_loop(0, _BISECTIONS, halve, bracket)[1]
+
+
+def threshold_by_digits(parts, largest, sparsity):
+    """The same without a loop, faster on a GPU; it may differ in the last bit."""
+    values, bounds, shares = zip(*parts, strict=True)
+    packing = Packing([v.shape for v in values])
+    packed = ops.expand_dims(packing.pack(values, np.nan), 1)  # no threshold reaches the padding
+    bounds = ops.expand_dims(ops.stack(bounds), -1)
+    shares = ops.expand_dims(ops.convert_to_tensor(shares, "float32"), -1)
+
+    def thresholds(step):
+        return ops.cast(step, "float32") * 2.0**-_BISECTIONS * largest
+
+    def is_too_low(steps):
+        tried = packing.spread(ops.minimum(thresholds(steps), bounds))
+        cut = ops.cast(count_candidates(packed <= tried, packing), "float32")
+        return ops.sum(cut * shares, axis=0, keepdims=True) < sparsity
+
+    return thresholds(largest_where(is_too_low, _BISECTIONS, 1)[0] + 1)
 
 
 def _bound(values, weight):

@@ -1,4 +1,5 @@
 import functools
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -27,23 +28,42 @@ shapes = st.sampled_from(
 )
 
 
+either_device = pytest.mark.parametrize("for_gpu", [False, True], ids=["cpu", "gpu"])
+
+
+def compiles_for_gpu(answer):
+    """What is chosen for the one device is right on the other, too."""
+    return mock.patch("keras_sparse.masks.selection.compiles_for_gpu", return_value=answer)
+
+
 @functools.cache
-def functions(shapes):
+def functions(shapes, for_gpu):
     packing = Packing(shapes, width=8)
 
     def select(arrays, among, k, smallest):
         keys = magnitude_keys(packing.pack(arrays))
         keys = ops.where(smallest, smallest_first(keys), keys)
-        return packing.unpack(select_largest(keys, k, packing, packing.pack(among, False)))
+        with compiles_for_gpu(for_gpu):
+            chosen = select_largest(keys, k, packing, packing.pack(among, False))
+        return packing.unpack(chosen)
 
     def select_all(arrays, k):
         keys = magnitude_keys(packing.pack(arrays))
-        return packing.unpack(select_globally(keys, k, packing, packing.valid()))
+        with compiles_for_gpu(for_gpu):
+            chosen = select_globally(keys, k, packing, packing.valid())
+        return packing.unpack(chosen)
+
+    return compiled(select), compiled(select_all)
+
+
+@functools.cache
+def compiled_mean(shapes):
+    packing = Packing(shapes, width=8)
 
     def mean(arrays, among):
         return mean_magnitude(packing.pack(arrays), packing.pack(among, False), packing)
 
-    return compiled(select), compiled(select_all), compiled(mean)
+    return compiled(mean)
 
 
 def tensors(arrays):
@@ -100,10 +120,11 @@ def test_a_packing_refuses_more_weights_than_an_index_can_hold():
         Packing([(2**16, 2**15)])
 
 
+@either_device
 @settings(deadline=None, max_examples=60)
 @given(data=st.data(), shapes=shapes)
-def test_exactly_k_are_selected_for_any_values(data, shapes):
-    select, _, _ = functions(shapes)
+def test_exactly_k_are_selected_for_any_values(for_gpu, data, shapes):
+    select, _ = functions(shapes, for_gpu)
     arrays = arrays_of(data, shapes, levels)
     rng = np.random.default_rng(data.draw(st.integers(0, 2**31)))
     among = [rng.random(shape) < 0.7 for shape in shapes]
@@ -122,10 +143,11 @@ def test_exactly_k_are_selected_for_any_values(data, shapes):
         )
 
 
+@either_device
 @settings(deadline=None, max_examples=40)
 @given(data=st.data(), shapes=shapes)
-def test_a_global_selection_is_exact_and_leaves_no_layer_empty(data, shapes):
-    _, select_all, _ = functions(shapes)
+def test_a_global_selection_is_exact_and_leaves_no_layer_empty(for_gpu, data, shapes):
+    _, select_all = functions(shapes, for_gpu)
     arrays = arrays_of(data, shapes, levels)
     size = sum(a.size for a in arrays)
     k = data.draw(st.integers(len(shapes), size))
@@ -154,7 +176,7 @@ def test_half_precision_selects_by_its_own_values():
 @settings(deadline=None, max_examples=60)
 @given(data=st.data(), shapes=shapes)
 def test_mean_magnitude_is_the_mean(data, shapes):
-    _, _, mean = functions(shapes)
+    mean = compiled_mean(shapes)
     arrays = arrays_of(data, shapes, levels)
     rng = np.random.default_rng(data.draw(st.integers(0, 2**31)))
     among = [rng.random(shape) < 0.5 for shape in shapes]

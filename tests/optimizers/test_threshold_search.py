@@ -1,22 +1,34 @@
+from unittest import mock
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
 from keras_sparse.optimizers.threshold_search import LARGEST_CUT, find_thresholds
 
+either_device = pytest.mark.parametrize("for_gpu", [False, True], ids=["cpu", "gpu"])
 
+
+def thresholds(for_gpu, values, *arguments):
+    module = "keras_sparse.optimizers.threshold_search"
+    with mock.patch(f"{module}.compiles_for_gpu", return_value=for_gpu):
+        found = find_thresholds([ops.array(v) for v in values], *arguments)
+    return [float(ops.convert_to_numpy(threshold)) for threshold in found]
+
+
+@either_device
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.integers(1, 300), min_size=1, max_size=4),
     st.floats(0, 0.99),
     st.integers(0, 2**31),
 )
-def test_cuts_the_share_that_was_asked_for_or_as_much_as_the_bounds_allow(sizes, sparsity, seed):
+def test_cuts_the_share_asked_for_or_as_much_as_the_bounds_allow(for_gpu, sizes, sparsity, seed):
     rng = np.random.default_rng(seed)
     values = [np.abs(rng.normal(0, rng.uniform(0.01, 1), n)).astype("float32") for n in sizes]
-    found = find_thresholds([ops.array(v) for v in values], sparsity)
-    found = [float(ops.convert_to_numpy(threshold)) for threshold in found]
+    found = thresholds(for_gpu, values, sparsity)
     cut = [v <= t for v, t in zip(values, found, strict=True)]
     share = sum(c.sum() for c in cut) / sum(sizes)
     bounded = [np.float32(LARGEST_CUT) * v.max() for v in values]
@@ -30,14 +42,15 @@ def test_cuts_the_share_that_was_asked_for_or_as_much_as_the_bounds_allow(sizes,
     assert all(not c.all() for c in cut)
 
 
+@either_device
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(0, 0.99), st.integers(0, 2**31))
-def test_of_the_channels_of_a_layer_a_tenth_stays(first, second, sparsity, seed):
+def test_of_the_channels_of_a_layer_a_tenth_stays(for_gpu, first, second, sparsity, seed):
     rng = np.random.default_rng(seed)
     values = [rng.uniform(0.95, 1.05, n).astype("float32") for n in (first, second)]
     weights = [9, 50]
-    found = find_thresholds([ops.array(v) for v in values], sparsity, weights)
-    cut = [v <= float(ops.convert_to_numpy(t)) for v, t in zip(values, found, strict=True)]
+    found = thresholds(for_gpu, values, sparsity, weights)
+    cut = [v <= t for v, t in zip(values, found, strict=True)]
     assert all(c.sum() <= len(c) - np.ceil(0.1 * len(c)) for c in cut)
     share = sum(c.sum() * w for c, w in zip(cut, weights, strict=True))
     share /= first * weights[0] + second * weights[1]

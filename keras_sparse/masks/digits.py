@@ -1,0 +1,46 @@
+"""Searches for a GPU: many candidates at once, and no loop.
+
+A GPU is told by the host to run each turn of a loop, and XLA can put a conditional into a CUDA
+graph, where nobody waits for it, only if no loop is inside. On a CPU a loop that tries one bit at a
+time is faster: there the candidates of a digit are compared one by one.
+"""
+
+from keras import ops
+
+DIGIT_BITS = 4
+
+
+def largest_where(holds, bits, num_groups):
+    """The largest integer of each group that passes a test, found digit by digit.
+
+    Args:
+        holds: function of an int32 tensor of shape (groups, n), that returns a bool tensor of the
+            same shape. If it holds for an integer of a group, then for all those below.
+        bits: int, at most 31.
+        num_groups: int.
+
+    Returns:
+        int32 tensor of shape (groups,), below `2**bits`; 0 where nothing above it passes.
+    """
+    value = ops.zeros((num_groups,), "int32")
+    while bits > 0:
+        # The first digit is the short one, so that the rest are whole.
+        digit_bits = bits % DIGIT_BITS or DIGIT_BITS
+        bits -= digit_bits
+        steps = ops.convert_to_tensor([d << bits for d in range(1, 2**digit_bits)], "int32")
+        passed = holds(ops.expand_dims(value, -1) + steps)
+        value = value + ops.left_shift(ops.sum(ops.cast(passed, "int32"), axis=-1), bits)
+    return value
+
+
+def count_candidates(flags, packing):
+    """How many flags of each candidate are true, by group.
+
+    Args:
+        flags: bool of shape (rows, n, width), the packed booleans of n candidates.
+        packing: their `Packing`.
+
+    Returns:
+        int32 of shape (groups, n).
+    """
+    return packing.sum_rows(ops.sum(ops.cast(flags, "int32"), axis=-1))
