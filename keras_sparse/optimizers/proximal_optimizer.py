@@ -119,9 +119,9 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
         """Number of this step from 1, in float32: half precision cannot count."""
         return ops.cast(self.iterations, "float32") + 1.0
 
-    def _is_update(self, every=1):
-        """Whether the step that just ended was a whole update, and a multiple of `every`."""
-        micro_steps = (self.gradient_accumulation_steps or 1) * every
+    def _is_update(self):
+        """Whether the step that just ended was a whole update."""
+        micro_steps = self.gradient_accumulation_steps or 1
         return ops.equal(ops.convert_to_tensor(self._iterations) % micro_steps, 0)
 
     def _add_after_update(self, variable, increment):

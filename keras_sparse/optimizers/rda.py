@@ -8,7 +8,7 @@ from keras import ops
 from keras_sparse.masks.backend import dense
 from keras_sparse.optimizers.proximal import group_size
 from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, check_not_negative
-from keras_sparse.optimizers.separable import SeparableUpdate
+from keras_sparse.optimizers.separable import SeparableUpdate, once_known
 from keras_sparse.optimizers.threshold_search import find_thresholds
 
 # Steps between two searches for the threshold. A search reads every weight 20 times; after 100
@@ -188,25 +188,26 @@ class RDA(SeparableUpdate, ProximalOptimizer):
         self._assign_thresholded(index, variable, value, threshold)
 
     def _chosen_step(self, index, gradient, variable, learning_rate):
-        """Weights are chosen in the step after a search, so that sparsity holds until the next."""
-        axes = self._group_axes[index]
-        searched = ops.convert_to_tensor(self._accumulators[index])
-        size = group_size(searched, axes, self._gone_from(index, searched))
-        threshold = ops.cast(ops.convert_to_tensor(self._thresholds[index]), size.dtype)
-        # Not `size > threshold`: what is not a number is not zero.
-        found = ops.logical_not(size <= threshold)
+        """Weights are chosen in a step with a search, so that sparsity holds until the next."""
         is_first = ops.equal(self.iterations, 0)
-        alive = ops.logical_or(ops.convert_to_tensor(variable) != 0.0, is_first)
+        chosen = ops.logical_or(ops.convert_to_tensor(variable) != 0.0, is_first)
+        axes = self._group_axes[index]
         if axes is not None:
-            alive = ops.any(alive, axis=axes, keepdims=True)
+            chosen = ops.any(chosen, axis=axes, keepdims=True)
             # Batch normalisation divides what a dead channel gives out by √epsilon: its gradient
             # is some 30 times that of a live one, and would bring it back at once.
-            gradient = ops.where(alive, gradient, 0.0)
+            gradient = ops.where(chosen, gradient, 0.0)
+        if not self._leaves_out_update:
+            chosen = ops.where(self._search_due(), self._above_threshold(index), chosen)
         value = self._accumulate(index, gradient, variable, learning_rate)
-        follows_search = ops.equal(ops.convert_to_tensor(self.iterations) % _SEARCH_EVERY, 0)
-        follows_search = ops.logical_and(follows_search, ops.logical_not(is_first))
-        chosen = ops.where(follows_search, found, alive)
         self._assign_or_stay_zero(variable, ops.where(chosen, value, 0.0))
+
+    def _above_threshold(self, index):
+        value = ops.convert_to_tensor(self._accumulators[index])
+        size = group_size(value, self._group_axes[index], self._gone_from(index, value))
+        threshold = ops.cast(ops.convert_to_tensor(self._thresholds[index]), size.dtype)
+        # Not `size > threshold`: what is not a number is not zero.
+        return ops.logical_not(size <= threshold)
 
     def _published_step(self, index, gradient, variable, learning_rate):
         t = self._step()
@@ -234,28 +235,36 @@ class RDA(SeparableUpdate, ProximalOptimizer):
         return ops.cast(learning_rate, "float32") * self._current_l1(None)
 
     def apply(self, grads, trainable_variables=None):
-        """Apply gradients; then settle what the next step's thresholds start from."""
-        if self.l1 is not None and self.form == "accumulated":
+        """Apply gradients, with thresholds for this step, or settle those of the next one."""
+        if self.l1 is None:
+            grads = list(grads)
+            if trainable_variables is not None:
+                trainable_variables = list(trainable_variables)
+                self.build(trainable_variables)
+            if not self._leaves_out_update:
+                self._search_if_due([dense(g) for g in grads if g is not None])
+            super().apply(grads, trainable_variables)
+        elif self.form == "accumulated":
             increment = self._increment(self.learning_rate)
             super().apply(grads, trainable_variables)
             self._add_after_update(self._threshold, increment)
-            return
-        super().apply(grads, trainable_variables)
-        if self.l1 is None and not self._leaves_out_update:
-            thresholds = [t for t in self._thresholds if t is not None]
-            # As one tensor: what takes it apart again is what a GPU does after the conditional,
-            # and XLA makes no CUDA graph of a conditional that ends the step.
-            found = ops.cond(
-                self._is_update(every=_SEARCH_EVERY),
-                lambda: ops.stack(self._search()),
-                lambda: ops.stack([dense(t) for t in thresholds]),
-            )
-            for index, threshold in enumerate(thresholds):
-                threshold.assign(found[index])
+        else:
+            super().apply(grads, trainable_variables)
+
+    def _search_due(self):
+        step = ops.convert_to_tensor(self.iterations)
+        due = ops.logical_and(ops.equal(step % _SEARCH_EVERY, 0), step > 0)
+        return ops.logical_and(due, self._is_last_micro_step())
+
+    def _search_if_due(self, gradients):
+        thresholds = [t for t in self._thresholds if t is not None]
+        old = [ops.convert_to_tensor(t) for t in thresholds]
+        found = ops.cond(once_known(gradients, self._search_due()), self._search, lambda: old)
+        for threshold, value in zip(thresholds, found, strict=True):
+            threshold.assign(value)
 
     def _updating_steps(self):
-        # The search looks at what the last step of its period leaves.
-        return None if self.l1 is not None else (_SEARCH_EVERY - 1, _SEARCH_EVERY)
+        return None if self.l1 is not None else (_SEARCH_EVERY, _SEARCH_EVERY)
 
     def _search(self):
         slots = self._averages if self.form == "published" else self._accumulators

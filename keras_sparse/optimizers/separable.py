@@ -2,6 +2,8 @@
 
 import contextlib
 
+from keras import ops
+
 
 class SeparableUpdate:
     """What an optimizer with an update in some of its steps tells `SeparateUpdates`.
@@ -41,3 +43,18 @@ class SeparableUpdate:
         # A step updates with the last of its gradients.
         first, period = (steps[0] + 1) * micro_steps - 1, steps[1] * micro_steps
         return first - done if done <= first else (first - done) % period
+
+    def _is_last_micro_step(self):
+        # JAX runs the whole step for each accumulated gradient, and keeps what the last one did.
+        micro_steps = self.gradient_accumulation_steps or 1
+        return ops.equal((ops.convert_to_tensor(self._iterations) + 1) % micro_steps, 0)
+
+
+def once_known(gradients, condition):
+    """`condition`, so written that XLA can know it only after all the gradients, a list of tensors.
+
+    Nothing runs beside a conditional. One that waits for nothing is put among the gradients of the
+    layers, which do run side by side: on a CPU that made the steps of LeNet-5 15% longer.
+    """
+    undefined = [ops.cast(ops.isnan(ops.ravel(g)[0]), "int32") for g in gradients]
+    return ops.logical_and(condition, sum(undefined) <= len(undefined))

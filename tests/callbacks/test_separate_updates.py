@@ -124,9 +124,9 @@ def test_the_host_counts_as_the_step_does(every, micro_steps):
     due, searches = [], []
     for done in range(count):
         optimizer._iterations.assign(done)
-        rda._iterations.assign(done + 1)
+        rda._iterations.assign(done)
         due.append(bool(optimizer._due()))
-        searches.append(bool(rda._is_update(every=20)))
+        searches.append(bool(rda._search_due()))
     for o, updates in ((optimizer, due), (rda, searches)):
         assert any(updates)
         for done in range(count):

@@ -248,7 +248,8 @@ def test_searches_every_20_steps():
         if float(threshold) != before:
             searched.append(step)
             before = float(threshold)
-    assert searched == [20, 40]
+    # The steps that follow 20 and 40, counted from 1.
+    assert searched == [21, 41]
 
 
 def test_an_argument_is_not_needed():
