@@ -6,9 +6,7 @@
 XLA compiles the step for an H200 that is only described to it, and writes down what it would run:
 kernels (copies of memory among them) and convolutions of cuDNN, in an ordinary step and in an
 update; and whether a conditional has the host wait in every step, or is part of a CUDA graph. XLA's
-flags are those of the environment, such as
-
-    XLA_FLAGS=--xla_gpu_enable_command_buffer=+WHILE
+flags are those of the environment.
 
 "Apart" is the step that `SeparateUpdates` runs where no update is due. Kernels that are chosen by
 timing them on the device (autotuning) are XLA's first choice here. This counts; it says nothing of
@@ -30,7 +28,16 @@ from absl import app, flags
 from jax.experimental import topologies
 
 from keras_sparse import models
-from keras_sparse.optimizers import RDA, RigL, SparseMomentum
+from keras_sparse.optimizers import (
+    DSR,
+    RDA,
+    SET,
+    SNIP,
+    DeepR,
+    MagnitudePruning,
+    RigL,
+    SparseMomentum,
+)
 
 _MODEL = flags.DEFINE_enum("model", "lenet_5", ["lenet_5", "resnet_18"], "what is trained")
 
@@ -62,6 +69,12 @@ OPTIMIZERS = {
     "SparseMomentum, apart": SparseMomentum,
     "RigL": RigL,
     "RigL, apart": RigL,
+    "SET": SET,
+    "DSR": DSR,
+    "DeepR": DeepR,
+    "SNIP": SNIP,
+    "MagnitudePruning": MagnitudePruning,
+    "RDA by channel": lambda: RDA(target_sparsity=0.5, groups="channel"),
 }
 
 

@@ -3,8 +3,9 @@
     python -m benchmarks.selection                      (KERAS_BACKEND=jax for JAX)
 
 The k is known only at run time. Best of several runs in milliseconds, interleaved: the mask of
-exactly k by bisection of the bits; the k-th largest by a full sort (no mask, no ties broken);
-NumPy's `partition` on the host, the transfer included; and sort over bisection.
+exactly k by bisection of the bits, for a GPU four of them at a time; the k-th largest by a full
+sort (no mask, no ties broken); NumPy's `partition` on the host, the transfer included; and sort
+over bisection.
 """
 
 import time

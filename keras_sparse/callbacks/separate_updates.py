@@ -11,10 +11,11 @@ class SeparateUpdates(keras.callbacks.Callback):
     """Compiles the training step twice, with the optimizer's update and without, and picks.
 
     A step that changes masks every 100 steps, or finds a threshold anew every 20, holds a
-    conditional, and in every step XLA has the host wait for the GPU to know its answer. This
-    callback counts the steps on the host, and runs the program without a conditional wherever no
-    update can be due. The second program costs a second compilation. Keras' own conditionals, for
-    the loss scale of float16 and for accumulated gradients, stay.
+    conditional. Where XLA does not put it into a CUDA graph, as it does on JAX 0.11, it has the
+    host wait for the GPU in every step to know the answer. This callback counts the steps on the
+    host, and runs the program without a conditional wherever no update can be due. On JAX training
+    starts sooner, for the program with the update is compiled when the first one is due. Keras' own
+    conditionals, for the loss scale of float16 and for accumulated gradients, stay.
 
     For every optimizer that updates inside its step: `SparseMomentum`, `RigL`, `SET`, `DSR`,
     `DeepR`, `SNIP`, `MagnitudePruning` with their `update_every`, and `RDA` with a target.

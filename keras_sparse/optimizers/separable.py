@@ -8,8 +8,8 @@ from keras import ops
 class SeparableUpdate:
     """What an optimizer with an update in some of its steps tells `SeparateUpdates`.
 
-    A compiled step decides by a conditional whether its update is due. On a GPU the host waits for
-    the answer, in every step; one that counts the steps itself can run a program without it.
+    A compiled step decides by a conditional whether its update is due. The host that counts the
+    steps itself can run a program without it.
     """
 
     _leaves_out_update = False
