@@ -54,7 +54,7 @@ def test_no_loop_is_in_the_conditional(name):
     assert name == "StaticSparse" or found[1] & {"cond", "If", "StatelessIf"}
 
 
-@pytest.mark.parametrize("name", ["SparseMomentum", "RigL", *SEARCHING])
+@pytest.mark.parametrize("name", ["SparseMomentum", *SEARCHING])
 def test_trains_to_the_same_weights_as_on_a_cpu(name):
     weights = []
     for device in (contextlib.nullcontext(), compiled_for_gpu()):
