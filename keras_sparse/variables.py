@@ -104,6 +104,16 @@ def is_prunable(variable, exclude=()):
     return not any(re.search(pattern, variable.path) for pattern in exclude)
 
 
+def check_any_prunable(optimizer, variables):
+    """Raise a ValueError if the `exclude` of an optimizer leaves it nothing to make sparse."""
+    if not any(is_prunable(v, optimizer.exclude) for v in variables):
+        raise ValueError(
+            f"{type(optimizer).__name__} finds no weight to make sparse: kernels and embeddings "
+            f"that `exclude` does not match. Received: exclude={optimizer.exclude}, variables="
+            f"{[v.path for v in variables]}"
+        )
+
+
 def prunable_variables(model, exclude=()):
     """The prunable weights of a model, frozen ones included, in the order of `model.weights`."""
     return [weight for weight in model.weights if is_prunable(weight, exclude)]

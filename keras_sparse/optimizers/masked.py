@@ -13,7 +13,7 @@ from keras_sparse.masks.backend import (
 )
 from keras_sparse.masks.distributions import layer_budgets
 from keras_sparse.masks.packing import Packing
-from keras_sparse.variables import is_prunable, path_patterns
+from keras_sparse.variables import check_any_prunable, is_prunable, path_patterns
 
 BETA_2 = 0.999
 EPSILON = 1e-7
@@ -90,12 +90,7 @@ class MaskedOptimizer(keras.optimizers.Optimizer):
         super().build(variables)
         # On TensorFlow `update_step` gets variables without a path: decide here, look up by index.
         self._sparse = [i for i, v in enumerate(variables) if is_prunable(v, self.exclude)]
-        if not self._sparse:
-            raise ValueError(
-                f"{type(self).__name__} finds no weight to make sparse: kernels and embeddings "
-                f"that `exclude` does not match. Received: exclude={self.exclude}, variables="
-                f"{[v.path for v in variables]}"
-            )
+        check_any_prunable(self, variables)
         sparse = [variables[i] for i in self._sparse]
         self._packing = Packing([v.shape for v in sparse])
         self._slots = self._add_slots(variables)

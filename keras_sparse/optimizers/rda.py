@@ -10,6 +10,7 @@ from keras_sparse.optimizers.proximal import group_size
 from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, check_not_negative
 from keras_sparse.optimizers.separable import SeparableUpdate, once_known
 from keras_sparse.optimizers.threshold_search import find_thresholds
+from keras_sparse.variables import check_any_prunable
 
 # Steps between two searches for the threshold. A search reads every weight 20 times; after 100
 # steps so much has moved that one costs LeNet-300-100 5 points of accuracy for a while.
@@ -78,7 +79,8 @@ class RDA(SeparableUpdate, ProximalOptimizer):
 
     Raises:
         ValueError: an argument out of its range; both `l1` and `target_sparsity`, or neither by
-            channel; a target by channel in the published form; `weight_decay` or `use_ema`.
+            channel; a target by channel in the published form; `weight_decay` or `use_ema`; on
+            `build`, a target for no weight at all.
 
     Example:
 
@@ -148,6 +150,8 @@ class RDA(SeparableUpdate, ProximalOptimizer):
         super().build(variables)
         if self.center == "zero":
             self._thresholded = [True] * len(variables)
+        elif self.l1 is None:
+            check_any_prunable(self, variables)
         if self.form == "published":
             self._averages = self.add_optimizer_variables(variables, "gradient_average")
             self._centers = self._add_slots("center", [not x for x in self._thresholded])
@@ -241,7 +245,7 @@ class RDA(SeparableUpdate, ProximalOptimizer):
             if trainable_variables is not None:
                 trainable_variables = list(trainable_variables)
                 self.build(trainable_variables)
-            if not self._leaves_out_update:
+            if self.built and not self._leaves_out_update:
                 self._search_if_due([dense(g) for g in grads if g is not None])
             super().apply(grads, trainable_variables)
         elif self.form == "accumulated":

@@ -252,6 +252,16 @@ def test_searches_every_20_steps():
     assert searched == [21, 41]
 
 
+def test_not_built_is_refused_as_by_keras():
+    with pytest.raises(ValueError, match="already be built"):
+        RDA().apply([ops.zeros((2, 3))])
+
+
+def test_a_target_for_no_weight_is_refused():
+    with pytest.raises(ValueError, match="finds no weight to make sparse"):
+        RDA(exclude="kernel").build([kernel(np.ones((2, 3)))])
+
+
 def test_an_argument_is_not_needed():
     x, y = blobs()
     model = small_model()
