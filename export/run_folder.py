@@ -15,7 +15,7 @@ import rich.table
 
 from export.benchmark import benchmark
 from export.quantize import variants
-from keras_sparse.files import replacing
+from keras_sparse.files import remove_left_behind, replacing
 
 # Enough for an accuracy; each runs alone, at batch size 1.
 _COMPARED_SAMPLES = 1000
@@ -38,13 +38,17 @@ class TestSet:
 
 
 def prepare(path):
-    """Make the folder of a run, or raise a ValueError before hours of training."""
+    """Make the folder of a run, or raise a ValueError before hours of training.
+
+    What a killed process left half written there is removed.
+    """
     path = pathlib.Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         raise ValueError(f"`out` cannot be written: {error}") from error
+    remove_left_behind(path)
     return path
 
 

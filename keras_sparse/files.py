@@ -1,9 +1,18 @@
 """Output files that are whole or absent."""
 
 import contextlib
+import glob
 import os
 import pathlib
+import shutil
 import tempfile
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked there, and nothing removed
+    fcntl = None
+
+_ENDING = ".writing"
 
 
 @contextlib.contextmanager
@@ -11,6 +20,7 @@ def replacing(path):
     """A temporary path in the folder of `path`, moved to `path` when the block succeeds.
 
     When the block raises, nothing is left behind and a file that was at `path` stays as it was.
+    What a killed process left of the same file is removed first.
 
     Args:
         path: the file to write.
@@ -29,14 +39,68 @@ def replacing(path):
     path = pathlib.Path(path)
     if path.is_dir():
         raise ValueError(f"`path` is a folder; give the name of a file. Received: path={path}")
+    remove_left_behind(path.parent, path.name)
     try:
-        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
+        folder, lock = _new_folder(path)
     except OSError as error:
         raise ValueError(
             f"`path` cannot be written: {error.strerror}. Give a file in a folder that exists and "
             f"may be written. Received: path={path}"
         ) from error
-    with folder as name:
-        temporary = pathlib.Path(name) / path.name
+    try:
+        temporary = folder / path.name
         yield temporary
         os.replace(temporary, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _unlock(lock)
+
+
+def remove_left_behind(folder, name=None):
+    """Removes the temporary folders of `replacing` whose processes were killed.
+
+    Those of processes that are still writing stay.
+
+    Args:
+        folder: where the files were to be written.
+        name: of the file; None for all files.
+    """
+    if fcntl is None:
+        return
+    pattern = f".{glob.escape(name) if name else '*'}.*{_ENDING}"
+    for left in pathlib.Path(folder).glob(pattern):
+        with contextlib.suppress(OSError):  # in use, or gone by now
+            lock = _lock(left)
+            shutil.rmtree(left, ignore_errors=True)
+            _unlock(lock)
+
+
+def _new_folder(path):
+    """A folder beside `path`, with a lock that ends with this process."""
+    while True:
+        folder = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_ENDING)
+        try:
+            lock = _lock(folder)
+        except (FileNotFoundError, BlockingIOError):
+            continue  # another process took it for left behind
+        except OSError:
+            lock = None  # a file system without locks, where none is removed either
+        if os.path.exists(folder):
+            return pathlib.Path(folder), lock
+
+
+def _lock(folder):
+    if fcntl is None:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _unlock(handle):
+    if handle is not None:
+        os.close(handle)
