@@ -1,38 +1,51 @@
-"""What every program shares: grouped help, and one line for an error that a person made."""
+"""What every program shares: grouped help, flags of numbers, one line for what can be mended."""
 
+import contextlib
+import math
+import os
 import shlex
+import signal
 import sys
 
 from absl import app, flags
 
 HELP = ("--help", "-help", "-h", "--h")
+# What Keras and TensorFlow count in 32 bits: steps, sizes.
+LARGEST_INTEGER = 2**31 - 1
+TERMINATED = 128 + signal.SIGTERM
+_WHOLE = "The files that were finished are whole, the others are not there."
 
 
-def run(main, description, groups):
+def run(main, description, groups, goes_on=lambda: ""):
     """Parse the flags and run a program.
 
-    `--help` prints the flags by group. A flag that does not parse, or a `UsageError` from `main`,
-    is answered with one line and exit status 1.
+    `--help` prints the flags by group. What a person or the machine causes ends the program with
+    one line; see `one_line`.
 
     Args:
         main: function of no arguments.
         description: what the program does, printed by `--help`.
         groups: names of the groups of flags, in order; a flag joins one by `module_name=` where
             it is defined.
+        goes_on: function that returns a sentence: how to go on after the program was stopped.
     """
-    app.run(lambda _: _call(main), flags_parser=lambda argv: _parse(argv, description, groups))
+    with one_line(goes_on):
+        app.run(lambda _: main(), flags_parser=lambda argv: parse(argv, description, groups))
 
 
-class UsageError(ValueError):
-    """What a person must change, in one line."""
+def parse(argv, description, groups):
+    """Parse a command line, or print its help and end.
 
+    Args:
+        argv: list, with the program's name first.
+        description, groups: see `run`.
 
-def command_line(module):
-    """The command that started this program, to copy."""
-    return shlex.join(["python", "-m", module, *sys.argv[1:]])
+    Returns:
+        What is left of the command line: the program's name.
 
-
-def _parse(argv, description, groups):
+    Raises:
+        UsageError: a flag that is not known, or does not parse; an argument that is no flag.
+    """
     if any(argument in HELP for argument in argv[1:]):
         print(description)
         for group in groups:
@@ -41,17 +54,127 @@ def _parse(argv, description, groups):
         sys.exit(0)
     try:
         rest = flags.FLAGS(argv)
+        text = flags.FLAGS.flags_into_string()
+        text.encode()  # as reports will be, hours later
     except flags.Error as error:
-        sys.exit(f"{' '.join(str(error).split())} (--help lists the flags)")
+        raise UsageError(f"{' '.join(str(error).split())} (--help lists the flags)") from error
+    except UnicodeError as error:
+        raise UsageError(
+            f"The flags, or the file of --flagfile, are no UTF-8 text: {error}"
+        ) from error
+    if "\0" in text:
+        raise UsageError("A flag holds an embedded null byte: that is no text.")
     if len(rest) > 1:
-        sys.exit(f"Unknown argument {rest[1]!r}: flags are written --name=value (see --help)")
+        raise UsageError(
+            f"Unknown argument {rest[1]!r}: flags are written --name=value (see --help)"
+        )
     return rest
 
 
-def _call(main):
+class UsageError(ValueError):
+    """What a person must change, in one line."""
+
+
+class FiniteParser(flags.FloatParser):
+    """Parses finite numbers; the bounds `above` and `below` are not among them."""
+
+    def __init__(self, lower_bound=None, upper_bound=None, above=None, below=None):
+        super().__init__(lower_bound, upper_bound)
+        self._above = -math.inf if above is None else above
+        self._below = math.inf if below is None else below
+        bounds = {"{:g} or more": lower_bound, "above {:g}": above}
+        bounds |= {"at most {:g}": upper_bound, "below {:g}": below}
+        texts = [text.format(bound) for text, bound in bounds.items() if bound is not None]
+        self.syntactic_help = ", ".join(["a finite number", " and ".join(texts)][: 1 + bool(texts)])
+
+    def is_outside_bounds(self, val):
+        """Whether a value is not one of the numbers."""
+        return super().is_outside_bounds(val) or not self._above < val < self._below
+
+
+def define_number(name, default, help, *, flag_values=flags.FLAGS, module_name=None, **bounds):
+    """Define a flag of a finite number.
+
+    Args:
+        name, default, help, flag_values, module_name: as `flags.DEFINE_float` takes them.
+        **bounds: of `FiniteParser`.
+    """
+    parser, serializer = FiniteParser(**bounds), flags.ArgumentSerializer()
+    flags.DEFINE(parser, name, default, help, flag_values, serializer, module_name)
+
+
+@contextlib.contextmanager
+def one_line(goes_on=lambda: ""):
+    """End the process with one line and a status for what is no fault of the program.
+
+    Status 1: a `UsageError`; files and texts that cannot be read or written, numbers that are too
+    large, memory that is not there; Ctrl-C. Status 143: SIGTERM, as `kill`, `timeout` and
+    schedulers send it. Files that were being written then are not there.
+
+    Args:
+        goes_on: see `run`.
+    """
+    ordinary = signal.signal(signal.SIGTERM, _terminate)
     try:
-        main()
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
     except UsageError as error:
-        sys.exit(" ".join(str(error).split()))
+        _end(error)
+    except _Terminated:
+        _end(f"Terminated: {goes_on()} {_WHOLE}", TERMINATED)
     except KeyboardInterrupt:
-        sys.exit("Interrupted: the files that were finished are whole, the others are not there.")
+        _end(f"Interrupted: {goes_on()} {_WHOLE}")
+    except Exception as error:
+        message = _outside(error)
+        if message is None:
+            raise
+        _end(f"{message} {_WHOLE}")
+    finally:
+        signal.signal(signal.SIGTERM, ordinary)
+
+
+def command_line(module):
+    """The command that started this program, to copy."""
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])
+
+
+class _Terminated(BaseException):
+    """By SIGTERM."""
+
+
+def _terminate(number, frame):
+    signal.signal(number, signal.SIG_DFL)  # the second one ends even what hangs
+    raise _Terminated
+
+
+def _outside(error):
+    """What the machine or a person's input caused, as a sentence; None for anything else."""
+    if isinstance(error, UnicodeError):
+        return f"A text cannot be read or written: {error}."
+    if isinstance(error, OSError):
+        what = error.strerror or str(error)
+        return f"{what}: {error.filename}." if error.filename else f"{what.rstrip('.')}."
+    if isinstance(error, OverflowError):
+        return f"A number is too large: {error}. Give smaller ones."
+    # TensorFlow's and JAX's own kinds are not imported for this.
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error).upper():
+        return _no_memory(error)
+    if type(error).__name__ == "ResourceExhaustedError":
+        return _no_memory(error)
+    return None
+
+
+def _no_memory(error):
+    first = (str(error).strip().splitlines() or ["no memory is left"])[0]
+    return f"Too little memory: {first.rstrip('.')}. Take a smaller network, batch or image."
+
+
+def _end(message, status=1):
+    print(" ".join(str(message).split()), file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:  # closed or full; Python would try again at its end, and tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)

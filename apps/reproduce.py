@@ -2,18 +2,27 @@
 
 import functools
 import pathlib
+import re
 
 from absl import flags
 
-from apps import program, tables
+from apps import paths, program, tables
 
 GROUP_NAMES = ("table", "training", "output")
+_FILES = ("results.csv", "results.md", "results.png", "table.json", "together.json")
+_FOLDERS = ("cells", "files", "unfinished")
 
 
 def define_flags(values=flags.FLAGS):
     """Defines the flags; not on import, since other programs have some of the same names."""
     string = functools.partial(flags.DEFINE_string, default=None, flag_values=values)
-    integer = functools.partial(flags.DEFINE_integer, default=None, flag_values=values)
+    integer = functools.partial(
+        flags.DEFINE_integer,
+        default=None,
+        flag_values=values,
+        lower_bound=1,
+        upper_bound=program.LARGEST_INTEGER,
+    )
     string("table", help=f"One of {', '.join(tables.NAMES)}.", module_name="table")
     string(
         "rows",
@@ -48,16 +57,15 @@ def define_flags(values=flags.FLAGS):
 
 def main(values=flags.FLAGS):
     """Load the table, then run what is missing of it."""
-    if not values.table:
-        raise program.UsageError(f"--table is needed, one of {', '.join(tables.NAMES)}.")
-    # Keras takes seconds to import, and --help need not wait for it.
-    from apps.tables import engine
-
     try:
+        _check(values)
+        # Keras takes seconds to import, and --help and wrong flags need not wait for it.
+        from apps.tables import engine
+
         reproduction = engine.prepare(
             values.table,
             tables.load(values.table),
-            out=pathlib.Path(values.out or f"runs/{values.table}"),
+            out=_out(values),
             seeds=values.seeds,
             epochs=values.epochs,
             rows=values.rows,
@@ -69,6 +77,29 @@ def main(values=flags.FLAGS):
     reproduction.run(program.command_line("apps.reproduce"))
 
 
+def _out(values):
+    return pathlib.Path(values.out or f"runs/{values.table}")
+
+
+def _check(values):
+    """Raise a ValueError for what is wrong with the flags themselves."""
+    if values.table not in tables.NAMES:
+        known = ", ".join(tables.NAMES)
+        raise ValueError(f"--table must be one of {known}. Received: {values.table!r}")
+    try:
+        re.compile(values.rows)
+    except re.error as error:
+        raise ValueError(
+            f"--rows is no regular expression ({error}). Received: {values.rows!r}"
+        ) from error
+    dataset = tables.DATASETS[values.table]
+    if dataset:
+        paths.check_data(dataset, values.data_dir)
+    elif values.train_images is not None:
+        raise ValueError("--train_images must be left away for a table without images.")
+    paths.check_out(_out(values), _FILES, _FOLDERS)
+
+
 if __name__ == "__main__":
     define_flags()
-    program.run(main, __doc__, GROUP_NAMES)
+    program.run(main, __doc__, GROUP_NAMES, lambda: "The same command goes on where it was.")

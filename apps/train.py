@@ -3,21 +3,30 @@
 from absl import flags
 
 from apps import program
+from apps.training.checks import check_flags
 from apps.training.flags import GROUPS, define
 
 
 def main(values=flags.FLAGS):
     """Check everything, then train, cut, convert, time and report."""
-    # Keras takes seconds to import, and --help need not wait for it.
-    from apps.training import run
-
     try:
+        check_flags(values)
+        # Keras takes seconds to import, and --help and wrong flags need not wait for it.
+        from apps.training import run
+
         training = run.prepare(values)
     except ValueError as error:
         raise program.UsageError(str(error)) from error
     training.run(program.command_line("apps.train"))
 
 
+def goes_on(values=flags.FLAGS):
+    """How to go on after a training was stopped, in one sentence."""
+    if values.resume:
+        return "The same command goes on after the last epoch that was finished."
+    return "The same command starts anew; one with --resume would go on from a checkpoint."
+
+
 if __name__ == "__main__":
     define(flags, flags.FLAGS)
-    program.run(main, __doc__, GROUPS)
+    program.run(main, __doc__, GROUPS, goes_on)

@@ -13,6 +13,7 @@ import keras
 import rich.console
 import rich.progress
 
+from apps import program
 from apps.tables import results, training
 from apps.tables.table import FILES, Row, Table
 from keras_sparse import data
@@ -42,12 +43,10 @@ def prepare(name, table, out, seeds, epochs, rows, train_images, data_dir):
         A `Reproduction`, to `run`.
 
     Raises:
-        ValueError: a number or an expression that cannot be, data that are not there, a folder of
-            another table or of other settings.
+        ValueError: rows or images that are not there, a folder of another table or of other
+            settings.
     """
-    _check(seeds >= 1, "--seeds must be 1 or more", seeds)
     epochs = table.epochs if epochs is None else epochs
-    _check(epochs >= 1, "--epochs must be 1 or more", epochs)
     chosen = _chosen(table, rows)
     dataset = _dataset(table, train_images, data_dir)
     images = None if dataset is None else len(dataset.x_train)
@@ -83,6 +82,7 @@ class Reproduction:
         missing = [(row, seed) for row, seed in runs if not self._cell(row, seed).exists()]
         done = len(runs) - len(missing)
         console.print(f"{done} of {len(runs)} runs are done, in {self.out}")
+        self._cells()  # a damaged file is told before hours of training
         facts = {**self.settings, "command": command, **_versions()}
         with _progress(console) as progress:
             task = progress.add_task("", total=len(missing) * self.settings["epochs"])
@@ -122,7 +122,7 @@ class Reproduction:
         figures, seconds = self.table.experiment(self.table, *arguments)
         content = {"row": row.key, "seed": seed, "figures": figures, **facts}
         if (folder / _TRAINED).exists():
-            content["trained_on"] = json.loads((folder / _TRAINED).read_text())["backend"]
+            content["trained_on"] = _read_json(folder / _TRAINED, "backend")["backend"]
         content["seconds_per_epoch"] = seconds
         if (folder / FILES).exists():
             kept = self._files(cell.stem)
@@ -147,7 +147,7 @@ class Reproduction:
 
     def _found_together(self):
         file = self.out / _TOGETHER
-        return json.loads(file.read_text()) if file.exists() else {}
+        return _read_json(file) if file.exists() else {}
 
     def _cell(self, row, seed):
         return self.out / _CELLS / f"{row.key}-seed{seed}.json"
@@ -163,7 +163,7 @@ class Reproduction:
         found = {row.key: [] for row in self.table.rows}
         together = self._found_together()
         for path in self._finished():
-            cell = json.loads(path.read_text())
+            cell = _read_json(path, "row", "figures", "seconds_per_epoch")
             cell["figures"] |= together.get(path.stem, {})
             if cell["row"] in found:
                 found[cell["row"]].append(cell)
@@ -176,12 +176,7 @@ def _check(holds, message, received):
 
 
 def _chosen(table, pattern):
-    try:
-        chosen = [row for row in table.rows if re.search(pattern, row.key)]
-    except re.error as error:
-        raise ValueError(
-            f"--rows is no regular expression ({error}). Received: {pattern!r}"
-        ) from error
+    chosen = [row for row in table.rows if re.search(pattern, row.key)]
     keys = ", ".join(row.key for row in table.rows)
     _check(chosen, f"--rows fits none of the rows, which are {keys}", repr(pattern))
     return chosen
@@ -189,8 +184,6 @@ def _chosen(table, pattern):
 
 def _dataset(table, train_images, data_dir):
     if table.dataset is None:
-        unused = "--train_images must be left away for a table without images"
-        _check(train_images is None, unused, train_images)
         return None
     dataset = data.load(table.dataset, data_dir)
     x_train, x_test = dataset.x_train, dataset.x_test
@@ -216,7 +209,7 @@ def _prepare_folder(out, settings):
     file = out / _SETTINGS
     if not file.exists():
         _write_json(file, settings)
-    found = json.loads(file.read_text())
+    found = _read_json(file)
     _check(
         found == settings,
         f"--out={out} holds runs of {_text(found)}: give another folder, or these settings",
@@ -230,7 +223,20 @@ def _text(settings):
 
 def _write_json(path, content):
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _read_json(path, *keys):
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found, dict) and found.keys() >= set(keys):
+            return found
+        error = f"it needs {', '.join(keys) or 'keys and values'}"
+    except ValueError as damage:
+        error = damage
+    raise program.UsageError(
+        f"{path} is damaged ({error}): delete this file, and the same command writes it anew."
+    )
 
 
 def _versions():

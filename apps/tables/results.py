@@ -44,9 +44,9 @@ def summary(table, cells):
 def write_text(table, cells, facts, out):
     """Write results.csv and results.md."""
     with replacing(out / "results.csv") as temporary:
-        temporary.write_text(_as_csv(table, cells))
+        temporary.write_text(_as_csv(table, cells), encoding="utf-8")
     with replacing(out / "results.md") as temporary:
-        temporary.write_text(_as_markdown(table, cells, facts))
+        temporary.write_text(_as_markdown(table, cells, facts), encoding="utf-8")
 
 
 def write_picture(table, cells, out):

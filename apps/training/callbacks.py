@@ -3,8 +3,7 @@
 import keras
 
 import keras_sparse
-from apps.training.choices import check
-from apps.training.optimizers import mask_steps
+from apps.training.methods import mask_steps, retrain_epochs
 from keras_sparse import channels
 
 # Enough to see whether outputs differ.
@@ -36,18 +35,15 @@ def callbacks(values, task, log_dir):
 
     Returns:
         A list of callbacks.
-
-    Raises:
-        ValueError: numbers that are out of range, or that do not fit together.
     """
     found = [_zero_channels(values, task, log_dir), keras_sparse.callbacks.SparsityLogger()]
     found.append(keras_sparse.callbacks.Throughput(task.images_per_epoch(values)))
-    retrain = _retrain_epochs(values)
+    retrain = retrain_epochs(values)
     if retrain:
         start = values.epochs - retrain
         found.append(keras_sparse.callbacks.AdaptiveSparseRetraining(start))
     if values.update_masks == "callback":
-        found.append(_mask_update(values))
+        found.append(keras_sparse.callbacks.MaskUpdate(mask_steps(values)))
     if values.update_masks == "apart":
         found.append(keras_sparse.callbacks.SeparateUpdates())
     if values.mask_history:
@@ -68,18 +64,3 @@ def _zero_channels(values, task, log_dir):
         data=task.samples[0] if criterion.needs_data else None,
         log_dir=None if log_dir is None else log_dir / "channels",
     )
-
-
-def _retrain_epochs(values):
-    retrain = values.retrain_epochs
-    if retrain is None:
-        return values.epochs * 2 // 5 if values.optimizer == "rda" else 0
-    check(retrain <= values.epochs, "retrain_epochs", "from 0 to --epochs", values)
-    return retrain
-
-
-def _mask_update(values):
-    every = mask_steps(values)
-    divides = every == "epoch" or every % values.steps_per_execution == 0
-    check(divides, "steps_per_execution", "a divisor of --update_every", values)
-    return keras_sparse.callbacks.MaskUpdate(every)

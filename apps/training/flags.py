@@ -2,7 +2,10 @@
 
 import functools
 
-DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "imagenet")
+from apps import program
+
+GREY = ("digits", "mnist", "fashion_mnist")
+DATASETS = (*GREY, "cifar10", "cifar100", "imagenet")
 LENETS = ("lenet_300_100", "lenet_5")
 MODELS = (
     "small_cnn",
@@ -10,10 +13,24 @@ MODELS = (
     *("alexnet_s", "alexnet_b", "basicnet", "mobilenet_v1", "resnet_8", "resnet_18", "resnet_50"),
     *("vgg16_bn", "vgg16_c", "vgg16_d", "vgg16_like", "vgg19_bn", "wide_resnet"),
 )
+# What belongs to some choices only, besides what `methods.METHODS` has of the optimizers.
+OF_MODELS = dict.fromkeys(MODELS, ()) | {
+    **dict.fromkeys(LENETS, ("batch_norm",)),
+    "wide_resnet": ("depth", "dropout"),
+}
+STAGES = ("stages", "stage_starts")
+OF_SCHEDULES = {
+    "constant": ("learning_rate",),
+    "step": ("learning_rate", "step_every", "step_factor"),
+    "cosine": ("learning_rate",),
+    "staged": STAGES,
+    "inverse_sqrt": ("learning_rate",),
+}
 OPTIMIZERS = (
     *("rda", "grda", "prox_sgd", "sparse_momentum", "rigl", "set", "snip", "dsr", "deep_r"),
     *("static", "magnitude_pruning", "sgd", "adam", "adamw", "rmsprop", "adagrad"),
 )
+KINDS = ("float16", "dynamic", "int8")
 CRITERIA = ("incoming_norm", "batch_norm_scale", "largest_activation", "selectivity", "apoz")
 
 
@@ -24,9 +41,17 @@ class _Group:
         arguments = {"default": None, "flag_values": values, "module_name": name}
         self.string = functools.partial(flags.DEFINE_string, **arguments)
         self.choice = functools.partial(flags.DEFINE_enum, **arguments)
-        self.number = functools.partial(flags.DEFINE_float, **arguments)
-        self.share = functools.partial(self.number, lower_bound=0.0, upper_bound=1.0)
-        self.integer = functools.partial(flags.DEFINE_integer, lower_bound=1, **arguments)
+        self.number = functools.partial(program.define_number, **arguments)
+        self.positive = functools.partial(self.number, above=0.0)
+        self.not_negative = functools.partial(self.number, lower_bound=0.0)
+        self.share = functools.partial(self.not_negative, upper_bound=1.0)
+        self.part = functools.partial(self.not_negative, below=1.0)
+        self.integer = functools.partial(
+            flags.DEFINE_integer,
+            lower_bound=1,
+            upper_bound=program.LARGEST_INTEGER,
+            **arguments,
+        )
         self.switch = functools.partial(flags.DEFINE_bool, **{**arguments, "default": False})
         self.list = functools.partial(flags.DEFINE_list, **{**arguments, "default": []})
 
@@ -51,7 +76,7 @@ def _data(group):
         "val/CLASS/*, or that of TensorFlow Datasets.",
     )
     group.integer("image_size", help="imagenet: height and width. Default: 224.")
-    group.share(
+    group.part(
         "held_out",
         help="Share of the training images, the last ones, that are not trained on but validated "
         "on; the test images are then seen at the end only.",
@@ -71,13 +96,12 @@ def _data(group):
 
 def _network(group):
     group.choice("model", enum_values=MODELS, default="small_cnn", help="The network.")
-    group.number("width", help="Factor on all widths; of wide_resnet its k, 10 in WRN-28-10.")
+    group.positive("width", help="Factor on all widths; of wide_resnet its k, 10 in WRN-28-10.")
     group.integer("depth", help="wide_resnet: layers, 6n + 4. Default: 28.")
-    group.share("dropout", help="wide_resnet: share that is dropped in each block. Default: none.")
+    group.part("dropout", help="wide_resnet: share that is dropped in each block. Default: none.")
     group.switch("batch_norm", help="Batch normalisation in the LeNets; all others have it.")
-    group.number(
+    group.not_negative(
         "init_scale",
-        lower_bound=0.0,
         help="s of the uniform start ±s/√fan_in of all kernels; 0 is the network's own start. Dual "
         "averaging around zero needs a wide one. Default: 3 for rda in its published form, else 0.",
     )
@@ -98,18 +122,15 @@ def _optimizer(group):
         help="Those of keras_sparse, and of Keras: sgd, adam, adamw, rmsprop, adagrad. adam and "
         "rmsprop kill channels with --l2. A flag that the optimizer does not have is refused.",
     )
-    group.number(
+    group.positive(
         "learning_rate",
         help="Defaults: rda 1 (1/γ) in the published form and 0.1 in the accumulated; prox_sgd 1; "
         "deep_r 0.05; magnitude_pruning 0.01; adam, adamw, rmsprop, adagrad 0.001; others 0.1.",
     )
-    group.share("momentum", help="Nesterov momentum of sgd and of masked optimizers. Default: 0.9.")
-    group.number(
-        "l2", default=0.0, lower_bound=0.0, help="L2 regularizer c·Σw² on all kernels; λ is 2c."
-    )
-    group.number(
+    group.part("momentum", help="Nesterov momentum of sgd and of masked optimizers. Default: 0.9.")
+    group.not_negative("l2", default=0.0, help="L2 regularizer c·Σw² on all kernels; λ is 2c.")
+    group.not_negative(
         "weight_decay",
-        lower_bound=0.0,
         help="Decoupled decay, by the learning rate times this a step; not of rda, grda, prox_sgd.",
     )
     group.string(
@@ -129,26 +150,28 @@ def _proximal(group):
     group.choice(
         "center", enum_values=["initial", "zero"], help="rda: of biases and normalisation."
     )
-    group.number(
+    group.not_negative(
         "l1",
         help="rda, prox_sgd, deep_r: λ. A larger one makes a sparser network. Default: rda 8e-3, "
         "the others 1e-4.",
     )
-    group.share(
+    group.part(
         "target_sparsity",
         help="rda: find λ so that this share of the prunable weights is zero, instead of --l1. "
         "magnitude_pruning: the sparsity at the end, 0.9 by default.",
     )
     group.integer("ramp_steps", help="rda: steps to --target_sparsity. Default: 1000.")
-    group.number("rho", help="rda: the part of λ that falls with √t.")
+    group.not_negative("rho", help="rda: the part of λ that falls with √t.")
     group.choice(
         "groups",
         enum_values=["channel", "weight"],
         default="channel",
         help="rda, grda, prox_sgd: what becomes zero together; surgery can cut channels out.",
     )
-    group.number("c", help="grda: strength of the threshold. Default: 5e-3.")
-    group.number("mu", help="grda: how fast the threshold grows. Default: 0.6.")
+    group.not_negative("c", help="grda: strength of the threshold. Default: 5e-3.")
+    group.number(
+        "mu", above=0.5, upper_bound=1.0, help="grda: how fast the threshold grows. Default: 0.6."
+    )
     group.integer(
         "retrain_epochs",
         lower_bound=0,
@@ -158,7 +181,9 @@ def _proximal(group):
 
 
 def _masked(group):
-    group.share("density", help="Share of the weights that are kept. Default: 0.1.")
+    group.positive(
+        "density", upper_bound=1.0, help="Share of the weights that are kept. Default: 0.1."
+    )
     group.choice(
         "distribution",
         enum_values=["uniform", "erk"],
@@ -217,20 +242,20 @@ def _masked(group):
         enum_values=["magnitude", "set", "global_magnitude"],
         help="sparse_momentum: which weights go.",
     )
-    group.number("threshold", help="dsr: the first threshold. Default: 1e-3.")
-    group.number("tolerance", help="dsr: within which the threshold stays. Default: 0.1.")
-    group.number("temperature", help="deep_r: of the noise. Default: 1e-10.")
+    group.positive("threshold", help="dsr: the first threshold. Default: 1e-3.")
+    group.part("tolerance", help="dsr: within which the threshold stays. Default: 0.1.")
+    group.not_negative("temperature", help="deep_r: of the noise. Default: 1e-10.")
 
 
 def _rate(group):
     group.choice(
         "schedule",
-        enum_values=["constant", "step", "cosine", "staged", "inverse_sqrt"],
+        enum_values=list(OF_SCHEDULES),
         help="Of the learning rate. cosine ends at 0. Default: inverse_sqrt for prox_sgd, else "
         "constant.",
     )
     group.integer("step_every", help="step: steps (batches) from one fall of the rate to the next.")
-    group.number("step_factor", help="step: what the rate is multiplied by. Default: 0.1.")
+    group.positive("step_factor", help="step: what the rate is multiplied by. Default: 0.1.")
     group.list(
         "stages",
         help="staged: the learning rates, separated by commas; of rda 1/γ, so 1,5,20 for γ = 1, "
@@ -248,7 +273,6 @@ def _training(group):
         "seed",
         default=0,
         lower_bound=0,
-        upper_bound=2**32 - 1,
         help="Of the start, of the order of images and of what is drawn.",
     )
     group.switch(
@@ -284,7 +308,7 @@ def _callbacks(group):
         default="incoming_norm",
         help="When a channel counts as dead, in the log.",
     )
-    group.number("channel_threshold", help="Of the criterion. Default: its own.")
+    group.positive("channel_threshold", help="Of the criterion. Default: its own.")
     group.integer("channel_epochs", default=1, help="Epochs in a row that a dead channel is dead.")
     group.switch(
         "stop_when_dead",

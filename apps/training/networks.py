@@ -3,14 +3,9 @@
 import keras
 
 import keras_sparse
-from apps.training.choices import check, refuse_unused
-from apps.training.flags import LENETS, MODELS
+from apps.training.flags import OF_MODELS
 from keras_sparse import models
 
-_TAKES = dict.fromkeys(MODELS, ()) | {
-    **dict.fromkeys(LENETS, ("batch_norm",)),
-    "wide_resnet": ("depth", "dropout"),
-}
 _RESNETS = ("resnet_18", "resnet_50")
 # Smaller images would be gone after the strides of the first layers.
 _IMAGENET_PIXELS = 64
@@ -27,13 +22,14 @@ def network(task, values):
         A functional `keras.Model` that is not compiled.
 
     Raises:
-        ValueError: a flag that the network does not have, or images that it cannot take.
+        ValueError: images that the network cannot take.
     """
-    refuse_unused("model", _TAKES, values)
     # Before an initializer is made, which draws its seed then.
     keras.utils.set_random_seed(values.seed)
     arguments = {
-        flag: values[flag].value for flag in ("width", *_TAKES[values.model]) if values[flag].value
+        flag: values[flag].value
+        for flag in ("width", *OF_MODELS[values.model])
+        if values[flag].value
     }
     if values.model in _RESNETS:
         large = task.input_shape[0] >= _IMAGENET_PIXELS
@@ -50,6 +46,4 @@ def network(task, values):
 def _init_scale(values):
     if values.init_scale is not None:
         return values.init_scale
-    given = values["init_bound"].present
-    check(not given, "init_bound", "given with --init_scale only", values)
     return 3.0 if values.optimizer == "rda" and values.form == "published" else 0.0

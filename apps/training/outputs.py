@@ -29,7 +29,6 @@ def check_flags(values):
     """Raise a ValueError for flags of the output that do not fit."""
     wanted = "left away on this backend: on TensorFlow run python -m apps.compress on model.keras"
     check(_on_tensorflow() or not values.export, "export", wanted, values)
-    variants.checked_kinds(values.quantize)
     check(exports(values) or not values.quantize, "quantize", "left away without --export", values)
     if values.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ValueError("--tensorboard needs the package: pip install tensorboard")

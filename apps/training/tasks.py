@@ -138,10 +138,7 @@ def load(values, devices=1):
     """
     if values.dataset == "imagenet":
         return _streamed(values)
-    check(values.image_size is None, "image_size", "left away without --dataset=imagenet", values)
     dataset = data.load(values.dataset, values.data_dir)
-    grey = dataset.input_shape[-1] == 1
-    check(not (values.augment and grey), "augment", "left away for images in grey", values)
     test = tuple(_first(part, "test_images", values) for part in (dataset.x_test, dataset.y_test))
     validated = test
     if values.held_out:
@@ -159,8 +156,6 @@ def load(values, devices=1):
 
 
 def _streamed(values):
-    for name in ("held_out", "train_images", "augment"):
-        check(not values[name].present, name, "left away with --dataset=imagenet", values)
     size = values.image_size or 224
     folder = values.data_dir and pathlib.Path(values.data_dir)
     if folder and (folder / "train").is_dir():
