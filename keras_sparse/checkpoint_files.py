@@ -2,11 +2,10 @@
 
 import json
 import pathlib
-import shutil
 
 import numpy as np
 
-from keras_sparse.files import replacing
+from keras_sparse.files import remove_left_behind, replacing
 
 _STATE = "state.json"
 
@@ -47,8 +46,7 @@ def load(folder):
         `(path of the model's file, state)`, or None if nothing was saved there.
     """
     folder = pathlib.Path(folder)
-    for half_written in (*folder.glob(".epoch_*"), *folder.glob(f".{_STATE}.*")):
-        shutil.rmtree(half_written)  # by a process that was killed
+    remove_left_behind(folder)
     path = folder / _STATE
     if not path.exists():
         return None

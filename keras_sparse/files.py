@@ -15,6 +15,10 @@ except ImportError:  # Windows: nothing is locked there, and nothing removed
 _ENDING = ".writing"
 
 
+class UnwritableError(OSError, ValueError):
+    """A file cannot be written where it was asked for."""
+
+
 @contextlib.contextmanager
 def replacing(path):
     """A temporary path in the folder of `path`, moved to `path` when the block succeeds.
@@ -29,7 +33,7 @@ def replacing(path):
         A `pathlib.Path` of the same name in a new folder beside `path`.
 
     Raises:
-        ValueError: `path` is a folder, its folder does not exist or cannot be written.
+        UnwritableError: `path` is a folder, its folder does not exist or cannot be written.
 
     Example:
 
@@ -38,12 +42,12 @@ def replacing(path):
     """
     path = pathlib.Path(path)
     if path.is_dir():
-        raise ValueError(f"`path` is a folder; give the name of a file. Received: path={path}")
+        raise UnwritableError(f"`path` is a folder; give the name of a file. Received: path={path}")
     remove_left_behind(path.parent, path.name)
     try:
         folder, lock = _new_folder(path)
     except OSError as error:
-        raise ValueError(
+        raise UnwritableError(
             f"`path` cannot be written: {error.strerror}. Give a file in a folder that exists and "
             f"may be written. Received: path={path}"
         ) from error

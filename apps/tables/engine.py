@@ -17,7 +17,7 @@ from apps import program
 from apps.tables import results, training
 from apps.tables.table import FILES, Row, Table
 from keras_sparse import data
-from keras_sparse.files import replacing
+from keras_sparse.files import remove_left_behind, replacing
 
 _SETTINGS = "table.json"
 _CELLS = "cells"
@@ -206,6 +206,8 @@ def _prepare_folder(out, settings):
         (out / _CELLS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"--out={out} cannot be made: {error.strerror}.") from error
+    for folder in (out, out / _CELLS):
+        remove_left_behind(folder)
     file = out / _SETTINGS
     if not file.exists():
         _write_json(file, settings)

@@ -12,6 +12,7 @@ from absl import flags
 
 from apps import program, reproduce, train
 from apps.training.flags import GROUPS, define
+from keras_sparse.files import UnwritableError
 
 
 def ended(error, capsys):
@@ -38,6 +39,7 @@ class ResourceExhaustedError(Exception):
         (program.UsageError("--x must\n be 1."), "--x must be 1."),
         (OSError(errno.ENOSPC, "No space left on device", "a.csv"), "No space left on device: a"),
         (OSError("Can't write data (file write failed)"), "file write failed"),
+        (UnwritableError("`path` is a folder; give"), "`path` is a folder; give"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), "Broken pipe."),
         (FileExistsError(errno.EEXIST, "File exists", "checkpoint"), "File exists: checkpoint"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "invalid start byte"),

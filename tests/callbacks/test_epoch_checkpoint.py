@@ -86,9 +86,12 @@ def check_same(some, others):
 def test_killed_and_taken_up_is_never_killed(whole, tmp_path):
     with pytest.raises(Killed):
         train(tmp_path, [AfterSteps(13, interrupt)])
-    (tmp_path / ".epoch_00003.weights.h5.abc").mkdir()  # killed while it was written
+    (tmp_path / ".epoch_00003.weights.h5.abc.writing").mkdir()  # killed while it was written
+    (tmp_path / ".state.json.swp").touch()  # an editor's
     check_same(train(tmp_path), whole)
-    assert {path.name for path in tmp_path.iterdir()} == {"state.json", "epoch_00004.weights.h5"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("state.json", "epoch_00004.weights.h5", ".state.json.swp")
+    }
 
 
 def test_a_finished_run_is_not_trained_again(whole, folder):
