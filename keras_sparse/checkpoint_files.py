@@ -20,11 +20,11 @@ def save(folder, suffix, write, state):
         state: dict of what JSON knows, with the key `"epoch"`.
 
     Raises:
-        ValueError: the folder cannot be written.
+        OSError: the folder cannot be written.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"epoch_{state['epoch']:05d}{suffix}"
+    name = _model_name(state["epoch"], suffix)
     with replacing(folder / name) as temporary:
         write(temporary)
     # From here on the new state is the one that counts.
@@ -36,22 +36,53 @@ def save(folder, suffix, write, state):
             old.unlink()
 
 
-def load(folder):
+def load(folder, suffix, fields):
     """What `save` wrote last.
 
     Args:
         folder: a folder that may not exist.
+        suffix: of the model's file.
+        fields: dict from the keys of the state, besides `"epoch"`, to their types.
 
     Returns:
         `(path of the model's file, state)`, or None if nothing was saved there.
+
+    Raises:
+        ValueError: a state that is damaged, or a model that is not the file that belongs to it.
     """
     folder = pathlib.Path(folder)
     remove_left_behind(folder)
     path = folder / _STATE
     if not path.exists():
         return None
-    state = json.loads(path.read_text(encoding="utf-8"))
-    return folder / state["model"], state
+    state = json.loads(_own(path).read_text(encoding="utf-8"))
+    if not isinstance(state, dict):
+        raise ValueError(f"{_STATE} is damaged: it holds no keys and values")
+    for name, kind in {"epoch": int, "model": str, **fields}.items():
+        if name not in state:
+            raise ValueError(f"{_STATE} is damaged: it has no {name!r}")
+        if type(state[name]) is not kind:
+            raise ValueError(
+                f"{_STATE} is damaged: {name!r} is of type {type(state[name]).__name__}, not "
+                f"{kind.__name__}"
+            )
+    # No other name: it could lead out of the folder, or to another epoch.
+    if state["epoch"] < 1 or state["model"] != _model_name(state["epoch"], suffix):
+        raise ValueError(
+            f"{_STATE} is damaged: 'epoch' is {state['epoch']} and 'model' {state['model']!r}"
+        )
+    return _own(folder / state["model"]), state
+
+
+def _model_name(epoch, suffix):
+    return f"epoch_{epoch:05d}{suffix}"
+
+
+def _own(path):
+    """The path, unless it leads elsewhere."""
+    if path.is_symlink() or not path.is_file():
+        raise ValueError(f"{path.name} is missing, or no file of the folder's own")
+    return path
 
 
 def _plain(value):

@@ -15,6 +15,29 @@ except ImportError:  # Windows: nothing is locked there, and nothing removed
 _ENDING = ".writing"
 
 
+def check_folder(name, folder):
+    """Check that files can be written to a folder, which may not be there yet.
+
+    Args:
+        name: str, the name of the argument.
+        folder: what was given.
+
+    Raises:
+        ValueError: it is no path.
+        UnwritableError: it, or what is there of its parents, is a file or may not be written.
+    """
+    if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
+        raise ValueError(f"`{name}` must be the path of a folder. Received: {name}={folder!r}")
+    there = pathlib.Path(folder).absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UnwritableError(
+            f"`{name}` must be a folder that may be written, and {there} is none. "
+            f"Received: {name}={os.fspath(folder)!r}"
+        )
+
+
 class UnwritableError(OSError, ValueError):
     """A file cannot be written where it was asked for."""
 

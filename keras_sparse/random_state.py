@@ -1,6 +1,7 @@
 """Where the random layers of a model stand: what neither a config nor a `.keras` file holds."""
 
 import keras
+import numpy as np
 
 from keras_sparse.variables import layers_of_type
 
@@ -20,6 +21,16 @@ def set_random_state(model, state):
         if len(values) == len(variables):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
+
+
+def check_random_state(model, state):
+    """Raise a ValueError unless a state, as JSON has it, has a place for all of its arrays."""
+    layers = _variables(model)
+    shapes = {name: [tuple(v.shape) for v in variables] for name, variables in layers.items()}
+    arrays = {name: [np.asarray(value) for value in values] for name, values in state.items()}
+    numbers = all(a.dtype.kind in "iuf" for values in arrays.values() for a in values)
+    if not numbers or {n: [a.shape for a in values] for n, values in arrays.items()} != shapes:
+        raise ValueError(f"`random_state` does not fit the random layers, {list(layers)}")
 
 
 def _variables(model):

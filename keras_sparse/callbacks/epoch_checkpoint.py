@@ -1,9 +1,20 @@
 """Training that goes on after a kill as if there had been none."""
 
+import json
+
 import keras
 
 from keras_sparse import checkpoint_files
-from keras_sparse.random_state import random_state, set_random_state
+from keras_sparse.files import check_folder
+from keras_sparse.random_state import check_random_state, random_state, set_random_state
+
+_FIELDS = {
+    "settings": dict,
+    "random_state": list,
+    "callbacks": list,
+    "epochs": list,
+    "history": dict,
+}
 
 
 class EpochCheckpoint(keras.callbacks.History):
@@ -27,7 +38,8 @@ class EpochCheckpoint(keras.callbacks.History):
         history: dict from a log's name to its values by epoch, those of before included.
 
     Raises:
-        ValueError: see `restore`.
+        ValueError: an argument of another type, a folder that cannot be written; see `restore`
+            as well.
 
     Example:
 
@@ -41,9 +53,10 @@ class EpochCheckpoint(keras.callbacks.History):
 
     def __init__(self, folder, callbacks=(), settings=None, writes=True):
         super().__init__()
+        check_folder("folder", folder)
         self._folder = folder
-        self._stateful = [c for c in callbacks if hasattr(c, "get_state")]
-        self._settings = settings or {}
+        self._stateful = [c for c in _checked(callbacks) if hasattr(c, "get_state")]
+        self._settings = _as_json(settings)
         self._writes = writes
         self.epoch = []
 
@@ -63,27 +76,38 @@ class EpochCheckpoint(keras.callbacks.History):
         # Its variables must be there to be read.
         model.optimizer.build(model.trainable_variables)
         try:
-            found = checkpoint_files.load(self._folder)
-            if found is None:
-                return 0
-            path, state = found
-            self._check(state["settings"])
-            model.load_weights(path)
+            found = checkpoint_files.load(self._folder, ".weights.h5", _FIELDS)
+            return 0 if found is None else self._take_up(model, *found)
         except Exception as error:
             raise ValueError(
-                f"The run in {self._folder} cannot be taken up: {error}. Give another folder, or "
-                "delete this one to start anew."
+                f"The run in {self._folder} cannot be taken up: {str(error).rstrip('.')}. Give "
+                "another folder to start anew."
             ) from error
+
+    def _take_up(self, model, path, state):
+        self._check(state["settings"])
         # By their order, as weights are: Keras numbers names through the whole process.
-        random_layers = zip(random_state(model), state["random_state"], strict=True)
-        set_random_state(model, dict(random_layers))
+        random_layers = dict(zip(random_state(model), state["random_state"], strict=True))
+        check_random_state(model, random_layers)
+        if state["epochs"][-1:] != [state["epoch"] - 1]:
+            raise ValueError("'epochs' does not end with the epoch before 'epoch'")
+        if not all(isinstance(values, list) for values in state["history"].values()):
+            raise ValueError("'history' is no dict of lists")
         for callback, of_callback in zip(self._stateful, state["callbacks"], strict=True):
-            callback.set_state(of_callback)
+            try:
+                callback.set_state(of_callback)
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                name = type(callback).__name__
+                raise ValueError(f"the state of {name} is damaged ({error!r})") from error
+        model.load_weights(path)
+        set_random_state(model, random_layers)
         self.epoch, self.history = state["epochs"], state["history"]
         return state["epoch"]
 
     def _check(self, found):
-        names = [n for n in {**found, **self._settings} if found.get(n) != self._settings.get(n)]
+        both = {**found, **self._settings}
+        # As texts: NaN is not NaN.
+        names = [n for n in both if _text(found.get(n)) != _text(self._settings.get(n))]
         if names:
             old, new = (
                 ", ".join(f"{name}={settings.get(name)}" for name in sorted(names))
@@ -108,3 +132,25 @@ class EpochCheckpoint(keras.callbacks.History):
             "history": self.history,
         }
         checkpoint_files.save(self._folder, ".weights.h5", self.model.save_weights, state)
+
+
+def _checked(callbacks):
+    listed = isinstance(callbacks, (list, tuple))
+    if not listed or not all(isinstance(c, keras.callbacks.Callback) for c in callbacks):
+        raise ValueError(f"`callbacks` must be a list of callbacks. Received: {callbacks=}")
+    return callbacks
+
+
+def _as_json(settings):
+    """Settings as they will be read again: tuples are lists then."""
+    try:
+        found = json.loads(_text({} if settings is None else settings))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`settings` must be what JSON knows: {error}. {settings=}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"`settings` must be a dict. Received: {settings=}")
+    return found
+
+
+def _text(value):
+    return json.dumps(value, sort_keys=True)

@@ -152,7 +152,17 @@ class DeadChannels:
         return {name: streak.tolist() for name, streak in self._streaks.items()}
 
     def set_state(self, state):
-        """Go on from what `get_state` returned."""
+        """Go on from what `get_state` returned.
+
+        Raises:
+            ValueError: something else.
+        """
+        counts = isinstance(state, dict) and all(
+            isinstance(streak, list) and all(type(n) is int and n >= 0 for n in streak)
+            for streak in state.values()
+        )
+        if not counts:
+            raise ValueError(f"`state` must be what `get_state` returned. Received: {state!r}")
         self._streaks = {name: np.asarray(streak, int) for name, streak in state.items()}
 
     def get_config(self):

@@ -109,6 +109,22 @@ class JoinedHistory(keras.callbacks.History):
     def on_train_begin(self, logs=None):
         """Keep what the calls before have written."""
 
+    def restore(self, epochs, logs):
+        """Go on after other epochs.
+
+        Args:
+            epochs: list of their numbers.
+            logs: dict from a log's name to the list of its values.
+
+        Raises:
+            ValueError: something else.
+        """
+        numbers = isinstance(epochs, list) and all(type(n) is int and n >= 0 for n in epochs)
+        lists = isinstance(logs, dict) and all(isinstance(v, list) for v in logs.values())
+        if not (epochs and numbers and lists):
+            raise ValueError("the history is no list of epochs and dict of lists")
+        self.epoch, self.history = epochs, logs
+
 
 class AfterEpoch(keras.callbacks.Callback):
     """Calls a function when all other callbacks have seen an epoch, and may end `fit` there.

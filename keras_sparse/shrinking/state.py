@@ -6,6 +6,15 @@ import keras
 
 from keras_sparse import checkpoint_files
 
+_FIELDS = {
+    "shapes": list,
+    "random_state": dict,
+    "dead_channels": dict,
+    "dead_before": int,
+    "shrinks": list,
+    "history": dict,
+}
+
 
 def save(folder, model, state):
     """Write the state of a run; see `checkpoint_files.save`."""
@@ -25,12 +34,21 @@ def load(folder):
         ValueError: a state that cannot be read.
     """
     try:
-        found = checkpoint_files.load(folder)
+        found = checkpoint_files.load(folder, ".keras", _FIELDS)
+    except Exception as error:
+        raise ValueError(damaged(folder, error)) from error
+    try:
         return found and (keras.saving.load_model(found[0]), found[1])
     except Exception as error:
         raise ValueError(
-            f"The run in {pathlib.Path(folder)} cannot be resumed ({error}). Objects of your own "
-            "must be registered by `@keras.saving.register_keras_serializable()` and imported "
-            "first; to start anew, delete the folder or give another. Received: "
-            f"folder={str(folder)!r}"
+            f"{damaged(folder, error)} Objects of your own must be registered by "
+            "`@keras.saving.register_keras_serializable()` and imported first."
         ) from error
+
+
+def damaged(folder, error):
+    """What is told of a run that cannot be resumed."""
+    return (
+        f"The run in {pathlib.Path(folder)} cannot be resumed: {str(error).rstrip('.')}. To start "
+        f"anew, give another folder. Received: folder={str(folder)!r}."
+    )

@@ -1,6 +1,7 @@
 """`fit`, with a network that gets smaller."""
 
 import dataclasses
+import operator
 import time
 import warnings
 
@@ -8,7 +9,8 @@ import keras
 
 from keras_sparse import surgery
 from keras_sparse.channels import DeadChannels
-from keras_sparse.random_state import random_state, set_random_state
+from keras_sparse.files import check_folder
+from keras_sparse.random_state import check_random_state, random_state, set_random_state
 from keras_sparse.shrinking import state as states
 from keras_sparse.shrinking.cutting import compile_arguments, cut
 from keras_sparse.shrinking.estimate import Estimate, Stopwatch
@@ -99,6 +101,8 @@ class ShrinkingTrainer:
                 "`must_pay` must be True, False or a function of an Estimate. "
                 f"Received: must_pay={must_pay!r}"
             )
+        if folder is not None:
+            check_folder("folder", folder)
         _check_model(model)
         self.model = model
         self._shapes = _shapes(model)
@@ -229,20 +233,43 @@ class ShrinkingTrainer:
                 f"folder={str(self.folder)!r}, whose model has inputs and outputs of shapes "
                 f"{state['shapes']}, for a model of {self._shapes}"
             )
+        try:
+            check_random_state(model, state["random_state"])
+            self.dead_channels.set_state(state["dead_channels"])
+            scores = self.dead_channels.criterion.scores(model)
+            if _sizes(self.dead_channels.dead) != _sizes(scores):
+                raise ValueError("'dead_channels' are not those of the model")
+            self.shrinks = [_shrink_from(found) for found in state["shrinks"]]
+            self.history.restore(state["history"]["epoch"], state["history"]["logs"])
+            if self.history.epoch[-1] + 1 != state["epoch"]:
+                raise ValueError("'history' does not end with the epoch")
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                states.damaged(self.folder, f"the state is damaged: {error}")
+            ) from error
         self.model = model
         set_random_state(model, state["random_state"])
-        self.dead_channels.set_state(state["dead_channels"])
         self._dead_before = state["dead_before"]
         self._next_epoch = state["epoch"]
-        self.shrinks = [_shrink_from(found) for found in state["shrinks"]]
-        self.history.epoch = list(state["history"]["epoch"])
-        self.history.history = state["history"]["logs"]
+
+
+def _sizes(arrays):
+    return {name: len(array) for name, array in arrays.items()}
 
 
 def _shrink_from(found):
-    channels = {name: tuple(pair) for name, pair in found["channels"].items()}
-    pairs = {name: tuple(found[name]) for name in ("parameters", "macs")}
-    return Shrink(**{**found, "channels": channels, **pairs})
+    return Shrink(
+        epoch=operator.index(found["epoch"]),
+        channels={name: _pair(pair) for name, pair in found["channels"].items()},
+        parameters=_pair(found["parameters"]),
+        macs=_pair(found["macs"]),
+        seconds=float(found["seconds"]),
+    )
+
+
+def _pair(found):
+    before, after = map(operator.index, found)
+    return before, after
 
 
 def _count(dead):

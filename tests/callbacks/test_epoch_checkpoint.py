@@ -1,5 +1,8 @@
 """A run that is interrupted and taken up ends with the bits of one that was not."""
 
+import json
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -112,3 +115,96 @@ def test_a_worker_that_does_not_write(tmp_path):
     history = model.fit(X, Y, verbose=0, callbacks=[checkpoint])
     assert len(history.history["loss"]) == 1
     assert not list(tmp_path.iterdir())
+
+
+DAMAGES = {
+    "epoch=-2": {"epoch": -2},
+    "epoch=99": {"epoch": 99},
+    "epoch as text": {"epoch": "4"},
+    "epoch as bool": {"epoch": True},
+    "no epoch": {"epoch": None},
+    "no settings": {"settings": None},
+    "no history": {"history": None},
+    "history of numbers": {"history": {"loss": 1.0}},
+    "epochs of texts": {"epochs": ["0", "1", "2", "3"]},
+    "too few callbacks": {"callbacks": []},
+    "another callback": {"callbacks": [{"hidden": "dead"}]},
+    "no random state": {"random_state": []},
+    "random state of texts": {"random_state": [[["a", "b"]]]},
+    "random state of another shape": {"random_state": [[[1, 2, 3]]]},
+    "a list": [],
+    "no JSON": None,
+    "out of the folder": {"model": "../epoch_00004.weights.h5"},
+    "absolute": {"model": "/etc/hostname"},
+    "model of another epoch": {"model": "epoch_00003.weights.h5"},
+    "model as number": {"model": 4},
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return compiled()
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_state_is_refused_and_left_as_it_is(damage, whole, folder, model, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    shutil.copy(run / "epoch_00004.weights.h5", tmp_path)
+    state = json.loads((run / "state.json").read_text())
+    if isinstance(damage, dict):
+        state = {k: v for k, v in {**state, **damage}.items() if v is not None}
+    text = "{" if damage is None else json.dumps(state if damage else damage)
+    (run / "state.json").write_text(text)
+    checkpoint = EpochCheckpoint(run, [ZeroChannels(1e3, epochs=2)], SETTINGS)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"cannot be taken up: .*\. Give another folder"):
+        checkpoint.restore(model)
+    assert (run / "state.json").read_text() == text
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["state.json", "epoch_00004.weights.h5"])
+@pytest.mark.parametrize("gone", [True, False])
+def test_files_that_are_gone_or_lead_elsewhere(name, gone, whole, folder, model, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    (run / name).rename(tmp_path / name)
+    checkpoint = EpochCheckpoint(run, [ZeroChannels(1e3, epochs=2)], SETTINGS)
+    if gone and name == "state.json":
+        assert checkpoint.restore(model) == 0
+        return
+    if not gone:
+        (run / name).symlink_to(tmp_path / name)
+    with pytest.raises(ValueError, match=f"{name} is missing, or no file of the folder's own"):
+        checkpoint.restore(model)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"folder": None}, "`folder`"),
+        ({"folder": ""}, "`folder`"),
+        ({"folder": __file__}, "`folder` must be a folder"),
+        ({"folder": f"{__file__}/run"}, "`folder` must be a folder"),
+        ({"callbacks": ZeroChannels()}, "`callbacks`"),
+        ({"callbacks": ["zero"]}, "`callbacks`"),
+        ({"settings": [1]}, "`settings`"),
+        ({"settings": {"rate": object()}}, "`settings`"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_are_named(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        EpochCheckpoint(**{"folder": tmp_path, **arguments})
+
+
+def test_settings_are_the_same_when_they_are_read_again(tmp_path):
+    settings = {"stages": (1, 2), "rate": float("nan")}
+    model = compiled()
+    checkpoint = EpochCheckpoint(tmp_path, settings=settings)
+    checkpoint.restore(model)
+    checkpoint.set_model(model)
+    checkpoint.on_epoch_end(0)
+    assert EpochCheckpoint(tmp_path, settings=settings).restore(model) == 1

@@ -4,6 +4,7 @@ import functools
 import json
 import pathlib
 import re
+import shutil
 
 import keras
 import numpy as np
@@ -314,6 +315,42 @@ def test_the_state_is_json(tmp_path):
     assert state["history"]["logs"]["array"] == [[1.0, 2.0]] * 3
 
 
+DAMAGES = {
+    "epoch=-2": {"epoch": -2},
+    "no shrinks": {"shrinks": None},
+    "shrinks without a field": {"shrinks": [{"epoch": 1}]},
+    "shrinks of numbers": {"shrinks": [1]},
+    "dead_channels": {"dead_channels": {"conv1": "dead"}},
+    "dead_channels of other layers": {"dead_channels": {}},
+    "dead_before": {"dead_before": "3"},
+    "random_state": {"random_state": {"dropout": [[1, 2, 3]]}},
+    "shapes": {"shapes": None},
+    "no epochs": {"history": {"logs": {}}},
+    "another history": {"history": {"epoch": [7], "logs": {}}},
+    "logs": {"history": {"epoch": [0], "logs": []}},
+    "out of the folder": {"model": "../epoch_00001.keras"},
+}
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("begun")
+    train(shrinking("adam", folder=folder), epochs=1)
+    return folder, make("adam")
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_state_is_refused_and_left_as_it_is(damage, begun, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(begun[0], run)
+    state = json.loads((run / "state.json").read_text())
+    state = {k: v for k, v in {**state, **damage}.items() if v is not None}
+    (run / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError, match=r"cannot be resumed: .*give another folder"):
+        ShrinkingTrainer(begun[1], folder=run)
+    assert json.loads((run / "state.json").read_text()) == state
+
+
 class OwnStep(keras.Model):
     def train_step(self, data):
         return super().train_step(data)
@@ -336,6 +373,8 @@ def test_what_is_refused(tmp_path):
     refuses("register_keras_serializable", unknown)
     (tmp_path / "state.json").write_text("{")
     refuses("cannot be resumed", folder=tmp_path)
+    refuses("`folder`.*state.json", folder=tmp_path / "state.json")
+    refuses("`folder`.*3", folder=3)
 
     train(shrinking("adam", folder=tmp_path / "run"), epochs=1)
     other = keras.Sequential([keras.Input((7,)), layers.Dense(3)])
