@@ -1,5 +1,7 @@
 """Removing dead channels from a model without changing its outputs."""
 
+from keras_sparse.surgery.coupling import ChannelGroup, WeightSlice, channel_groups
+from keras_sparse.surgery.group_zeroing import zero_groups
 from keras_sparse.surgery.groups import GroupReport
 from keras_sparse.surgery.macs import Macs, count_macs
 from keras_sparse.surgery.removal import remove_dead_channels
@@ -9,6 +11,7 @@ from keras_sparse.surgery.slots import slice_optimizer
 from keras_sparse.surgery.zeroing import ZeroedReport, zero_channels
 
 __all__ = [
+    "ChannelGroup",
     "Elementwise",
     "GroupReport",
     "LayerReport",
@@ -18,10 +21,13 @@ __all__ = [
     "Passing",
     "Report",
     "Rule",
+    "WeightSlice",
     "ZeroedReport",
+    "channel_groups",
     "count_macs",
     "register_rule",
     "remove_dead_channels",
     "slice_optimizer",
     "zero_channels",
+    "zero_groups",
 ]

@@ -94,6 +94,14 @@ class Unit:
             self._arrays[name] = None if variable is None else keras.ops.convert_to_numpy(variable)
         return self._arrays[name]
 
+    def replace_array(self, name, array):
+        """Makes `array` return another array for a weight."""
+        self._arrays[name] = array
+
+    def forget_arrays(self):
+        """Makes `array` read the weights again."""
+        self._arrays = {}
+
     @property
     def alive(self):
         """Whether anything that is kept needs an output of this unit."""

@@ -34,17 +34,17 @@ def find_groups(graph):
     Returns:
         List of `GroupReport`, ordered by their first layers.
     """
-    numbers, edges, total = _number(graph)
-    roots = _connect(edges, total)
+    numbers, edges, total = number(graph)
+    roots = connect(edges, total)
     order = {unit.name: i for i, unit in enumerate(graph.units)}
     layers, kept = _members(graph, numbers, roots)
-    joints = _joints(graph, numbers, roots)
+    joined = joints(graph, numbers, roots)
     groups = {}
     for root, names in layers.items():
         group = groups.setdefault(frozenset(names), [0, 0, set()])
         group[0] += 1
         group[1] += root in kept
-        group[2] |= joints.get(root, set())
+        group[2] |= joined.get(root, set())
     found = [
         GroupReport(
             tuple(sorted(names, key=order.get)),
@@ -56,7 +56,7 @@ def find_groups(graph):
     return sorted(found, key=lambda group: [order[name] for name in group.layers])
 
 
-def _number(graph):
+def number(graph):
     """`{value: number of each channel}`, pairs of numbers that are tied, and how many there are."""
     numbers, edges, total = {}, [], 0
 
@@ -84,7 +84,7 @@ def _number(graph):
     return numbers, edges, total
 
 
-def _connect(edges, total):
+def connect(edges, total):
     """The smallest number that each number hangs together with."""
     roots = np.arange(total)
     if not edges:
@@ -113,7 +113,7 @@ def _members(graph, numbers, roots):
     return layers, kept
 
 
-def _joints(graph, numbers, roots):
+def joints(graph, numbers, roots):
     """`{root: names of the units that tie channels of several tensors to it}`."""
     found = {}
     for unit in graph.units:

@@ -125,6 +125,18 @@ class Attention(Rule):
         width = _width([scores, values], left) if alike else 1
         return tuple(_level(kept, left, width) for kept in (scores, values))
 
+    def inner_channels(self, unit):
+        """Heads of keys and values, each with its heads of queries."""
+        heads, kv_heads = self.heads(unit.operation)
+        kv = np.arange(kv_heads)
+        queries = np.repeat(kv, heads // kv_heads)
+        axes = []
+        for side, rows in (("query", queries), ("key", kv), ("value", kv), ("gate", queries)):
+            axes += [(f"{side}/kernel", 1, rows), (f"{side}/bias", 0, rows)]
+        axes.append(("attention_output/kernel", 0, queries))
+        known = [entry for entry in axes if unit.array(entry[0]) is not None]
+        return [("heads", kv_heads, known)]
+
     def needs(self, unit):
         """Inputs that a kept dimension of their projection reads and no bias can stand for."""
         if not unit.alive:
@@ -323,6 +335,13 @@ class GroupQueryAttentionRule(Attention):
     def ties(self, call):
         """The output with the query."""
         return in_step(call)[:1]
+
+    def coupled(self, call):
+        """The value with the query: Keras wants them equally wide."""
+        names = self.arguments(call)
+        query, value = (call.inputs[names.index(name)] for name in ("query", "value"))
+        every = np.arange(len(query.keep))
+        return [(query, every, value, every)]
 
     def config(self, unit):
         """Fewer and narrower heads."""

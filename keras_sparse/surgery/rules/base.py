@@ -113,6 +113,24 @@ class Rule:
         """
         return []
 
+    def coupled(self, call):
+        """Which channels can only be removed together, beside those that `ties` names.
+
+        Returns:
+            List of `(tensor, channels, tensor, channels)`, as `ties`; the tensors are any of the
+            call's inputs and outputs.
+        """
+        return []
+
+    def inner_channels(self, unit):
+        """Sets of channels inside the layer that may be removed one by one: attention's heads.
+
+        Returns:
+            List of `(name, size, axes)`; `axes` is a list of `(weight name, axis, channels)`, with
+            the channel of each index along the axis.
+        """
+        return []
+
     def settle(self, unit):
         """Chooses, once nothing else grows, where there was a choice."""
 

@@ -72,6 +72,18 @@ class GroupedRule(Convolution):
         group = np.arange(source.size) // (source.size // groups)
         return np.where(families < 0, -1, families * groups + group)
 
+    def coupled(self, call):
+        """A channel of one group with the channels at the same place in the others."""
+        values = [call.outputs[0]]
+        if call.inputs[0].axis == self.input_axis(call.operation):
+            values.append(call.inputs[0])
+        pairs = []
+        for value in values:
+            every = np.arange(len(value.keep))
+            width = len(every) // call.operation.groups
+            pairs.append((value, every, value, every % width))
+        return pairs
+
     def settle(self, unit):
         """Carriers, then the same number of inputs and of outputs in every group that is left."""
         super().settle(unit)

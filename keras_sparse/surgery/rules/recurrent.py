@@ -191,6 +191,18 @@ class Recurrent(Rule):
                     kept[i] = kept[i] | part
         return kept
 
+    def coupled(self, call):
+        """A cell's units in all outputs."""
+        first, pairs = {}, []
+        for row, value in zip(self.blocks(call.unit), call.outputs, strict=True):
+            for block, part in zip(
+                row, np.split(np.arange(len(value.keep)), len(row)), strict=True
+            ):
+                for i in block:
+                    seen = first.setdefault(i, (value, part))
+                    pairs.append((*seen, value, part))
+        return pairs
+
     def corrections(self, unit):
         """What goes into each cell's bias."""
         source = unit.inputs[0].on(-1)

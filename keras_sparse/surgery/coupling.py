@@ -1,0 +1,310 @@
+"""Coupled channels: which channels of which layers can only be removed together."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_sparse.surgery.analysis import Analysis
+from keras_sparse.surgery.graph import Graph, weights_by_name
+from keras_sparse.surgery.groups import connect, joints, number
+from keras_sparse.surgery.removal import refuse_wrapped_weights
+from keras_sparse.surgery.rules import Opaque, rule_for
+from keras_sparse.surgery.weight_axes import weight_axes
+
+MEMBER, NORMALIZATION, READER = "member", "normalization", "reader"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WeightSlice:
+    """The part of one weight that belongs to the channels of a group.
+
+    Args:
+        layer: name of the layer; its path where the model is nested.
+        weight: name of the weight in the layer, `"kernel"`.
+        path: `path` of the variable.
+        axis: int, the axis of the weight that counts channels.
+        channels: int array, one entry for each index along the axis: the channel of the group that
+            the index belongs to, -1 for none. One channel may have several indices, as behind
+            `Flatten`.
+        role: `"member"`: computes the channel. `"normalization"`: scales or shifts it.
+            `"reader"`: reads it.
+    """
+
+    layer: str
+    weight: str
+    path: str
+    axis: int
+    channels: np.ndarray
+    role: str
+
+    def sums(self, array, size):
+        """The sum of an array, shaped as the weight, over all that belongs to each channel.
+
+        Args:
+            array: array with the weight's shape.
+            size: number of channels in the group.
+
+        Returns:
+            A float64 array `(size,)`.
+        """
+        axis = self.axis % array.ndim
+        rows = array.sum(axis=tuple(i for i in range(array.ndim) if i != axis), dtype=np.float64)
+        own = self.channels >= 0
+        return np.bincount(self.channels[own], rows[own], minlength=size)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ChannelGroup:
+    """Channels of one or more layers that can only be removed together.
+
+    Channel `i` of the group is channel `i` of all of its layers, as far as a residual sum, a
+    depthwise convolution or a product joins them.
+
+    Args:
+        name: unique in the model: the first layer's, with a number where several groups begin
+            with the same layer.
+        layers: names of the layers that compute the channels, in the order in which they run.
+        size: number of channels.
+        slices: tuple of `WeightSlice`: everything that goes with a channel.
+        joined_by: names of what joins the layers: sums, products and other merging layers.
+        fixed: None if channels can be removed, else the reason why not.
+    """
+
+    name: str
+    layers: tuple
+    size: int
+    slices: tuple
+    joined_by: tuple = ()
+    fixed: str | None = None
+
+    def _of(self, role):
+        return tuple(s for s in self.slices if s.role == role)
+
+    @property
+    def members(self):
+        """The slices of weights that compute the channels."""
+        return self._of(MEMBER)
+
+    @property
+    def normalizations(self):
+        """The slices of weights that scale or shift the channels."""
+        return self._of(NORMALIZATION)
+
+    @property
+    def readers(self):
+        """The slices of weights that read the channels."""
+        return self._of(READER)
+
+    def __repr__(self):
+        state = f"fixed: {self.fixed}" if self.fixed else f"{len(self.readers)} readers"
+        return (
+            f"<ChannelGroup {self.name}: {self.size} channels of {', '.join(self.layers)}; {state}>"
+        )
+
+
+def channel_groups(model):
+    """Finds the coupled channels of a model.
+
+    A channel is removed from a model with all that belongs to it: the weights that compute it, in
+    every layer whose channels are added to it or otherwise joined with it; the normalisations that
+    scale it; the weights that read it. Heads of an attention layer are groups of their own.
+
+    Args:
+        model: a built `keras.Model`.
+
+    Returns:
+        List of `ChannelGroup`, in the order of the model. Groups with `fixed` set are listed too:
+        they reach an output of the model or a layer that needs all of its channels.
+
+    Raises:
+        ValueError: as `remove_dead_channels`.
+
+    Example:
+
+    >>> groups = surgery.channel_groups(model)
+    >>> [(group.layers, group.size) for group in groups if not group.fixed]
+    [(("stem", "block1_conv2"), 16), (("block1_conv1",), 16)]
+    """
+    graph = Graph(model)
+    refuse_wrapped_weights(graph)
+    Analysis(graph)
+    return _Channels(graph).groups()
+
+
+class _Channels:
+    """The channels of a graph, each set of coupled channels under one number, its root."""
+
+    def __init__(self, graph):
+        self.graph = graph
+        numbers, edges, total = number(graph)
+        edges += [
+            (numbers[value][channels], numbers[other][places])
+            for call in graph.calls
+            for value, channels, other, places in call.unit.rule.coupled(call)
+        ]
+        roots = connect(edges, total)
+        self._numbers, self._roots, self.total = numbers, roots, total
+        self.of = {value: roots[own] for value, own in numbers.items()}
+        self.makers = self._makers()
+        self._axes = {unit: weight_axes(unit, self.of) for unit in graph.units}
+
+    def _makers(self):
+        """`{root: names of the layers that compute its channels}`, in the order of the graph."""
+        makers = {}
+        for unit in self.graph.units:
+            if unit.rule.makes_channels and getattr(unit.operation, "weights", None):
+                for root in np.unique(np.concatenate([self.of[v] for v in outputs_of(unit)])):
+                    makers.setdefault(int(root), []).append(unit.name)
+        return makers
+
+    def reasons(self):
+        """`{root: why its channels cannot be removed}`.
+
+        Found by trial: some channels are taken for zero, and the analysis says which of them stay
+        all the same. Each trial takes half of them, so that a channel that can only go together
+        with a neighbour is found out too.
+        """
+        makers = np.array(sorted(self.makers), int)
+        found = {}
+        for dead in self._trials(makers):
+            _Trial(self.graph, self.of, dead, self._axes)
+            for value, roots in self.of.items():
+                for i in np.flatnonzero(value.keep & dead[roots]):
+                    found.setdefault(int(roots[i]), str(value.why[i]))
+        for unit in self.graph.units:
+            if isinstance(unit.rule.rule, Opaque) and getattr(unit.operation, "weights", None):
+                for value in outputs_of(unit):
+                    for root in self.of[value]:
+                        found[int(root)] = f"{unit.name}: {unit.rule.reason}"
+        return found
+
+    def _trials(self, makers, bits=3):
+        every = np.zeros(self.total, bool)
+        every[makers] = True
+        yield every
+        place = np.cumsum(every)
+        for bit in range(bits):
+            for side in (0, 1):
+                yield every & ((place >> bit & 1) == side)
+
+    def groups(self):
+        """The `ChannelGroup`s."""
+        fixed = self.reasons()
+        joined = joints(self.graph, self._numbers, self._roots)
+        order = {unit.name: i for i, unit in enumerate(self.graph.units)}
+        sets = {}
+        for root, names in self.makers.items():
+            sets.setdefault((tuple(names), root in fixed), []).append(root)
+        place, owner = np.full(self.total, -1), np.full(self.total, -1)
+        keys = sorted(sets, key=lambda key: ([order[name] for name in key[0]], key[1]))
+        for i, key in enumerate(keys):
+            owner[sets[key]] = i
+            place[sets[key]] = np.arange(len(sets[key]))
+        slices = self._slices(owner, place, len(keys))
+        names, groups = {}, []
+        for i, key in enumerate(keys):
+            layers, is_fixed = key
+            count = names[layers[0]] = names.get(layers[0], 0) + 1
+            groups.append(
+                ChannelGroup(
+                    name=layers[0] if count == 1 else f"{layers[0]}#{count}",
+                    layers=layers,
+                    size=len(sets[key]),
+                    slices=tuple(slices[i]),
+                    joined_by=tuple(
+                        sorted({n for r in sets[key] for n in joined.get(r, ())}, key=order.get)
+                    ),
+                    fixed=fixed[sets[key][0]] if is_fixed else None,
+                )
+            )
+        return sorted(groups + self._inner(), key=lambda group: order[group.layers[0]])
+
+    def _slices(self, owner, place, count):
+        """For each group the slices of all weights."""
+        slices = [[] for _ in range(count)]
+        for unit in self.graph.units:
+            for name, axis, reads, roots in self._axes[unit]:
+                makes = unit.rule.makes_channels
+                role = READER if reads else MEMBER if makes else NORMALIZATION
+                known = roots >= 0
+                owners = np.where(known, owner[roots], -1)
+                for i in np.unique(owners[owners >= 0]):
+                    channels = np.where(owners == i, place[roots], -1)
+                    slices[i].append(_slice(unit, name, axis, channels, role))
+        return slices
+
+    def _inner(self):
+        """Groups inside of layers: attention's heads."""
+        groups = []
+        for unit in self.graph.units:
+            for name, size, axes in unit.rule.inner_channels(unit):
+                own = tuple(_slice(unit, *entry, MEMBER) for entry in axes)
+                groups.append(ChannelGroup(f"{unit.name}/{name}", (unit.name,), size, own))
+        return groups
+
+
+def _slice(unit, name, axis, channels, role):
+    path = weights_by_name(unit.operation)[name].path
+    return WeightSlice(unit.name, name, path, axis, channels, role)
+
+
+def outputs_of(unit):
+    """The output values of all calls of a unit."""
+    return [value for call in unit.calls for value in call.outputs]
+
+
+class _Trial(Analysis):
+    """The analysis of a graph in which some channels are taken for zero."""
+
+    def __init__(self, graph, roots, dead, axes):
+        for unit in graph.units:
+            unit.notes = {key: unit.notes[key] for key in ("reads",) if key in unit.notes}
+            if _reads_itself(axes[unit]):
+                _zero_arrays(unit, axes[unit], dead)
+        super().__init__(graph, rules=lambda unit: _Zeroed(rule_for(unit), roots, dead))
+
+    def _keep_one(self, unit):
+        """A layer may lose all of its channels here: what is asked is which could go."""
+
+
+def _reads_itself(axes):
+    """Whether a layer's channels read one another: a weight has them on two axes."""
+    own = [name for name, _, reads, _ in axes if not reads]
+    return len(set(own)) < len(own)
+
+
+def _zero_arrays(unit, axes, dead):
+    """Puts zeros into the unit's copies of its weights."""
+    unit.forget_arrays()
+    for name, axis, reads, roots in axes:
+        if not reads:
+            array = np.moveaxis(unit.array(name).copy(), axis, 0)
+            array[(roots >= 0) & dead[roots]] = 0
+            unit.replace_array(name, np.moveaxis(array, 0, axis))
+
+
+class _Zeroed:
+    """A layer's rule, where the weights of some channels are taken for zero."""
+
+    def __init__(self, rule, roots, dead):
+        self.rule = rule
+        self._roots = roots
+        self._dead = dead
+
+    def __getattr__(self, name):
+        return getattr(self.rule, name)
+
+    def forward(self, call):
+        """The rule's, with zeros where the weights are taken for zero."""
+        results = self.rule.forward(call)
+        if isinstance(self.rule, Opaque) or not getattr(call.operation, "weights", None):
+            return results
+        zeroed = []
+        for value, (axis, constants) in zip(call.outputs, results, strict=True):
+            values = constants.values.copy()
+            values[:, self._dead[self._roots[value]]] = 0.0
+            zeroed.append((axis, dataclasses.replace(constants, values=values)))
+        return zeroed
+
+    def settle(self, unit):
+        """Chooses nothing: a channel that stays for company is coupled with the others."""

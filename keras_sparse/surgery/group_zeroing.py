@@ -1,0 +1,104 @@
+"""Setting coupled channels to zero, so that surgery can remove them."""
+
+import keras
+import numpy as np
+
+from keras_sparse.surgery.analysis import Analysis
+from keras_sparse.surgery.coupling import READER, ChannelGroup
+from keras_sparse.surgery.graph import Graph
+from keras_sparse.surgery.rebuild import Rebuild
+from keras_sparse.surgery.removal import refuse_wrapped_weights
+from keras_sparse.surgery.rules import Opaque
+
+# Zero in these is no zero in the output, but a division by epsilon.
+_DEVIATIONS = ("variance", "stddev")
+
+
+def zero_groups(model, chosen):
+    """Sets channels to zero in every layer that they are coupled in.
+
+    Kernels, biases and the scales and shifts of normalisations become zero, so that nothing of a
+    channel is left, not even a constant. `remove_dead_channels` then removes it everywhere.
+
+    Args:
+        model: a built `keras.Model`; it is not changed.
+        chosen: dict from a `ChannelGroup` of `channel_groups(model)` to the channels that become
+            zero: indices, or a bool array with one entry for each channel of the group.
+
+    Returns:
+        A new model of the same shape, nested models inlined.
+
+    Raises:
+        ValueError: a group that is fixed or of another model, a channel that the group does not
+            have, or a model that `remove_dead_channels` would refuse.
+
+    Example:
+
+    >>> group = surgery.channel_groups(model)[0]
+    >>> zeroed = surgery.zero_groups(model, {group: [0, 5]})
+    >>> smaller, report = surgery.remove_dead_channels(zeroed)
+    """
+    graph = Graph(model)
+    refuse_wrapped_weights(graph)
+    masks = {group: _mask(group, channels) for group, channels in chosen.items()}
+    Analysis(graph, rules=lambda unit: Opaque())
+    rebuild = Rebuild(graph)
+    weights = {weight.path: weight for weight in rebuild.model.weights}
+    copies = {cut.source: weights[path] for path, cut in rebuild.cuts.items()}
+    zero_slices(masks, copies)
+    return rebuild.model
+
+
+def zero_slices(masks, weights):
+    """Sets the channels of groups to zero in the variables themselves.
+
+    Args:
+        masks: `{ChannelGroup: bool array (channels,)}`, True where a channel becomes zero.
+        weights: `{path in the groups: variable}`.
+
+    Raises:
+        ValueError: a group has a path that `weights` lacks.
+    """
+    for group, mask in masks.items():
+        for part in group.slices:
+            if part.role == READER or part.weight.endswith(_DEVIATIONS):
+                continue
+            if part.path not in weights:
+                raise ValueError(
+                    f"The group {group.name!r} is not of this model, which has no weight "
+                    f"{part.path!r}. Use the groups that `channel_groups(model)` returns."
+                )
+            variable = weights[part.path]
+            value = np.moveaxis(np.array(keras.ops.convert_to_numpy(variable)), part.axis, 0)
+            value[(part.channels >= 0) & mask[part.channels]] = 0
+            variable.assign(np.moveaxis(value, 0, part.axis))
+
+
+def _mask(group, channels):
+    if not isinstance(group, ChannelGroup):
+        raise ValueError(
+            "`chosen` must have groups of `channel_groups(model)` as keys. "
+            f"Received: {group!r} (of type {type(group)})"
+        )
+    mask = _as_mask(group, np.asarray(channels))
+    if group.fixed and mask.any():
+        raise ValueError(
+            f"`chosen` has channels of the group {group.name!r}, of which none can be removed: "
+            f"{group.fixed}."
+        )
+    return mask
+
+
+def _as_mask(group, channels):
+    if channels.dtype == bool and channels.shape == (group.size,):
+        return channels
+    mask = np.zeros(group.size, bool)
+    indices = channels.astype(int).reshape(-1)
+    wrong = channels.dtype == bool or (indices != channels.reshape(-1)).any()
+    if wrong or (indices < 0).any() or (indices >= group.size).any():
+        raise ValueError(
+            f"`chosen` must have indices below {group.size}, or a bool array of that length, for "
+            f"the group {group.name!r}. Received: {channels!r}"
+        )
+    mask[indices] = True
+    return mask

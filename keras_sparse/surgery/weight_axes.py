@@ -1,0 +1,118 @@
+"""Which axis of which weight counts which channels, found by asking the rules how they cut."""
+
+import numpy as np
+
+
+def weight_axes(unit, roots):
+    """The axes of a unit's weights that are cut when channels go.
+
+    The unit's rule is asked for its cuts several times, each time with other channels kept: a
+    channel is known by the times at which its indices were there.
+
+    Args:
+        unit: a `Unit` of an analysed graph. What is needed of its tensors is overwritten.
+        roots: `{value: root of each channel}`.
+
+    Returns:
+        List of `(weight name, axis, reads, roots)`: `reads` says whether the axis belongs to the
+        inputs; `roots` has, for each index along the axis, the root of its channel, -1 for none.
+    """
+    shapes = {} if not getattr(unit.operation, "weights", None) else _shapes(unit)
+    if not shapes:
+        return []
+    passes = any(unit.rule.ties(call) for call in unit.calls)
+    found = {}
+    for reads in (True, False):
+        for key, own in _probe(unit, roots, reads, shapes).items():
+            # What passes its input's channels on owns the axes that count these.
+            found.setdefault(key, (reads and not passes, own))
+    return [(name, axis, reads, own) for (name, axis), (reads, own) in found.items()]
+
+
+def _shapes(unit):
+    names = unit.rule.slices(unit)
+    arrays = {name: unit.array(name) for name in names}
+    return {name: array.shape for name, array in arrays.items() if array is not None}
+
+
+def _probe(unit, roots, reads, shapes):
+    """`{(weight name, axis): root of each index}` for the channels of one side."""
+    sides = [unit.inputs, unit.outputs]
+    own, other = sides if reads else sides[::-1]
+    for value in _values(other):
+        value.keep = np.ones(len(value.keep), bool)
+    values = _values(own)
+    if not values:
+        return {}
+    known = np.unique(np.concatenate([roots[value] for value in values]))
+    if len(known) < 2:
+        return {}  # the last channel never goes
+    codes, bits = _codes(len(known))
+    seen = {}
+    for bit in range(bits):
+        kept = (codes >> bit & 1).astype(bool)
+        for key, mask in _masks(unit, roots, values, known, kept, shapes).items():
+            seen[key] = seen.get(key, 0) | (mask.astype(int) << bit)
+    found = {}
+    for key, code in seen.items():
+        place = np.searchsorted(codes, code).clip(0, len(codes) - 1)
+        counts = codes[place] == code
+        if counts.any():
+            found[key] = np.where(counts, place, -1)
+    _refute(found, lambda kept: _masks(unit, roots, values, known, kept, shapes), len(known))
+    return {key: np.where(place < 0, -1, known[place]) for key, place in found.items()}
+
+
+def _codes(count):
+    """Rising binary numbers, so that each bit is set in some, and how many bits they have.
+
+    0 and all ones are none of them: an index that never shows, and one that always does.
+    """
+    bits = int(count + 1).bit_length()
+    return 1 + np.arange(count) * ((1 << bits) - 2) // count, bits
+
+
+def _refute(found, masks, count, trials=4):
+    """Takes out the axes that other cuts contradict: something else than channels moved them."""
+    rng = np.random.default_rng(0)
+    for _ in range(trials):
+        kept = rng.random(count) < 0.5
+        kept[rng.integers(count)] = True
+        for key, mask in masks(kept).items():
+            if key in found and (mask != ((found[key] < 0) | kept[found[key]])).any():
+                del found[key]
+
+
+def _masks(unit, roots, values, known, kept, shapes):
+    """`{(weight name, axis): which indices stay}` where only some of the roots are kept."""
+    for value in values:
+        value.keep = kept[np.searchsorted(known, roots[value])]
+    return {
+        (name, axis): mask
+        for name, cut in unit.rule.slices(unit).items()
+        if name in shapes
+        for axis, mask in enumerate(_kept(cut, shapes[name]))
+    }
+
+
+def _values(ports):
+    return list({id(v): v for port in ports for v in port.values}.values())
+
+
+def _kept(cut, shape):
+    """For each axis which indices a cut keeps."""
+    masks = [np.ones(size, bool) for size in shape]
+    for axis, mask in enumerate(masks):
+        if callable(cut):
+            index = np.arange(len(mask)).reshape(
+                [-1 if i == axis else 1 for i in range(len(shape))]
+            )
+            part = cut(np.broadcast_to(index, shape))
+            # Without any index on another axis, nothing can be told of this one.
+            kept = None if part.shape[axis] and not part.size else np.unique(part)
+        else:
+            kept = cut[axis]
+        if kept is not None:
+            mask[:] = False
+            mask[kept] = True
+    return masks

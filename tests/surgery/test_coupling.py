@@ -1,0 +1,219 @@
+"""Coupled channels: what belongs to a channel, and that it goes with all of it."""
+
+import importlib.util
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_sparse import surgery
+
+
+def _blocks():
+    path = pathlib.Path(__file__).with_name("test_random_graphs.py")
+    spec = importlib.util.spec_from_file_location("random_graphs", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.BLOCKS
+
+
+BLOCKS = _blocks()
+# Constants that are not zero where the input is: a carrier may have to stay for them.
+CONSTANTS = {"activation", "normalization", "operators"}
+
+
+def randomise(model, rng):
+    for weight in model.weights:
+        low = 0.5 if "variance" in weight.path else 0.2
+        sign = 1 if "variance" in weight.path else rng.choice([-1, 1], weight.shape)
+        weight.assign(rng.uniform(low, 1, weight.shape) * sign)
+
+
+def parameters_without(model, masks):
+    """Number of parameters once the channels and everything that belongs to them are gone."""
+    gone = {}
+    for group, mask in masks.items():
+        for part in group.slices:
+            own = (part.channels >= 0) & mask[part.channels]
+            key = part.path, part.axis
+            gone[key] = gone.get(key, 0) + own.sum()
+    sizes = {
+        w.path: [n - gone.get((w.path, axis), 0) for axis, n in enumerate(w.shape)]
+        for w in model.weights
+    }
+    return int(sum(np.prod(size) for size in sizes.values()))
+
+
+def free_groups(model):
+    return [g for g in surgery.channel_groups(model) if not g.fixed]
+
+
+@pytest.mark.parametrize("name", sorted(set(BLOCKS) - {"layer_norm"}))
+def test_what_belongs_to_a_channel_goes_with_it(name):
+    rng = np.random.default_rng(len(name))
+    x = keras.Input((4, 4, 4))
+    y = BLOCKS[name](layers.Conv2D(7, 1)(x), 6)
+    y = layers.Conv2D(3, 3, padding="same")(y)
+    model = keras.Model(x, layers.Dense(2, name="out")(layers.Flatten()(y)))
+    randomise(model, rng)
+    groups = free_groups(model)
+    assert groups
+    masks = {g: rng.random(g.size) < 0.4 for g in groups}
+    for mask in masks.values():
+        mask[: (len(mask) + 1) // 2] = False
+        mask[-1] = len(mask) > 1
+    smaller, _ = surgery.remove_dead_channels(surgery.zero_groups(model, masks))
+    expected = parameters_without(model, masks)
+    assert expected < model.count_params()
+    if name in CONSTANTS:
+        assert expected <= smaller.count_params() < model.count_params()
+    else:
+        assert smaller.count_params() == expected
+
+
+def test_a_channel_stays_unless_all_of_its_members_are_zero():
+    x = keras.Input((4, 4, 3))
+    a = layers.Conv2D(4, 1, name="a")(x)
+    b = layers.Conv2D(4, 1, name="b")(a)
+    model = keras.Model(x, layers.Conv2D(2, 1, name="c")(layers.Add(name="sum")([a, b])))
+    randomise(model, np.random.default_rng(0))
+    group = next(g for g in surgery.channel_groups(model) if "a" in g.layers)
+    assert (group.layers, group.size, group.joined_by) == (("a", "b"), 4, ("sum",))
+    assert {(s.layer, s.weight, s.axis) for s in group.readers} == {
+        ("b", "kernel", 2),
+        ("c", "kernel", 2),
+    }
+    zeroed = surgery.zero_groups(model, {group: [1]})
+    _, report = surgery.remove_dead_channels(zeroed)
+    assert report.channels["a"] == report.channels["b"] == (4, 3)
+    kernel = zeroed.get_layer("b").kernel
+    value = np.array(kernel)
+    value[..., 1] = 1
+    kernel.assign(value)
+    _, report = surgery.remove_dead_channels(zeroed)
+    assert report.channels["a"] == (4, 4)
+
+
+def test_layers_of_different_width_share_a_group_in_part():
+    x = keras.Input((4, 4, 3))
+    a = layers.Conv2D(6, 1, name="a")(x)
+    b = layers.Conv2D(4, 1, name="b")(x)
+    c = layers.Conv2D(10, 1, name="c")(x)
+    y = layers.Add()([layers.Concatenate()([a, b]), c])
+    groups = free_groups(keras.Model(x, layers.Conv2D(2, 1, name="d")(y)))
+    assert [(g.layers, g.size, g.name) for g in groups] == [
+        (("a", "c"), 6, "a"),
+        (("b", "c"), 4, "b"),
+    ]
+    (kernel,) = (s for s in groups[1].members if (s.layer, s.weight) == ("c", "kernel"))
+    assert kernel.channels.tolist() == [-1] * 6 + [0, 1, 2, 3]
+
+
+def test_grouped_convolutions_lose_a_channel_of_each_group():
+    x = keras.Input((4, 4, 3))
+    y = layers.Conv2D(6, 1, name="a")(x)
+    y = layers.Conv2D(4, 1, groups=2, name="b")(y)
+    groups = free_groups(keras.Model(x, layers.Conv2D(2, 1, name="c")(y)))
+    assert [(g.layers, g.size) for g in groups] == [(("a",), 3), (("b",), 2)]
+    assert [s.channels.tolist() for s in groups[0].members if s.weight == "bias"] == [[0, 1, 2] * 2]
+
+
+def test_flatten_gives_a_channel_several_rows():
+    x = keras.Input((2, 2, 3))
+    y = layers.Flatten()(layers.Conv2D(3, 1, name="a")(x))
+    (group, _) = surgery.channel_groups(keras.Model(x, layers.Dense(2, name="b")(y)))
+    (reader,) = group.readers
+    assert reader.channels.tolist() == [0, 1, 2] * 4
+    assert reader.sums(np.ones((12, 2)), 3).tolist() == [8, 8, 8]
+
+
+def test_heads_are_a_group():
+    x = keras.Input((5, 8))
+    y = layers.MultiHeadAttention(4, 3, name="mha")(x, x)
+    model = keras.Model(x, layers.Dense(2)(y))
+    randomise(model, np.random.default_rng(0))
+    heads = next(g for g in surgery.channel_groups(model) if g.name == "mha/heads")
+    assert heads.size == 4
+    smaller, _ = surgery.remove_dead_channels(surgery.zero_groups(model, {heads: [0, 2]}))
+    assert smaller.get_layer("mha").num_heads == 2
+
+
+@pytest.mark.parametrize("kind", ["output", "normalised", "unknown"])
+def test_fixed_groups_say_why(kind):
+    class Unknown(layers.Layer):
+        def call(self, x):
+            return ops.sort(x, axis=-1)
+
+    x = keras.Input((4,))
+    y = layers.Dense(3, name="a")(x)
+    after = {"output": lambda y: y, "normalised": layers.LayerNormalization(), "unknown": Unknown()}
+    y = after[kind](y)
+    y = y if kind == "output" else layers.Dense(2)(y)
+    group = surgery.channel_groups(keras.Model(x, y))[0]
+    reason = {"output": "output of the model", "normalised": "mixes", "unknown": "has no rule"}
+    assert reason[kind] in group.fixed
+    with pytest.raises(ValueError, match=r"'a', of which none can be removed"):
+        surgery.zero_groups(keras.Model(x, y), {group: [0]})
+
+
+def test_nothing_of_a_channel_is_left_behind_a_normalisation():
+    x = keras.Input((4, 4, 3))
+    y = layers.Conv2D(4, 3, padding="same", use_bias=False, name="a")(x)
+    y = layers.BatchNormalization(scale=False, name="bn")(y)
+    y = layers.Conv2D(2, 3, padding="same", use_bias=False, name="b")(y)
+    model = keras.Model(x, layers.Conv2D(2, 1)(y))
+    randomise(model, np.random.default_rng(0))
+    zeroed = surgery.zero_groups(model, {free_groups(model)[0]: [2]})
+    smaller, report = surgery.remove_dead_channels(zeroed)
+    assert report.channels["a"] == (4, 3)
+    assert not smaller.get_layer("b").use_bias
+
+
+def test_the_model_itself_is_left_alone():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Dense(2)])
+    before = model.get_weights()
+    surgery.zero_groups(model, {free_groups(model)[0]: np.array([True, False, False])})
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nested_and_shared_layers():
+    shared = layers.Dense(5, name="shared")
+    inner = keras.Sequential([keras.Input((5,)), layers.Dense(5, name="hidden")], name="inner")
+    x = keras.Input((5,))
+    y = shared(inner(shared(x)))
+    model = keras.Model(x, layers.Dense(2)(y))
+    randomise(model, np.random.default_rng(0))
+    groups = surgery.channel_groups(model)
+    # The shared layer reads the model's input, so what it reads cannot go.
+    assert [(g.layers, bool(g.fixed)) for g in groups[:2]] == [
+        (("inner/hidden",), True),
+        (("shared",), False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("channels", "message"),
+    [
+        ([3], "indices below 3"),
+        ([-1], "indices below 3"),
+        ([True], "indices below 3"),
+        ([0.5], "0.5"),
+    ],
+)
+def test_channels_that_the_group_does_not_have(channels, message):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Dense(2)])
+    with pytest.raises(ValueError, match=message):
+        surgery.zero_groups(model, {free_groups(model)[0]: channels})
+
+
+def test_groups_of_another_model():
+    def make(name):
+        return keras.Sequential([keras.Input((4,)), layers.Dense(3, name=name), layers.Dense(2)])
+
+    with pytest.raises(ValueError, match="not of this model"):
+        surgery.zero_groups(make("b"), {free_groups(make("a"))[0]: [0]})
+    with pytest.raises(ValueError, match="must have groups"):
+        surgery.zero_groups(make("b"), {"a": [0]})
