@@ -1,32 +1,57 @@
 """What a Keras model takes in: specs with a fixed batch size, and samples to try it on."""
 
+import collections.abc
 import pathlib
-import re
 import zipfile
 
 import numpy as np
 
-# TensorFlow quietly renames an argument with any other name.
-PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+from export.names import input_names
+from export.samples import arrays_of, find_names, shapes_text
+
 DRAWN_SAMPLES = 8
+DRAWN_SIZE = 32
 
 
-def input_specs(model, batch_size=1):
+def input_specs(model, batch_size=1, input_shape=None):
     """The inputs of a model with a fixed batch size, nested as the model takes them.
 
     Args:
         model: a built `keras.Model`. One that is neither functional nor `Sequential` may have one
             input tensor only, as Keras keeps no more than its shape.
         batch_size: int of at least 1.
+        input_shape: the sizes of inputs with unknown ones, without the batch: a shape for a single
+            input, or a list of them or a dict by the inputs' names. None in a shape leaves a size
+            open.
 
     Returns:
         A `keras.InputSpec` with shape `(batch_size, ...)`, dtype and name, or a list, tuple or
         dict of them.
 
     Raises:
-        ValueError: a bad batch size, an unbuilt model, inputs that cannot be told, or an unknown
-            dimension other than the batch.
+        ValueError: a bad batch size, an unbuilt model, inputs that cannot be told, an unknown
+            dimension other than the batch, or a shape that is not the model's.
     """
+    import keras
+
+    specs = open_input_specs(model, batch_size)
+    flat = keras.tree.flatten(specs)
+    shapes = _given_shapes(input_shape, specs)
+    for spec, shape in zip(flat, shapes, strict=True):
+        if shape is not None:
+            _set_shape(spec, shape)
+        elif None in spec.shape[1:]:
+            raise ValueError(
+                f"`model` has an input with an unknown dimension: {spec.name!r}, shape "
+                f"{(None, *spec.shape[1:])}. Give its size without the batch, such as "
+                f"input_shape={_example(spec.shape[1:])}; None in it leaves a size open in the "
+                "file."
+            )
+    return specs
+
+
+def open_input_specs(model, batch_size=1):
+    """`input_specs` that may have None for unknown sizes."""
     import keras
 
     if not isinstance(model, keras.Model):
@@ -41,10 +66,18 @@ def input_specs(model, batch_size=1):
             f"`batch_size` must be an integer of 1 or more. Received: batch_size={batch_size!r}"
         )
     structure = _symbolic_inputs(model)
-    specs = [
-        _spec(tensor, index, batch_size)
-        for index, tensor in enumerate(keras.tree.flatten(structure))
-    ]
+    specs = []
+    for tensor, (name, names) in zip(
+        keras.tree.flatten(structure), input_names(structure), strict=True
+    ):
+        if "string" in tensor.dtype:
+            raise ValueError(
+                f"`model` takes text in its input {name!r}, for which LiteRT has no operators. "
+                "Convert the part of it that takes numbers, and look words up before."
+            )
+        spec = keras.InputSpec(shape=(batch_size, *tensor.shape[1:]), dtype=tensor.dtype, name=name)
+        spec.names = names
+        specs.append(spec)
     return keras.tree.pack_sequence_as(structure, specs)
 
 
@@ -65,17 +98,64 @@ def _symbolic_inputs(model):
     return keras.KerasTensor(shape, dtype=model.input_dtype, name="inputs")
 
 
-def _spec(tensor, index, batch_size):
+def _given_shapes(input_shape, specs):
+    """A shape or None for each flattened spec."""
     import keras
 
-    if None in tensor.shape[1:]:
+    flat = keras.tree.flatten(specs)
+    if input_shape is None:
+        return [None] * len(flat)
+    if isinstance(input_shape, collections.abc.Mapping):
+        places = {name: i for i, spec in enumerate(flat) for name in spec.names}
+        unknown = [str(name) for name in input_shape if name not in places]
+        if unknown:
+            raise ValueError(
+                f"`input_shape` names {', '.join(unknown)}; the inputs of the model are "
+                f"{', '.join(spec.name for spec in flat)}."
+            )
+        shapes = [None] * len(flat)
+        for name, shape in input_shape.items():
+            shapes[places[name]] = shape
+        return shapes
+    shapes = [input_shape] if len(flat) == 1 and not _is_shapes(input_shape) else input_shape
+    if not _is_shapes(shapes) or len(shapes) != len(flat):
         raise ValueError(
-            f"`model` has an input with an unknown dimension: {tensor.name!r}, shape "
-            f"{tuple(tensor.shape)}. Only the batch may be unknown; build the model with a fixed "
-            "shape."
+            f"`input_shape` must hold a shape for each of the {len(flat)} inputs of the model, as "
+            f"a list or as a dict by name. Received: input_shape={input_shape!r}"
         )
-    name = tensor.name if PLAIN_NAME.fullmatch(tensor.name) else f"input_{index}"
-    return keras.InputSpec(shape=(batch_size, *tensor.shape[1:]), dtype=tensor.dtype, name=name)
+    return list(shapes)
+
+
+def _is_shapes(value):
+    return (
+        isinstance(value, (list, tuple))
+        and all(isinstance(shape, (list, tuple)) or shape is None for shape in value)
+        and any(isinstance(shape, (list, tuple)) for shape in value)
+    )
+
+
+def _set_shape(spec, shape):
+    known = spec.shape[1:]
+    good = (
+        isinstance(shape, (list, tuple))
+        and len(shape) == len(known)
+        and all(
+            size is None or (isinstance(size, int) and not isinstance(size, bool) and size >= 1)
+            for size in shape
+        )
+    )
+    if not good or any(
+        own is not None and size != own for own, size in zip(known, shape, strict=True)
+    ):
+        raise ValueError(
+            f"`input_shape` must fit the shape {known} of the input {spec.name!r}, without the "
+            f"batch, in integers of 1 or more and None for what stays open. Received: {shape!r}"
+        )
+    spec.shape = (spec.shape[0], *shape)
+
+
+def _example(sizes):
+    return tuple(DRAWN_SIZE if size is None else size for size in sizes)
 
 
 def check_samples(samples, specs, name="samples"):
@@ -83,7 +163,10 @@ def check_samples(samples, specs, name="samples"):
 
     Args:
         samples: what `model.predict` takes: an array of shape `(n, ...)`, or for several inputs
-            a list, tuple or dict of arrays that share `n`.
+            a list, tuple or dict by name of arrays that share `n`. Or what gives batches or
+            single samples one after the other: a generator, a `tf.data.Dataset`, a
+            `keras.utils.PyDataset`, a list of batches, or a function that returns any of these.
+            Of a tuple `(x, y)` that it gives only `x` is taken.
         specs: what `input_specs` returned.
         name: of the argument, for the messages.
 
@@ -91,31 +174,50 @@ def check_samples(samples, specs, name="samples"):
         A list of arrays in the flattened order of `specs`, each with the input's dtype.
 
     Raises:
-        ValueError: another number of arrays or another shape than the model's, or no samples.
+        ValueError: another number of arrays, other names or another shape than the model's; no
+            samples; NaN, infinity, or numbers that the input's dtype does not hold.
     """
     import keras
 
-    flat_specs = keras.tree.flatten(specs)
-    # A bare input may be given as nested lists of numbers; elsewhere lists are structure.
-    bare = isinstance(specs, keras.InputSpec)
-    arrays = [np.asarray(array) for array in ([samples] if bare else keras.tree.flatten(samples))]
-    wanted = [("n", *spec.shape[1:]) for spec in flat_specs]
-    got = [array.shape for array in arrays]
-    counts = {shape[:1] for shape in got}
-    fits = [shape[1:] for shape in got] == [shape[1:] for shape in wanted]
-    if not fits or len(counts) != 1 or counts <= {(), (0,)}:
+    arrays = arrays_of(samples, specs, name)
+    if len({len(array) for array in arrays}) != 1 or not len(arrays[0]):
         raise ValueError(
-            f"`{name}` must have the shapes of the model's inputs, {_shapes(wanted)} with the "
-            f"same n >= 1. Received: {_shapes(got)}"
+            f"`{name}` must have the shapes of the model's inputs, {shapes_text(specs)} with the "
+            f"same n >= 1. Received: {', '.join(str(array.shape) for array in arrays)}"
         )
-    return [array.astype(spec.dtype) for array, spec in zip(arrays, flat_specs, strict=True)]
+    return [
+        _cast(array, spec, name)
+        for array, spec in zip(arrays, keras.tree.flatten(specs), strict=True)
+    ]
 
 
-def _shapes(shapes):
-    return ", ".join("(" + ", ".join(map(str, shape)) + ")" for shape in shapes)
+def _cast(array, spec, name):
+    """The array in the dtype of an input, or a ValueError if that changes more than rounding."""
+    dtype = array.dtype
+    what = f"`{name}` for the input {spec.name!r}"
+    if dtype.kind not in "biuf" and "float" not in dtype.name:
+        advice = " A cast would lose their imaginary part." * (dtype.kind == "c")
+        raise ValueError(f"{what} must hold real numbers.{advice} Received: {dtype}")
+    finite = np.isfinite(array)
+    if not finite.all():
+        bad = ~finite.reshape(len(array), -1).all(axis=1)
+        raise ValueError(
+            f"{what} must be finite. Received: NaN or infinity in {bad.sum()} of {len(array)} "
+            f"samples, first in sample {bad.argmax()}"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(spec.dtype)
+    lost = ~np.isfinite(cast) if "float" in spec.dtype else cast != array
+    if lost.any():
+        kind = "numbers" if "float" in spec.dtype else "whole numbers"
+        raise ValueError(
+            f"{what} must hold {kind} that {spec.dtype} can hold. Received: {dtype} from "
+            f"{array.min()} to {array.max()}"
+        )
+    return cast
 
 
-def draw_samples(specs, seed=0):
+def draw_samples(specs, seed=0, size=DRAWN_SIZE):
     """Samples from a seeded generator: standard normal floats, integers that are 0 or 1.
 
     Small integers, because what an integer input may hold (the rows of an embedding) is not known.
@@ -123,6 +225,7 @@ def draw_samples(specs, seed=0):
     Args:
         specs: what `input_specs` returned.
         seed: of `numpy.random.default_rng`.
+        size: int, for sizes that are open.
 
     Returns:
         A list of `DRAWN_SAMPLES` samples per input, as `check_samples` returns them.
@@ -132,7 +235,8 @@ def draw_samples(specs, seed=0):
     rng = np.random.default_rng(seed)
     arrays = []
     for spec in keras.tree.flatten(specs):
-        shape = (DRAWN_SAMPLES, *spec.shape[1:])
+        sizes = (size if each is None else each for each in spec.shape[1:])
+        shape = (DRAWN_SAMPLES, *sizes)
         is_float = "float" in spec.dtype
         drawn = rng.standard_normal(shape) if is_float else rng.integers(0, 2, shape)
         arrays.append(drawn.astype(spec.dtype))
@@ -151,7 +255,7 @@ def read_samples(path, specs):
         `(samples, labels)`: samples as the model takes them, labels of shape `(n,)` or None.
 
     Raises:
-        ValueError: a file that is missing, damaged or lacks an input.
+        ValueError: a file that is missing, damaged, lacks an input or has other arrays.
     """
     import keras
 
@@ -161,17 +265,20 @@ def read_samples(path, specs):
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"{pathlib.Path(path)} cannot be read as arrays: {reason}") from error
-    names = [spec.name for spec in keras.tree.flatten(specs)]
-    if len(names) == 1 and "x" in arrays:
-        names = ["x"]
-    missing = [name for name in names if name not in arrays]
+    flat = keras.tree.flatten(specs)
+    names = {name for spec in flat for name in getattr(spec, "names", (spec.name,))}
+    inputs = {name: array for name, array in arrays.items() if name != "y" or "y" in names}
+    if len(flat) == 1 and "x" in inputs:
+        inputs[flat[0].name] = inputs.pop("x")
+    _, missing, _ = find_names(inputs, flat)
     if missing:
         raise ValueError(
             f"{path} has no array {', '.join(missing)}: give one array for each input of the "
             f"model, by its name. Received: {', '.join(arrays) or 'no arrays'}"
         )
-    samples = keras.tree.pack_sequence_as(specs, [arrays[name] for name in names])
-    check_samples(samples, specs, f"arrays of {path}")
-    labels = arrays.get("y")
+    check_samples(inputs, specs, f"arrays of {path}")
+    samples = arrays_of(inputs, specs, f"arrays of {path}")
+    labels = None if "y" in names else arrays.get("y")
     # CIFAR's labels are a column.
-    return samples, labels[:, 0] if np.ndim(labels) == 2 and labels.shape[1] == 1 else labels
+    labels = labels[:, 0] if np.ndim(labels) == 2 and labels.shape[1] == 1 else labels
+    return keras.tree.pack_sequence_as(specs, samples), labels

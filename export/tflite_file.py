@@ -85,8 +85,25 @@ class Runner:
 
     @property
     def input_shapes(self):
-        """Name of each input to its shape, the batch included."""
-        return {name: tuple(map(int, detail["shape"])) for name, detail in self._inputs.items()}
+        """Name of each input to its shape, the batch included; None for a size that is open."""
+        return {
+            # The signature of a shape is empty where all sizes are fixed in some files.
+            name: tuple(
+                None if size == -1 else int(size)
+                for size in (
+                    detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
+                )
+            )
+            for name, detail in self._inputs.items()
+        }
+
+    @property
+    def dtypes(self):
+        """Name of each input, and of each output, to the name of its numbers."""
+        return tuple(
+            {name: np.dtype(detail["dtype"]).name for name, detail in details.items()}
+            for details in (self._inputs, self._outputs)
+        )
 
     def __call__(self, inputs):
         """Outputs by name, as floats, for a dict of inputs of the file's own batch size."""

@@ -6,8 +6,11 @@ import pathlib
 
 import numpy as np
 
+from export.compare import compare
 from export.errors import ExportError
-from export.inputs import check_samples, draw_samples, input_specs
+from export.inputs import DRAWN_SIZE, check_samples, draw_samples, open_input_specs
+from export.integers import check_int8, widest_range
+from export.names import by_name, gives_dict
 from export.tflite_file import Runner, operators
 
 # Converted with the wrong trackable object, a file holds these in place of its weights, loads and
@@ -15,6 +18,7 @@ from export.tflite_file import Runner, operators
 VARIABLE_OPERATORS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 KINDS = (None, "float16", "dynamic", "int8")
 _KERAS_BATCH = 32
+_OPEN_SIZES = (DRAWN_SIZE, 16, 8, 4, 1)
 _WEIGHT_BYTES = {None: 4, "float16": 2, "dynamic": 1, "int8": 1}
 
 
@@ -24,9 +28,11 @@ class Tolerance:
 
     Args:
         error: largest difference, relative to the largest absolute value of the output tensor over
-            all samples.
-        agreement: smallest share of samples whose largest output is the same; of any number of
-            samples one may differ.
+            all samples. Columns of the last axis that vary must not be lost either: none may
+            differ by more than this, or half, of the range that it has itself, and by four times
+            as much as the best column does.
+        agreement: smallest share of samples whose largest output is the same, and of equal
+            elements where an output is integers; of any number one may differ.
         accuracy: largest loss of accuracy, as a share of the samples; one sample is no loss.
     """
 
@@ -58,10 +64,13 @@ class Verification:
         operators: dict from an operator's name to how often it occurs.
         samples: number of samples that were compared.
         drawn: True if the samples were drawn at random, False if the user gave them.
-        max_abs_error: largest absolute difference to Keras over samples and outputs.
+        max_abs_error: largest absolute difference to Keras over samples and outputs of floats.
         max_relative_error: the same, relative to the largest absolute value of that output.
+        output_errors: dict from each output's name to its relative error; of integers, to the
+            share of elements that differ.
         agreement: share of samples whose largest output is the same, the least over the outputs
-            that are vectors; None where there is none.
+            that are vectors, or of elements that are the same where an output is integers; None
+            where there is none.
         accuracy, keras_accuracy: of the file and of the model; None without labels.
     """
 
@@ -73,6 +82,7 @@ class Verification:
     drawn: bool
     max_abs_error: float
     max_relative_error: float
+    output_errors: dict
     agreement: float | None
     accuracy: float | None
     keras_accuracy: float | None
@@ -88,6 +98,7 @@ def verify(
     *,
     quantize=None,
     sparse_encoding=False,
+    input_output=None,
     samples=None,
     labels=None,
     tolerance=None,
@@ -95,17 +106,22 @@ def verify(
     """Checks that a TFLite file computes what a Keras model computes.
 
     The file must hold no TensorFlow ("Flex") and no variable operators, be at least half as large
-    as the model's weights are in its kind of numbers, load in LiteRT, and give the model's
-    outputs. A NaN or an infinity, on either side, is a failure. Inputs and outputs that are
-    integers in the file are scaled as the file says.
+    as the model's weights are in its kind of numbers, compute in int8 if that is its kind, load in
+    LiteRT, and give the model's outputs, in each column of their last axis. A NaN or an infinity,
+    on either side, is a failure. Inputs and outputs that are integers in the file are scaled as
+    the file says; outputs that are integers in Keras must be equal.
 
     Args:
         model: the built `keras.Model`, on the TensorFlow backend.
         path: the `.tflite` file, of any fixed batch size.
         quantize: what was done to the file: None, `"float16"`, `"dynamic"` or `"int8"`.
         sparse_encoding: True if zeros were left out of the file.
+        input_output: for `"int8"`, the numbers that the file was to take and give, `"float32"`,
+            `"int8"` or `"uint8"`. With None, any.
         samples: what `model.predict` takes: an array of shape `(n, ...)`, or a list, tuple or dict
-            of them for several inputs; all are run. Real data is the better proof. With None, 8
+            by name of them for several inputs; all are run. Or a `tf.data.Dataset`, a
+            `keras.utils.PyDataset`, a generator, a list of batches, or a function that returns one
+            of these; its targets are left away. Real data is the better proof. With None, 8
             samples are drawn from a generator with a fixed seed: standard normal for floats, 0 or
             1 for integers; then agreement is reported but not asked for.
         labels: integer classes of shape `(n,)` of the samples, for a model with one output of one
@@ -127,19 +143,54 @@ def verify(
     True
     """
     path = pathlib.Path(path)
-    specs = input_specs(model)
+    specs = open_input_specs(model)
     tolerance = as_tolerance(tolerance, quantize)
-    if labels is not None:
-        labels = check_labels(labels, samples, specs)
-    inputs = draw_samples(specs) if samples is None else check_samples(samples, specs)
     if not path.is_file():
         raise ValueError(f"`path` is no file. Received: path={path}")
-    counts = check_content(model, path, quantize, sparse_encoding)
-    count = len(inputs[0])
+    if samples is not None:
+        samples = check_samples(samples, specs)
+    if labels is not None:
+        labels = check_labels(labels, samples)
+    counts = check_content(model, path, quantize, sparse_encoding, input_output)
+    _fix_sizes(specs, path)
+    inputs = _drawn(model, specs) if samples is None else _checked_again(samples, specs)
     got, batch_size = run_file(path, specs, inputs)
     wanted = _run_keras(model, specs, inputs, batch_size)
-    figures = compare(path, wanted, got, labels, tolerance, drawn=samples is None)
-    return Verification(path, quantize, path.stat().st_size, counts, count, **figures)
+    if not gives_dict(model):
+        got = _in_place_of_positions(got, wanted)
+    figures = compare(
+        path,
+        wanted,
+        got,
+        labels,
+        tolerance,
+        drawn=samples is None,
+        advice=lambda: _advice(path, quantize),
+    )
+    return Verification(path, quantize, path.stat().st_size, counts, len(inputs[0]), **figures)
+
+
+def _advice(path, quantize):
+    if quantize is None:
+        return ""
+    if quantize == "float16":
+        return "`tolerance=` accepts it; a file in float32 (quantize=None) is nearer."
+    if quantize == "dynamic":
+        return "`tolerance=` accepts it; quantize='float16' is nearer."
+    advice = (
+        "`tolerance=` accepts it. Nearer may be the other route (route='quantizer', by "
+        "ai-edge-quantizer, or 'litert'), quantize='dynamic', which leaves activations in floats, "
+        "or export.quantization_aware, which trains for int8."
+    )
+    widest = widest_range(path)
+    if widest:
+        name, least, largest = widest
+        advice = (
+            f"The tensor {name!r} goes from {least:.3g} to {largest:.3g}, which leaves none of the "
+            "256 levels to small numbers: a mask is better added as -100 than as the least float. "
+            + advice
+        )
+    return advice
 
 
 def as_tolerance(tolerance, quantize):
@@ -158,11 +209,11 @@ def as_tolerance(tolerance, quantize):
     return dataclasses.replace(TOLERANCES[quantize], error=float(tolerance))
 
 
-def check_labels(labels, samples, specs):
-    """Labels as an integer array that fits the samples, or a ValueError."""
+def check_labels(labels, samples):
+    """Labels as an integer array that fits what `check_samples` returned, or a ValueError."""
     if samples is None:
         raise ValueError("`labels` belong to `samples`: give both.")
-    count = len(check_samples(samples, specs)[0])
+    count = len(samples[0])
     labels = np.asarray(labels)
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise ValueError(
@@ -172,8 +223,8 @@ def check_labels(labels, samples, specs):
     return labels
 
 
-def check_content(model, path, quantize=None, sparse_encoding=False):
-    """Counts the operators of a file; an ExportError if they or the size cannot be right."""
+def check_content(model, path, quantize=None, sparse_encoding=False, input_output=None):
+    """Counts the operators of a file; an ExportError if what it holds cannot be right."""
     counts = operators(path)
     flex = sorted(name for name in counts if name.startswith("Flex"))
     if flex:
@@ -188,7 +239,23 @@ def check_content(model, path, quantize=None, sparse_encoding=False):
             "change their state when called cannot be converted."
         )
     _check_size(model, path, _WEIGHT_BYTES[quantize], sparse_encoding)
+    if quantize == "int8":
+        check_int8(path)
+        _check_ends(path, input_output)
     return counts
+
+
+def _check_ends(path, input_output):
+    if input_output is None:
+        return
+    for what, dtypes in zip(("input", "output"), Runner(path).dtypes, strict=True):
+        for name, dtype in dtypes.items():
+            # Indices, and what is an integer in Keras, stay what they are.
+            if dtype in ("float32", "int8", "uint8") and dtype != input_output:
+                raise ExportError(
+                    f"{path} was to have the {what} {name!r} in {input_output}, and has it in "
+                    f"{dtype}."
+                )
 
 
 def _check_size(model, path, weight_bytes, sparse_encoding):
@@ -208,88 +275,6 @@ def _check_size(model, path, weight_bytes, sparse_encoding):
         )
 
 
-def compare(path, wanted, got, labels, tolerance, drawn):
-    """Figures of a `Verification` from outputs by name, or an ExportError.
-
-    Args:
-        path: the file, for the messages.
-        wanted, got: dict from an output's name to an array `(n, ...)`, of the model and of the
-            file.
-        labels: integer classes `(n,)`, or None.
-        tolerance: a `Tolerance`.
-        drawn: True if the samples are random: nothing is asked of the predictions then.
-    """
-    if _shapes(wanted) != _shapes(got):
-        raise ExportError(f"{path} has the outputs {_shapes(got)}, the model {_shapes(wanted)}.")
-    absolute = relative = 0.0
-    for name, value in wanted.items():
-        if not np.isfinite(value).all():
-            raise ExportError(f"The Keras model itself gives NaN or infinity in output {name!r}.")
-        if not np.isfinite(got[name]).all():
-            raise ExportError(f"{path} gives NaN or infinity in output {name!r}; Keras does not.")
-        error = float(np.abs(value - got[name]).max())
-        scale = float(np.abs(value).max())
-        absolute = max(absolute, error)
-        relative = max(relative, error / scale if scale else error)
-    if not relative <= tolerance.error:
-        raise ExportError(
-            f"{path} differs from the Keras model by {absolute:.3g}, {relative:.3g} of the "
-            f"outputs' scale; the tolerance is {tolerance.error:.3g}."
-        )
-    agreement = _agreement(wanted, got)
-    if agreement is not None and not drawn:
-        _check_agreement(path, agreement, len(next(iter(wanted.values()))), tolerance)
-    before, after = _accuracies(path, wanted, got, labels, tolerance)
-    return {
-        "drawn": drawn,
-        "max_abs_error": absolute,
-        "max_relative_error": relative,
-        "agreement": agreement,
-        "accuracy": after,
-        "keras_accuracy": before,
-    }
-
-
-def _agreement(wanted, got):
-    shares = [
-        float(np.mean(value.argmax(-1) == got[name].argmax(-1)))
-        for name, value in wanted.items()
-        if value.ndim == 2 and value.shape[1] > 1
-    ]
-    return min(shares) if shares else None
-
-
-def _check_agreement(path, agreement, count, tolerance):
-    allowed = max(1, int((1 - tolerance.agreement) * count))
-    if round((1 - agreement) * count) > allowed:
-        raise ExportError(
-            f"{path} predicts the same as the Keras model for {agreement:.2%} of {count} samples; "
-            f"at least {tolerance.agreement:.2%} are asked for."
-        )
-
-
-def _accuracies(path, wanted, got, labels, tolerance):
-    """Accuracy of the model and of the file, (None, None) without labels."""
-    if labels is None:
-        return None, None
-    shapes = [value.shape[1:] for value in wanted.values()]
-    if len(shapes) != 1 or len(shapes[0]) != 1 or shapes[0][0] <= labels.max():
-        raise ValueError(
-            "`labels` need a model with one output of one value per class. Received: outputs of "
-            f"shape {shapes}, labels up to {labels.max()}"
-        )
-    before, after = (
-        float(np.mean(next(iter(outputs.values())).argmax(-1) == labels))
-        for outputs in (wanted, got)
-    )
-    if round((before - after) * len(labels)) > max(1, int(tolerance.accuracy * len(labels))):
-        raise ExportError(
-            f"{path} has an accuracy of {after:.4f}, the Keras model {before:.4f}; the tolerance "
-            f"is {tolerance.accuracy}."
-        )
-    return before, after
-
-
 def run_file(path, specs, inputs):
     """Outputs of a file by name, `(n, ...)` each, and its batch size.
 
@@ -298,24 +283,75 @@ def run_file(path, specs, inputs):
         specs: what `input_specs` returned.
         inputs: samples, as `check_samples` returned them.
     """
-    runner = _checked_runner(path, specs)
-    [size] = {shape[0] for shape in runner.input_shapes.values()}
+    runner = Runner(path)
+    names = _file_names(path, runner, specs)
+    # A file whose batch is open runs one sample at a time.
+    size = runner.input_shapes[names[0]][0] or 1
     batches = _batches(inputs, size)
-    outputs = [runner(dict(zip(_names(specs), batch, strict=True))) for batch in batches]
+    outputs = [runner(dict(zip(names, batch, strict=True))) for batch in batches]
     return _stack(outputs, len(inputs[0]), size), size
 
 
-def _checked_runner(path, specs):
+def _file_names(path, runner, specs):
+    """The name of each input in the file, or an ExportError if they are not the model's."""
+    import keras
+
+    shapes, flat = runner.input_shapes, keras.tree.flatten(specs)
+    names = [
+        next((name for name in getattr(spec, "names", (spec.name,)) if name in shapes), None)
+        for spec in flat
+    ]
+    one_size = len({shape[:1] for shape in shapes.values()}) == 1
+    fits = set(names) == set(shapes) and all(
+        _fits(spec.shape[1:], shapes[name][1:]) for spec, name in zip(flat, names, strict=True)
+    )
+    if not fits or not one_size:
+        known = {spec.name: spec.shape for spec in flat}
+        raise ExportError(f"{path} has the inputs {shapes}, the model {known}.")
+    return names
+
+
+def _fits(shape, other):
+    return len(shape) == len(other) and all(
+        size == own or None in (size, own) for size, own in zip(shape, other, strict=True)
+    )
+
+
+def _fix_sizes(specs, path):
+    """Sizes that are unknown in the model become those of the file, which may be open too."""
     import keras
 
     runner = Runner(path)
-    shapes = runner.input_shapes
-    known = {spec.name: spec.shape for spec in keras.tree.flatten(specs)}
-    rest = {name: shape[1:] for name, shape in shapes.items()}
-    one_size = len({shape[:1] for shape in shapes.values()}) == 1
-    if rest != {name: shape[1:] for name, shape in known.items()} or not one_size:
-        raise ExportError(f"{path} has the inputs {shapes}, the model {known}.")
-    return runner
+    flat = keras.tree.flatten(specs)
+    for spec, name in zip(flat, _file_names(path, runner, specs), strict=True):
+        sizes = zip(spec.shape[1:], runner.input_shapes[name][1:], strict=True)
+        spec.shape = (spec.shape[0], *(size if own is None else own for own, size in sizes))
+
+
+def _checked_again(samples, specs):
+    """Samples that fitted the model must fit the sizes that the file has fixed."""
+    import keras
+
+    return check_samples(keras.tree.pack_sequence_as(specs, samples), specs)
+
+
+def _drawn(model, specs):
+    """Samples from a generator, of a size that the model takes where sizes are open."""
+    import keras
+
+    if not any(None in spec.shape for spec in keras.tree.flatten(specs)):
+        return draw_samples(specs)
+    for size in _OPEN_SIZES:
+        inputs = draw_samples(specs, size=size)
+        try:
+            _call(model, specs, [array[:1] for array in inputs])
+        except Exception:  # layers raise what they like about a size
+            continue
+        return inputs
+    raise ValueError(
+        "`samples` are needed: the model's sizes are open, and it takes none of "
+        f"{', '.join(map(str, _OPEN_SIZES))}."
+    )
 
 
 def _batches(inputs, size):
@@ -324,14 +360,8 @@ def _batches(inputs, size):
     return [[value.take(row, axis=0, mode="wrap") for value in inputs] for row in rows]
 
 
-def _names(specs):
-    import keras
-
-    return [spec.name for spec in keras.tree.flatten(specs)]
-
-
 def _stack(batches, count, size):
-    """Output name to one array over all samples, in float64."""
+    """Output name to one array over all samples, in float64 or integers."""
     return {
         name: np.concatenate([_rows(batch[name], size) for batch in batches])[:count]
         for name in batches[0]
@@ -340,12 +370,17 @@ def _stack(batches, count, size):
 
 def _rows(value, size):
     """A value without the batch's axis is one row."""
-    value = np.asarray(value, "float64")
+    value = np.asarray(value)
+    value = value if value.dtype.kind in "biu" else value.astype("float64")
     return value if value.shape[:1] == (size,) else value[np.newaxis]
 
 
-def _shapes(outputs):
-    return {name: outputs[name].shape[1:] for name in sorted(outputs)}
+def _in_place_of_positions(outputs, wanted):
+    """Outputs by the model's names, where a file has them as `output_0` and so on."""
+    positions = [f"output_{index}" for index in range(len(wanted))]
+    if set(outputs) != set(positions) or set(outputs) == set(wanted):
+        return outputs
+    return {name: outputs[position] for name, position in zip(wanted, positions, strict=True)}
 
 
 def _run_keras(model, specs, inputs, batch_size):
@@ -363,6 +398,6 @@ def _call(model, specs, batch):
     import keras
 
     outputs = model(keras.tree.pack_sequence_as(specs, list(batch)), training=False)
-    if not isinstance(outputs, dict):
-        outputs = {f"output_{i}": out for i, out in enumerate(keras.tree.flatten(outputs))}
-    return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
+    return {
+        name: keras.ops.convert_to_numpy(value) for name, value in by_name(model, outputs).items()
+    }

@@ -31,6 +31,12 @@ def define_flags():
     )
     flags.DEFINE_bool("sparse_encoding", False, "float32, float16: leave zeros out of the file.")
     flags.DEFINE_integer("batch_size", 1, "Samples that the file takes at once.", lower_bound=1)
+    flags.DEFINE_multi_string(
+        "input_shape",
+        [],
+        "The sizes, without the batch, of an input that has unknown ones: 224,224,3, or "
+        "NAME:224,224,3 for one of several, once for each. None for a size leaves it open.",
+    )
 
 
 def main(argv, values=flags.FLAGS):
@@ -57,12 +63,15 @@ def _convert(source, target, values):
     from export.inputs import input_specs, read_samples
     from keras_sparse.loading import load_model
 
+    input_shape = _input_shape(values.input_shape)
     model = load_model(source)
     samples = labels = representative = None
     if values.representative:
         import keras
 
-        samples, labels = read_samples(values.representative, input_specs(model))
+        samples, labels = read_samples(
+            values.representative, input_specs(model, input_shape=input_shape)
+        )
         if values.quantize == "int8":
             representative = keras.tree.map_structure(lambda array: array[:_CALIBRATED], samples)
     return convert(
@@ -74,9 +83,31 @@ def _convert(source, target, values):
         route=values.route,
         sparse_encoding=values.sparse_encoding,
         batch_size=values.batch_size,
+        input_shape=input_shape,
         samples=samples,
         labels=labels,
     )
+
+
+def _input_shape(texts):
+    """What `convert` takes as `input_shape`: None, a shape, or a dict of them by name."""
+    shapes = {}
+    for text in texts:
+        name, _, sizes = text.rpartition(":")
+        try:
+            shape = tuple(None if size == "None" else int(size) for size in sizes.split(","))
+        except ValueError as error:
+            raise ValueError(
+                "--input_shape must be integers with commas between them, such as 224,224,3, or "
+                f"NAME:224,224,3, and None for what stays open. Received: {text}"
+            ) from error
+        shapes[name] = shape
+    if "" in shapes and len(texts) > 1:
+        raise ValueError(
+            "--input_shape needs the name of its input where it is given more than once, as in "
+            f"NAME:224,224,3. Received: {', '.join(texts)}"
+        )
+    return shapes.get("", shapes) or None
 
 
 def _is_told(result):

@@ -13,6 +13,7 @@ from absl import logging
 from export.convert.settings import Settings
 from export.errors import ExportError
 from export.inputs import check_samples, input_specs
+from export.names import with_named_outputs
 from export.verify import as_tolerance, check_labels, verify
 
 
@@ -26,6 +27,7 @@ def convert(
     route="litert",
     sparse_encoding=False,
     batch_size=1,
+    input_shape=None,
     samples=None,
     labels=None,
     tolerance=None,
@@ -33,21 +35,22 @@ def convert(
     """Writes a model as a TFLite file with a fixed batch size, and proves it.
 
     The file is written under a temporary name, checked by `export.verify`, and only then moved to
-    `path`: a file that fails is not left behind, and a good file that was there is kept. Inputs
-    keep their Keras names where these are plain identifiers (else `input_0`, ...); outputs are
-    named `output_0`, ... or by the keys of a dict. A model in `mixed_float16` or `mixed_bfloat16`
-    is rebuilt in float32 first.
+    `path`: a file that fails is not left behind, and a good file that was there is kept. In the
+    file inputs and outputs have the names that the user gave them: the keys of a dict, or the
+    names of the input layers and of the layers that give the outputs. Where Keras made a name up,
+    or it is no plain identifier, it is `input_0`, `output_0` and so on, by position. A model in
+    `mixed_float16` or `mixed_bfloat16` is rebuilt in float32 first.
 
     Args:
-        model: a built `keras.Model`, with one or several inputs and outputs, all dimensions but
-            the batch known. Needs the TensorFlow backend.
+        model: a built `keras.Model`, with one or several inputs and outputs. Needs the TensorFlow
+            backend.
         path: the file to write, ending in `.tflite`.
         quantize: None for float32. `"float16"`: weights in 2 bytes, for half the file.
             `"dynamic"`: weights in int8, activations rounded as they come, for a quarter; faster
             for dense layers and large convolutions only. `"int8"`: weights, per channel, and
             activations in int8, for a quarter of the file and of the time.
-        representative: for `"int8"`, 100 to 200 real samples, as `model.predict` takes them, from
-            which the ranges of the activations are read.
+        representative: for `"int8"`, 100 to 200 real samples, from which the ranges of the
+            activations are read, in any of the forms of `samples`.
         input_output: for `"int8"`, numbers that the file takes and gives: `"float32"`, `"int8"` or
             `"uint8"`.
         route: for `"int8"`, who makes it: `"litert"`, TensorFlow's converter, or `"quantizer"`,
@@ -56,9 +59,16 @@ def convert(
             zero. For float32 and float16; the file needs more memory and longer to start, and
             `sparse_runtime_report` tells whether it is faster on a phone.
         batch_size: int, samples that the file takes at once.
+        input_shape: for inputs with unknown sizes, the sizes without the batch, such as
+            `(224, 224, 3)`; for several inputs a list of shapes, or a dict by name. None in a
+            shape leaves a size open: the runtime then resizes the file's input, which takes
+            memory and time when it changes.
         samples: what to compare with Keras, as `model.predict` takes it: an array of shape
-            `(n, ...)`, or a list, tuple or dict of them for several inputs. With None, 8 samples
-            are drawn from a generator with a fixed seed; real data is the better proof.
+            `(n, ...)`, or a list, tuple or dict by name of them for several inputs. Or a
+            `tf.data.Dataset`, a `keras.utils.PyDataset`, a generator, a list of batches, or a
+            function that returns one of these, as other converters take it; its targets are left
+            away. With None, 8 samples are drawn from a generator with a fixed seed; real data is
+            the better proof.
         labels: integer classes `(n,)` of the samples: accuracies are then compared too.
         tolerance: an `export.verify.Tolerance`, or a number for its largest error; see `verify`.
 
@@ -78,19 +88,23 @@ def convert(
     >>> convert(model, "int8.tflite", quantize="int8", representative=x_train[:100]).bytes
     10304
     """
+    import keras
+
     from keras_sparse.files import replacing
 
     path = pathlib.Path(path)
-    specs = input_specs(model, batch_size)
+    specs = input_specs(model, batch_size, input_shape)
     settings = Settings(quantize, route, input_output, sparse_encoding, representative)
     tolerance = as_tolerance(tolerance, quantize)
-    if labels is not None:
-        check_labels(labels, samples, specs)
-    elif samples is not None:
-        check_samples(samples, specs)
-    calibration = None
+    calibration = compared = None
     if representative is not None:
         calibration = check_samples(representative, specs, "representative")
+    if samples is not None:
+        # A generator gives its samples once.
+        same = samples is representative
+        compared = calibration if same else check_samples(samples, specs)
+    if labels is not None:
+        check_labels(labels, compared)
     model = checked_model(model, path)
     if route == "quantizer":
         from export.convert.quantizer import check_installed
@@ -104,7 +118,8 @@ def convert(
                 temporary,
                 quantize=quantize,
                 sparse_encoding=sparse_encoding,
-                samples=samples,
+                input_output=input_output if quantize == "int8" else None,
+                samples=None if compared is None else keras.tree.pack_sequence_as(specs, compared),
                 labels=labels,
                 tolerance=tolerance,
             )
@@ -162,6 +177,7 @@ def _write(model, path, specs, settings, samples):
 
 
 def _export(model, path, specs, attributes):
+    model = with_named_outputs(model)
     model.export(path, format="litert", input_signature=[specs], verbose=False, **attributes)
 
 

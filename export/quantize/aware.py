@@ -9,10 +9,12 @@ import sys
 
 import numpy as np
 
+from export.compare import compare
 from export.convert.litert import checked_model, real_name
 from export.errors import ExportError
 from export.inputs import check_samples, input_specs
-from export.verify import Verification, as_tolerance, check_content, check_labels, compare, run_file
+from export.names import gives_dict, output_names
+from export.verify import Verification, as_tolerance, check_content, check_labels, run_file
 
 _WORKER = "export.quantize.worker"
 _MOST_SAMPLES = 200
@@ -91,13 +93,11 @@ def quantization_aware(
             raise ValueError(f"`{name}` must be an integer of 1 or more. Received: {name}={value}")
     if not learning_rate > 0:
         raise ValueError(f"`learning_rate` must be above 0. Received: {learning_rate}")
+    samples = None if samples is None else check_samples(samples, specs)
     if labels is not None:
-        labels = check_labels(labels, samples, specs)
-    samples = (
-        [value[:_MOST_SAMPLES] for value in inputs]
-        if samples is None
-        else check_samples(samples, specs)
-    )
+        labels = check_labels(labels, samples)
+    if samples is None:
+        samples = [value[:_MOST_SAMPLES] for value in inputs]
     _check_installed()
     settings |= {
         "epochs": epochs,
@@ -112,7 +112,7 @@ def quantization_aware(
             wanted = {name: file[name].astype("float64") for name in file}
         os.replace(temporary.parent / "model.tflite", temporary)
         with real_name(temporary, path):
-            counts = check_content(model, temporary, "int8")
+            counts = check_content(model, temporary, "int8", input_output=input_output)
             got, _ = run_file(temporary, specs, samples)
             figures = compare(temporary, wanted, got, labels, tolerance, drawn=False)
         size = temporary.stat().st_size
@@ -144,14 +144,12 @@ def _settings(model, specs, loss, input_output):
         raise ValueError(
             f"`model` must be functional or Sequential. Received: a {type(model).__name__}"
         )
-    # Sequential models have no `output` before they are called.
-    outputs = getattr(model, "output", None)
-    names = list(outputs) if isinstance(outputs, dict) else range(len(model.outputs))
+    names = list(model.output) if gives_dict(model) else output_names(model, len(model.outputs))
     return {
         "loss": keras.losses.serialize(keras.losses.get(loss)),
         "input_output": input_output,
         "inputs": [[s.name, list(s.shape), str(s.dtype)] for s in keras.tree.flatten(specs)],
-        "output_names": [name if isinstance(name, str) else f"output_{name}" for name in names],
+        "output_names": names,
     }
 
 

@@ -5,7 +5,10 @@ import subprocess
 import sys
 import types
 
+import keras
+import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 from export.convert.__main__ import main as convert_main
 
@@ -16,6 +19,7 @@ VALUES = {
     "route": "litert",
     "sparse_encoding": False,
     "batch_size": 1,
+    "input_shape": [],
 }
 
 
@@ -73,6 +77,31 @@ def test_convert_answers_bad_input_with_one_line(files, message, model, tmp_path
     assert end.value.code.startswith("export.convert: ")
     assert message in end.value.code
     assert "\n" not in end.value.code
+
+
+def test_convert_takes_sizes_of_open_inputs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    inputs = keras.Input((None, None, 3), name="image")
+    keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)).save("model.keras")
+    np.save("x.npy", np.ones((2, 5, 6, 3)))
+
+    def convert(*texts):
+        values = {**VALUES, "representative": "x.npy", "input_shape": texts}
+        convert_main(["", "model.keras", "model.tflite"], types.SimpleNamespace(**values))
+        interpreter = Interpreter("model.tflite")
+        return interpreter.get_input_details()[0]["shape_signature"].tolist()
+
+    assert convert("image:5,6,3") == [1, 5, 6, 3]
+    assert convert("None,None,3") == [1, -1, -1, 3]
+    for texts, message in [
+        (["5,six,3"], r"--input_shape must be integers .* Received: 5,six,3"),
+        (["5,6,3", "2"], "needs the name of its input"),
+        (["picture:5,6,3"], "names picture"),
+        (["7,6,3"], "must have the shapes"),
+        ([], "unknown dimension: 'image'"),
+    ]:
+        with pytest.raises(SystemExit, match=message):
+            convert(*texts)
 
 
 def test_benchmark(tflite_files, tmp_path):

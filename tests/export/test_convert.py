@@ -128,6 +128,28 @@ def test_an_input_name_that_tensorflow_would_change(tmp_path):
     assert signature["inputs"] == ["input_0"]
 
 
+def test_sizes_that_stay_open(tmp_path):
+    inputs = keras.Input((None, None, 3), name="x")
+    x = layers.Conv2D(4, 3, strides=2, activation="relu")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    path = tmp_path / "model.tflite"
+    export.convert(model, path, input_shape=(None, None, 3))
+    for shape in ((6, 9, 10, 3), (2, 20, 7, 3)):
+        images = np.random.default_rng(0).normal(size=shape)
+        assert export.verify(model, path, samples=images).max_relative_error < 1e-5
+    # A file that has fixed them takes no others.
+    export.convert(model, path, input_shape=(9, 10, 3))
+    assert export.verify(model, path).max_relative_error < 1e-5
+    with pytest.raises(ValueError, match=r"\(n, 9, 10, 3\).*Received: \(2, 20, 7, 3\)"):
+        export.verify(model, path, samples=images)
+
+
+def test_a_generator_is_gone_through_once(model, tmp_path):
+    batches = ([batch] for batch in np.random.default_rng(0).normal(size=(20, 1, 4)))
+    options = {"quantize": "int8", "representative": batches, "samples": batches}
+    assert export.convert(model, tmp_path / "model.tflite", **options).samples == 20
+
+
 def test_integer_inputs(tmp_path):
     model = keras.Sequential(
         [keras.Input((5,), dtype="int32"), layers.Embedding(7, 3), layers.Flatten()]

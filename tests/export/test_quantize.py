@@ -345,6 +345,7 @@ def test_the_command_line(trained, digits, on_digits, tmp_path, capsys):
         route="litert",
         sparse_encoding=False,
         batch_size=1,
+        input_shape=[],
     )
     convert_main(["", str(tmp_path / "model.keras"), str(tmp_path / "model.tflite")], values)
     [line] = capsys.readouterr().out.splitlines()

@@ -139,6 +139,55 @@ def test_other_inputs(tmp_path):
             export.verify(model, path)
 
 
+def test_a_file_that_is_not_of_the_kind_that_was_asked_for(tmp_path):
+    model = dense()
+    path = write(model, tmp_path / "model.tflite")
+    with pytest.raises(export.ExportError, match="FULLY_CONNECTED gives float32 in"):
+        export.verify(model, path, quantize="int8")
+    export.convert(model, path, quantize="dynamic")
+    with pytest.raises(export.ExportError, match="was to have int8 activations"):
+        export.verify(model, path, quantize="int8")
+
+
+@pytest.fixture(scope="module")
+def masked():
+    """Attention whose mask is as low as a float can be, and numbers of other sizes beside it."""
+    inputs = keras.Input((6, 8), name="x")
+    scores = keras.ops.matmul(inputs, keras.ops.transpose(inputs, (0, 2, 1)))
+    mask = keras.ops.cast(1 - np.tril(np.ones((6, 6))), "float32")
+    shares = keras.ops.softmax(scores + mask * -2e38)
+    return keras.Model(inputs, layers.Dense(3)(keras.ops.matmul(shares, inputs)))
+
+
+def test_an_int8_file_and_what_ruins_its_range(masked, tmp_path):
+    path = tmp_path / "model.tflite"
+    x = np.random.default_rng(0).normal(size=(40, 6, 8))
+    lax = export.Tolerance(error=10.0, agreement=0.0, accuracy=1.0)
+    export.convert(
+        masked, path, quantize="int8", input_output="int8", representative=x, tolerance=lax
+    )
+    with pytest.raises(
+        export.ExportError,
+        match=r"differs .* The tensor '\S*' goes from -2e\+38 to .*`tolerance=`.*"
+        r"route='quantizer'.*quantize='dynamic'.*quantization_aware",
+    ):
+        export.verify(masked, path, quantize="int8", samples=x, input_output="int8")
+    for input_output in ("float32", "uint8"):
+        with pytest.raises(export.ExportError, match=f"input 'x' in {input_output}, and has it in"):
+            export.verify(masked, path, quantize="int8", samples=x, input_output=input_output)
+
+
+def test_files_that_keras_exports_by_itself(tmp_path, samples):
+    """Their inputs have Keras' names, and their outputs positions."""
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, [layers.Dense(2, name="age")(inputs), layers.Dense(3)(inputs)])
+    path = tmp_path / "model.tflite"
+    model.export(path, format="litert", verbose=False)
+    result = export.verify(model, path, samples=samples)
+    assert max(result.output_errors.values()) < 1e-6
+    assert set(result.output_errors) == {"age", "output_1"}
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(ValueError, match="is no file"):
         export.verify(dense(), tmp_path / "model.tflite")

@@ -1,0 +1,187 @@
+"""How far the outputs of a TFLite file are from those of its Keras model."""
+
+import numpy as np
+
+from export.errors import ExportError
+
+# A column of the last axis is lost if it differs by more than this share of the range that it has,
+# and more than this many times as much as the best column does.
+_LOST, _WORSE = 0.5, 4.0
+
+
+def compare(path, wanted, got, labels, tolerance, drawn, advice=None):
+    """Figures of a `Verification` from outputs by name, or an ExportError.
+
+    Args:
+        path: the file, for the messages.
+        wanted, got: dict from an output's name to an array `(n, ...)`, of the model and of the
+            file.
+        labels: integer classes `(n,)`, or None.
+        tolerance: a `Tolerance`.
+        drawn: True if the samples are random: nothing is asked of the predictions then, but of
+            outputs that are integers.
+        advice: function that returns what to do about a file that differs, for the messages.
+    """
+    if _shapes(wanted) != _shapes(got):
+        raise ExportError(f"{path} has the outputs {_shapes(got)}, the model {_shapes(wanted)}.")
+    for name, value in wanted.items():
+        if not np.isfinite(value).all():
+            raise ExportError(f"The Keras model itself gives NaN or infinity in output {name!r}.")
+        if not np.isfinite(got[name]).all():
+            raise ExportError(f"{path} gives NaN or infinity in output {name!r}; Keras does not.")
+    pairs = {name: (value, got[name]) for name, value in wanted.items()}
+    figures = _figures(pairs, labels)
+    faults = [
+        *_error_faults(pairs, figures, tolerance),
+        *_prediction_faults(pairs, figures, tolerance, drawn),
+        *_accuracy_faults(figures, labels, tolerance),
+    ]
+    if faults:
+        parts = [f"{path} {faults[0]}.", _predictions_text(figures), advice() if advice else ""]
+        raise ExportError(" ".join(filter(None, parts)))
+    return {"drawn": drawn, **figures}
+
+
+def _predictions_text(figures):
+    texts = []
+    if figures["agreement"] is not None:
+        texts.append(f"same predictions for {figures['agreement']:.2%} of them")
+    if figures["accuracy"] is not None:
+        texts.append(
+            f"accuracy {figures['accuracy']:.4f}, of Keras {figures['keras_accuracy']:.4f}"
+        )
+    return f"On these samples: {', '.join(texts)}." if texts else ""
+
+
+def _shapes(outputs):
+    return {name: outputs[name].shape[1:] for name in sorted(outputs)}
+
+
+def _figures(pairs, labels):
+    floats = {name: pair for name, pair in pairs.items() if not _is_integer(pair[0])}
+    before, after = _accuracies(pairs, labels)
+    errors = {name: _relative_error(*pair) for name, pair in pairs.items()}
+    return {
+        "max_abs_error": max((_error(*pair) for pair in floats.values()), default=0.0),
+        "max_relative_error": max((errors[name] for name in floats), default=0.0),
+        "output_errors": errors,
+        "agreement": min(_agreements(pairs).values(), default=None),
+        "accuracy": after,
+        "keras_accuracy": before,
+    }
+
+
+def _is_integer(value):
+    return value.dtype.kind in "biu"
+
+
+def _error(value, other):
+    return float(np.abs(value - other).max())
+
+
+def _relative_error(value, other):
+    """Of floats relative to the output's scale; of integers the share that differs."""
+    if _is_integer(value):
+        return float(np.mean(value != other))
+    scale = float(np.abs(value).max())
+    return _error(value, other) / (scale or 1.0)
+
+
+def _error_faults(pairs, figures, tolerance):
+    for name, (value, other) in pairs.items():
+        if _is_integer(value):
+            continue
+        relative = figures["output_errors"][name]
+        if not relative <= tolerance.error:
+            yield (
+                f"differs from the Keras model by {_error(value, other):.3g} in output {name!r}, "
+                f"{relative:.3g} of the output's scale; the tolerance is {tolerance.error:.3g}"
+            )
+        column = _lost_column(value, other, tolerance)
+        if column is not None:
+            whole, own, lost = np.abs(value).max(), value[..., column], other[..., column]
+            yield (
+                f"has lost column {column} of the last axis of output {name!r}: it differs from "
+                f"the Keras model by {_error(own, lost):.3g}, where the column goes from "
+                f"{own.min():.3g} to {own.max():.3g} and the whole output up to {whole:.3g}. One "
+                "scale serves a whole output: give columns of other sizes an output of their own, "
+                "or rescale them"
+            )
+
+
+def _lost_column(value, other, tolerance):
+    """The worst column that carries no more of what varies in it, or None.
+
+    Numbers from 0 to 1 are taken for probabilities, which share a scale: a class that never
+    comes may vanish.
+    """
+    if value.ndim < 2 or (value.min() >= 0 and value.max() <= 1):
+        return None
+    columns = value.reshape(-1, value.shape[-1]), other.reshape(-1, value.shape[-1])
+    ranges = np.ptp(columns[0], axis=0)
+    varies = ranges > 1e-6 * np.abs(value).max()
+    if varies.sum() < 2:
+        return None
+    errors = np.abs(columns[0] - columns[1]).max(axis=0)
+    shares = np.where(varies, errors / np.where(varies, ranges, 1), 0)
+    worst = int(shares.argmax())
+    limit = max(_LOST, tolerance.error, _WORSE * shares[varies].min())
+    return worst if shares[worst] > limit else None
+
+
+def _agreements(pairs):
+    """Shares of equal predictions by output: of the largest of a vector, of equal integers."""
+    return {
+        name: float(
+            np.mean(value == other)
+            if _is_integer(value)
+            else np.mean(value.argmax(-1) == other.argmax(-1))
+        )
+        for name, (value, other) in pairs.items()
+        if _is_integer(value) or (value.ndim == 2 and value.shape[1] > 1)
+    }
+
+
+def _prediction_faults(pairs, figures, tolerance, drawn):
+    for name, agreement in _agreements(pairs).items():
+        value = pairs[name][0]
+        integer = _is_integer(value)
+        if drawn and not integer:
+            continue
+        count = value.size if integer else len(value)
+        allowed = max(1, int((1 - tolerance.agreement) * count))
+        if round((1 - agreement) * count) > allowed:
+            what = "has the same integers as" if integer else "predicts the same as"
+            unit = "elements" if integer else "samples"
+            yield (
+                f"{what} the Keras model for {agreement:.2%} of {count} {unit} in output {name!r}; "
+                f"at least {tolerance.agreement:.2%} are asked for"
+            )
+
+
+def _accuracies(pairs, labels):
+    """Accuracy of the model and of the file, (None, None) without labels."""
+    if labels is None:
+        return None, None
+    shapes = [value.shape[1:] for value, _ in pairs.values()]
+    [first, *_] = pairs.values()
+    integer = _is_integer(first[0]) and first[0].ndim == 1
+    if len(shapes) != 1 or not (integer or (len(shapes[0]) == 1 and shapes[0][0] > labels.max())):
+        raise ValueError(
+            "`labels` need a model with one output, of one value per class or of the class. "
+            f"Received: outputs of shape {shapes}, labels up to {labels.max()}"
+        )
+    return tuple(
+        float(np.mean((value if integer else value.argmax(-1)) == labels)) for value in first
+    )
+
+
+def _accuracy_faults(figures, labels, tolerance):
+    if labels is None:
+        return
+    before, after = figures["keras_accuracy"], figures["accuracy"]
+    if round((before - after) * len(labels)) > max(1, int(tolerance.accuracy * len(labels))):
+        yield (
+            f"has an accuracy of {after:.4f}, the Keras model {before:.4f}; the tolerance is "
+            f"{tolerance.accuracy}"
+        )

@@ -1,0 +1,117 @@
+"""What the inputs and outputs of a model are called in a TFLite file."""
+
+import re
+
+# TensorFlow quietly renames an argument with any other name.
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+# Keras counts these up, so they are others in another process and after loading.
+_COUNTED = re.compile(r"(input_layer|keras_tensor)(_\d+)?")
+_MODELS = ("functional", "sequential", "model")
+
+
+def input_names(structure):
+    """The name of each input in a file, and all the names that it may be given by.
+
+    Args:
+        structure: the model's symbolic inputs, nested as it takes them.
+
+    Returns:
+        A list of `(name, names)`, flattened: the keys of a flat dict, or else what the inputs
+        were named by the user; `input_0`, ... by position where TensorFlow would not keep the
+        name, or Keras made it up.
+    """
+    import keras
+
+    paths = keras.tree.flatten_with_path(structure)
+    flat = all(len(path) == 1 and isinstance(path[0], str) for path, _ in paths)
+    found = []
+    for path, tensor in paths:
+        operation = _operation(tensor)
+        found.append([*path * flat, tensor.name, *([operation.name] if operation else [])])
+    plain = _plain([(names[0], f"input_{index}") for index, names in enumerate(found)])
+    return [(name, (*names, name)) for name, names in zip(plain, found, strict=True)]
+
+
+def output_names(model, count):
+    """The names of a model's outputs in a file.
+
+    Args:
+        model: a built `keras.Model` that gives no dict.
+        count: number of its outputs, flattened.
+
+    Returns:
+        A list of what the user named the layers that give the outputs; `output_0`, ... by position
+        where Keras made the name up.
+    """
+    by_position = [f"output_{index}" for index in range(count)]
+    tensors = getattr(model, "outputs", None) or []
+    if len(tensors) != count:
+        return by_position
+    operations = [_operation(tensor) for tensor in tensors]
+    names = getattr(model, "output_names", None) or [operation.name for operation in operations]
+    return _plain(
+        [
+            ("" if _is_made_up(name, operation) else name, other)
+            for name, operation, other in zip(names, operations, by_position, strict=True)
+        ]
+    )
+
+
+def gives_dict(model):
+    """True if a functional model gives its outputs as a dict."""
+    import keras
+
+    functional = getattr(model, "outputs", None) and not isinstance(model, keras.Sequential)
+    return isinstance(getattr(model, "output", None), dict) if functional else False
+
+
+def with_named_outputs(model):
+    """A model of the same layers that gives a dict by `output_names`, where it can be made.
+
+    Subclassed models, whose outputs have no names, are returned as they are.
+    """
+    import keras
+
+    # A class that is called in a way of its own need not give its symbolic outputs.
+    own_call = not type(model).call.__module__.startswith("keras.")
+    if own_call or not getattr(model, "outputs", None) or gives_dict(model):
+        return model
+    names = output_names(model, len(model.outputs))
+    inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    return keras.Model(inputs, dict(zip(names, model.outputs, strict=True)), name=model.name)
+
+
+def by_name(model, outputs):
+    """What a model returned, as a dict from the names that a file has."""
+    import keras
+
+    if isinstance(outputs, dict):
+        return outputs
+    flat = keras.tree.flatten(outputs)
+    return dict(zip(output_names(model, len(flat)), flat, strict=True))
+
+
+def _operation(tensor):
+    history = getattr(tensor, "_keras_history", None)
+    return history.operation if history else None
+
+
+def _is_made_up(name, operation):
+    """True for `dense_3` of a `Dense`, and for an input that is handed through."""
+    import keras
+
+    word = re.sub(r"_\d+$", "", name).replace("_", "")
+    return (
+        isinstance(operation, keras.layers.InputLayer)
+        or word == type(operation).__name__.lower()
+        or word in _MODELS
+    )
+
+
+def _plain(names):
+    """Names, by position those that are not plain, and all of them if two are equal."""
+    plain = [
+        name if _PLAIN.fullmatch(name) and not _COUNTED.fullmatch(name) else other
+        for name, other in names
+    ]
+    return plain if len(set(plain)) == len(plain) else [other for _, other in names]
