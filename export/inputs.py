@@ -17,8 +17,8 @@ def input_specs(model, batch_size=1, input_shape=None):
     """The inputs of a model with a fixed batch size, nested as the model takes them.
 
     Args:
-        model: a built `keras.Model`. One that is neither functional nor `Sequential` may have one
-            input tensor only, as Keras keeps no more than its shape.
+        model: a built `keras.Model`. One that is neither functional nor `Sequential` must take its
+            inputs in one argument. Keras keeps only their shapes: they count as floats.
         batch_size: int of at least 1.
         input_shape: the sizes of inputs with unknown ones, without the batch: a shape for a single
             input, or a list of them or a dict by the inputs' names. None in a shape leaves a size
@@ -89,13 +89,15 @@ def _symbolic_inputs(model):
     # A functional model's `input` keeps the nesting that `inputs` flattens.
     if getattr(model, "inputs", None):
         return model.input
-    shape = (model.get_build_config() or {}).get("input_shape")
-    if not shape or not all(size is None or isinstance(size, int) for size in shape):
+    shapes = (model.get_build_config() or {}).get("input_shape")
+    if not shapes:
         raise ValueError(
             f"The inputs of `model` ({model.name!r}, a {type(model).__name__}) cannot be told. "
             "Wrap it in a functional model: keras.Model(inputs, model(inputs))."
         )
-    return keras.KerasTensor(shape, dtype=model.input_dtype, name="inputs")
+    return keras.tree.map_shape_structure(
+        lambda shape: keras.KerasTensor(shape, dtype=model.input_dtype), shapes
+    )
 
 
 def _given_shapes(input_shape, specs):

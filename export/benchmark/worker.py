@@ -27,6 +27,7 @@ def main():
         before = reset_peak()
         start = time.perf_counter()
         interpreter = Interpreter(model_path=sys.argv[1], num_threads=int(sys.argv[2]))
+        check_sizes(interpreter)
         interpreter.allocate_tensors()
         init_ms = 1000 * (time.perf_counter() - start)
         fill_inputs(interpreter)
@@ -51,6 +52,16 @@ def run(interpreter, runs):
         interpreter.invoke()
         milliseconds.append((time.perf_counter_ns() - start) / 1e6)
     return milliseconds
+
+
+def check_sizes(interpreter):
+    """A ValueError if sizes beside the batch are open: LiteRT would run with each of them 1."""
+    for detail in interpreter.get_input_details():
+        if -1 in detail["shape_signature"][1:]:
+            shape = tuple(map(int, detail["shape_signature"]))
+            raise ValueError(
+                f"an input has open sizes, {shape}; convert it with a fixed input_shape to time it"
+            )
 
 
 def fill_inputs(interpreter, seed=0):

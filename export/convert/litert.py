@@ -10,6 +10,7 @@ import warnings
 
 from absl import logging
 
+from export.convert.argmax import plain_argmax
 from export.convert.settings import Settings
 from export.errors import ExportError
 from export.inputs import check_samples, input_specs
@@ -178,7 +179,8 @@ def _write(model, path, specs, settings, samples):
 
 def _export(model, path, specs, attributes):
     model = with_named_outputs(model)
-    model.export(path, format="litert", input_signature=[specs], verbose=False, **attributes)
+    with plain_argmax(model):
+        model.export(path, format="litert", input_signature=[specs], verbose=False, **attributes)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ DATASETS = {
     "cifar10": ((32, 32, 3), 10),
     "cifar100": ((32, 32, 3), 100),
 }
+_LARGEST = 1e30
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -172,8 +173,14 @@ def _checked_part(name, part, x, y):
             f"y_{part} of {name} must hold integers from 0 to {classes - 1}. "
             f"Received: {labels.dtype} from {labels.min()} to {labels.max()}"
         )
-    if not np.issubdtype(x.dtype, np.number) or not np.isfinite(x).all():
-        raise ValueError(f"x_{part} of {name} must hold finite numbers. Received: {x.dtype}")
+    if not np.issubdtype(x.dtype, np.integer) and not np.issubdtype(x.dtype, np.floating):
+        raise ValueError(f"x_{part} of {name} must hold real numbers. Received: {x.dtype}")
+    # Larger ones could become infinite when they are normalised in float32.
+    if not np.isfinite(x).all() or max(-float(x.min()), float(x.max())) > _LARGEST:
+        raise ValueError(
+            f"x_{part} of {name} must hold finite numbers, of at most {_LARGEST:.0e}. Received: "
+            f"{x.dtype} from {x.min()} to {x.max()}"
+        )
     return x.reshape(-1, *shape), labels.astype("int32")
 
 

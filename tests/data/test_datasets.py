@@ -60,11 +60,22 @@ def test_reads_labels_in_a_column_and_normalises_each_channel(tmp_path):
         ({"y_test": np.zeros(4, int)}, "one label for each of the 5 images"),
         ({"x_train": np.zeros((20, 8, 8))}, "images of shape"),
         ({"x_train": np.full((20, 28, 28), np.nan)}, "finite numbers"),
+        ({"x_test": np.full((5, 28, 28), 1e300)}, r"finite numbers, of at most 1e\+30.*1e\+300"),
+        ({"x_test": np.full((5, 28, 28), -3e38, "float32")}, "finite numbers, of at most"),
+        ({"x_train": np.full((20, 28, 28), 1j)}, "real numbers. Received: complex128"),
+        ({"x_train": np.full((20, 28, 28), True)}, "real numbers. Received: bool"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         data.load("mnist", write(tmp_path, **changes))
+
+
+def test_pixels_in_half_precision_stay_finite(tmp_path):
+    images = np.full((20, 28, 28), 6e4, "float16")
+    images[::2] = -6e4
+    mnist = data.load("mnist", write(tmp_path, x_train=images, x_test=images[:5]))
+    np.testing.assert_allclose(np.abs(mnist.x_train), 1, rtol=1e-5)
 
 
 def test_missing_and_damaged_files(tmp_path):

@@ -128,6 +128,22 @@ def test_an_input_name_that_tensorflow_would_change(tmp_path):
     assert signature["inputs"] == ["input_0"]
 
 
+@pytest.mark.parametrize("options", [{}, {"axis": -1, "keepdims": True}], ids=str)
+def test_argmax_and_argmin(options, tmp_path):
+    """Of Keras, which LiteRT lacks an operator for, also in a model within the model."""
+    inner = keras.Input((4, 3))
+    inner = keras.Model(inner, keras.ops.argmin(inner, axis=1))
+    inputs = keras.Input((4, 3), batch_size=None if options else 1, name="x")
+    model = keras.Model(inputs, [keras.ops.argmax(inputs, **options), inner(inputs)])
+    x = np.random.default_rng(0).normal(size=(5, 4, 3))
+    result = export.convert(model, tmp_path / "model.tflite", samples=x)
+    assert result.output_errors == {"output_0": 0.0, "output_1": 0.0}
+    assert result.operators["ARG_MAX"] == 1
+    first, second = model(x[:1])
+    assert np.array_equal(first, x[:1].argmax(**options))
+    assert np.array_equal(second, x[:1].argmin(1))
+
+
 def test_sizes_that_stay_open(tmp_path):
     inputs = keras.Input((None, None, 3), name="x")
     x = layers.Conv2D(4, 3, strides=2, activation="relu")(inputs)
@@ -137,6 +153,8 @@ def test_sizes_that_stay_open(tmp_path):
     for shape in ((6, 9, 10, 3), (2, 20, 7, 3)):
         images = np.random.default_rng(0).normal(size=shape)
         assert export.verify(model, path, samples=images).max_relative_error < 1e-5
+    with pytest.raises(export.ExportError, match=r"open sizes, \(1, -1, -1, 3\)"):
+        export.benchmark([path], rounds=1)
     # A file that has fixed them takes no others.
     export.convert(model, path, input_shape=(9, 10, 3))
     assert export.verify(model, path).max_relative_error < 1e-5
@@ -173,6 +191,22 @@ def test_subclassed_model_that_was_called(tmp_path, samples):
     model = Subclassed()
     model(samples)
     assert export.convert(model, tmp_path / "model.tflite", samples=samples).samples == 5
+
+
+class OfADict(Subclassed):
+    def call(self, inputs):
+        return self.dense(inputs["zeta"]) - 2 * self.dense(inputs["alpha"])
+
+
+def test_subclassed_model_of_several_inputs(tmp_path, samples):
+    model = OfADict()
+    model({"zeta": samples, "alpha": samples})
+    result = export.convert(
+        model, tmp_path / "model.tflite", samples={"zeta": samples, "alpha": 9 * samples}
+    )
+    assert result.max_relative_error < 1e-6
+    signature = Interpreter(model_path=str(result.path)).get_signature_list()["serving_default"]
+    assert signature["inputs"] == ["alpha", "zeta"]
 
 
 @settings(max_examples=5, deadline=None)
