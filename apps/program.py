@@ -151,24 +151,34 @@ def _terminate(number, frame):
 
 def _outside(error):
     """What the machine or a person's input caused, as a sentence; None for anything else."""
-    if isinstance(error, UnicodeError):
-        return f"A text cannot be read or written: {error}."
-    if isinstance(error, OSError):
-        what = error.strerror or str(error)
-        return f"{what}: {error.filename}." if error.filename else f"{what.rstrip('.')}."
-    if isinstance(error, OverflowError):
-        return f"A number is too large: {error}. Give smaller ones."
+    for kinds, sentence in _OUTSIDE:
+        if isinstance(error, kinds):
+            return sentence(error)
     # TensorFlow's and JAX's own kinds are not imported for this.
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error).upper():
-        return _no_memory(error)
-    if type(error).__name__ == "ResourceExhaustedError":
-        return _no_memory(error)
-    return None
+    exhausted = type(error).__name__ == "ResourceExhaustedError"
+    return _no_memory(error) if exhausted or "RESOURCE_EXHAUSTED" in str(error) else None
+
+
+def _of_file(error):
+    what = error.strerror or str(error)
+    return f"{what}: {error.filename}." if error.filename else f"{what.rstrip('.')}."
 
 
 def _no_memory(error):
     first = (str(error).strip().splitlines() or ["no memory is left"])[0]
     return f"Too little memory: {first.rstrip('.')}. Take a smaller network, batch or image."
+
+
+_OUTSIDE = (
+    (UnicodeError, lambda error: f"A text cannot be read or written: {error}."),
+    (OSError, _of_file),
+    (OverflowError, lambda error: f"A number is too large: {error}. Give smaller ones."),
+    (MemoryError, _no_memory),
+    (
+        ModuleNotFoundError,
+        lambda error: f"{error}: install it, or set KERAS_BACKEND to a backend that is there.",
+    ),
+)
 
 
 def _end(message, status=1):

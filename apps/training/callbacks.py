@@ -3,7 +3,9 @@
 import keras
 
 import keras_sparse
-from apps.training.methods import mask_steps, retrain_epochs
+from apps.tables.training import Run
+from apps.training.choices import check
+from apps.training.methods import mask_steps, retrain_epochs, steps_per_execution
 from keras_sparse import channels
 
 # Enough to see whether outputs differ.
@@ -35,6 +37,9 @@ def callbacks(values, task, log_dir):
 
     Returns:
         A list of callbacks.
+
+    Raises:
+        ValueError: steps at a time that would jump over a change of the masks.
     """
     found = [_zero_channels(values, task, log_dir), keras_sparse.callbacks.SparsityLogger()]
     found.append(keras_sparse.callbacks.Throughput(task.images_per_epoch(values)))
@@ -43,7 +48,7 @@ def callbacks(values, task, log_dir):
         start = values.epochs - retrain
         found.append(keras_sparse.callbacks.AdaptiveSparseRetraining(start))
     if values.update_masks == "callback":
-        found.append(keras_sparse.callbacks.MaskUpdate(mask_steps(values)))
+        found.append(_mask_update(values, task))
     if values.update_masks == "apart":
         found.append(keras_sparse.callbacks.SeparateUpdates())
     if values.mask_history:
@@ -64,3 +69,13 @@ def _zero_channels(values, task, log_dir):
         data=task.samples[0] if criterion.needs_data else None,
         log_dir=None if log_dir is None else log_dir / "channels",
     )
+
+
+def _mask_update(values, task):
+    steps = task.steps_per_epoch(values)
+    every = mask_steps(values, Run(values.seed, values.epochs, steps))
+    together = steps_per_execution(values, steps)
+    divides = every == "epoch" or every % together == 0
+    wanted = f"a divisor of --update_every, here {together} of the {steps} steps of an epoch,"
+    check(divides, "steps_per_execution", wanted, values)
+    return keras_sparse.callbacks.MaskUpdate(every)

@@ -4,7 +4,7 @@ import os
 import re
 
 from apps import paths
-from apps.program import FiniteParser
+from apps.program import LARGEST_INTEGER, FiniteParser
 from apps.training import methods
 from apps.training.choices import check, refuse_unused
 from apps.training.flags import GREY, KINDS, OF_MODELS, OF_SCHEDULES, STAGES
@@ -78,12 +78,11 @@ def _check_rda(values):
 
 
 def _check_updates(values):
-    every = methods.mask_steps(values)
-    if values.update_masks != "callback":
-        return
-    check(values.optimizer != "rigl", "update_masks", "in_step or apart for rigl", values)
-    divides = every == "epoch" or every % values.steps_per_execution == 0
-    check(divides, "steps_per_execution", "a divisor of --update_every", values)
+    every = values.update_every or "epoch"
+    fits = every == "epoch" or (every.isdecimal() and 1 <= int(every) <= LARGEST_INTEGER)
+    check(fits, "update_every", "a number or epoch", values)
+    if values.update_masks == "callback":
+        check(values.optimizer != "rigl", "update_masks", "in_step or apart for rigl", values)
 
 
 def _check_schedule(values):

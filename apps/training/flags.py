@@ -160,7 +160,10 @@ def _proximal(group):
         help="rda: find λ so that this share of the prunable weights is zero, instead of --l1. "
         "magnitude_pruning: the sparsity at the end, 0.9 by default.",
     )
-    group.integer("ramp_steps", help="rda: steps to --target_sparsity. Default: 1000.")
+    group.integer(
+        "ramp_steps",
+        help="rda: steps to --target_sparsity. Default: 1000, at most half of the training.",
+    )
     group.not_negative("rho", help="rda: the part of λ that falls with √t.")
     group.choice(
         "groups",
@@ -193,7 +196,7 @@ def _masked(group):
     group.string(
         "update_every",
         help="Steps between changes of the masks, or epoch. Default: epoch for sparse_momentum "
-        "and set, 1 for deep_r, else 100.",
+        "and set, 1 for deep_r, else 100, at most a twentieth of the training.",
     )
     group.choice(
         "update_masks",

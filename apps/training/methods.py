@@ -2,9 +2,8 @@
 
 import dataclasses
 
-from apps.program import LARGEST_INTEGER
-from apps.training.choices import check
-
+# At least, of the masks, however short the training is.
+_UPDATES = 20
 _PROXIMAL = ("groups", "exclude", "retrain_epochs")
 _INNER = ("momentum", "inner", "weight_decay", "exclude")
 _MASKED = (*_INNER, "density", "distribution")
@@ -74,18 +73,23 @@ def value(flag, values):
     return METHODS[values.optimizer].defaults.get(flag) if given is None else given
 
 
-def mask_steps(values):
+def mask_steps(values, run):
     """Steps between two changes of the masks, or `"epoch"`.
 
-    Raises:
-        ValueError: something else was given.
+    Args:
+        values: the `FlagValues`.
+        run: the `Run`; of a short one the default is a part.
     """
-    every = value("update_every", values) or "100"
-    if every == "epoch":
-        return every
-    fits = every.isdecimal() and 1 <= int(every) <= LARGEST_INTEGER
-    check(fits, "update_every", "a number or epoch", values)
-    return int(every)
+    every = value("update_every", values)
+    if every is None:
+        whole = steps_per_execution(values, run.steps_per_epoch)
+        return max(min(100, run.steps // _UPDATES) // whole, 1) * whole
+    return every if every == "epoch" else int(every)
+
+
+def steps_per_execution(values, steps):
+    """Steps at a time: a number that does not divide an epoch's would move the epochs apart."""
+    return max(n for n in range(1, min(values.steps_per_execution, steps) + 1) if steps % n == 0)
 
 
 def retrain_epochs(values):

@@ -45,8 +45,8 @@ def _arguments(name, method, values, run):
     found["exclude"] = found.get("exclude") or None
     if "exclude" not in method.takes:
         del found["exclude"]
-    if name == "rda" and values.l1 is None and values.target_sparsity is None:
-        found["l1"] = 8e-3
+    if name == "rda":
+        found |= _rda(values, run)
     if name == "sgd":
         found["nesterov"] = found["momentum"] > 0
     if "inner" in method.takes:
@@ -60,10 +60,18 @@ def _arguments(name, method, values, run):
     return found
 
 
+def _rda(values, run):
+    if values.target_sparsity is None:
+        return {"l1": 8e-3} if values.l1 is None else {}
+    if values.ramp_steps is None:
+        return {"ramp_steps": max(min(1000, run.steps // 2), 1)}
+    return {}
+
+
 def _update_every(values, run):
     if values.update_masks == "callback":
         return {"update_every": None}
-    every = mask_steps(values)
+    every = mask_steps(values, run)
     if every == "epoch":
         return {"update_every": "epoch", "steps_per_epoch": run.steps_per_epoch}
     return {"update_every": every}

@@ -6,7 +6,7 @@ import keras
 
 from apps import program
 from apps.tables.training import Run
-from apps.training import networks, outputs, strategies, tasks
+from apps.training import methods, networks, outputs, strategies, tasks
 from apps.training.callbacks import Progress, callbacks
 from apps.training.flags import GROUPS
 from apps.training.optimizers import optimizer
@@ -133,14 +133,12 @@ def compiled(task, values):
         model = networks.network(task, values)
     finally:
         keras.config.set_dtype_policy(policy)
-    most = values.steps_per_execution
     model.compile(
         optimizer=optimizer(values, Run(values.seed, values.epochs, steps)),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile={"auto": "auto", "true": True, "false": False}[values.jit_compile],
-        # A number that does not divide them would move the epochs apart.
-        steps_per_execution=max(n for n in range(1, most + 1) if steps % n == 0),
+        steps_per_execution=methods.steps_per_execution(values, steps),
     )
     # What does not go with this network is told before the first step.
     model.optimizer.build(model.trainable_variables)

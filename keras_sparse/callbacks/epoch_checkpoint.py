@@ -1,5 +1,6 @@
 """Training that goes on after a kill as if there had been none."""
 
+import io
 import json
 
 import keras
@@ -131,7 +132,20 @@ class EpochCheckpoint(keras.callbacks.History):
             "epochs": self.epoch,
             "history": self.history,
         }
-        checkpoint_files.save(self._folder, ".weights.h5", self.model.save_weights, state)
+        checkpoint_files.save(self._folder, ".weights.h5", self._write_weights, state)
+
+    def _write_weights(self, path):
+        # HDF5 that meets a full disk ends the process by a segmentation fault.
+        memory = _InMemory()
+        self.model.save_weights(memory)
+        path.write_bytes(memory.getbuffer())
+
+
+class _InMemory(io.BytesIO):
+    """What Keras writes weights into as it does into a file, whose name it looks at."""
+
+    def __str__(self):
+        return "memory.weights.h5"
 
 
 def _checked(callbacks):

@@ -44,6 +44,7 @@ class ResourceExhaustedError(Exception):
         (FileExistsError(errno.EEXIST, "File exists", "checkpoint"), "File exists: checkpoint"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "invalid start byte"),
         (OverflowError("int too large to convert"), "A number is too large: int too large"),
+        (ModuleNotFoundError("No module named 'torch'"), "No module named 'torch': install it"),
         (MemoryError(), "Too little memory: no memory is left. Take a smaller network"),
         (ResourceExhaustedError("OOM when allocating\ntrace"), "memory: OOM when allocating. Take"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "Too little memory: RESOURCE_EXH"),

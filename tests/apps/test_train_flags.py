@@ -78,6 +78,28 @@ def test_arguments_reach_the_optimizer(arguments, expected):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--optimizer=magnitude_pruning"], {"update_every": 4}),
+        (["--optimizer=rigl"], {"update_every": 4}),
+        (["--optimizer=rigl", "--update_every=100"], {"update_every": 100}),
+        (
+            ["--form=accumulated", "--target_sparsity=0.9"],
+            {"ramp_steps": 44, "target_sparsity": 0.9},
+        ),
+        (
+            ["--form=accumulated", "--target_sparsity=0.9", "--ramp_steps=70"],
+            {"ramp_steps": 70},
+        ),
+    ],
+    ids=str,
+)
+def test_schedules_fit_into_a_short_training(arguments, expected):
+    found = optimizer(parse(*arguments), Run(seed=0, epochs=4, steps_per_epoch=22))
+    assert {name: getattr(found, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
     ("arguments", "at_step"),
     [
         (["sparse_momentum"], {0: 0.5, 100: 0.25, 200: 0}),
@@ -151,6 +173,9 @@ def test_every_callback_by_its_flag():
     assert found["MaskUpdate"].every == 5
     assert "TerminateOnDeadNetwork" not in found
     assert "SeparateUpdates" in kinds("--optimizer=rigl", "--update_masks=apart")
+    # 15 of the 45 steps of an epoch at a time.
+    found = kinds("--optimizer=dsr", "--update_masks=callback", "--steps_per_execution=20")
+    assert found["MaskUpdate"].every == 90
 
 
 def test_images_are_those_that_were_asked_for():
