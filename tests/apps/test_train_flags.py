@@ -58,7 +58,7 @@ def test_every_optimizer_by_its_name(name):
         ),
         (
             ["rigl", "--distribution=uniform", "--inner=adam"],
-            {"inner": "adam", "update_every": 100},
+            {"inner": "adam", "update_every": 10},
         ),
         (["set", "--update_every=7", "--seed=3"], {"update_every": 7, "seed": 3}),
         (["snip", "--momentum=0.5", "--weight_decay=0.1"], {"momentum": 0.5, "weight_decay": 0.1}),

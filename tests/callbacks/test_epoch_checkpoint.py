@@ -117,6 +117,24 @@ def test_a_worker_that_does_not_write(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_disk_that_is_full_costs_only_this_epoch(tmp_path):
+    resource = pytest.importorskip("resource")
+    model, limits = compiled(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    checkpoint = EpochCheckpoint(tmp_path)
+    checkpoint.restore(model)
+    checkpoint.set_model(model)
+    checkpoint.on_epoch_end(0)
+    names = sorted(tmp_path.iterdir())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            checkpoint.on_epoch_end(1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(tmp_path.iterdir()) == names
+    assert EpochCheckpoint(tmp_path).restore(model) == 1
+
+
 DAMAGES = {
     "epoch=-2": {"epoch": -2},
     "epoch=99": {"epoch": 99},
