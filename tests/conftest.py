@@ -1,8 +1,10 @@
 """What holds for all tests."""
 
+import functools
 import gc
 import os
 import signal
+import tempfile
 
 # The same programs in less time: here more of it goes into compiling than into running. Also for
 # the programs that tests start.
@@ -10,7 +12,32 @@ os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
 
+# Two devices on every backend, for what distributes. All else runs on the first one.
+if os.environ.get("KERAS_BACKEND") == "jax":
+    os.environ["XLA_FLAGS"] += " --xla_force_host_platform_device_count=2"
+    # Many tests compile the same programs, and JAX forgets them with the function.
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        compiled = tempfile.TemporaryDirectory()
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+import hypothesis
 import keras
+import pytest
+
+BACKEND = keras.backend.backend()
+if BACKEND == "tensorflow":
+    import tensorflow as tf
+
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+
+# Few random examples here, thousands by `--hypothesis-profile=nightly`.
+hypothesis.settings.register_profile("few", max_examples=20, deadline=None)
+hypothesis.settings.register_profile("nightly", max_examples=2000, deadline=None)
+hypothesis.settings.load_profile("few")
 
 # Graphs and models of earlier tests are millions of objects: to look through them all for what is
 # garbage, again and again, took an eighth of the time. Seldom is enough.
@@ -22,10 +49,32 @@ gc.set_threshold(50_000, 20, 20)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@functools.cache
+def _mirrored():
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture
+def mirrored():
+    """TensorFlow's strategy on both devices: one for all, or their messages get mixed up."""
+    return _mirrored()
+
+
+@pytest.fixture
+def data_parallel():
+    """A function that makes models of this test live on both devices, under JAX."""
+
+    def use(**arguments):
+        distribution = keras.distribution.DataParallel(**arguments)
+        keras.distribution.set_distribution(distribution)
+
+    yield use
+    keras.distribution.set_distribution(None)
+
+
 def pytest_collection_modifyitems(config, items):
-    """Leave out on other backends what is about TensorFlow."""
-    if keras.backend.backend() == "tensorflow":
-        return
-    about_tensorflow = [item for item in items if item.get_closest_marker("tensorflow")]
-    config.hook.pytest_deselected(items=about_tensorflow)
-    items[:] = [item for item in items if not item.get_closest_marker("tensorflow")]
+    """Leave out what is about another backend than this process's."""
+    others = {"tensorflow", "jax"} - {BACKEND}
+    left_out = [item for item in items if any(map(item.get_closest_marker, others))]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]

@@ -1,41 +1,38 @@
-"""The library on JAX: the same numbers as on TensorFlow, and its own tests."""
+"""The library on JAX: the same numbers as on TensorFlow. Its tests run there by themselves."""
 
+import json
 import os
+import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from tests.trajectory import OPTIMIZERS
+from tests.data import pictures
+from tests.trajectory import OPTIMIZERS, trajectories
 
 pytestmark = pytest.mark.tensorflow  # this process's own backend
-ON_JAX = {**os.environ, "KERAS_BACKEND": "jax"}
-# Of about the same length, so that two processes end at the same time.
-SUITES = (
-    (
-        "tests/test_variables.py",
-        "tests/test_initializers.py",
-        "tests/optimizers/test_rda.py",
-    ),
-    ("tests/callbacks",),
-    (
-        "tests/optimizers/test_sparse_momentum.py",
-        "tests/channels",
-        "tests/surgery/test_removal.py",
-    ),
-)
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    found = []
-    for environment in (os.environ, ON_JAX):
-        path = tmp_path_factory.mktemp("trajectory") / "weights.npz"
-        command = [sys.executable, "-m", "tests.trajectory", str(path)]
-        subprocess.run(command, env=environment, check=True, timeout=300)
-        found.append(np.load(path))
-    return found
+def on_jax(tmp_path_factory):
+    """The folder that a process under JAX has written."""
+    folder = tmp_path_factory.mktemp("backends")
+    pictures.write(folder / "pictures")
+    subprocess.run(
+        [sys.executable, "-m", "tests.trajectory", str(folder)],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        check=True,
+        timeout=300,
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def both(on_jax):
+    return trajectories(), np.load(on_jax / "weights.npz")
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -47,16 +44,18 @@ def test_same_weights_and_zeros_on_both_backends(both, name):
     assert ((jax == 0) != (tensorflow == 0)).mean() < 0.01
 
 
-@pytest.mark.parametrize("suites", SUITES, ids=["rda", "callbacks", "surgery"])
-def test_suite_passes_on_jax(suites):
-    options = ["-q", "-n", "0", "-m", "not tensorflow and not slow"]
-    command = [sys.executable, "-m", "pytest", *options, *suites]
-    done = subprocess.run(
-        command, env=ON_JAX, capture_output=True, text=True, timeout=900, check=False
-    )
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]
+def test_pipelines_give_the_same_bits_on_both_backends(on_jax):
+    facts = json.loads((on_jax / "facts.json").read_text())
+    assert facts["digests"] == pictures.digests(on_jax / "pictures")
 
 
-def test_without_tensorflow_nothing_imports_it():
-    code = "import sys, keras_sparse, keras_sparse.models; assert 'tensorflow' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], env=ON_JAX, check=True, timeout=120)
+def test_without_tensorflow_nothing_imports_it(on_jax):
+    assert not json.loads((on_jax / "facts.json").read_text())["imports_tensorflow"]
+
+
+def test_what_runs_on_jax_is_there():
+    """A name that is gone would leave tests out of that run without a word."""
+    names = (ROOT / "tests" / "on_jax.txt").read_text().split()
+    assert all((ROOT / name.partition("::")[0]).exists() for name in names)
+    for path, _, test in (name.partition("::") for name in names):
+        assert f"def {test}" in (ROOT / path).read_text() if test else True

@@ -1,5 +1,7 @@
-"""Run as a program: trains on the backend of KERAS_BACKEND and writes the weights of each step."""
+"""Run as a program, on the backend of KERAS_BACKEND: what another backend must find as well."""
 
+import json
+import pathlib
 import sys
 
 import keras
@@ -7,6 +9,7 @@ import numpy as np
 from keras import ops
 
 import keras_sparse
+import keras_sparse.models
 
 OPTIMIZERS = {
     "target": lambda: keras_sparse.RDA(ramp_steps=30),
@@ -41,5 +44,15 @@ def trajectories(steps=25):
     return found
 
 
+def main(folder):
+    """Writes the weights of each step, and facts, beside the folder of `pictures`."""
+    facts = {"imports_tensorflow": "tensorflow" in sys.modules}
+    np.savez(folder / "weights.npz", **trajectories())
+    from tests.data import pictures
+
+    facts["digests"] = pictures.digests(folder / "pictures")
+    (folder / "facts.json").write_text(json.dumps(facts))
+
+
 if __name__ == "__main__":
-    np.savez(sys.argv[1], **trajectories())
+    main(pathlib.Path(sys.argv[1]))

@@ -16,6 +16,7 @@ from keras import layers
 
 from apps import compress, program
 from keras_sparse.loading import load_model
+from tests.in_process import run_program
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "keras2"
 
@@ -113,14 +114,12 @@ def test_from_the_shell(model, path, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["model.keras", "r.json", "small.keras"]
 
 
-def test_one_line_and_status_1_from_the_shell(tmp_path):
-    done = run(f"--model={tmp_path}/absent.h5", f"--out={tmp_path}/small.keras")
-    assert done.returncode == 1
-    assert not done.stdout
-    assert done.stderr.splitlines()[-1] == (
-        f"There is no such file. Received: path={tmp_path}/absent.h5"
-    )
-    assert "Traceback" not in done.stderr
+def test_bad_input_is_answered_with_one_line(tmp_path, capsys):
+    arguments = f"--model={tmp_path}/absent.h5", f"--out={tmp_path}/small.keras"
+    assert run_program("apps.compress", *arguments) == 1
+    out, err = capsys.readouterr()
+    assert not out
+    assert err == f"There is no such file. Received: path={tmp_path}/absent.h5\n"
     assert not os.listdir(tmp_path)
 
 
@@ -270,8 +269,8 @@ def test_hdf5_that_keras_cannot_read_again_is_not_left(tmp_path, capsys):
     assert os.listdir(tmp_path) == ["model.keras"]
 
 
-def test_help_lists_the_flags_by_group():
-    done = run("--help")
-    assert done.returncode == 0
-    assert done.stdout.index("files:") < done.stdout.index("--report_json")
-    assert done.stdout.index("surgery:") < done.stdout.index("--threshold")
+def test_help_lists_the_flags_by_group(capsys):
+    assert run_program("apps.compress", "--help") == 0
+    out = capsys.readouterr().out
+    assert out.index("files:") < out.index("--report_json")
+    assert out.index("surgery:") < out.index("--threshold")

@@ -27,6 +27,7 @@ from apps.tables import (
 from apps.tables.table import FILES, Column, Row, Table
 from keras_sparse import models
 from keras_sparse.data import crop_and_flip
+from tests.in_process import run_program
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -421,16 +422,17 @@ def test_the_frontier_measures_cut_networks_as_files(cifar_dir, tmp_path):
     assert min(found["latency"], found["latency_int8"]) > 0
 
 
-def test_killed_from_outside_goes_on(data_dir, tmp_path):
-    command = [sys.executable, "-m", "apps.reproduce", "--table=implicit_mnist", "--seeds=1"]
-    command += ["--rows=^adam-l2-relu", "--epochs=1", f"--data_dir={data_dir}", f"--out={tmp_path}"]
+@pytest.mark.integration
+def test_killed_from_outside_goes_on(data_dir, tmp_path, capsys):
+    arguments = ["--table=implicit_mnist", "--seeds=1", "--rows=^adam-l2-relu", "--epochs=1"]
+    arguments += [f"--data_dir={data_dir}", f"--out={tmp_path}"]
+    command = [sys.executable, "-m", "apps.reproduce", *arguments]
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
     while not (tmp_path / "unfinished").exists() and process.poll() is None:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(timeout=60)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "adam-l2-relu" in done.stdout
+    assert not run_program("apps.reproduce", *arguments)
+    assert "adam-l2-relu" in capsys.readouterr().out
     names = {path.name for path in pathlib.Path(tmp_path, "cells").iterdir()}
     assert names == {"adam-l2-relu-seed0.json"}

@@ -11,6 +11,7 @@ import keras
 import pytest
 
 import keras_sparse  # noqa: F401 registers what the saved models name
+from tests.in_process import run_program
 
 pytestmark = pytest.mark.tensorflow
 FILES = {
@@ -90,6 +91,16 @@ def test_history_has_a_row_for_each_epoch(finished):
     assert names | {"images_per_second", "peak_memory_mib"} <= set(lines[0].split(","))
 
 
+def test_bad_input_is_one_line_and_status_1_from_the_shell(tmp_path):
+    code, stdout, err = run("--l1=-1", f"--out={tmp_path}")
+    # TensorFlow itself may say a word on the machine.
+    told = [line for line in err.splitlines() if not re.match(r"[IWE]0000|WARNING: All log", line)]
+    assert code == 1
+    assert len(told) == 1, err
+    assert "`l1` must be 0 or more" in told[0]
+    assert not stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -101,19 +112,17 @@ def test_history_has_a_row_for_each_epoch(finished):
         (["digits"], "'digits'"),
     ],
 )
-def test_bad_input_is_one_line_and_status_1(arguments, message, tmp_path):
-    code, stdout, err = run(*arguments, f"--out={tmp_path}")
-    # TensorFlow itself may say a word on the machine.
-    told = [line for line in err.splitlines() if not re.match(r"[IWE]0000|WARNING: All log", line)]
-    assert code == 1
-    assert len(told) == 1, err
-    assert message in told[0]
-    assert not stdout
+def test_bad_input_is_told_in_one_line(arguments, message, tmp_path, capsys):
+    assert run_program("apps.train", *arguments, f"--out={tmp_path}") == 1
+    out, err = capsys.readouterr()
+    assert not out
+    assert message in err
+    assert err.count("\n") == 1
 
 
-def test_help_is_grouped():
-    code, out, _ = run("--help")
-    assert code == 0
+def test_help_is_grouped(capsys):
+    assert run_program("apps.train", "--help") == 0
+    out = capsys.readouterr().out
     groups = ["data:", "network:", "optimizer:", "learning rate:", "training:", "output:"]
     positions = [out.index(f"\n{group}") for group in groups]
     assert positions == sorted(positions)
@@ -121,6 +130,7 @@ def test_help_is_grouped():
     assert "--flagfile" in out
 
 
+@pytest.mark.integration
 def test_terminated_leaves_no_half_file(tmp_path):
     process = start("--epochs=1000", f"--out={tmp_path}", start_new_session=True)
     for line in process.stdout:

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from apps import program
-from tests import two_devices
 
 from .flag_values import SMALL, train_small, weights
 
-pytestmark = pytest.mark.tensorflow
+tensorflow = pytest.mark.tensorflow
+integration = pytest.mark.integration
 ARGUMENTS = ("--epochs=3", "--optimizer=static", "--schedule=cosine", "--resume")
 # What a clock and a process decide.
 _MEASURED = {"images_per_second", "peak_memory_mib"}
@@ -51,8 +51,10 @@ def whole(tmp_path_factory):
     return out, train_small(out, *ARGUMENTS)
 
 
+@integration
+@tensorflow
 def test_killed_and_resumed_is_never_killed(whole, tmp_path):
-    code, said = finish(start("tests.apps.train_alone", "killed", str(tmp_path), "7", *ARGUMENTS))
+    code, said = finish(start("tests.apps.train_alone", str(tmp_path), "7", *ARGUMENTS))
     assert code == -signal.SIGKILL, said
     assert len(table(tmp_path)) == 1
     for a, b in zip(train_small(tmp_path, *ARGUMENTS), whole[1], strict=True):
@@ -60,6 +62,7 @@ def test_killed_and_resumed_is_never_killed(whole, tmp_path):
     assert table(tmp_path) == table(whole[0])
 
 
+@tensorflow
 def test_a_finished_run_is_delivered_again(whole):
     out, before = whole
     (out / "model.keras").unlink()
@@ -68,18 +71,27 @@ def test_a_finished_run_is_delivered_again(whole):
     assert len(table(out)) == 3
 
 
-def test_two_devices_in_one_process(tmp_path):
-    arguments = ("compared", str(tmp_path), "mirrored", "--epochs=2", "--optimizer=sgd")
-    code, said = finish(start("tests.apps.train_alone", *arguments))
-    assert code == 0, said
-    assert "the same weights" in said
+def check_two_devices(tmp_path, strategy):
+    arguments = ("--epochs=2", "--optimizer=sgd")
+    one = train_small(tmp_path / "one", *arguments, "--resume")
+    shared = train_small(tmp_path / "two", *arguments, f"--strategy={strategy}")
+    for a, b in zip(one, shared, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@tensorflow
+def test_two_devices(mirrored, tmp_path, monkeypatch):
+    def made(devices):
+        assert [name[-5:] for name in devices] == ["CPU:0", "CPU:1"]
+        return mirrored
+
+    monkeypatch.setattr("tensorflow.distribute.MirroredStrategy", made)
+    check_two_devices(tmp_path, "mirrored")
+
+
+@pytest.mark.jax
 def test_two_devices_on_jax(tmp_path):
-    arguments = ("compared", str(tmp_path), "data_parallel", "--epochs=2", "--optimizer=sgd")
-    code, said = finish(start("tests.apps.train_alone", *arguments, **two_devices.ON_JAX))
-    assert code == 0, said
-    assert "the same weights" in said
+    check_two_devices(tmp_path, "data_parallel")
 
 
 def free_ports(count):
@@ -90,6 +102,8 @@ def free_ports(count):
     return ports
 
 
+@integration
+@tensorflow
 def test_two_workers_on_loopback(whole, tmp_path):
     workers = [f"localhost:{port}" for port in free_ports(2)]
     processes = []
@@ -106,6 +120,7 @@ def test_two_workers_on_loopback(whole, tmp_path):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@tensorflow
 @pytest.mark.parametrize("text", ["", "{", '{"cluster": {}}', '{"cluster": {}, "task": 3}'])
 def test_a_cluster_that_is_not_described(text, tmp_path, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)

@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_sparse.data import Dataset, crop_and_flip
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     seed=st.integers(0, 2**31),
     height=st.integers(5, 9),

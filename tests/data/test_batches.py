@@ -6,7 +6,7 @@ import threading
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_sparse.data import Batches
@@ -34,7 +34,6 @@ def assert_equal_batches(first, second):
         np.testing.assert_array_equal(one, other)
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     count=st.integers(1, 40),
     batch_size=st.integers(1, 50),
@@ -64,7 +63,6 @@ def test_order_depends_on_seed_and_epoch():
     np.testing.assert_array_equal(orders[1], np.random.default_rng([0, 1]).permutation(30))
 
 
-@settings(deadline=None, max_examples=20)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.integers(0, 4))
 def test_a_step_has_the_same_bits_however_it_is_reached(asked, first_epoch):
     x, y = make_data()

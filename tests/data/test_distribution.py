@@ -1,19 +1,14 @@
-"""The pipelines under two devices, and in a process with the other backend."""
+"""The pipelines under two devices."""
 
 import itertools
-import json
 
 import keras
 import numpy as np
 import pytest
 
 from keras_sparse.data import Batches, ImageFolder, crop_and_flip
-from tests import two_devices
-from tests.optimizers.test_matrix import run
 
 from . import pictures
-
-pytestmark = pytest.mark.tensorflow  # this process's own backend, of which the digests are
 
 
 def make_data(count=22):
@@ -61,51 +56,23 @@ def folder(tmp_path_factory):
     return pictures.write(tmp_path_factory.mktemp("pictures"))
 
 
-def test_two_replicas_of_a_mirrored_strategy(folder):
-    run(
-        """
-        import os, sys
-        import tensorflow as tf
-        from tests.data.test_distribution import *
-
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        two = [tf.config.LogicalDeviceConfiguration()] * 2
-        tf.config.set_logical_device_configuration(cpu, two)
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-
-        def make_distributed_model():
-            with strategy.scope():
-                return make_model()
-
-        check(make_distributed_model, os.environ["FOLDER"])
-        """,
-        KERAS_BACKEND="tensorflow",
-        FOLDER=str(folder),
-    )
-
-
-def test_two_devices_under_data_parallel_and_the_same_bits_on_jax(folder):
-    run(
-        """
-        import json, os
-        import jax
-        from tests.data.test_distribution import *
-
-        folder = os.environ["FOLDER"]
-        assert pictures.digests(folder) == json.loads(os.environ["DIGESTS"])
-        assert len(jax.devices()) == 2
-
-        def make_distributed_model():
-            keras.distribution.set_distribution(keras.distribution.DataParallel())
+@pytest.mark.tensorflow
+def test_two_replicas_of_a_mirrored_strategy(folder, mirrored):
+    def make_distributed_model():
+        with mirrored.scope():
             return make_model()
 
-        check(make_distributed_model, folder)
-        with pytest.raises(ValueError, match="a last batch of 1"):
-            Batches(*make_data(21), 4)
-        with pytest.raises(ValueError, match="batch_size=11"):
-            Batches(*make_data(22), 11)
-        """,
-        **two_devices.ON_JAX,
-        FOLDER=str(folder),
-        DIGESTS=json.dumps(pictures.digests(folder)),
-    )
+    check(make_distributed_model, folder)
+
+
+@pytest.mark.jax
+def test_two_devices_under_data_parallel(folder, data_parallel):
+    def make_distributed_model():
+        data_parallel()
+        return make_model()
+
+    check(make_distributed_model, folder)
+    with pytest.raises(ValueError, match="a last batch of 1"):
+        Batches(*make_data(21), 4)
+    with pytest.raises(ValueError, match="batch_size=11"):
+        Batches(*make_data(22), 11)

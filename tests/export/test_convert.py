@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -299,22 +297,3 @@ def test_samples_that_are_refused_before_any_work(samples, model, tmp_path, monk
     monkeypatch.setattr(keras.Model, "export", None)
     with pytest.raises(ValueError, match=r"`samples` must have the shapes .*\(n, 4\).*Received"):
         export.convert(model, tmp_path / "model.tflite", samples=samples)
-
-
-def test_another_backend_is_refused(tmp_path):
-    program = (
-        "import keras, export\n"
-        "model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])\n"
-        "export.convert(model, 'model.tflite')\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "needs the TensorFlow backend" in done.stderr
-    assert "KERAS_BACKEND=tensorflow" in done.stderr

@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
@@ -11,7 +11,6 @@ water_fill = compiled(water_fill)
 counts = st.integers(0, 10**6)
 
 
-@settings(deadline=None, max_examples=100)
 @given(
     total=st.integers(0, 2**24),
     shares=st.lists(
@@ -50,7 +49,6 @@ def fill_by_rounds(wanted, free):
     return given_out
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.data())
 def test_water_filling_keeps_the_total_and_is_the_repeated_rule(data):
     free = data.draw(st.lists(counts, min_size=6, max_size=6))

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from keras_sparse.masks.distributions import layer_budgets
@@ -16,7 +16,6 @@ def names(shapes):
     return [f"layer_{i}/kernel" for i in range(len(shapes))]
 
 
-@settings(deadline=None, max_examples=200)
 @given(shapes, st.floats(0.001, 1), st.sampled_from(["uniform", "erk"]))
 def test_budgets_add_up_exactly(shapes, density, distribution):
     sizes = [math.prod(shape) for shape in shapes]

@@ -233,20 +233,6 @@ def test_a_config_makes_the_same_optimizer(name):
     assert type(by_name) is type(optimizer)
 
 
-@ALL
-def test_a_saved_model_trains_on_to_the_same_bits(name, tmp_path):
-    model = compile_model(make_model(), MASKED[name]())
-    fit(model, epochs=2)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    check_masks(loaded)
-    same_bits(loaded.optimizer.variables, model.optimizer.variables)
-    for each in (model, loaded):
-        fit(each, epochs=1)
-    same_bits(loaded.weights, model.weights)
-    same_bits(loaded.optimizer.variables, model.optimizer.variables)
-
-
 def test_a_checkpoint_keeps_the_seed():
     optimizers = [MASKED["SET"](seed=None, update_every=1) for _ in range(2)]
     variables = [kernels((8, 8)), kernels((8, 8))]

@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_sparse import InverseSqrtDecay, ProxSGD
 from tests.optimizers.test_rda import run, soft
 
 
-@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 2**31), st.floats(0, 1), st.sampled_from([None, 0.3]))
 def test_is_its_recurrence(seed, l1, learning_rate):
     rng = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
@@ -16,7 +16,6 @@ arrays = hnp.arrays(
 thresholds = st.floats(0, 3, width=32, allow_subnormal=False)
 
 
-@settings(deadline=None, max_examples=50)
 @given(arrays, thresholds)
 def test_per_weight_is_its_definition_and_leaves_no_negative_zero(x, threshold):
     result = ops.convert_to_numpy(soft_threshold(ops.array(x), threshold))
@@ -27,7 +26,6 @@ def test_per_weight_is_its_definition_and_leaves_no_negative_zero(x, threshold):
         assert not np.signbit(result[result == 0]).any()
 
 
-@settings(deadline=None, max_examples=50)
 @given(arrays, thresholds)
 def test_group_minimises_its_objective(x, threshold):
     """The prox of k·√n·‖·‖ at x minimises k·√n·‖w‖ + ½‖w − x‖² in each group."""

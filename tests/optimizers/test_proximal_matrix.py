@@ -1,12 +1,14 @@
 """Plain `compile` and `fit` in every way that Keras has, for the optimizers that threshold."""
 
+import contextlib
+import functools
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from keras_sparse import RDA, prunable_variables, sparsity
-from tests import two_devices
 
 from .matrix import (
     THRESHOLDING,
@@ -17,12 +19,12 @@ from .matrix import (
     make_model,
     make_model_with_its_own_step,
 )
-from .test_matrix import on_tensorflow, run, tensorflow
+from .test_matrix import on_jax, on_tensorflow, tensorflow
 
 ALL = pytest.mark.parametrize("name", THRESHOLDING)
 SOME = pytest.mark.parametrize("name", ["target", "l1", "published"])
 # A search over all layers, thresholds that count steps, and none of either.
-ON_TWO_DEVICES = ("target by channel", "published", "ProxSGD")
+ON_TWO_DEVICES = pytest.mark.parametrize("name", ["target by channel", "published", "ProxSGD"])
 
 
 def trained(name, epochs=4, model=None, policy=None, optimizer=None, **compile_arguments):
@@ -34,6 +36,12 @@ def trained(name, epochs=4, model=None, policy=None, optimizer=None, **compile_a
     compile_model(model, optimizer or THRESHOLDING[name](), **compile_arguments)
     fit(model, epochs=epochs)
     return model
+
+
+@functools.cache
+def plain(name):
+    """The weights after a training without anything special."""
+    return weights(trained(name))
 
 
 def weights(model):
@@ -50,25 +58,25 @@ def check_zeros(model):
 
 def check_same(model, reference):
     check_zeros(model)
-    np.testing.assert_allclose(weights(model), weights(reference), atol=2e-4)
+    np.testing.assert_allclose(weights(model), reference, atol=2e-4)
 
 
 @ALL
 def test_compiled_is_eager(name):
     """Also where the optimizer is built while the step is traced, as `fit` does it."""
     compiled = trained(name, build=False, jit_compile=not on_tensorflow)
-    check_same(compiled, trained(name, run_eagerly=True))
+    check_same(compiled, weights(trained(name, run_eagerly=True)))
 
 
 @tensorflow
 @SOME
 def test_xla_is_plain_tensorflow(name):
-    check_same(trained(name, jit_compile=True), trained(name, jit_compile=False))
+    check_same(trained(name, jit_compile=True), weights(trained(name, jit_compile=False)))
 
 
 @SOME
 def test_several_steps_per_execution(name):
-    check_same(trained(name, steps_per_execution=3), trained(name))
+    check_same(trained(name, steps_per_execution=3), plain(name))
 
 
 @SOME
@@ -83,12 +91,12 @@ def test_gradient_accumulation_is_a_larger_batch(name):
         compile_model(model, THRESHOLDING[name](**options))
         model.fit(x, y, batch_size=size, epochs=8, shuffle=False, verbose=0)
         models.append(model)
-    check_same(*models)
+    check_same(models[0], weights(models[1]))
 
 
 @SOME
 def test_loss_scale_factor_cancels_out(name):
-    check_same(trained(name, optimizer=THRESHOLDING[name](loss_scale_factor=64.0)), trained(name))
+    check_same(trained(name, optimizer=THRESHOLDING[name](loss_scale_factor=64.0)), plain(name))
 
 
 @pytest.mark.parametrize("option", ["clipnorm", "global_clipnorm", "clipvalue"])
@@ -107,7 +115,7 @@ def test_clipping(option):
 def test_learning_rate_schedule_that_is_constant(name):
     rate = THRESHOLDING[name]().get_config()["learning_rate"]
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([5], [rate, rate])
-    check_same(trained(name, optimizer=THRESHOLDING[name](learning_rate=schedule)), trained(name))
+    check_same(trained(name, optimizer=THRESHOLDING[name](learning_rate=schedule)), plain(name))
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
@@ -159,7 +167,7 @@ def test_embeddings_frozen_layers_and_constraints(name):
 @tensorflow
 @SOME
 def test_a_custom_train_step(name):
-    check_same(trained(name, model=make_model_with_its_own_step()), trained(name))
+    check_same(trained(name, model=make_model_with_its_own_step()), plain(name))
 
 
 @SOME
@@ -173,53 +181,33 @@ def test_under_multi_optimizer(name):
 
 
 @tensorflow
-def test_two_replicas_of_a_mirrored_strategy_are_one_device():
-    run(
-        """
-        import numpy as np
-        import tensorflow as tf
-        from tests.optimizers.test_proximal_matrix import *
-
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        two = [tf.config.LogicalDeviceConfiguration()] * 2
-        tf.config.set_logical_device_configuration(cpu, two)
-        for name in ON_TWO_DEVICES:
-            models = []
-            for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
-                with tf.distribute.MirroredStrategy(devices).scope():
-                    model = make_model()
-                    # Each replica would normalise its half of the batch alone.
-                    model.get_layer("norm").trainable = False
-                    compile_model(model, THRESHOLDING[name](), jit_compile=False)
-                fit(model, epochs=4)
-                models.append(model)
-            check_same(*models)
-            for variable in [*model.trainable_variables, *model.optimizer.variables]:
-                first, second = (v.numpy() for v in variable.value.values)
-                np.testing.assert_array_equal(first, second, f"{name} {variable.path}")
-        """,
-        KERAS_BACKEND="tensorflow",
-    )
+@ON_TWO_DEVICES
+def test_two_replicas_of_a_mirrored_strategy_are_one_device(name, mirrored):
+    models = []
+    for scope in (contextlib.nullcontext(), mirrored.scope()):
+        with scope:
+            model = make_model()
+            # Each replica would normalise its half of the batch alone.
+            model.get_layer("norm").trainable = False
+            compile_model(model, THRESHOLDING[name](), jit_compile=False)
+        fit(model, epochs=4)
+        models.append(model)
+    check_same(models[0], weights(models[1]))
+    for variable in [*model.trainable_variables, *model.optimizer.variables]:
+        first, second = (v.numpy() for v in variable.value.values)
+        np.testing.assert_array_equal(first, second, f"{name} {variable.path}")
 
 
-def test_two_devices_under_data_parallel_are_one():
-    run(
-        """
-        import jax, keras
-        import numpy as np
-        from tests.optimizers.test_proximal_matrix import *
+@on_jax
+@ON_TWO_DEVICES
+def test_two_devices_under_data_parallel_are_one(name, data_parallel):
+    import jax
 
-        assert len(jax.devices()) == 2
-        for name in ON_TWO_DEVICES:
-            models = []
-            for devices in (jax.devices(), jax.devices()[:1]):
-                distribution = keras.distribution.DataParallel(devices=devices)
-                keras.distribution.set_distribution(distribution)
-                models.append(trained(name))
-            check_same(*models)
-            for variable in models[0].trainable_variables:
-                first, second = (np.asarray(s.data) for s in variable.value.addressable_shards)
-                np.testing.assert_array_equal(first, second, name)
-        """,
-        **two_devices.ON_JAX,
-    )
+    models = []
+    for devices in (jax.devices(), jax.devices()[:1]):
+        data_parallel(devices=devices)
+        models.append(trained(name))
+    check_same(models[0], weights(models[1]))
+    for variable in models[0].trainable_variables:
+        first, second = (np.asarray(s.data) for s in variable.value.addressable_shards)
+        np.testing.assert_array_equal(first, second, name)

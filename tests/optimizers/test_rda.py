@@ -3,7 +3,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
@@ -47,7 +47,6 @@ def soft(x, threshold):
 seeds = st.integers(0, 2**31)
 
 
-@settings(deadline=None, max_examples=20)
 @given(seeds, st.floats(0.05, 5), st.floats(0, 0.5), st.floats(0, 0.5))
 def test_published_form_is_the_argmin_of_its_objective(seed, learning_rate, l1, rho):
     """Equation 5 of the paper, against a search over a grid of weights."""
@@ -66,7 +65,6 @@ def test_published_form_is_the_argmin_of_its_objective(seed, learning_rate, l1, 
         np.testing.assert_allclose(value, best, atol=reach / 9000)
 
 
-@settings(deadline=None, max_examples=20)
 @given(seeds, st.floats(0.05, 5))
 def test_published_form_without_l1_is_shrinking_sgd(seed, learning_rate):
     """Lemma 1: w_{t+1} = √((t−1)/t)·w_t − learning_rate·g_t/√t."""
@@ -79,7 +77,6 @@ def test_published_form_without_l1_is_shrinking_sgd(seed, learning_rate):
         np.testing.assert_allclose(value, w, atol=1e-4)
 
 
-@settings(deadline=None, max_examples=20)
 @given(seeds, st.floats(0, 0.5), st.floats(0, 0.3))
 def test_accumulated_form(seed, l1, rho):
     rng = np.random.default_rng(seed)

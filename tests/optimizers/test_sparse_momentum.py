@@ -2,7 +2,7 @@ import functools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
@@ -151,7 +151,6 @@ def prepared(number):
     return optimizer, network(optimizer, SHAPES)
 
 
-@settings(deadline=None, max_examples=40)
 @given(data=st.data(), number=st.sampled_from(range(len(MODES))))
 def test_the_ones_add_up_for_any_masks_values_and_rates(data, number):
     optimizer, variables = prepared(number)

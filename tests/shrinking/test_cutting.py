@@ -5,7 +5,7 @@ import functools
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from keras import layers, ops
 
@@ -224,7 +224,6 @@ def thresholded(value, threshold, axes=None, gone=None):
     return array(soft_threshold(ops.convert_to_tensor(value), threshold, axes, gone))
 
 
-@settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 10**6),
     threshold=st.floats(0.0, 3.0),
@@ -255,7 +254,6 @@ def test_settled_groups_give_the_weights(seed, threshold, fold, published):
     np.testing.assert_allclose(weights_of(*found), wanted, atol=1e-4)
 
 
-@settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10**6), threshold=st.floats(0.0, 3.0))
 def test_settled_weights_are_the_weights(seed, threshold):
     rng = np.random.default_rng(seed)
@@ -268,7 +266,6 @@ def test_settled_weights_are_the_weights(seed, threshold):
     np.testing.assert_allclose(thresholded(settled, threshold), part(weight) + shift, atol=1e-4)
 
 
-@settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10**6), threshold=st.floats(0.0, 3.0))
 def test_settled_weights_of_a_target_stay_but_for_those_that_a_fold_makes_small(seed, threshold):
     rng = np.random.default_rng(seed)

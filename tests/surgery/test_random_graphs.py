@@ -204,23 +204,13 @@ GRAPHS = {
     "seed": st.integers(0, 2**32 - 1),
     "kill": st.sampled_from([0.0, 0.3, 0.6]),
 }
-SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
 @pytest.mark.tensorflow
 @pytest.mark.usefixtures("float64")
-@settings(max_examples=60, **SETTINGS)
+@settings(suppress_health_check=list(HealthCheck))
 @given(**GRAPHS)
 def test_random_graphs(blocks, head, seed, kill):
-    check(blocks, head, seed, kill)
-
-
-@pytest.mark.slow
-@pytest.mark.tensorflow
-@pytest.mark.usefixtures("float64")
-@settings(max_examples=3000, **SETTINGS)
-@given(**GRAPHS)
-def test_thousands_of_random_graphs(blocks, head, seed, kill):
     check(blocks, head, seed, kill)
 
 
