@@ -92,12 +92,12 @@ def test_history_has_a_row_for_each_epoch(finished):
 
 
 def test_bad_input_is_one_line_and_status_1_from_the_shell(tmp_path):
-    code, stdout, err = run("--l1=-1", f"--out={tmp_path}")
+    code, stdout, err = run("--model=lenet_5", f"--out={tmp_path}")  # told with Keras imported
     # TensorFlow itself may say a word on the machine.
     told = [line for line in err.splitlines() if not re.match(r"[IWE]0000|WARNING: All log", line)]
     assert code == 1
     assert len(told) == 1, err
-    assert "`l1` must be 0 or more" in told[0]
+    assert "at least 16x16" in told[0]
     assert not stdout
 
 
