@@ -3,7 +3,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
@@ -98,6 +98,7 @@ def bits(x):
 
 
 @pytest.mark.parametrize("by_channel", [False, True])
+@settings(deadline=None, max_examples=30)
 @given(data=st.data(), shapes=shapes)
 def test_packing_is_undone_and_counts_every_group(by_channel, data, shapes):
     packing = Packing(shapes, by_channel=by_channel, width=4)
@@ -120,6 +121,7 @@ def test_a_packing_refuses_more_weights_than_an_index_can_hold():
 
 
 @either_device
+@settings(deadline=None, max_examples=60)
 @given(data=st.data(), shapes=shapes)
 def test_exactly_k_are_selected_for_any_values(for_gpu, data, shapes):
     select, _ = functions(shapes, for_gpu)
@@ -142,6 +144,7 @@ def test_exactly_k_are_selected_for_any_values(for_gpu, data, shapes):
 
 
 @either_device
+@settings(deadline=None, max_examples=40)
 @given(data=st.data(), shapes=shapes)
 def test_a_global_selection_is_exact_and_leaves_no_layer_empty(for_gpu, data, shapes):
     _, select_all = functions(shapes, for_gpu)
@@ -170,6 +173,7 @@ def test_half_precision_selects_by_its_own_values():
     np.testing.assert_array_equal(ops.convert_to_numpy(mask), [[True, False, True, False]])
 
 
+@settings(deadline=None, max_examples=60)
 @given(data=st.data(), shapes=shapes)
 def test_mean_magnitude_is_the_mean(data, shapes):
     mean = compiled_mean(shapes)
