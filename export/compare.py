@@ -113,13 +113,14 @@ def _lost_column(value, other, tolerance):
     """The worst column that carries no more of what varies in it, or None.
 
     Numbers from 0 to 1 are taken for probabilities, which share a scale: a class that never
-    comes may vanish.
+    comes may vanish, and so may a feature that is zero for more than half of the samples.
     """
     if value.ndim < 2 or (value.min() >= 0 and value.max() <= 1):
         return None
     columns = value.reshape(-1, value.shape[-1]), other.reshape(-1, value.shape[-1])
     ranges = np.ptp(columns[0], axis=0)
     varies = ranges > 1e-6 * np.abs(value).max()
+    varies &= np.mean(columns[0] == 0, axis=0) <= 0.5
     if varies.sum() < 2:
         return None
     errors = np.abs(columns[0] - columns[1]).max(axis=0)

@@ -1,5 +1,6 @@
 """What a file of kind int8 computes in integers."""
 
+import collections
 import dataclasses
 
 import numpy as np
@@ -36,6 +37,17 @@ def check_int8(path):
             f"{worst.name!r}. The converter found no range for it: look at the representative "
             "samples, or choose quantize='dynamic'."
         )
+
+
+def float_operators(path):
+    """How often each operator of a file computes in floats, by name."""
+    return dict(
+        collections.Counter(
+            result.kind
+            for result in _results(path)
+            if result.type == "FLOAT32" and result.kind not in _CONVERSIONS
+        )
+    )
 
 
 def widest_range(path):

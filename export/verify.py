@@ -9,7 +9,7 @@ import numpy as np
 from export.compare import compare
 from export.errors import ExportError
 from export.inputs import DRAWN_SIZE, check_samples, draw_samples, open_input_specs
-from export.integers import check_int8, widest_range
+from export.integers import check_int8, float_operators, widest_range
 from export.names import by_name, gives_dict
 from export.tflite_file import Runner, operators
 
@@ -72,6 +72,8 @@ class Verification:
             that are vectors, or of elements that are the same where an output is integers; None
             where there is none.
         accuracy, keras_accuracy: of the file and of the model; None without labels.
+        float_operators: of an int8 file, dict from an operator's name to how often it computes in
+            floats, as LiteRT has none for int8 (`CONV_3D`); empty as a rule.
     """
 
     path: pathlib.Path
@@ -86,6 +88,7 @@ class Verification:
     agreement: float | None
     accuracy: float | None
     keras_accuracy: float | None
+    float_operators: dict = dataclasses.field(default_factory=dict)
 
     def to_dict(self):
         """The attributes as plain values, for JSON."""
@@ -167,7 +170,15 @@ def verify(
         drawn=samples is None,
         advice=lambda: _advice(path, quantize),
     )
-    return Verification(path, quantize, path.stat().st_size, counts, len(inputs[0]), **figures)
+    return Verification(
+        path,
+        quantize,
+        path.stat().st_size,
+        counts,
+        len(inputs[0]),
+        **figures,
+        float_operators=float_operators(path) if quantize == "int8" else {},
+    )
 
 
 def _advice(path, quantize):
@@ -241,17 +252,21 @@ def check_content(model, path, quantize=None, sparse_encoding=False, input_outpu
     _check_size(model, path, _WEIGHT_BYTES[quantize], sparse_encoding)
     if quantize == "int8":
         check_int8(path)
-        _check_ends(path, input_output)
+        if input_output is not None:
+            _check_ends(model, path, input_output)
     return counts
 
 
-def _check_ends(path, input_output):
-    if input_output is None:
-        return
-    for what, dtypes in zip(("input", "output"), Runner(path).dtypes, strict=True):
+def _check_ends(model, path, input_output):
+    import keras
+
+    specs = keras.tree.flatten(open_input_specs(model))
+    ends = (("input", specs), ("output", getattr(model, "outputs", None) or []))
+    for (what, own), dtypes in zip(ends, Runner(path).dtypes, strict=True):
+        # What is an integer in Keras, such as an index or a pixel, stays one.
+        others = {tensor.dtype for tensor in own if "float" not in tensor.dtype}
         for name, dtype in dtypes.items():
-            # Indices, and what is an integer in Keras, stay what they are.
-            if dtype in ("float32", "int8", "uint8") and dtype != input_output:
+            if dtype not in {input_output, "int32", "int64", "bool", *others}:
                 raise ExportError(
                     f"{path} was to have the {what} {name!r} in {input_output}, and has it in "
                     f"{dtype}."

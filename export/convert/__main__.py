@@ -56,6 +56,11 @@ def main(argv, values=flags.FLAGS):
             if result.accuracy is not None
             else ""
         )
+        + (
+            f", in float32 still: {', '.join(result.float_operators)}"
+            if result.float_operators
+            else ""
+        )
     )
 
 

@@ -160,6 +160,17 @@ def test_sizes_that_stay_open(tmp_path):
         export.verify(model, path, samples=images)
 
 
+def test_pixels_that_are_integers_in_keras_stay_so(tmp_path):
+    inputs = keras.Input((4, 4, 3), dtype="uint8", name="x")
+    x = layers.Flatten()(layers.Rescaling(1 / 255)(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3))
+    options = {"quantize": "int8", "representative": images, "samples": images}
+    result = export.convert(model, tmp_path / "m.tflite", input_output="int8", **options)
+    [detail] = Interpreter(model_path=str(result.path)).get_input_details()
+    assert detail["dtype"] == np.uint8
+
+
 def test_a_generator_is_gone_through_once(model, tmp_path):
     batches = ([batch] for batch in np.random.default_rng(0).normal(size=(20, 1, 4)))
     options = {"quantize": "int8", "representative": batches, "samples": batches}

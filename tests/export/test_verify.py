@@ -149,6 +149,16 @@ def test_a_file_that_is_not_of_the_kind_that_was_asked_for(tmp_path):
         export.verify(model, path, quantize="int8")
 
 
+def test_what_stays_in_floats_in_an_int8_file_is_told(tmp_path):
+    inputs = keras.Input((4, 4, 4, 2), name="x")
+    x = layers.Conv3D(4, 3)(inputs)
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    x = np.random.default_rng(0).normal(size=(20, 4, 4, 4, 2))
+    options = {"quantize": "int8", "representative": x, "samples": x}
+    result = export.convert(model, tmp_path / "model.tflite", **options)
+    assert result.float_operators == {"CONV_3D": 1}
+
+
 @pytest.fixture(scope="module")
 def masked():
     """Attention whose mask is as low as a float can be, and numbers of other sizes beside it."""
@@ -172,6 +182,7 @@ def test_an_int8_file_and_what_ruins_its_range(masked, tmp_path):
         r"route='quantizer'.*quantize='dynamic'.*quantization_aware",
     ):
         export.verify(masked, path, quantize="int8", samples=x, input_output="int8")
+    assert export.verify(masked, path, quantize="int8", tolerance=lax).float_operators == {}
     for input_output in ("float32", "uint8"):
         with pytest.raises(export.ExportError, match=f"input 'x' in {input_output}, and has it in"):
             export.verify(masked, path, quantize="int8", samples=x, input_output=input_output)
