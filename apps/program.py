@@ -172,7 +172,7 @@ def _no_memory(error):
 _OUTSIDE = (
     (UnicodeError, lambda error: f"A text cannot be read or written: {error}."),
     (OSError, _of_file),
-    (OverflowError, lambda error: f"A number is too large: {error}. Give smaller ones."),
+    (OverflowError, lambda error: f"A number is too large: {error.args[-1]}. Give a smaller one."),
     (MemoryError, _no_memory),
     (
         ModuleNotFoundError,

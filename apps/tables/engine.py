@@ -122,7 +122,7 @@ class Reproduction:
         figures, seconds = self.table.experiment(self.table, *arguments)
         content = {"row": row.key, "seed": seed, "figures": figures, **facts}
         if (folder / _TRAINED).exists():
-            content["trained_on"] = _read_json(folder / _TRAINED, "backend")["backend"]
+            content["trained_on"] = _read_json(folder / _TRAINED, backend=str)["backend"]
         content["seconds_per_epoch"] = seconds
         if (folder / FILES).exists():
             kept = self._files(cell.stem)
@@ -163,7 +163,7 @@ class Reproduction:
         found = {row.key: [] for row in self.table.rows}
         together = self._found_together()
         for path in self._finished():
-            cell = _read_json(path, "row", "figures", "seconds_per_epoch")
+            cell = _read_json(path, row=str, figures=dict, seconds_per_epoch=(float, type(None)))
             cell["figures"] |= together.get(path.stem, {})
             if cell["row"] in found:
                 found[cell["row"]].append(cell)
@@ -228,12 +228,15 @@ def _write_json(path, content):
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def _read_json(path, *keys):
+def _read_json(path, **kinds):
+    """A dict whose values are of some kinds; what was damaged is told."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(found, dict) and found.keys() >= set(keys):
+        if isinstance(found, dict) and all(
+            key in found and isinstance(found[key], kind) for key, kind in kinds.items()
+        ):
             return found
-        error = f"it needs {', '.join(keys) or 'keys and values'}"
+        error = f"it needs {', '.join(kinds) or 'keys and values'}"
     except ValueError as damage:
         error = damage
     raise program.UsageError(

@@ -7,6 +7,7 @@ import time
 import keras
 import numpy as np
 
+from apps import program
 from keras_sparse import data
 from keras_sparse.callbacks import EpochCheckpoint
 
@@ -67,7 +68,10 @@ def trained_model(table, row, seed, epochs, dataset, folder, on_epoch):
     model = _compiled(table, row, run, dataset)
     checkpoint = EpochCheckpoint(folder / "checkpoint")
     checkpoint.set_model(model)
-    done = checkpoint.restore(model)
+    try:
+        done = checkpoint.restore(model)
+    except ValueError as error:
+        raise program.UsageError(f"{error} Or delete {folder}, this run alone.") from error
     for _ in range(done):
         on_epoch()
     seconds, saved = [], time.monotonic()

@@ -24,6 +24,9 @@ def check_flags(values):
         values: the `FlagValues`.
     """
     refuse_unused("model", OF_MODELS, values)
+    if values.depth is not None:
+        fits = values.depth >= 10 and values.depth % 6 == 4
+        check(fits, "depth", "6n + 4 for a whole n: 10, 16, 22, 28, ...", values)
     refuse_unused("optimizer", methods.takes(), values)
     _check_data(values)
     given = values["init_bound"].present and values.init_scale is None
@@ -75,6 +78,10 @@ def _check_rda(values):
             "--target_sparsity by channel needs form='accumulated': give --form=accumulated, "
             "--groups=weight, or --l1 instead."
         )
+    zero = values.center == "zero" and values.form != "published"
+    check(not zero, "center", "initial with --form=accumulated", values)
+    falls = values.rho and values.l1 is None and values.target_sparsity is not None
+    check(not falls, "rho", "left away with --target_sparsity", values)
 
 
 def _check_updates(values):

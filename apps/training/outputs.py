@@ -6,8 +6,9 @@ import pathlib
 import keras
 import numpy as np
 
+from apps import program
 from apps.training.choices import check
-from export import run_folder
+from export import ExportError, run_folder
 from export.quantize import variants
 from keras_sparse.callbacks import MaskHistory
 from keras_sparse.files import replacing
@@ -62,6 +63,9 @@ def write(model, history, task, values, command):
         task: what `tasks.load` returns.
         values: the `FlagValues`.
         command: how the program was called.
+
+    Raises:
+        UsageError: the network cannot be converted; it is saved then.
     """
     facts = {name: values[name].value for name in ("dataset", "model", "optimizer", "seed")}
     facts["command"] = command
@@ -70,7 +74,12 @@ def write(model, history, task, values, command):
     if exports(values):
         kinds = variants.checked_kinds(values.quantize)
         images, _ = task.samples
-        run_folder.deliver(model, history, test, out, facts, quantize=kinds, x_train=images)
+        try:
+            run_folder.deliver(model, history, test, out, facts, quantize=kinds, x_train=images)
+        except ExportError as error:
+            raise program.UsageError(
+                f"The trained network is {out / 'model.keras'}; what follows failed: {error}"
+            ) from error
     else:
         run_folder.save(model, history, test, out, facts)
 

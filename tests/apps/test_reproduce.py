@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -307,6 +308,28 @@ def test_bad_values_are_told_before_any_work(arguments, message, values, data_di
 def test_a_folder_of_other_settings_is_refused(finished, data_dir):
     with pytest.raises(ValueError, match="holds runs of table=small, epochs=4"):
         run(data_dir, finished[0], epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("table.json", "{"),
+        ("table.json", "[1]"),
+        ("cells/adam-seed1.json", ""),
+        ("cells/adam-seed1.json", '{"row": "adam", "figures": 3, "seconds_per_epoch": 1.0}'),
+        ("unfinished/adam-seed1/checkpoint/state.json", '{"epoch": -2}'),
+    ],
+)
+def test_a_damaged_file_is_named(name, text, finished, data_dir, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(finished[0], out)
+    (out / "cells" / "adam-seed1.json").unlink()
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
+    (out / name).write_text(text)
+    told = rf"{name} is damaged|{pathlib.Path(name).parent} cannot be taken up: .* Or delete"
+    with pytest.raises(program.UsageError, match=told):
+        run(data_dir, out, seeds=2)
+    assert (out / name).read_text() == text
 
 
 # The networks of CIFAR, small.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+import export
 import keras_sparse
 from apps import program, train
 from apps.tables.training import Run
@@ -219,7 +220,7 @@ BAD = [
     (["--model=lenet_5"], "at least 16x16"),
     (["--batch_norm"], "--batch_norm is for --model=lenet_300_100 or lenet_5"),
     (["--depth=16"], "--depth is for --model=wide_resnet"),
-    (["--model=wide_resnet", "--depth=17"], "depth=17"),
+    (["--model=wide_resnet", "--depth=17"], "--depth must be 6n"),
     (["--model=wide_resnet", "--dropout=2"], "0 or more and below 1"),
     (["--width=-1"], "a finite number, above 0"),
     (["--dataset=mnist", "--data_dir=nowhere"], "There is no file nowhere/mnist.npz"),
@@ -257,6 +258,9 @@ BAD = [
     (["--optimizer=set", "--density=0"], "density=0: .* above 0 and at most 1"),
     (["--optimizer=set", "--exclude=kernel"], "finds no weight to make sparse"),
     (["--target_sparsity=0.9"], "needs form='accumulated'"),
+    (["--center=zero", "--form=accumulated"], "--center must be initial"),
+    (["--form=accumulated", "--target_sparsity=0.9", "--rho=1"], "--rho must be left away"),
+    (["--target_sparsity=0.9", "--l1=1"], "--l1 must be left away with --target_sparsity"),
     (["--exclude=("], "--exclude must be a regular expression"),
     (["--seed=-1"], "integer in the range"),
     (["--schedule=step"], "--step_every must be given"),
@@ -286,6 +290,16 @@ def test_a_dead_network_stops_and_is_told(tmp_path):
     with pytest.raises(program.UsageError, match=r"The network died in epoch 1: .* Lower --l1"):
         train_small(tmp_path, "--l1=100", "--epochs=3")
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 2
+
+
+def test_a_network_that_cannot_be_converted_is_saved_and_told(tmp_path, monkeypatch):
+    def fails(*arguments, **options):
+        raise export.ExportError("no kernel for it")
+
+    monkeypatch.setattr("export.run_folder.variants.write_variants", fails)
+    with pytest.raises(program.UsageError, match=r"model\.keras; what follows failed: no kernel"):
+        train_small(tmp_path, "--optimizer=adam", "--epochs=1", "--export")
+    assert (tmp_path / "model.keras").exists()
 
 
 def test_mixed_precision_is_delivered_in_float32(tmp_path):
