@@ -1,5 +1,6 @@
 """What the inputs and outputs of a model are called in a TFLite file."""
 
+import keyword
 import re
 
 # TensorFlow quietly renames an argument with any other name.
@@ -28,7 +29,12 @@ def input_names(structure):
     for path, tensor in paths:
         operation = _operation(tensor)
         found.append([*path * flat, tensor.name, *([operation.name] if operation else [])])
-    plain = _plain([(names[0], f"input_{index}") for index, names in enumerate(found)])
+    first = [
+        # TensorFlow makes a function's parameter of each.
+        "" if keyword.iskeyword(names[0]) or names[0] == "self" else names[0]
+        for names in found
+    ]
+    plain = _plain([(name, f"input_{index}") for index, name in enumerate(first)])
     return [(name, (*names, name)) for name, names in zip(plain, found, strict=True)]
 
 

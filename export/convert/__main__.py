@@ -65,10 +65,10 @@ def main(argv, values=flags.FLAGS):
 
 
 def _convert(source, target, values):
+    input_shape = _input_shape(values.input_shape)  # told before Keras is imported
     from export.inputs import input_specs, read_samples
     from keras_sparse.loading import load_model
 
-    input_shape = _input_shape(values.input_shape)
     model = load_model(source)
     samples = labels = representative = None
     if values.representative:

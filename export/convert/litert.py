@@ -111,7 +111,7 @@ def convert(
         from export.convert.quantizer import check_installed
 
         check_installed()
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, _about_open_sizes(specs):
         _write(model, temporary, specs, settings, calibration)
         with real_name(temporary, path):
             result = verify(
@@ -157,6 +157,22 @@ def real_name(temporary, path):
         yield
     except ExportError as error:
         raise ExportError(str(error).replace(str(temporary), str(path))) from error
+
+
+@contextlib.contextmanager
+def _about_open_sizes(specs):
+    """Errors of a file with open sizes say that it could have fixed ones."""
+    import keras
+
+    try:
+        yield
+    except ExportError as error:
+        if not any(None in spec.shape for spec in keras.tree.flatten(specs)):
+            raise
+        raise ExportError(
+            f"{error} The file was to have open sizes, which not all layers can have in LiteRT: "
+            "give integers in `input_shape`."
+        ) from error
 
 
 def _write(model, path, specs, settings, samples):

@@ -160,6 +160,14 @@ def test_sizes_that_stay_open(tmp_path):
         export.verify(model, path, samples=images)
 
 
+def test_sizes_that_cannot_stay_open(tmp_path):
+    inputs = keras.Input((None, 4), name="x")
+    model = keras.Model(inputs, layers.TimeDistributed(layers.Dense(3))(inputs))
+    with pytest.raises(export.ExportError, match=r"outputs .* give integers in `input_shape`"):
+        export.convert(model, tmp_path / "model.tflite", input_shape=(None, 4))
+    export.convert(model, tmp_path / "model.tflite", input_shape=(9, 4))
+
+
 def test_pixels_that_are_integers_in_keras_stay_so(tmp_path):
     inputs = keras.Input((4, 4, 3), dtype="uint8", name="x")
     x = layers.Flatten()(layers.Rescaling(1 / 255)(inputs))

@@ -23,6 +23,11 @@ def test_inputs_have_the_users_names():
     assert names({"b": left, "a": made_up}) == ["a", "b"]
     assert names({"b": left, "a": [right]}) == ["r", "l"]
     assert names([keras.Input((1,), name="the in-put"), right]) == ["input_0", "r"]
+    assert names([keras.Input((1,), name=name) for name in ("class", "self", "Class")]) == [
+        "input_0",
+        "input_1",
+        "Class",
+    ]
     # Two that would be equal.
     assert names([made_up, keras.Input((1,), name="input_0")]) == ["input_0", "input_1"]
 
@@ -48,7 +53,7 @@ def test_signatures_of_the_loaded_and_of_the_smaller_model_are_the_same(tmp_path
     first, second = keras.Input((4,)), keras.Input((4,), name="second")
     hidden = layers.Dense(6, activation="relu")
     x = hidden(layers.Add()([first, second]))
-    model = keras.Model([first, second], [layers.Dense(2, name="age")(x), layers.Dense(2)(x)])
+    model = keras.Model([first, second], [layers.Dense(2, name="class")(x), layers.Dense(2)(x)])
     kernel, bias = hidden.get_weights()
     hidden.set_weights([kernel * [1, 0, 1, 0, 1, 1], bias])
     model.save(tmp_path / "model.keras")
@@ -60,5 +65,5 @@ def test_signatures_of_the_loaded_and_of_the_smaller_model_are_the_same(tmp_path
         result = export.convert(each, path, samples=samples)
         signature = Interpreter(str(path)).get_signature_list()["serving_default"]
         assert signature["inputs"] == ["input_0", "second"]
-        assert signature["outputs"] == ["age", "output_1"]
-        assert set(result.output_errors) == {"age", "output_1"}
+        assert signature["outputs"] == ["class", "output_1"]
+        assert set(result.output_errors) == {"class", "output_1"}
