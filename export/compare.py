@@ -5,7 +5,7 @@ import numpy as np
 from export.errors import ExportError
 
 # A column of the last axis is lost if it differs by more than this share of the range that it has,
-# and more than this many times as much as the best column does.
+# and this many times as much as the best column does.
 _LOST, _WORSE = 0.5, 4.0
 
 
@@ -32,7 +32,7 @@ def compare(path, wanted, got, labels, tolerance, drawn, advice=None):
     pairs = {name: (value, got[name]) for name, value in wanted.items()}
     figures = _figures(pairs, labels)
     faults = [
-        *_error_faults(pairs, figures, tolerance),
+        *_error_faults(pairs, figures, tolerance, drawn),
         *_prediction_faults(pairs, figures, tolerance, drawn),
         *_accuracy_faults(figures, labels, tolerance),
     ]
@@ -87,7 +87,7 @@ def _relative_error(value, other):
     return _error(value, other) / (scale or 1.0)
 
 
-def _error_faults(pairs, figures, tolerance):
+def _error_faults(pairs, figures, tolerance, drawn):
     for name, (value, other) in pairs.items():
         if _is_integer(value):
             continue
@@ -97,7 +97,7 @@ def _error_faults(pairs, figures, tolerance):
                 f"differs from the Keras model by {_error(value, other):.3g} in output {name!r}, "
                 f"{relative:.3g} of the output's scale; the tolerance is {tolerance.error:.3g}"
             )
-        column = _lost_column(value, other, tolerance)
+        column = _lost_column(value, other, tolerance, drawn)
         if column is not None:
             whole, own, lost = np.abs(value).max(), value[..., column], other[..., column]
             yield (
@@ -109,7 +109,7 @@ def _error_faults(pairs, figures, tolerance):
             )
 
 
-def _lost_column(value, other, tolerance):
+def _lost_column(value, other, tolerance, drawn):
     """The worst column that carries no more of what varies in it, or None.
 
     Numbers from 0 to 1 are taken for probabilities, which share a scale: a class that never
@@ -117,17 +117,20 @@ def _lost_column(value, other, tolerance):
     """
     if value.ndim < 2 or (value.min() >= 0 and value.max() <= 1):
         return None
-    columns = value.reshape(-1, value.shape[-1]), other.reshape(-1, value.shape[-1])
-    ranges = np.ptp(columns[0], axis=0)
-    varies = ranges > 1e-6 * np.abs(value).max()
-    varies &= np.mean(columns[0] == 0, axis=0) <= 0.5
+    value, other = (each.reshape(-1, each.shape[-1]) for each in (value, other))
+    ranges = np.ptp(value, axis=0)
+    varies = (ranges > 1e-6 * np.abs(value).max()) & (np.mean(value == 0, axis=0) <= 0.5)
     if varies.sum() < 2:
         return None
-    errors = np.abs(columns[0] - columns[1]).max(axis=0)
+    errors = np.abs(value - other).max(axis=0)
     shares = np.where(varies, errors / np.where(varies, ranges, 1), 0)
+    # Of a network that hardly varies on what it is given all columns are as bad as each other.
+    worse = shares > _WORSE * shares[varies].min()
+    if not drawn:
+        worse |= np.ptp(other, axis=0) == 0
+    shares = np.where(worse, shares, 0)
     worst = int(shares.argmax())
-    limit = max(_LOST, tolerance.error, _WORSE * shares[varies].min())
-    return worst if shares[worst] > limit else None
+    return worst if shares[worst] > max(_LOST, tolerance.error) else None
 
 
 def _agreements(pairs):

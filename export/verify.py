@@ -30,7 +30,7 @@ class Tolerance:
         error: largest difference, relative to the largest absolute value of the output tensor over
             all samples. Columns of the last axis that vary must not be lost either: none may
             differ by more than this, or half, of the range that it has itself, and by four times
-            as much as the best column does.
+            as much as the best column does, or be constant.
         agreement: smallest share of samples whose largest output is the same, and of equal
             elements where an output is integers; of any number one may differ.
         accuracy: largest loss of accuracy, as a share of the samples; one sample is no loss.
@@ -198,7 +198,7 @@ def _advice(path, quantize):
         name, least, largest = widest
         advice = (
             f"The tensor {name!r} goes from {least:.3g} to {largest:.3g}, which leaves none of the "
-            "256 levels to small numbers: a mask is better added as -100 than as the least float. "
+            "256 levels to small numbers. If it is a mask, add -100 in place of the least float. "
             + advice
         )
     return advice

@@ -45,6 +45,14 @@ def test_dead_columns_of_other_kinds():
             compared(*both)
 
 
+def test_a_column_that_is_constant_is_lost_even_if_no_other_is_better():
+    wanted = np.c_[1000 + RNG.random(50), RNG.random(50) - 0.5]
+    got = 8 * np.round(wanted / 8)
+    with pytest.raises(ExportError, match="lost column"):
+        compared(wanted, got)
+    compared(wanted, got, drawn=True)
+
+
 def test_columns_that_are_not_lost():
     wanted, got = boxes_and_score()
     # One that never varies, one that is only coarse, all that are as bad as each other.
