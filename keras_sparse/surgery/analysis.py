@@ -6,16 +6,20 @@ import itertools
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants
-from keras_sparse.surgery.rules import rule_for
-from keras_sparse.surgery.rules.base import default_axis, default_size
+from keras_sparse.surgery.rules import Opaque, rule_for
+from keras_sparse.surgery.rules.base import default_axis, default_size, failed
+
+_TIED = "kept with "
 
 
 class Port:
     """One input or output of a unit, over all the unit's calls."""
 
-    def __init__(self, values, analysis):
+    def __init__(self, values, analysis, unit, output):
         self.values = values
+        self.unit = unit
         self._analysis = analysis
+        self._output = output
         self.constants = _common([value.constants for value in values])
 
     @property
@@ -55,13 +59,26 @@ class Port:
         return False
 
     def need(self, channels, reason):
-        """Marks channels as needed; `reason` is a string, or an array with one for each channel."""
+        """Marks channels as needed; `reason` is a string, or an array with one for each channel.
+
+        An array holds the reasons of another port. What needs an input does not need the output:
+        the two are tied, and the reason says so.
+        """
+        if self._output and not isinstance(reason, str):
+            reason = tied(reason, f"the input of {self.unit.name}")
         for value in self.values:
             if len(value.keep) == len(channels):
-                self._analysis.need(value, channels, reason)
+                self._analysis.need(value, channels, self._at(value, reason))
             elif channels.any():
                 everything = np.ones(len(value.keep), bool)
                 self._analysis.need(value, everything, "a shared layer reads different widths")
+
+    def _at(self, value, reason):
+        """The reason in one of the calls: a channel may be constant there, and not in others."""
+        if len(self.values) == 1 or value.constants.known.shape != self.constants.known.shape:
+            return reason
+        differs = value.constants.known & ~self.constants.known
+        return np.where(differs, f"{self.unit.name}: not one constant in all its calls", reason)
 
     def need_all(self, reason):
         """Marks every channel as needed."""
@@ -100,6 +117,12 @@ class WholePort:
         self._port.need_all(reason)
 
 
+def tied(reasons, what):
+    """The reasons of a channel, as those of another that stays with it."""
+    new = [f"{_TIED}{what}: {text}" if text else "" for text in reasons]
+    return np.where([text.startswith(_TIED) for text in reasons], reasons, np.array(new, object))
+
+
 def _common(constants):
     """What holds at every call of a shared layer."""
     if len(constants) == 1:
@@ -112,6 +135,15 @@ def _common(constants):
     for other in constants[1:]:
         values[:, (other.values != values).any(0)] = np.nan
     return Constants(values, constants[0].profile)
+
+
+class _RuleError(Exception):
+    """A rule raised an error."""
+
+    def __init__(self, unit, error):
+        super().__init__(unit.name)
+        self.unit = unit
+        self.error = error
 
 
 class Analysis:
@@ -129,30 +161,50 @@ class Analysis:
     def __init__(self, graph, channel_multiple=None, rules=rule_for):
         self.graph = graph
         self._multiple = channel_multiple
-        self._queue = []
-        self._queued = set()
         for unit in graph.units:
             unit.rule = rules(unit)
-        self._forward()
-        self._connect()
-        self._backward()
+        while not self._run():
+            pass
+
+    def _run(self):
+        """Everything with the units' rules; False if a rule failed and was replaced."""
+        self._queue, self._queued, self._total = [], set(), None
+        try:
+            self._forward()
+            self._connect()
+            self._backward()
+        except _RuleError as failure:
+            failure.unit.rule = failed(failure.unit, failure.error)
+            for unit in self.graph.units:
+                unit.notes.clear()
+            return False
+        return True
+
+    def _ask(self, unit, question, argument):
+        """What the unit's rule says."""
+        try:
+            return getattr(unit.rule, question)(argument)
+        except Exception as error:
+            if isinstance(unit.rule, Opaque):
+                raise
+            raise _RuleError(unit, error) from error
 
     def _forward(self):
         for value in self.graph.inputs:
             value.follow(default_axis(value), Constants.unknown(default_size(value)))
         for call in self.graph.calls:
-            results = call.unit.rule.forward(call)
+            results = self._ask(call.unit, "forward", call)
             for value, (axis, constants) in zip(call.outputs, results, strict=True):
                 value.follow(axis, constants)
 
     def _connect(self):
         for unit in self.graph.units:
-            unit.inputs = self._ports(call.inputs for call in unit.calls)
-            unit.outputs = self._ports(call.outputs for call in unit.calls)
+            unit.inputs = self._ports(unit, [call.inputs for call in unit.calls], output=False)
+            unit.outputs = self._ports(unit, [call.outputs for call in unit.calls], output=True)
 
-    def _ports(self, rows):
-        columns = itertools.zip_longest(*rows)
-        return [Port([v for v in column if v is not None], self) for column in columns]
+    def _ports(self, unit, rows, output):
+        columns = [[v for v in column if v is not None] for column in itertools.zip_longest(*rows)]
+        return [Port(values, self, unit, output) for values in columns]
 
     def _backward(self):
         for value in self.graph.inputs:
@@ -183,7 +235,7 @@ class Analysis:
             self._queued.discard(unit.index)
             if len(unit.calls) > 1:
                 _equalise(unit)
-            unit.rule.needs(unit)
+            self._ask(unit, "needs", unit)
             if unit.rule.arity is not None and unit.alive:
                 for port in unit.inputs[unit.rule.arity :]:
                     port.need_all(f"argument of {unit.name}")
@@ -194,7 +246,7 @@ class Analysis:
         while True:
             for unit in reversed(self.graph.units):
                 if unit.alive:
-                    unit.rule.settle(unit)
+                    self._ask(unit, "settle", unit)
                     self._keep_one(unit)
                     self._drain()
             if not self._grew():
@@ -202,12 +254,12 @@ class Analysis:
 
     def _grew(self):
         total = sum(int(v.keep.sum()) for call in self.graph.calls for v in call.outputs)
-        before, self._total = getattr(self, "_total", None), total
+        before, self._total = self._total, total
         return total != before
 
     def _keep_one(self, unit):
         """Keras has no layer with zero channels, so something must go in."""
-        optional = unit.rule.optional_inputs(unit)
+        optional = self._ask(unit, "optional_inputs", unit)
         for i, port in enumerate(unit.inputs):
             if i not in optional and not port.keep.any():
                 one = np.zeros(port.size, bool)
@@ -230,4 +282,4 @@ def _equalise(unit):
     """The calls of a shared layer need the union of what each of them needs."""
     for port in unit.inputs + unit.outputs:
         for value in port.values:
-            port.need(value.keep, value.why)
+            port.need(value.keep, tied(value.why, f"another call of {unit.name}"))

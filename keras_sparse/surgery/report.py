@@ -37,6 +37,24 @@ class LayerReport:
     dead: dict
 
 
+@dataclasses.dataclass(frozen=True)
+class DeadKept:
+    """Channels that do not depend on the input and had to stay, for one kind of reason.
+
+    Args:
+        reason: the reason, without the names of layers where they differ.
+        layers: names of the layers that compute them.
+        channels: how many there are.
+        parameters, macs: what they weigh, as their share of the layers that compute them.
+    """
+
+    reason: str
+    layers: tuple[str, ...]
+    channels: int
+    parameters: int
+    macs: int
+
+
 @dataclasses.dataclass
 class Report:
     """What `remove_dead_channels` did.
@@ -77,6 +95,24 @@ class Report:
                 found[name] = counts
         return found
 
+    @property
+    def dead_kept(self):
+        """List of `DeadKept`: the reasons of all layers, grouped by kind, the heaviest first."""
+        groups, names = {}, {*self.order}
+        for name, reasons in self.reasons.items():
+            layer = self.layers[name]
+            for reason, count in reasons.items():
+                share = count / layer.channels[1]
+                part = (count, share * layer.parameters[1], share * layer.macs[1])
+                groups.setdefault(_kind(reason, names), []).append((reason, name, *part))
+        found = []
+        for kind, parts in groups.items():
+            reasons, layers, *columns = zip(*parts, strict=True)
+            alike = reasons[0] if len({*reasons}) == 1 else kind
+            weights = [round(sum(column)) for column in columns]
+            found.append(DeadKept(alike, tuple(dict.fromkeys(layers)), *weights))
+        return sorted(found, key=lambda group: group.parameters, reverse=True)
+
     def to_dict(self):
         """Everything but the variables' cuts, as what JSON knows."""
         return {
@@ -97,6 +133,7 @@ class Report:
                 }
                 for name, layer in self.layers.items()
             },
+            "dead_kept": [dataclasses.asdict(group) for group in self.dead_kept],
             "groups": [
                 {
                     "layers": list(group.layers),
@@ -116,13 +153,34 @@ class Report:
         return text
 
     def __rich__(self):
-        from rich.table import Table
+        from rich.console import Group
 
-        table = Table(title="Channels removed")
-        for column in ("layer", "kind"):
-            table.add_column(column)
-        for column in ("channels", "parameters", "MACs", "dead, kept"):
-            table.add_column(column, justify="right")
+        tables = [self._layers_table()]
+        if self.dead_kept:
+            tables.append(self._dead_kept_table())
+        return Group(*tables)
+
+    def _dead_kept_table(self):
+        table = _table(
+            "Dead channels that stay",
+            ("reason", "layers"),
+            ("channels", "parameters", "MACs"),
+        )
+        for group in self.dead_kept:
+            first, *others = group.layers
+            table.add_row(
+                group.reason,
+                f"{first} and {len(others):,} more" if others else first,
+                *(f"{n:,}" for n in (group.channels, group.parameters, group.macs)),
+            )
+        return table
+
+    def _layers_table(self):
+        table = _table(
+            "Channels removed",
+            ("layer", "kind"),
+            ("channels", "parameters", "MACs", "dead, kept"),
+        )
         for name, layer in self.layers.items():
             table.add_row(
                 name,
@@ -141,9 +199,6 @@ class Report:
 
         console = Console(file=io.StringIO(), width=120)
         console.print(self)
-        for name, reasons in self.reasons.items():
-            for reason, count in reasons.items():
-                console.print(f"{name}: {count} dead kept, {reason}", highlight=False)
         return console.file.getvalue()
 
     def plot(self, path=None):
@@ -171,6 +226,29 @@ class Report:
         from keras_sparse.surgery.drawing import draw_groups
 
         return _written(draw_groups(self.groups, self.order), path)
+
+
+def _table(title, texts, numbers):
+    from rich.table import Table
+
+    table = Table(title=title)
+    for column in texts:
+        table.add_column(column, overflow="fold")
+    for column in numbers:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _kind(reason, names):
+    """A reason without the names of layers."""
+    words = []
+    for word in reason.split(" "):
+        subject = word.endswith(":") and (not words or words[-1].endswith(":"))
+        if word.rstrip(":") not in names:
+            words.append(word)
+        elif not subject:
+            words += ["another", "layer:" if word.endswith(":") else "layer"]
+    return " ".join(words)
 
 
 def _written(figure, path):

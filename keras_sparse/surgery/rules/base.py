@@ -1,6 +1,7 @@
 """What a rule is, the registry, and the rules that most layers need."""
 
 import copy
+import warnings
 
 import keras
 import numpy as np
@@ -57,14 +58,27 @@ def rule_for(unit):
         rule = _RULES.get(type(operation).__name__)
     if rule is None:
         return Opaque(f"{type(operation).__name__} has no rule")
-    rule = rule.for_unit(unit)
+    try:
+        rule = rule.for_unit(unit)
+        refusal = _refusal(rule, unit)
+    except Exception as error:
+        return failed(unit, error)
+    return Opaque(refusal, rule) if refusal else rule
+
+
+def _refusal(rule, unit):
     if len({len(call.inputs) for call in unit.calls}) > 1:
-        return Opaque("is called with different numbers of tensors", rule)
-    for call in unit.calls:
-        refusal = rule.refuses(call) if call.args else "is called by keyword arguments only"
-        if refusal:
-            return Opaque(refusal, rule)
-    return rule
+        return "is called with different numbers of tensors"
+    if not all(call.args for call in unit.calls):
+        return "is called by keyword arguments only"
+    return next(filter(None, map(rule.refuses, unit.calls)), None)
+
+
+def failed(unit, error):
+    """What stands in for a rule that raised an error: one layer must not stop the others."""
+    reason = f"its rule raised {type(error).__name__}: {error}"
+    warnings.warn(f"{unit.name} is left whole: {reason}", stacklevel=2)
+    return Opaque(reason)
 
 
 class Rule:
@@ -229,12 +243,15 @@ class Elementwise(Rule):
 
     def constants(self, call, constants):
         """The output's constants: the layer evaluated on those of the input."""
-        if self.scale is not None:
-            constants = self._killed(call, constants)
+        constants = self._killed(call, constants)
         return constants.map(lambda values: self.evaluate(call, values))
 
+    def factor(self, call):
+        """What multiplies each channel, an array; None if nothing does."""
+        return None if self.scale is None else call.unit.array(self.scale)
+
     def _killed(self, call, constants):
-        scale = call.unit.array(self.scale)
+        scale = self.factor(call)
         if scale is None or scale.size != constants.values.shape[1]:
             return constants
         dead = np.isnan(constants.values[0]) & (scale.reshape(-1) == 0)
@@ -253,8 +270,7 @@ class Elementwise(Rule):
         shape[0] = len(values)
         tensor = keras.ops.convert_to_tensor(values.reshape(shape), source.dtype)
         args, kwargs = call.arguments(lambda value: tensor if value is source else None)
-        output = call.operation(*args, **kwargs)
-        return keras.ops.convert_to_numpy(output).astype(np.float64).reshape(values.shape)
+        return to_numbers(call.operation(*args, **kwargs)).reshape(values.shape)
 
     def needs(self, unit):
         """Channels go in and out in lockstep."""
@@ -288,11 +304,71 @@ class Passing(Elementwise):
         return constants.flattened()
 
 
-def couple(source, target, reason=None):
+class Beside(Elementwise):
+    """Works along other axes than the channels'; along theirs it would mix them, and all stay."""
+
+    mixing = "mixes channels"
+
+    def beside(self, call):
+        """Whether the channels are followed, and left alone."""
+        raise NotImplementedError
+
+    def place(self, call):
+        """The channels' axis in the output."""
+        return call.inputs[0].axis
+
+    def forward(self, call):
+        """Channel by channel, or unknown."""
+        source, out = call.inputs[0], call.outputs[0]
+        if not self.beside(call):
+            return [(default_axis(out), Constants.unknown(default_size(out)))]
+        return [(self.place(call), self.constants(call, source.constants.flattened()))]
+
+    def needs(self, unit):
+        """Lockstep, or everything."""
+        source, target = unit.inputs[0], unit.outputs[0]
+        if self.beside(unit.calls[0]):
+            couple(source, target)
+        elif target.keep.any():
+            target.need_all(f"{unit.name}: {self.mixing}")
+            source.need(self.entering(unit), f"{unit.name}: {self.mixing}")
+
+    def entering(self, unit):
+        """Which of the channels that are mixed must stay."""
+        return np.ones(unit.inputs[0].size, bool)
+
+
+def to_numbers(tensor):
+    """A tensor as float64; NaN where it is not real."""
+    array = keras.ops.convert_to_numpy(tensor)
+    if np.iscomplexobj(array):
+        array = np.where(array.imag == 0, array.real, np.nan)
+    return array.astype(np.float64)
+
+
+def couple(source, target):
     """Two ports have the same channels, once the target is needed at all."""
     if target.keep.any():
-        source.need(target.keep, reason or target.why)
-        target.need(source.keep, reason or source.why)
+        source.need(target.keep, reasons_behind(source, target))
+        target.need(source.keep, source.why)
+
+
+def reasons_behind(source, target, lost="not constant behind it", of=slice(None), at=slice(None)):
+    """Why a source's channels are needed that are coupled to a target's.
+
+    Args:
+        source, target: ports.
+        lost: the reason where the source's channel is constant and the target's no longer is.
+        of, at: which channels of the source are coupled to which of the target.
+
+    Returns:
+        An array with a reason for each of them: the target's own, or what the unit makes of it.
+    """
+    name, constants = target.unit.name, source.constants
+    varies = np.isnan(constants.uniform[of])
+    lost = np.where(varies, "its constant depends on the position", lost)
+    lost = np.char.add(f"{name}: ", lost)
+    return np.where(constants.known[of] & ~target.constants.known[at], lost, target.why[at])
 
 
 def in_step(call):

@@ -63,8 +63,10 @@ class DepthwiseRule(Rule):
         keep = target.keep.reshape(-1, multiplier)
         first = np.arange(source.size) * multiplier + keep.argmax(1)
         reasons = target.why[first]
-        lost = ~np.isnan(source.constants.uniform) & np.isnan(target.constants.uniform[first])
+        varies = np.isnan(source.constants.uniform)
+        lost = source.constants.known & np.isnan(target.constants.uniform[first])
         reasons[lost] = f"{unit.name}: depthwise, padding {unit.operation.padding!r}"
+        reasons[lost & varies] = f"{unit.name}: its constant depends on the position"
         source.need(keep.any(1), reasons)
         target.need(np.repeat(source.keep, multiplier), np.repeat(source.why, multiplier))
 

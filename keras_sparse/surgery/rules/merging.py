@@ -10,6 +10,7 @@ from keras_sparse.surgery.rules.base import (
     default_axis,
     default_size,
     in_step,
+    reasons_behind,
     register_rule,
 )
 
@@ -81,7 +82,7 @@ class Elementwise(Rule):
             return
         if self.axis(unit.calls[0]) is None:
             for port in unit.inputs + unit.outputs:
-                port.need_all(f"{unit.name} merges tensors with channels on different axes")
+                port.need_all(f"{unit.name} merges tensors without a common channel axis")
             return
         for i in self.taking(unit):
             port = unit.inputs[i]
@@ -96,17 +97,16 @@ class Elementwise(Rule):
         return [] if self.axis(call) is None else in_step(call)
 
     def _reasons(self, unit, i):
-        """Why operand `i` needs each channel: if it is constant, because another is not."""
-        target = unit.outputs[0]
-        reasons = target.why.copy()
-        known = unit.inputs[i].constants.known
+        """Why operand `i` needs each channel; if its constant ends here, because of whom."""
+        target, lost = unit.outputs[0], "not constant behind it"
         for j, other in enumerate(unit.inputs):
-            if j != i and other.size == len(reasons):
-                alive = known & ~other.constants.known
+            alive = ~other.constants.known
+            if j != i and alive.size in (1, target.size):
                 producer = other.values[0].producer
                 name = "the input" if producer is None else producer.unit.name
-                reasons[alive] = f"{unit.name}: alive in {name}"
-        return reasons
+                lost = np.where(alive, f"alive in {name}", lost)
+        lost = np.broadcast_to(lost, target.keep.shape)
+        return reasons_behind(unit.inputs[i], target, lost)
 
     def taking(self, unit):
         """Which inputs take part: not those that are constant in every needed channel."""
@@ -138,14 +138,17 @@ class Elementwise(Rule):
         if not left:
             return True
         axis = self.axis(unit.calls[0])
-        for position in range(1, rank):
+        for position in range(rank):
             sizes = [_size(shapes[i], position - rank) for i in taking]
             others = [_size(shapes[i], position - rank) for i in left]
             target = unit.outputs[0].shape[position]
             if position - rank == axis:
                 if target not in sizes:
                     return False
-            elif any(size != 1 for size in others) and (target is None or target not in sizes):
+                continue
+            # Two open sizes need not be the same; two batches are.
+            certain = target in sizes and (target is not None or position == 0)
+            if any(size != 1 for size in others) and not certain:
                 return False
         return any(len(shapes[i]) == rank for i in taking)
 
@@ -306,13 +309,15 @@ class ConcatenateRule(Rule):
         for port, start in self._slices(unit):
             stop = start + port.size
             if mode == "slices" and target.keep[start:stop].any():
-                port.need(target.keep[start:stop], target.why[start:stop])
+                here = slice(start, stop)
+                port.need(target.keep[here], reasons_behind(port, target, at=here))
                 grown, why = np.zeros(target.size, bool), target.why.copy()
                 grown[start:stop] = port.keep
                 why[start:stop] = port.why
                 target.need(grown, why)
             elif mode == "lockstep":
-                port.need(target.keep, target.why)
+                lost = "not the same constant in all that it joins"
+                port.need(target.keep, reasons_behind(port, target, lost))
                 target.need(port.keep, port.why)
 
     def ties(self, call):

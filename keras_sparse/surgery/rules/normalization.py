@@ -50,6 +50,35 @@ class BatchNormalizationRule(Elementwise):
         return output if beta is None else output + beta
 
 
+@register_rule("BatchNorm")
+class BatchNormOperationRule(Elementwise):
+    """`keras.ops.batch_normalization` with arrays: mean, variance, offset and scale."""
+
+    def refuses(self, call):
+        """Statistics that are computed or trained, or belong to the batch."""
+        if len(call.inputs) > 1:
+            return "has statistics that are computed"
+        if any(isinstance(x, keras.Variable) for x in call.args):
+            return "reads a variable that belongs to no layer"
+        batch = call.operation.axis % len(call.inputs[0].shape) == 0
+        return "normalises the batch" if batch else None
+
+    def axis(self, layer, rank):
+        """The operation's own, counted from the end."""
+        return layer.axis % rank - rank
+
+    def factor(self, call):
+        """The scale, if there is one."""
+        scale = (*call.args, None, None)[4]
+        return None if scale is None else keras.ops.convert_to_numpy(scale)
+
+    def apply(self, call, make, read):
+        """The arrays' entries for the kept channels."""
+        kept = call.unit.outputs[0].kept
+        arrays = [x if x is None else keras.ops.convert_to_numpy(x)[kept] for x in call.args[1:]]
+        return make()(read(call.inputs[0]), *arrays)
+
+
 @register_rule(keras.layers.Normalization)
 class NormalizationRule(Elementwise):
     """`(x - mean) / deviation`, adapted to data or given."""
@@ -88,11 +117,6 @@ class LayerNormalizationRule(Opaque):
             return [(axis, constants)]
         left = np.zeros(gamma.shape) if beta is None else beta.astype(np.float64)
         return [(axis, Constants.of(np.where(gamma == 0, left, np.nan)))]
-
-
-@register_rule(keras.layers.Softmax)
-class SoftmaxRule(Opaque):
-    """Every channel enters the sum."""
 
 
 class NormRule(Rule):

@@ -5,39 +5,54 @@ import numpy as np
 
 from keras_sparse.surgery.graph import Value
 from keras_sparse.surgery.rules import merging
-from keras_sparse.surgery.rules.base import Elementwise, register_rule
+from keras_sparse.surgery.rules.base import Elementwise, register_rule, to_numbers
 
 
 @register_rule(
     "Abs",
     "Absolute",
     "Arccos",
+    "Arccosh",
     "Arcsin",
     "Arcsinh",
     "Arctan",
+    "Arctanh",
+    "BitwiseInvert",
+    "BitwiseNot",
     "Cast",
     "Cbrt",
     "Ceil",
     "Celu",
     "Clip",
+    "Conj",
+    "Conjugate",
     "Copy",
     "Cos",
     "Cosh",
+    "Deg2rad",
+    "Digitize",
     "Elu",
     "Erf",
     "Erfc",
+    "Erfinv",
     "Exp",
     "Exp2",
     "Expm1",
+    "Fabs",
     "Floor",
     "Gelu",
     "HardShrink",
     "HardSigmoid",
     "HardSilu",
     "HardTanh",
+    "I0",
+    "Imag",
     "Isfinite",
     "Isinf",
     "Isnan",
+    "Isneginf",
+    "Isposinf",
+    "Isreal",
     "LeakyRelu",
     "Log",
     "Log10",
@@ -45,17 +60,24 @@ from keras_sparse.surgery.rules.base import Elementwise, register_rule
     "Log2",
     "LogSigmoid",
     "LogicalNot",
+    "NanToNum",
     "Negative",
+    "OnesLike",
+    "Rad2deg",
+    "Real",
     "Reciprocal",
     "Relu",
     "Relu6",
     "Round",
     "Rsqrt",
+    "SaturateCast",
     "Selu",
     "Sigmoid",
     "Sign",
+    "Signbit",
     "Silu",
     "Sin",
+    "Sinc",
     "Sinh",
     "SoftShrink",
     "Softplus",
@@ -71,6 +93,7 @@ from keras_sparse.surgery.rules.base import Elementwise, register_rule
     "TanhShrink",
     "Threshold",
     "Trunc",
+    "ZerosLike",
 )
 class UnaryRule(Elementwise):
     """A function of one tensor, element by element."""
@@ -148,45 +171,68 @@ class MinimumRule(Binary, merging.MinimumRule):
     """The smaller operand."""
 
 
-@register_rule("TrueDivide", "Divide")
-class DivideRule(Binary):
-    """A quotient; division by zero leaves it unknown."""
+@register_rule(
+    "Arctan2",
+    "BitwiseAnd",
+    "BitwiseLeftShift",
+    "BitwiseOr",
+    "BitwiseRightShift",
+    "BitwiseXor",
+    "Divide",
+    "DivideNoNan",
+    "Equal",
+    "FloorDivide",
+    "Fmax",
+    "Fmin",
+    "Fmod",
+    "Gcd",
+    "Greater",
+    "GreaterEqual",
+    "Heaviside",
+    "Hypot",
+    "Isclose",
+    "Lcm",
+    "Ldexp",
+    "LeftShift",
+    "Less",
+    "LessEqual",
+    "Logaddexp",
+    "Logaddexp2",
+    "LogicalAnd",
+    "LogicalOr",
+    "LogicalXor",
+    "Mod",
+    "Nextafter",
+    "NotEqual",
+    "Power",
+    "RightShift",
+    "TrueDivide",
+)
+class FunctionRule(Binary):
+    """Any function of two operands; the operation itself says what it makes of constants.
 
-    def merge(self, rows, call):
-        """Unknown where one is."""
-        return rows[0] / rows[1]
-
-
-@register_rule("Power")
-class PowerRule(Binary):
-    """A power; what is not finite is unknown."""
+    It is asked in the operands' own types: a number just below another in float64 may be the same
+    in float32, and what is rounded down or compared tells them apart.
+    """
 
     def merge(self, rows, call):
         """Unknown where one is, even if one to any power is one."""
-        return np.where(np.isnan(rows[0] + rows[1]), np.nan, rows[0] ** rows[1])
+        known = ~np.isnan(rows[0] + rows[1])
+        if not known.any():
+            return np.where(known, 0.0, np.nan)
+        operands = [
+            _typed(operand, np.where(known, row, 1.0))
+            for operand, row in zip(call.args, rows, strict=True)
+        ]
+        return np.where(known, to_numbers(call.operation(*operands)), np.nan)
 
 
-_COMPARISONS = {
-    "Greater": np.greater,
-    "GreaterEqual": np.greater_equal,
-    "Less": np.less,
-    "LessEqual": np.less_equal,
-    "Equal": np.equal,
-    "NotEqual": np.not_equal,
-    "LogicalAnd": np.logical_and,
-    "LogicalOr": np.logical_or,
-    "LogicalXor": np.logical_xor,
-}
-
-
-@register_rule(*_COMPARISONS)
-class ComparisonRule(Binary):
-    """True or false, as one or zero."""
-
-    def merge(self, rows, call):
-        """Unknown where one is."""
-        function = _COMPARISONS[type(call.operation).__name__]
-        return np.where(np.isnan(rows[0] + rows[1]), np.nan, function(*rows))
+def _typed(operand, values):
+    """Values in the type of an operand; a number of Python's has none and stays what it is."""
+    if not hasattr(operand, "dtype"):
+        return operand
+    dtype = keras.backend.standardize_dtype(operand.dtype)
+    return keras.ops.cast(keras.ops.convert_to_tensor(values), dtype)
 
 
 @register_rule("Where")

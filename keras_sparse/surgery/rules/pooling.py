@@ -1,9 +1,10 @@
-"""Pooling, cropping, up-sampling: a constant map stays the constant it is."""
+"""What works along positions: pooling, padding, resizing; a constant map stays what it is."""
 
 import keras
+import numpy as np
 
 from keras_sparse.surgery.constants import Constants
-from keras_sparse.surgery.rules.base import Passing, channel_axis, register_rule
+from keras_sparse.surgery.rules.base import Beside, Passing, channel_axis, register_rule
 
 _RANKS = (1, 2, 3)
 
@@ -25,15 +26,47 @@ class Windowed(Passing):
 
 
 @register_rule(
-    *_layers("MaxPooling{}D"),
     *_layers("AveragePooling{}D"),
     *_layers("Cropping{}D"),
     *_layers("UpSampling{}D"),
     *_layers("AdaptiveMaxPooling{}D"),
     *_layers("AdaptiveAveragePooling{}D"),
+    "AdaptiveAveragePool",
+    "AdaptiveMaxPool",
+    "AveragePool",
 )
 class PoolingRule(Windowed):
     """A window at a time."""
+
+
+@register_rule(*_layers("MaxPooling{}D"), "MaxPool")
+class MaxPoolingRule(Windowed):
+    """The largest value of a window; a border of smaller values is not seen."""
+
+    def constants(self, call, constants):
+        """The input's, and behind padding what is padded, where the border is not larger."""
+        padded = self._padded(call)
+        if padded is None:
+            return super().constants(call, constants)
+        inside, value = padded.inputs[0].constants.uniform, padded.unit.rule.value(padded)
+        seen = np.where(inside >= value, inside, constants.uniform)
+        return Constants.of(seen)
+
+    def _padded(self, call):
+        """The call that pads this one's input, if each window has a position inside of it."""
+        layer, source = call.operation, call.inputs[0]
+        producer = source.producer
+        pads = producer is not None and isinstance(producer.unit.rule, Padding)
+        if not pads or source is not producer.outputs[0] or layer.padding != "valid":
+            return None
+        if self.axis(layer, len(source.shape)) != source.axis:
+            return None
+        if producer.unit.rule.value(producer) is None:
+            return None
+        widths = np.array(producer.unit.rule.widths(producer))
+        spatial = np.delete(widths, [0, source.axis % len(widths)], axis=0)
+        sizes = np.broadcast_to(layer.pool_size, len(spatial))
+        return producer if (spatial.max(1) < sizes).all() else None
 
 
 @register_rule(*_layers("GlobalMaxPooling{}D"), *_layers("GlobalAveragePooling{}D"))
@@ -46,12 +79,111 @@ class GlobalPoolingRule(Windowed):
         return [(axis if call.operation.keepdims else -1, constants)]
 
 
-@register_rule(*_layers("ZeroPadding{}D"))
-class ZeroPaddingRule(Windowed):
-    """A constant becomes a map of two values: itself inside, zero under the padding."""
+class Padding(Beside):
+    """A value around each channel: a constant becomes a map of two, itself inside and the value."""
 
-    def forward(self, call):
+    mixing = "pads the channels"
+
+    def widths(self, call):
+        """`(before, after)` for each axis of the tensor."""
+        raise NotImplementedError
+
+    def value(self, call):
+        """What is padded with; None if it is what is there already."""
+        return 0.0
+
+    def beside(self, call):
+        """Whether no channels are added."""
+        axis = call.inputs[0].axis
+        return axis is not None and not any(self.widths(call)[axis])
+
+    def constants(self, call, constants):
         """Two classes of positions, the same for all channels of this call."""
-        ((axis, constants),) = super().forward(call)
-        rows = constants.uniform
-        return [(axis, Constants.of([rows, rows * 0.0], call))]
+        inside, value = constants.values[0], self.value(call)
+        rows = [inside] if value is None else [inside, np.where(np.isnan(inside), inside, value)]
+        return Constants.of(rows, call)
+
+
+@register_rule(*_layers("ZeroPadding{}D"))
+class ZeroPaddingRule(Padding):
+    """Zeros, on the spatial axes of `data_format`."""
+
+    def widths(self, call):
+        """The layer's, and none for batch and channels."""
+        layer, rank = call.operation, len(call.inputs[0].shape)
+        spatial = np.reshape(layer.padding, (-1, 2)).tolist()
+        axis = channel_axis(getattr(layer, "data_format", "channels_last"), rank) % rank
+        return [(0, 0), *spatial[: axis - 1], (0, 0), *spatial[axis - 1 :]]
+
+
+# What repeats a constant map beyond its border.
+_REPEATING = (
+    "circular",
+    "edge",
+    "maximum",
+    "mean",
+    "median",
+    "minimum",
+    "reflect",
+    "symmetric",
+    "wrap",
+)
+
+
+@register_rule("Pad")
+class PadRule(Padding):
+    """A value, or what is there already."""
+
+    def refuses(self, call):
+        """Padding of the batch, values that are tensors or arrays, modes that ramp."""
+        widths, mode = call.operation.pad_width, call.operation.mode
+        if len(widths) != len(call.inputs[0].shape) or any(widths[0]):
+            return "pads the batch"
+        if len(call.inputs) > 1 or np.ndim(self._given(call)):
+            return "pads with an array"
+        return None if mode in ("constant", *_REPEATING) else f"pads by {mode}"
+
+    def _given(self, call):
+        return call.args[1] if len(call.args) > 1 else call.kwargs.get("constant_values")
+
+    def widths(self, call):
+        """The operation's."""
+        return call.operation.pad_width
+
+    def value(self, call):
+        """As given, zero if not."""
+        return float(self._given(call) or 0.0) if call.operation.mode == "constant" else None
+
+
+@register_rule("Resize", keras.layers.Resizing)
+class ResizeRule(Windowed):
+    """Means of neighbours; where the aspect ratio is kept by padding, a value around them."""
+
+    def refuses(self, call):
+        """An image without a batch."""
+        batch = len(call.inputs[0].shape) == 4
+        return None if batch else "works on an image without a batch"
+
+    def constants(self, call, constants):
+        """The input's inside, the padding's value around it."""
+        layer, uniform = call.operation, constants.uniform
+        rows = [uniform]
+        if layer.pad_to_aspect_ratio:
+            rows.append(np.where(np.isnan(uniform), uniform, layer.fill_value))
+        return Constants.of(rows, call)
+
+
+@register_rule("CropImages")
+class CropImagesRule(ResizeRule):
+    """Part of the positions."""
+
+    constants = Windowed.constants
+
+
+@register_rule("PadImages")
+class PadImagesRule(ResizeRule):
+    """Zeros around the image."""
+
+    def constants(self, call, constants):
+        """The input's inside, zeros around it."""
+        return Constants.of([constants.uniform, constants.uniform * 0.0], call)

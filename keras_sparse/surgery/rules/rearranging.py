@@ -1,33 +1,80 @@
 """Nodes made by `keras.ops` that reduce, join, move, pad or slice."""
 
+import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules import merging
 from keras_sparse.surgery.rules.base import (
-    Elementwise,
+    Beside,
     Rule,
     couple,
     default_axis,
     default_size,
     in_step,
+    reasons_behind,
     register_rule,
+    to_numbers,
 )
-from keras_sparse.surgery.rules.shaping import MovedAxis, Moving
+from keras_sparse.surgery.rules.shaping import MovedAxis, Moving, best, pairs
+
+# What a reduction makes of `count` equal numbers, where it is not one of them.
+_REDUCED = {
+    "All": lambda constant, count: constant != 0,
+    "Any": lambda constant, count: constant != 0,
+    "Argmax": lambda constant, count: 0.0,
+    "Argmin": lambda constant, count: 0.0,
+    "CountNonzero": lambda constant, count: np.where(constant == 0, 0.0, count),
+    "Logsumexp": lambda constant, count: constant + np.log(count),
+    "Nanprod": lambda constant, count: np.where(_idempotent(constant), constant, constant**count),
+    "Nanstd": lambda constant, count: 0.0,
+    "Nansum": lambda constant, count: np.where(constant == 0, 0.0, constant * count),
+    "Nanvar": lambda constant, count: 0.0,
+    "Prod": lambda constant, count: np.where(_idempotent(constant), constant, constant**count),
+    "Ptp": lambda constant, count: 0.0,
+    "Std": lambda constant, count: 0.0,
+    "Sum": lambda constant, count: np.where(constant == 0, 0.0, constant * count),
+    "Var": lambda constant, count: 0.0,
+}
+
+
+def axes_of(call):
+    """The axes that an operation works along, counted from the end; all if none are given."""
+    rank = len(call.inputs[0].shape)
+    axes = call.operation.axis
+    axes = range(rank) if axes is None else np.atleast_1d(axes)
+    return [int(axis) % rank - rank for axis in axes]
+
+
+def _idempotent(constant):
+    return (constant == 0) | (constant == 1)
 
 
 @register_rule(
-    "Mean", "Median", "Max", "Amax", "Min", "Amin", "Sum", "Prod", "Var", "Std", "Any", "All"
+    *_REDUCED,
+    "Amax",
+    "Amin",
+    "Max",
+    "Mean",
+    "Median",
+    "Min",
+    "Nanmax",
+    "Nanmean",
+    "Nanmedian",
+    "Nanmin",
 )
-class ReductionRule(Elementwise):
-    """A reduction over other axes than the channels', which may move them."""
+class ReductionRule(Beside):
+    """A reduction over other axes than the channels', which may move them.
 
-    def _axes(self, call):
-        """The reduced axes, counted from the end; all if none are given."""
-        rank = len(call.inputs[0].shape)
-        axes = call.operation.axis
-        axes = range(rank) if axes is None else np.atleast_1d(axes)
-        return [int(axis) % rank - rank for axis in axes]
+    If it is one over channels, those that are zero may go where they add nothing.
+    """
+
+    mixing = "reduces over channels"
+    # Reductions that do not see a zero.
+    ignoring_zeros = ("Any", "CountNonzero", "Nansum", "Sum")
+
+    def _keepdims(self, call):
+        return getattr(call.operation, "keepdims", False)
 
     def refuses(self, call):
         """An `initial` or `where`."""
@@ -35,39 +82,58 @@ class ReductionRule(Elementwise):
         plain = plain and getattr(call.operation, "initial", None) is None
         return None if plain else "is called with more than a tensor"
 
-    def forward(self, call):
-        """The constant, or what as many of it as are reduced make."""
-        source, out, operation = call.inputs[0], call.outputs[0], call.operation
-        axes = self._axes(call)
-        if source.axis is None or source.axis in axes or -len(source.shape) in axes:
-            return [(default_axis(out), Constants.unknown(default_size(out)))]
-        axis = source.axis
-        if not operation.keepdims:
-            axis += sum(reduced > axis for reduced in axes)
-        sizes = [source.shape[reduced] for reduced in axes]
+    def beside(self, call):
+        """Whether the output has the input's channels, behind an axis for the batch."""
+        source, axes = call.inputs[0], axes_of(call)
+        batch = -len(source.shape) in axes and not self._keepdims(call)
+        return not (source.axis is None or source.axis in axes or batch)
+
+    def place(self, call):
+        """Further back by the axes that are gone behind it."""
+        axis = call.inputs[0].axis
+        gone = [] if self._keepdims(call) else axes_of(call)
+        return axis + sum(reduced > axis for reduced in gone)
+
+    def constants(self, call, constants):
+        """What as many of them as are reduced make."""
+        sizes = [call.inputs[0].shape[axis] for axis in axes_of(call)]
         count = np.nan if None in sizes else float(np.prod(sizes))
-        uniform = source.constants.uniform
-        return [(axis, Constants.of(self._reduced(type(operation).__name__, uniform, count)))]
+        constant = constants.values[0]
+        reduced = self.reduced(call.operation, constant, count)
+        return Constants.of(np.where(np.isnan(constant), np.nan, reduced))
 
-    def _reduced(self, name, constant, count):
-        if name == "Sum":
-            return np.where(constant == 0, 0.0, constant * count)
-        if name == "Prod":
-            return np.where((constant == 0) | (constant == 1), constant, constant**count)
-        if name in ("Var", "Std"):
-            return constant * 0.0
-        return (constant != 0) * (constant * 0 + 1) if name in ("Any", "All") else constant
+    def reduced(self, operation, constant, count):
+        """The reduction of `count` equal numbers."""
+        reduce = _REDUCED.get(type(operation).__name__)
+        return constant if reduce is None else reduce(constant, count)
 
-    def needs(self, unit):
-        """Lockstep, unless channels are reduced."""
-        source, target = unit.inputs[0], unit.outputs[0]
-        axes = self._axes(unit.calls[0])
-        if source.axis is None or source.axis in axes or -len(source.shape) in axes:
-            if target.keep.any():
-                source.need_all(f"{unit.name} reduces over channels")
-                target.need_all(f"{unit.name} reduces over channels")
-        else:
-            couple(source, target)
+    def entering(self, unit):
+        """All but zeros, where those add nothing."""
+        call = unit.calls[0]
+        ignores = type(unit.operation).__name__ in self.ignoring_zeros
+        if ignores and call.inputs[0].axis in axes_of(call):
+            return unit.inputs[0].constants.uniform != 0
+        return super().entering(unit)
+
+
+@register_rule("Norm")
+class NormRule(ReductionRule):
+    """A norm of a vector, or the Frobenius norm of a matrix."""
+
+    ignoring_zeros = ("Norm",)
+
+    def refuses(self, call):
+        """Other norms."""
+        operation = call.operation
+        if operation.ord in (None, "fro"):
+            return None
+        vector = operation.axis is not None and len(operation.axis) == 1
+        return None if vector and operation.ord > 0 else f"is a norm of order {operation.ord!r}"
+
+    def reduced(self, operation, constant, count):
+        """Of equal numbers."""
+        order = 2.0 if operation.ord in (None, "fro") else operation.ord
+        return np.where(constant == 0, 0.0, np.abs(constant) * count ** (1 / order))
 
 
 @register_rule("Concatenate")
@@ -86,12 +152,9 @@ class ReshapeRule(Moving):
     """`keras.ops.reshape`, with the batch in the target shape."""
 
     def refuses(self, call):
-        """Shapes that are computed, or that touch the batch."""
-        shape = call.operation.newshape
-        plain = len(call.inputs) == 1 and all(isinstance(size, int) for size in shape)
-        before, after = call.inputs[0].shape, call.outputs[0].shape
-        batch = before[0] is None and after[0] is None and None not in after[1:]
-        return None if plain and batch else "reshapes the batch, or to a computed shape"
+        """Shapes that are computed."""
+        plain = all(isinstance(size, int) for size in call.operation.newshape)
+        return None if plain and len(call.inputs) == 1 else "reshapes to a computed shape"
 
     def config(self, unit):
         """The target shape with fewer channels."""
@@ -156,13 +219,99 @@ class ExpandDimsRule(MovedAxis):
         return axis
 
 
+# What leaves a line of equal numbers as it is, however long it is.
+_KEEPING = ("Roll", "Sort")
+
+
+@register_rule(
+    *_KEEPING,
+    "Cumprod",
+    "Cumsum",
+    "LogSoftmax",
+    "Softmax",
+    "Sparsemax",
+    keras.layers.Softmax,
+)
+class AlongRule(Beside):
+    """A function of whole lines of positions."""
+
+    def refuses(self, call):
+        """Masks."""
+        return "is called with more than a tensor" if len(call.inputs) > 1 else None
+
+    def beside(self, call):
+        """Whether the lines run along other axes."""
+        axis = call.inputs[0].axis
+        return axis is not None and axis not in axes_of(call)
+
+    def constants(self, call, constants):
+        """What a line of equal numbers becomes, if that is equal numbers again."""
+        if type(call.operation).__name__ in _KEEPING:
+            return constants
+        layer = isinstance(call.operation, keras.Layer)
+        sizes = [call.inputs[0].shape[axis] for axis in axes_of(call)]
+        if None in sizes or (layer and call.masked):
+            return Constants.unknown(constants.values.shape[1])
+        return super().constants(call, constants)
+
+    def evaluate(self, call, values):
+        """On lines of their real length."""
+        source = call.inputs[0]
+        shape = [1] * len(source.shape)
+        shape[source.axis] = -1
+        lines = values.reshape(shape)
+        for axis in axes_of(call):
+            lines = np.repeat(lines, source.shape[axis], axis)
+        tensor = keras.ops.convert_to_tensor(lines, source.dtype)
+        args, kwargs = call.arguments(lambda value: tensor)
+        numbers = to_numbers(call.operation(*args, **kwargs))
+        rows = np.moveaxis(numbers, source.axis, -1).reshape(-1, values.shape[1])
+        return np.where((rows == rows[0]).all(0), rows[:1], np.nan)
+
+
+@register_rule("DepthToSpace", "Flip", "Repeat", "SpaceToDepth", "Tile")
+class CopyingRule(Moving):
+    """Each value of the output is one of the input's; which one, numbered channels show.
+
+    Some of the channels make the part of the output that they make among all.
+    """
+
+    def refuses(self, call):
+        """Different numbers of copies."""
+        alike = np.ndim(getattr(call.operation, "repeats", 1)) == 0
+        several = type(call.operation).__name__ == "Repeat" and not alike
+        return "repeats each position as often as an array says" if several else None
+
+    def relation(self, call):
+        """Read off the output for an input that holds the numbers of the channels."""
+        notes = call.unit.notes
+        if "relation" not in notes:
+            notes["relation"] = self._read_off(call)
+        return notes["relation"]
+
+    def _read_off(self, call):
+        source = call.inputs[0]
+        if source.axis is None:
+            return None
+        shape = [size or 2 * getattr(call.operation, "block_size", 1) for size in source.shape]
+        numbers = np.arange(shape[source.axis]).reshape((-1,) + (1,) * (-source.axis - 1))
+        tensor = keras.ops.convert_to_tensor(np.broadcast_to(numbers, shape), "float32")
+        moved = keras.ops.convert_to_numpy(call.operation(tensor)).astype(int)
+        indices = np.indices(moved.shape, sparse=True)
+        places = range(-1, -moved.ndim, -1)
+        sides = {place: np.broadcast_to(indices[place], moved.shape) for place in places}
+        return best((place, pairs(moved.ravel(), side.ravel())) for place, side in sides.items())
+
+
 @register_rule("Squeeze")
 class SqueezeRule(Rule):
     """Axes of size one go; if that of the channels is among them, one channel is left."""
 
     def refuses(self, call):
         """Axes that are not named might be the batch's."""
-        return "squeezes whatever is one" if call.operation.axis is None else None
+        if call.operation.axis is None:
+            return "squeezes whatever is one"
+        return "squeezes the batch" if -len(call.inputs[0].shape) in axes_of(call) else None
 
     def forward(self, call):
         """The same constants, where the channels are found again."""
@@ -182,42 +331,6 @@ class SqueezeRule(Rule):
     def ties(self, call):
         """Channel by channel."""
         return in_step(call)
-
-
-@register_rule("Pad")
-class PadRule(Elementwise):
-    """Zeros around each channel, as the layer; other paddings repeat what is there."""
-
-    def refuses(self, call):
-        """Padding of the batch or the channels, modes other than constant zeros and edges."""
-        operation = call.operation
-        if len(call.args) > 1 or call.kwargs.get("constant_values") is not None:
-            return "pads with a value"
-        widths, value = operation.pad_width, call.inputs[0]
-        if len(widths) != len(value.shape) or any(widths[0]):
-            return "pads the batch"
-        return None if operation.mode == "constant" else f"pads by {operation.mode}"
-
-    def _inside(self, call):
-        axis = call.inputs[0].axis
-        return axis is not None and not any(call.operation.pad_width[axis])
-
-    def forward(self, call):
-        """Two classes of positions, as with `ZeroPadding2D`."""
-        source, out = call.inputs[0], call.outputs[0]
-        if not self._inside(call):
-            return [(default_axis(out), Constants.unknown(default_size(out)))]
-        rows = source.constants.uniform
-        return [(source.axis, Constants.of([rows, rows * 0.0], call))]
-
-    def needs(self, unit):
-        """Lockstep, unless channels are padded."""
-        source, target = unit.inputs[0], unit.outputs[0]
-        if self._inside(unit.calls[0]):
-            couple(source, target)
-        elif target.keep.any():
-            source.need_all(f"{unit.name} pads the channels")
-            target.need_all(f"{unit.name} pads the channels")
 
 
 @register_rule("GetItem")
@@ -284,7 +397,8 @@ class GetItemRule(Rule):
             return
         channels = taken[0]
         need, why = np.zeros(source.size, bool), np.full(source.size, "", object)
-        need[channels], why[channels] = target.keep, target.why
+        need[channels] = target.keep
+        why[channels] = reasons_behind(source, target, of=channels)
         source.need(need, why)
         target.need(source.keep[channels], source.why[channels])
 

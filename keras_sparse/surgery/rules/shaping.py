@@ -1,5 +1,7 @@
 """Layers that only move values: flatten, reshape, permute, repeat."""
 
+import math
+
 import keras
 import numpy as np
 
@@ -12,20 +14,17 @@ from keras_sparse.surgery.rules.base import (
     default_size,
     in_step,
     plain_config,
+    reasons_behind,
     register_rule,
 )
 
 
 class Moving(Rule):
-    """Moves the values of one sample, keeping them in row-major order.
+    """Moves values without changing any, `keras.ops.reshape` for one.
 
     The channels of input and output hang together where they hold the same values. Keeping whole
     connected sets keeps both tensors boxes, and cutting a box out commutes with the move.
     """
-
-    def shapes(self, call):
-        """Shapes of one sample before and after; None where a size is unknown."""
-        return call.inputs[0].shape[1:], call.outputs[0].shape[1:]
 
     def relation(self, call):
         """How channels of input and output hang together.
@@ -35,21 +34,8 @@ class Moving(Rule):
             input channel `inputs[i]` and output channel `outputs[i]` share values; None if no axis
             of the output separates the channels.
         """
-        axis = call.inputs[0].axis
-        before, after = self.shapes(call)
-        if axis is None or -axis > len(before):
-            return None
-        if None in (*before, *after):
-            same = axis == -1 and before[-1] is not None and before[-1] == after[-1]
-            return (-1, np.arange(before[-1]), np.arange(before[-1])) if same else None
-        channel = np.broadcast_to(
-            np.arange(before[axis]).reshape((-1,) + (1,) * (-axis - 1)), before
-        ).reshape(after)
-        for position in range(-1, -len(after) - 1, -1):
-            found = _pairs(channel, position)
-            if found is not None:
-                return position, *found
-        return None
+        source = call.inputs[0]
+        return row_major(source.shape, source.axis, call.outputs[0].shape)
 
     def forward(self, call):
         """Constants of what a channel of the output is made of."""
@@ -74,10 +60,13 @@ class Moving(Rule):
                 port.need_all(f"{unit.name} mixes channels with positions")
             return
         _, inputs, outputs = relation
+        lost = "tied to channels that are not constant"
         while True:
             before = source.keep.sum() + target.keep.sum()
-            source.need(*_carry(target, outputs, source.size, inputs))
-            target.need(*_carry(source, inputs, target.size, outputs))
+            behind = reasons_behind(source, target, lost, of=inputs, at=outputs)
+            source.need(*_carry(target.keep[outputs], behind, source.size, inputs))
+            ahead = source.why[inputs]
+            target.need(*_carry(source.keep[inputs], ahead, target.size, outputs))
             if source.keep.sum() + target.keep.sum() == before:
                 return
 
@@ -89,27 +78,72 @@ class Moving(Rule):
         return [(call.inputs[0], relation[1], call.outputs[0], relation[2])]
 
 
-def _pairs(channel, position):
-    """Pairs of channel and index on an axis that share values, if one determines the other."""
-    size = channel.shape[position]
-    rows = np.moveaxis(channel, position, 0).reshape(size, -1)
-    if not rows.size:
+# Longest run of values that is looked at.
+_LONGEST = 2**24
+
+
+def row_major(before, axis, after):
+    """The relation of a tensor's channels to those of the same values in another shape.
+
+    In row-major order the index on an axis repeats with the product of the sizes from there on, so
+    one period of both tensors shows all pairs. Axes further out may be open or fold into the batch.
+
+    Args:
+        before, after: shapes, the batch first, None where unknown.
+        axis: the channels' axis in `before`, counted from the end, or None.
+
+    Returns:
+        As `Moving.relation`. Of several axes the last one that does not tie all channels together.
+    """
+    if axis is None or -axis >= len(before):
         return None
-    if (rows == rows[:, :1]).all():
-        return rows[:, 0], np.arange(size)
-    counts = [np.unique(row) for row in rows]
-    joined = np.concatenate(counts)
-    if len({len(c) for c in counts}) == 1 and len(np.unique(joined)) == len(joined):
-        return joined, np.repeat(np.arange(size), len(counts[0]))
+    places = range(-1, -len(after), -1)
+    return best((place, _period(before[axis:], after[place:])) for place in places)
+
+
+def _period(before, after):
+    """Pairs of indices on the first axes of two parts of shapes, over a period of both."""
+    if None in (*before, *after):
+        return None
+    periods = [math.prod(part) for part in (before, after)]
+    length = math.lcm(*periods)
+    if not 0 < length <= _LONGEST:
+        return None
+    index = np.arange(length)
+    sides = zip(periods, (before, after), strict=True)
+    return pairs(*(index % period // (period // part[0]) for period, part in sides))
+
+
+def best(candidates):
+    """Of relations `(axis, pairs or None)` the first that does not tie all channels together."""
+    found = [(axis, *both) for axis, both in candidates if both is not None]
+    apart = [relation for relation in found if not _ties_all(*relation[1:])]
+    return (apart or found or [None])[0]
+
+
+def pairs(channels, others):
+    """Pairs of indices that share values, if one determines the other, each as often; else None."""
+    first = np.zeros(others.max() + 1, int)
+    first[others] = channels
+    if (first[others] == channels).all():
+        return first, np.arange(len(first))
+    second = np.zeros(channels.max() + 1, int)
+    second[channels] = others
+    counts = np.bincount(second)
+    if (second[channels] == others).all() and (counts == counts[0]).all():
+        return np.arange(len(second)), second
     return None
 
 
-def _carry(port, own, size, others):
-    """What a port's needs mean for the port at the other side of pairs of indices."""
+def _ties_all(inputs, outputs):
+    return (inputs == inputs[0]).all() or (outputs == outputs[0]).all()
+
+
+def _carry(kept, reasons, size, channels):
+    """What the needs of pairs of channels mean for the port that `channels` are of."""
     need, why = np.zeros(size, bool), np.full(size, "", object)
-    kept = port.keep[own]
-    need[others[kept]] = True
-    why[others[kept]] = port.why[own[kept]]
+    need[channels[kept]] = True
+    why[channels[kept]] = reasons[kept]
     return need, why
 
 
@@ -119,14 +153,13 @@ class FlattenRule(Moving):
 
     def relation(self, call):
         """Channels-first layers transpose before they flatten."""
-        if call.operation.data_format == "channels_last" or len(call.inputs[0].shape) < 3:
+        source, (batch, *sizes) = call.inputs[0], call.inputs[0].shape
+        if call.operation.data_format == "channels_last" or len(sizes) < 2:
             return super().relation(call)
-        shape = call.inputs[0].shape
-        axis = call.inputs[0].axis
-        if axis != 1 - len(shape) or None in shape[1:]:
-            return None
-        tiled = np.tile(np.arange(shape[1]), int(np.prod(shape[2:])))
-        return -1, tiled, np.arange(len(tiled))
+        axis = source.axis
+        if axis is not None:
+            axis = -1 if axis == -len(sizes) else axis - 1
+        return row_major((batch, *sizes[1:], sizes[0]), axis, call.outputs[0].shape)
 
 
 @register_rule(keras.layers.Reshape)

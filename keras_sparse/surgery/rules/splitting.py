@@ -3,13 +3,22 @@
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants
-from keras_sparse.surgery.rules.base import Rule, default_axis, default_size, register_rule
+from keras_sparse.surgery.rules.base import (
+    Rule,
+    default_axis,
+    default_size,
+    reasons_behind,
+    register_rule,
+)
 from keras_sparse.surgery.rules.merging import ConcatenateRule
 
 
 @register_rule("Split")
 class SplitRule(Rule):
     """Runs of the channels, or lockstep along another axis."""
+
+    # Whether a part of one is something else than the whole.
+    parts_of_one = False
 
     def refuses(self, call):
         """A batch that is split."""
@@ -49,7 +58,7 @@ class SplitRule(Rule):
             return
         for port, run in zip(unit.outputs, runs, strict=True):
             need, why = np.zeros(source.size, bool), np.full(source.size, "", object)
-            need[run], why[run] = port.keep, port.why
+            need[run], why[run] = port.keep, reasons_behind(source, port, of=run)
             source.need(need, why)
         for port, run in zip(unit.outputs, runs, strict=True):
             if port.keep.any():
@@ -65,10 +74,14 @@ class SplitRule(Rule):
         """Outputs that have channels left."""
         return [i for i, value in enumerate(call.outputs) if value.keep.any()]
 
+    def along_channels(self, call):
+        """Whether the channels themselves are split."""
+        return self._along(call) == call.inputs[0].axis
+
     def config(self, unit):
         """Where the runs that are left begin."""
         call, config = unit.calls[0], unit.operation.get_config()
-        if self._along(call) == call.inputs[0].axis:
+        if self.along_channels(call):
             sizes = [int(call.outputs[i].keep.sum()) for i in self._taking(call)]
             config["indices_or_sections"] = np.cumsum(sizes)[:-1].tolist()
         return config
@@ -76,13 +89,41 @@ class SplitRule(Rule):
     def apply(self, call, make, read):
         """Splits what is left; an output that nobody reads stands in for itself."""
         source, taking = read(call.inputs[0]), self._taking(call)
-        if self._along(call) != call.inputs[0].axis:
+        if not self.along_channels(call):
             return make()(source)
-        parts = make()(source) if len(taking) > 1 else [source]
+        parts = make()(source) if self.parts_of_one or len(taking) > 1 else [source]
         results = [source] * len(call.outputs)
         for i, part in zip(taking, parts, strict=True):
             results[i] = part
         return results
+
+
+@register_rule("Unstack")
+class UnstackRule(SplitRule):
+    """One channel each, or lockstep along another axis; the axis is gone from the outputs."""
+
+    parts_of_one = True
+
+    def _runs(self, call):
+        source = call.inputs[0]
+        if source.axis is None or not self.along_channels(call):
+            return super()._runs(call)
+        return [np.array([channel]) for channel in range(len(call.outputs))]
+
+    def forward(self, call):
+        """The constants of each run, on the axis that is left."""
+        results = super().forward(call)
+        source, along = call.inputs[0], self._along(call)
+        if source.axis is None:
+            return results
+        axis = None if along == source.axis else source.axis + (along > source.axis)
+        return [(axis, constants) for _, constants in results]
+
+    def config(self, unit):
+        """As many channels as are left."""
+        config = unit.operation.get_config()
+        taking = self._taking(unit.calls[0])
+        return {**config, "num": len(taking)} if self.along_channels(unit.calls[0]) else config
 
 
 @register_rule("Stack")
