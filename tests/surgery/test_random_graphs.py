@@ -103,6 +103,39 @@ def rows_as_steps(x, width):
     return layers.TimeDistributed(layers.BatchNormalization())(y)
 
 
+def depth_and_space(x, width):
+    y = ops.depth_to_space(layers.Conv2D(4 * width, 1)(x), 2)
+    return ops.space_to_depth(y, 2) if width % 2 else ops.max_pool(y, 2)
+
+
+def folded_into_the_batch(x, width):
+    y = layers.Conv2D(2 * width, 1)(x)
+    shape = y.shape[1:3]
+    y = ops.transpose(ops.reshape(y, (-1, *shape, 2, width)), (0, 3, 1, 2, 4))
+    y = layers.Conv2D(width, 1, activation="relu")(ops.reshape(y, (-1, *shape, width)))
+    y = ops.transpose(ops.reshape(y, (-1, 2, *shape, width)), (0, 2, 3, 1, 4))
+    return ops.reshape(y, (-1, *shape, 2 * width))
+
+
+def along_positions(x, width):
+    y = ops.pad(
+        x, ((0, 0), (1, 0), (0, 1), (0, 0)), mode="reflect" if x.shape[1] > 1 else "constant"
+    )
+    return ops.roll(ops.softmax(y, axis=1), 1, axis=2) if width % 2 else ops.cumsum(y, axis=1)
+
+
+def of_two(x, width):
+    y = matching(x, x)
+    gate = ops.norm(x, axis=(1, 2), keepdims=True) if width % 2 else ops.logaddexp(x, 0.3)
+    return ops.hypot(ops.arctan2(x, y + 0.1), gate)
+
+
+def unstacked(x, width):
+    first, *_, last = ops.unstack(layers.Conv2D(width, 1)(x), axis=2) * 2
+    y = ops.stack([first, last], axis=2)
+    return ops.repeat(y, 2, axis=1) if x.shape[1] < 6 else ops.flip(y, axis=1)
+
+
 BLOCKS = {
     "conv": convolution,
     "conv_valid": lambda x, width: layers.Conv2D(width, 2)(x) if x.shape[1] > 2 else x,
@@ -143,6 +176,11 @@ BLOCKS = {
     "recurrent": recurrent,
     "split_and_stack": split_and_stack,
     "rows_as_steps": rows_as_steps,
+    "depth_and_space": depth_and_space,
+    "folded_into_the_batch": folded_into_the_batch,
+    "along_positions": along_positions,
+    "of_two": of_two,
+    "unstacked": unstacked,
     "normalization": lambda x, width: layers.Normalization(
         mean=np.arange(x.shape[-1]) / 10, variance=np.arange(1.0, x.shape[-1] + 1)
     )(x),
