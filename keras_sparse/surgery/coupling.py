@@ -172,10 +172,11 @@ class _Channels:
                 for i in np.flatnonzero(value.keep & dead[roots]):
                     found.setdefault(int(roots[i]), str(value.why[i]))
         for unit in self.graph.units:
-            if isinstance(unit.rule.rule, Opaque) and getattr(unit.operation, "weights", None):
+            rule = getattr(unit.rule, "rule", unit.rule)  # without it where the rule failed
+            if isinstance(rule, Opaque) and getattr(unit.operation, "weights", None):
                 for value in outputs_of(unit):
                     for root in self.of[value]:
-                        found[int(root)] = f"{unit.name}: {unit.rule.reason}"
+                        found[int(root)] = f"{unit.name}: {rule.reason}"
         return found
 
     def _trials(self, makers, bits=3):

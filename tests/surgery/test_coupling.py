@@ -21,7 +21,7 @@ def _blocks():
 
 BLOCKS = _blocks()
 # Constants that are not zero where the input is: a carrier may have to stay for them.
-CONSTANTS = {"activation", "normalization", "operators"}
+CONSTANTS = {"activation", "normalization", "of_two", "operators"}
 
 
 def randomise(model, rng):

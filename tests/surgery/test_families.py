@@ -790,7 +790,7 @@ def test_heads_written_by_hand(harness):
     assert widths(report, "q", "k", "v") == [4, 4, 4]
 
 
-@pytest.mark.parametrize(("mode", "kept"), [("constant", 5), ("reflect", 6)])
+@pytest.mark.parametrize(("mode", "kept"), [("constant", 5), ("reflect", 4)])
 def test_pad(mode, kept, harness):
     x = inputs = keras.Input((5, 5, 2))
     x = layers.Conv2D(6, 1, activation="sigmoid", name="a")(x)
@@ -806,7 +806,6 @@ def test_pad(mode, kept, harness):
     "operation",
     [
         ops.softmax,
-        lambda x: ops.flip(x, axis=-1),
         lambda x: ops.cumsum(x, axis=-1),
         lambda x: ops.mean(x, axis=-1, keepdims=True) + x,
         _lambda,
