@@ -133,7 +133,10 @@ class Report:
                 }
                 for name, layer in self.layers.items()
             },
-            "dead_kept": [dataclasses.asdict(group) for group in self.dead_kept],
+            "dead_kept": [
+                {**dataclasses.asdict(group), "layers": list(group.layers)}
+                for group in self.dead_kept
+            ],
             "groups": [
                 {
                     "layers": list(group.layers),
