@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import re
 import shlex
 import signal
 import sys
@@ -155,8 +156,22 @@ def _outside(error):
         if isinstance(error, kinds):
             return sentence(error)
     # TensorFlow's and JAX's own kinds are not imported for this.
+    if "No space left on device" in str(error):
+        return "No space left on device."
     exhausted = type(error).__name__ == "ResourceExhaustedError"
-    return _no_memory(error) if exhausted or "RESOURCE_EXHAUSTED" in str(error) else None
+    if exhausted or "RESOURCE_EXHAUSTED" in str(error):
+        return _no_memory(error)
+    if "IteratorGetNext" in str(error):
+        return _no_image(error)
+    return None
+
+
+def _no_image(error):
+    text = " ".join(re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op.*", "", str(error)).split())
+    return (
+        f"An image cannot be read: {text[:200].rstrip('.')}. "
+        "`keras_sparse.data.ImageFolder(FOLDER).damaged()` lists the files."
+    )
 
 
 def _of_file(error):

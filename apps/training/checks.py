@@ -118,6 +118,9 @@ def _check_output(values):
     check(known, "quantize", f"any of {', '.join(KINDS)}", values)
     quantizes = values.quantize and values.export is False
     check(not quantizes, "quantize", "left away without --export", values)
+    # Metrics have an axis more there, see `strategies`, which TensorBoard does not take.
+    scalars = not (values.tensorboard and values.strategy == "multi_worker")
+    check(scalars, "tensorboard", "left away with --strategy=multi_worker", values)
     files = [*_FILES]
     for kind in values.quantize:
         files += [f"{name}-{kind}.tflite" for name in ("model", "compact")]

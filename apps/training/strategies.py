@@ -4,12 +4,14 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Callable
 
 import keras
 
 from apps.training.choices import check
 
+_ADDRESS = re.compile(r".+:\d{1,5}")
 _BACKENDS = {"mirrored": "tensorflow", "multi_worker": "tensorflow", "data_parallel": "jax"}
 
 
@@ -84,15 +86,18 @@ def _check_cluster():
     text = os.environ.get("TF_CONFIG", "")
     try:
         config = json.loads(text)
-        ready = {"cluster", "task"} <= set(config) and {"type", "index"} <= set(config["task"])
-    except (ValueError, TypeError):
-        ready = False
-    if not ready:
+        cluster, task = config["cluster"], config["task"]
+        for addresses in cluster.values():
+            if not isinstance(addresses, list) or not all(map(_ADDRESS.fullmatch, addresses)):
+                raise ValueError
+        if type(task["index"]) is not int or task["index"] not in range(len(cluster[task["type"]])):
+            raise ValueError
+    except (ValueError, TypeError, LookupError, AttributeError):
         raise ValueError(
             "--strategy=multi_worker needs the environment variable TF_CONFIG, in each process its "
             'own: {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": '
             f"0}}}}. Received: {text!r}"
-        )
+        ) from None
 
 
 def _fit_in_many_workers(model, batch):

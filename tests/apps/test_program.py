@@ -48,6 +48,11 @@ class ResourceExhaustedError(Exception):
         (MemoryError(), "Too little memory: no memory is left. Take a smaller network"),
         (ResourceExhaustedError("OOM when allocating\ntrace"), "memory: OOM when allocating. Take"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "Too little memory: RESOURCE_EXH"),
+        (
+            RuntimeError("{{function_node x}} Unknown image\n [[{{y}}]] [Op:IteratorGetNext]"),
+            "An image cannot be read: Unknown image. `keras_sparse.data.ImageFolder",
+        ),
+        (RuntimeError("w.tmp; No space left on device"), "No space left on device."),
         (KeyboardInterrupt(), "Interrupted: Go on. The files that were finished are whole"),
     ],
     ids=repr,
@@ -121,6 +126,11 @@ TOLD_WITHOUT_KERAS = [
     ("train", ["--out=folder"], "has a folder history.csv, where a file must go"),
     ("train", ["--out=taken"], "has a file checkpoint, where a folder must go"),
     ("train", ["--stages=1,nan", "--schedule=staged"], "--stages must be numbers"),
+    (
+        "train",
+        ["--strategy=multi_worker", "--tensorboard", "--optimizer=sgd"],
+        "--tensorboard must be left away with --strategy=multi_worker",
+    ),
     ("train", ["--stop"], "'stop'"),
     ("train", ["stop"], "Unknown argument 'stop'"),
     ("reproduce", ["--help"], "--flagfile"),

@@ -286,6 +286,25 @@ def test_bad_values_are_told_before_any_work(arguments, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("cluster", "task"),
+    [
+        (3, {"type": "worker", "index": 0}),
+        ({"worker": "localhost:1"}, {"type": "worker", "index": 0}),
+        ({"worker": ["localhost"]}, {"type": "worker", "index": 0}),
+        ({"worker": [1]}, {"type": "worker", "index": 0}),
+        ({"worker": ["localhost:1"]}, {"type": "worker", "index": 1}),
+        ({"worker": ["localhost:1"]}, {"type": "worker", "index": "0"}),
+        ({"worker": ["localhost:1"]}, {"type": "boss", "index": 0}),
+        ({"worker": ["localhost:1"]}, 3),
+    ],
+)
+def test_a_cluster_that_is_none_is_told(cluster, task, tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    with pytest.raises(program.UsageError, match="needs the environment variable TF_CONFIG"):
+        train.main(parse(f"--out={tmp_path}", "--strategy=multi_worker"))
+
+
 def test_a_dead_network_stops_and_is_told(tmp_path):
     with pytest.raises(program.UsageError, match=r"The network died in epoch 1: .* Lower --l1"):
         train_small(tmp_path, "--l1=100", "--epochs=3")
