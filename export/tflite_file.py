@@ -30,6 +30,28 @@ def operators(path):
     return dict(counts)
 
 
+def flex_operators(path):
+    """The operators of TensorFlow ("Flex") in a TFLite file, which LiteRT does not have.
+
+    Args:
+        path: a `.tflite` file.
+
+    Returns:
+        A list of `[name, tensor]`: `"FlexErf"` and the name of the first tensor that it writes.
+
+    Raises:
+        ExportError: the file is not a TFLite file, or damaged.
+    """
+    model = read(path)
+    found = []
+    for subgraph in map(model.Subgraphs, range(model.SubgraphsLength())):
+        for operator in map(subgraph.Operators, range(subgraph.OperatorsLength())):
+            name = operator_name(model, operator)
+            if name.startswith("Flex"):
+                found.append([name, subgraph.Tensors(operator.Outputs(0)).Name().decode()])
+    return found
+
+
 def read(path):
     """The flatbuffer of a file, as `ai_edge_litert.schema_py_generated.Model`.
 

@@ -3,6 +3,7 @@
 import dataclasses
 import numbers
 import pathlib
+import re
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from export.errors import ExportError
 from export.inputs import DRAWN_SIZE, check_samples, draw_samples, open_input_specs
 from export.integers import check_int8, float_operators, widest_range
 from export.names import by_name, gives_dict
-from export.tflite_file import Runner, operators
+from export.tflite_file import Runner, flex_operators, operators
 
 # Converted with the wrong trackable object, a file holds these in place of its weights, loads and
 # computes garbage from memory that was never written.
@@ -237,12 +238,8 @@ def check_labels(labels, samples):
 def check_content(model, path, quantize=None, sparse_encoding=False, input_output=None):
     """Counts the operators of a file; an ExportError if what it holds cannot be right."""
     counts = operators(path)
-    flex = sorted(name for name in counts if name.startswith("Flex"))
-    if flex:
-        raise ExportError(
-            f"{path} needs TensorFlow itself to run: {', '.join(flex)}. LiteRT has no operator of "
-            "its own for them; replace the layers that use them."
-        )
+    if any(name.startswith("Flex") for name in counts):
+        raise ExportError(flex_refusal(path, model, flex_operators(path)))
     variable = sorted(name for name in counts if name in VARIABLE_OPERATORS)
     if variable:
         raise ExportError(
@@ -271,6 +268,34 @@ def _check_ends(model, path, input_output):
                     f"{path} was to have the {what} {name!r} in {input_output}, and has it in "
                     f"{dtype}."
                 )
+
+
+def flex_refusal(path, model, found):
+    """Says which layers need TensorFlow's operators.
+
+    Args:
+        path: the file.
+        model: the `keras.Model`.
+        found: what `flex_operators` returned.
+    """
+    named = []
+    for name, tensor in found:
+        layer = _layer_of(model, tensor)
+        named.append(f"{name} (layer {layer.name!r})" if layer else f"{name} ({tensor!r})")
+    return (
+        f"{path} needs TensorFlow itself to run: {', '.join(dict.fromkeys(named))}. LiteRT has no "
+        "operator of its own for them; replace the layers that use them."
+    )
+
+
+def _layer_of(model, tensor):
+    """The innermost layer in a tensor's name, which may have `_1` behind a layer's; or None."""
+    layers = {layer.name: layer for layer in model._flatten_layers(include_self=False)}
+    for part in reversed(tensor.split(";")[0].split("/")):
+        for name in (part, re.sub(r"_\d+$", "", part)):
+            if name in layers:
+                return layers[name]
+    return None
 
 
 def _check_size(model, path, weight_bytes, sparse_encoding):

@@ -1,21 +1,21 @@
-"""Conversion through `model.export(format="litert")`."""
+"""Conversion of a Keras model to a TFLite file."""
 
 import contextlib
 import dataclasses
 import io
 import pathlib
-import tempfile
 import textwrap
 import warnings
 
+import numpy as np
 from absl import logging
 
-from export.convert.argmax import plain_argmax
+from export.convert.graph_of_model import save_graph
+from export.convert.process import WORKER, WorkerDied
 from export.convert.settings import Settings
 from export.errors import ExportError
 from export.inputs import check_samples, input_specs
-from export.names import with_named_outputs
-from export.verify import as_tolerance, check_labels, verify
+from export.verify import as_tolerance, check_labels, flex_refusal, verify
 
 
 def convert(
@@ -111,19 +111,22 @@ def convert(
         from export.convert.quantizer import check_installed
 
         check_installed()
-    with replacing(path) as temporary, _about_open_sizes(specs):
+    with (
+        replacing(path) as temporary,
+        real_name(temporary, path),
+        _about_open_sizes(specs),
+    ):
         _write(model, temporary, specs, settings, calibration)
-        with real_name(temporary, path):
-            result = verify(
-                model,
-                temporary,
-                quantize=quantize,
-                sparse_encoding=sparse_encoding,
-                input_output=input_output if quantize == "int8" else None,
-                samples=None if compared is None else keras.tree.pack_sequence_as(specs, compared),
-                labels=labels,
-                tolerance=tolerance,
-            )
+        result = verify(
+            model,
+            temporary,
+            quantize=quantize,
+            sparse_encoding=sparse_encoding,
+            input_output=input_output if quantize == "int8" else None,
+            samples=None if compared is None else keras.tree.pack_sequence_as(specs, compared),
+            labels=labels,
+            tolerance=tolerance,
+        )
     return dataclasses.replace(result, path=path)
 
 
@@ -176,27 +179,63 @@ def _about_open_sizes(specs):
 
 
 def _write(model, path, specs, settings, samples):
-    attributes = settings.converter_attributes(specs, samples)
+    """Traces the model here, and has another process convert it: a crash ends only that one."""
+    import keras
+
+    WORKER.start()
+    source = path.with_name("saved_model")
     try:
         with _quiet():
-            if settings.route == "litert":
-                _export(model, path, specs, attributes)
-                return
-            from export.convert.quantizer import quantize_file
+            save_graph(model, specs, source, settings, samples)
+    except Exception as error:  # TensorFlow raises errors of many types, pages long
+        raise _refusal(model, error) from error
+    calibration = None
+    if samples is not None:
+        calibration = path.with_name("samples.npz")
+        np.savez(calibration, *_batched(samples, keras.tree.flatten(specs)[0].shape[0]))
+    try:
+        answer = WORKER.ask(
+            source=str(source),
+            target=str(path),
+            quantize=settings.quantize,
+            route=settings.route,
+            input_output=settings.input_output,
+            sparse_encoding=settings.sparse_encoding,
+            samples=calibration and str(calibration),
+            names=[spec.name for spec in keras.tree.flatten(specs)],
+        )
+    except WorkerDied as error:
+        raise ExportError(
+            f"The process that converted {model.name!r} to {settings.quantize or 'float32'} died: "
+            f"{error}. {_way_out(settings)}"
+        ) from error
+    if answer.get("flex"):
+        raise ExportError(flex_refusal(path, model, answer["flex"]))
+    if answer:
+        raise _refusal(model, answer["error"])
 
-            with tempfile.TemporaryDirectory() as folder:
-                source = pathlib.Path(folder) / "float32.tflite"
-                _export(model, source, specs, {})
-                quantize_file(source, path, specs, samples, settings.input_output)
-    except Exception as error:  # the converters raise errors of many types, pages long
-        reason = textwrap.shorten(str(error), 500, placeholder=" ...")
-        raise ExportError(f"TensorFlow cannot convert {model.name!r}: {reason}") from error
+
+def _refusal(model, error):
+    reason = textwrap.shorten(str(error), 500, placeholder=" ...")
+    return ExportError(f"TensorFlow cannot convert {model.name!r}: {reason}")
 
 
-def _export(model, path, specs, attributes):
-    model = with_named_outputs(model)
-    with plain_argmax(model):
-        model.export(path, format="litert", input_signature=[specs], verbose=False, **attributes)
+def _way_out(settings):
+    """What to do about a crash."""
+    if settings.quantize != "int8":
+        return "Convert parts of the model to find the layer that the converter cannot take."
+    other = "quantizer" if settings.route == "litert" else "litert"
+    return (
+        f"Try route={other!r}, or quantize='dynamic', which needs no calibration; convert parts of "
+        "the model to find the layer that the converter cannot take."
+    )
+
+
+def _batched(samples, size):
+    """Samples as arrays of batches, `(batches, size, ...)`; a rest is left out."""
+    count = max(len(samples[0]) // size, 1)
+    rows = np.arange(count * size).reshape(count, size)
+    return [value.take(rows, axis=0, mode="wrap") for value in samples]
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Static int8 by ai-edge-quantizer, from a float32 TFLite file."""
 
-from export.convert.settings import feed
+from export.convert.graph import FileGraph
 from export.tflite_file import SIGNATURE
 
 
@@ -14,7 +14,7 @@ def check_installed():
         ) from error
 
 
-def quantize_file(source, target, specs, samples, input_output):
+def quantize_file(source, target, batches, input_output):
     """Writes a float32 file as static int8, weights per channel.
 
     The ranges are the least and the largest value seen. What ai-edge-quantizer takes by itself,
@@ -22,8 +22,7 @@ def quantize_file(source, target, specs, samples, input_output):
 
     Args:
         source, target: TFLite files; the first is read, the second written.
-        specs: what `input_specs` returned.
-        samples: representative samples, as `check_samples` returned them.
+        batches: list of representative batches, each a dict from an input's name to an array.
         input_output: `"float32"` or `"int8"`.
     """
     from ai_edge_quantizer import calibrator, quantizer, recipe, recipe_manager
@@ -35,14 +34,37 @@ def quantize_file(source, target, specs, samples, input_output):
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(rules)
     ranges = calibrator.Calibrator(
-        str(source), num_threads=1, qsv_update_func=qsv_utils.min_max_update
+        str(source),
+        num_threads=1,
+        # The other mode reads every tensor, also those that are never computed.
+        mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+        qsv_update_func=qsv_utils.min_max_update,
     )
-    # A list, since the samples are gone through twice, the first time to count them.
-    ranges.calibrate({SIGNATURE: list(feed(specs, samples))}, manager)
+    ranges.calibrate({SIGNATURE: batches}, manager)
+    found = ranges.get_model_qsvs()
+    _complete(found, source)
     result = quantizer.Quantizer(str(source), rules).quantize(
-        ranges.get_model_qsvs(), enable_progress_bar=False, enable_progress_report=False
+        found, enable_progress_bar=False, enable_progress_report=False
     )
     result.export_model(str(target), overwrite=True)
+
+
+def _complete(ranges, path):
+    """Gives results that nobody reads, which are not computed, the range of what they come from.
+
+    The first step of an LSTM reads no forget gate; without a range the file would not load.
+    """
+    graph = FileGraph(path)
+    for operator in graph.operators:
+        known = [
+            ranges[name]
+            for name in (graph.tensors[index].name for index in graph.variable_inputs(operator))
+            if name in ranges
+        ]
+        for index in operator.outputs:
+            tensor = graph.tensors[index]
+            if known and tensor.float and not graph.consumers.get(index):
+                ranges.setdefault(tensor.name, known[0])
 
 
 def _left_alone(operation):

@@ -1,8 +1,6 @@
-"""What a TFLite file shall be, checked, and what TensorFlow's converter is told for it."""
+"""What a TFLite file shall be, checked."""
 
 import dataclasses
-
-import numpy as np
 
 from export.verify import KINDS
 
@@ -53,45 +51,6 @@ class Settings:
                 "route='quantizer' writes files with float32 or int8 inputs and outputs. "
                 "Received: input_output='uint8'"
             )
-
-    def converter_attributes(self, specs, samples):
-        """Attributes of `tf.lite.TFLiteConverter`, as `model.export` takes them.
-
-        Args:
-            specs: what `input_specs` returned.
-            samples: the representative samples as `check_samples` returned them, or None.
-        """
-        import tensorflow as tf
-
-        optimizations = [tf.lite.Optimize.DEFAULT] if self.quantize else []
-        if self.sparse_encoding:
-            optimizations.append(tf.lite.Optimize.EXPERIMENTAL_SPARSITY)
-        attributes = {"optimizations": optimizations} if optimizations else {}
-        if self.quantize == "float16":
-            attributes["target_spec"] = {"supported_types": [tf.float16]}
-        if self.quantize == "int8":
-            attributes["representative_dataset"] = lambda: feed(specs, samples)
-            if self.input_output != "float32":
-                integer = tf.as_dtype(self.input_output)
-                attributes["inference_input_type"] = integer
-                attributes["inference_output_type"] = integer
-                # Whoever wants integers at the ends has no floats in between.
-                attributes["target_spec"] = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]}
-        return attributes
-
-
-def feed(specs, samples):
-    """The samples in batches of the specs' size, by the inputs' names; a rest is left out."""
-    import keras
-
-    flat = keras.tree.flatten(specs)
-    size = flat[0].shape[0]
-    for start in range(0, max(len(samples[0]) - size + 1, 1), size):
-        rows = np.arange(start, start + size)
-        yield {
-            spec.name: value.take(rows, axis=0, mode="wrap")
-            for spec, value in zip(flat, samples, strict=True)
-        }
 
 
 def _choice(name, value, choices):

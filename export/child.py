@@ -1,0 +1,31 @@
+"""Modules of this package that run in processes of their own."""
+
+import os
+import pathlib
+import signal
+import sys
+
+_ROOT = pathlib.Path(__file__).parents[1]
+
+
+def command(module, *arguments):
+    """What starts a module, by the Python that runs."""
+    return [sys.executable, "-P", "-m", module, *map(str, arguments)]
+
+
+def environment(**variables):
+    """This process' environment and more, in which the module is found."""
+    python_path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": python_path, **variables}
+
+
+def how_it_ended(code, log):
+    """Why a process ended, and its last words.
+
+    Args:
+        code: its `returncode`.
+        log: what it wrote to stderr.
+    """
+    reason = signal.strsignal(-code) if code < 0 else f"exit status {code}"
+    last = next(filter(None, reversed(log.splitlines())), None)
+    return f"{reason}. {last}" if last else reason
