@@ -1,6 +1,7 @@
 """Static int8 by ai-edge-quantizer, from a float32 TFLite file."""
 
-from export.convert.graph import FileGraph
+import pathlib
+
 from export.tflite_file import SIGNATURE
 
 
@@ -41,30 +42,30 @@ def quantize_file(source, target, batches, input_output):
         qsv_update_func=qsv_utils.min_max_update,
     )
     ranges.calibrate({SIGNATURE: batches}, manager)
-    found = ranges.get_model_qsvs()
-    _complete(found, source)
     result = quantizer.Quantizer(str(source), rules).quantize(
-        found, enable_progress_bar=False, enable_progress_report=False
+        ranges.get_model_qsvs(), enable_progress_bar=False, enable_progress_report=False
     )
-    result.export_model(str(target), overwrite=True)
+    pathlib.Path(target).write_bytes(_with_equal_outputs(result.quantized_model))
 
 
-def _complete(ranges, path):
-    """Gives results that nobody reads, which are not computed, the range of what they come from.
+def _with_equal_outputs(content):
+    """A file in which the outputs of each operator have one kind of numbers.
 
-    The first step of an LSTM reads no forget gate; without a range the file would not load.
+    ai-edge-quantizer leaves floats where nobody reads: the first step of an LSTM reads no forget
+    gate, and LiteRT does not load an operator that splits into int8 and floats.
     """
-    graph = FileGraph(path)
-    for operator in graph.operators:
-        known = [
-            ranges[name]
-            for name in (graph.tensors[index].name for index in graph.variable_inputs(operator))
-            if name in ranges
-        ]
-        for index in operator.outputs:
-            tensor = graph.tensors[index]
-            if known and tensor.float and not graph.consumers.get(index):
-                ranges.setdefault(tensor.name, known[0])
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(content)
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            outputs = [graph.tensors[index] for index in operator.outputs]
+            integers = [tensor for tensor in outputs if tensor.type == schema.TensorType.INT8]
+            for tensor in outputs if integers else ():
+                tensor.type = integers[0].type
+                tensor.quantization = integers[0].quantization
+    return flatbuffer_utils.convert_object_to_bytearray(model)
 
 
 def _left_alone(operation):
