@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 import export
+from export.convert import litert
 
 pytestmark = pytest.mark.tensorflow
 
@@ -288,7 +289,7 @@ def nested_outputs():
     ],
 )
 def test_models_that_are_refused_before_any_work(make_model, message, tmp_path, monkeypatch):
-    monkeypatch.setattr("export.convert.litert._write", None)
+    monkeypatch.setattr(litert, "_write", None)
     with pytest.raises(ValueError, match=message):
         export.convert(make_model(), tmp_path / "model.tflite")
     assert not os.listdir(tmp_path)
@@ -304,7 +305,7 @@ def test_models_that_are_refused_before_any_work(make_model, message, tmp_path, 
     ],
 )
 def test_paths_that_are_refused_before_any_work(name, message, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("export.convert.litert._write", None)
+    monkeypatch.setattr(litert, "_write", None)
     (tmp_path / "folder.tflite").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=message):
@@ -313,6 +314,6 @@ def test_paths_that_are_refused_before_any_work(name, message, model, tmp_path, 
 
 @pytest.mark.parametrize("samples", [np.zeros((5, 3)), np.zeros(4), np.zeros((0, 4)), 1.0, [[]]])
 def test_samples_that_are_refused_before_any_work(samples, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("export.convert.litert._write", None)
+    monkeypatch.setattr(litert, "_write", None)
     with pytest.raises(ValueError, match=r"`samples` must have the shapes .*\(n, 4\).*Received"):
         export.convert(model, tmp_path / "model.tflite", samples=samples)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import export
-from export.convert import process
+from export.convert import litert, process
 
 pytestmark = pytest.mark.tensorflow
 CRASH = "import os, signal, sys; sys.stdin.readline(); print('said', file=sys.stderr, flush=True)"
@@ -16,7 +16,7 @@ CRASH = "import os, signal, sys; sys.stdin.readline(); print('said', file=sys.st
 def program(monkeypatch):
     """Replaces the worker by a program."""
     worker = process.Worker()
-    monkeypatch.setattr("export.convert.litert.WORKER", worker)
+    monkeypatch.setattr(litert, "WORKER", worker)
 
     def replace(text):
         command = [sys.executable, "-c", text]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 import export
+from export.convert import litert
 from export.convert.__main__ import main as convert_main
 from export.quantize import variants
 from export.tflite_file import _dequantized, _quantized
@@ -179,7 +180,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("options", "message"), REFUSED, ids=str)
 def test_what_is_refused_before_any_work(options, message, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("export.convert.litert._write", None)
+    monkeypatch.setattr(litert, "_write", None)
     with pytest.raises(ValueError, match=message):
         export.convert(model, tmp_path / "model.tflite", **options)
     assert not os.listdir(tmp_path)
@@ -187,7 +188,7 @@ def test_what_is_refused_before_any_work(options, message, model, tmp_path, monk
 
 def test_the_quantizer_is_asked_for_where_it_is_missing(model, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ai_edge_quantizer", None)
-    monkeypatch.setattr("export.convert.litert._write", None)
+    monkeypatch.setattr(litert, "_write", None)
     options = {"quantize": "int8", "route": "quantizer", "representative": np.ones((9, 4))}
     with pytest.raises(ValueError, match=r"pip install 'keras-sparse\[quantizer\]'"):
         export.convert(model, tmp_path / "model.tflite", **options)
