@@ -12,15 +12,19 @@ os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
 
+# Two processes run tests, each on a core of its own.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
+# Many tests and programs compile the same on JAX, which forgets it with the function.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    compiled = tempfile.TemporaryDirectory()
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
 # Two devices on every backend, for what distributes. All else runs on the first one.
 if os.environ.get("KERAS_BACKEND") == "jax":
     os.environ["XLA_FLAGS"] += " --xla_force_host_platform_device_count=2"
-    # Many tests compile the same programs, and JAX forgets them with the function.
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        compiled = tempfile.TemporaryDirectory()
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import hypothesis
 import keras

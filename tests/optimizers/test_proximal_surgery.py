@@ -1,5 +1,7 @@
 """Dual averaging goes on in the network that surgery made smaller."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -15,13 +17,11 @@ def array(variable):
     return ops.convert_to_numpy(variable)
 
 
-def with_dead_channels(name):
-    """A trained model four of whose hidden channels are zero, for the optimizer too.
+def compiled(name):
+    """No bias in the hidden layer, so that its dead channels carry no constant.
 
-    No bias there, so dead channels carry no constant: what reads it would go on shrinking in the
-    large model.
+    What reads a constant would go on shrinking in the large model.
     """
-    x, y = blobs()
     model = keras.Sequential(
         [
             keras.Input((6,)),
@@ -30,7 +30,25 @@ def with_dead_channels(name):
         ]
     )
     model.compile(THRESHOLDING[name](), "sparse_categorical_crossentropy")
-    model.fit(x, y, batch_size=16, epochs=6, verbose=0)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+@functools.cache
+def trained(name):
+    """The values of all variables after a training, the optimizer's last."""
+    keras.utils.set_random_seed(0)
+    model = compiled(name)
+    model.fit(*blobs(), batch_size=16, epochs=6, verbose=0)
+    return [array(variable) for variable in (*model.weights, *model.optimizer.variables)]
+
+
+def with_dead_channels(name):
+    """A trained model four of whose hidden channels are zero, for the optimizer too."""
+    model = compiled(name)
+    variables = (*model.weights, *model.optimizer.variables)
+    for variable, value in zip(variables, trained(name), strict=True):
+        variable.assign(value)
     hidden = model.get_layer("hidden").kernel
     prefix = hidden.path.replace("/", "_")
     slots = [v for v in model.optimizer.variables if v.name.startswith(prefix)]

@@ -5,18 +5,17 @@ import sys
 
 import pytest
 
+from tests.killing import AfterSteps
+
 from .matrix import MASKED, STEPS_PER_EPOCH, check_masks, same_bits
-from .train_and_die import EPOCHS, train
+from .train_and_die import EPOCHS, STEPS, train
 
 
-@pytest.mark.parametrize(
-    ("name", "way"),
-    [("SparseMomentum", "keras"), ("RigL", "backup"), ("target", "keras"), ("published", "backup")],
-)
-def test_killed_and_resumed_is_never_killed(name, way, tmp_path):
+def killed(name, folder, way):
+    """A process that ends in the middle of an epoch."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     result = subprocess.run(
-        [sys.executable, "-m", "tests.optimizers.train_and_die", name, str(tmp_path), way],
+        [sys.executable, "-m", "tests.optimizers.train_and_die", name, folder, way],
         cwd=root,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
@@ -25,6 +24,29 @@ def test_killed_and_resumed_is_never_killed(name, way, tmp_path):
         check=False,
     )
     assert result.returncode == -signal.SIGKILL, result.stderr[-3000:]
+
+
+def failed(name, folder, way):
+    """A training that fails in the middle of an epoch, which leaves the same files."""
+
+    def fail():
+        raise RuntimeError("failed")
+
+    with pytest.raises(RuntimeError, match="failed"):
+        train(name, folder, way, [AfterSteps(STEPS, fail)])
+
+
+@pytest.mark.parametrize(
+    ("name", "way", "end"),
+    [
+        pytest.param("SparseMomentum", "keras", killed, marks=pytest.mark.integration),
+        ("RigL", "backup", failed),
+        ("target", "keras", failed),
+        pytest.param("published", "backup", killed, marks=pytest.mark.integration),
+    ],
+)
+def test_ended_and_resumed_is_never_ended(name, way, end, tmp_path):
+    end(name, str(tmp_path), way)
     assert any(tmp_path.iterdir())
     resumed = train(name, str(tmp_path), way)
     whole = train(name)

@@ -16,6 +16,7 @@ from tests.optimizers.matrix import (
 )
 
 EPOCHS = 4
+STEPS = 2 * STEPS_PER_EPOCH + STEPS_PER_EPOCH // 2  # until the end
 
 
 def train_epoch(model, epoch, callbacks=()):
@@ -55,4 +56,4 @@ def train(name, folder=None, way=None, callbacks=()):
 
 if __name__ == "__main__":
     name, folder, way = sys.argv[1:]
-    train(name, folder, way, [AfterSteps(2 * STEPS_PER_EPOCH + STEPS_PER_EPOCH // 2, kill)])
+    train(name, folder, way, [AfterSteps(STEPS, kill)])
