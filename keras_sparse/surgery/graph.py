@@ -1,4 +1,4 @@
-"""A Keras model as a flat list of calls. The only module that reads Keras' private attributes."""
+"""A Keras model as a flat list of calls. With `copying`, what reads Keras' private attributes."""
 
 import inspect
 
@@ -339,14 +339,18 @@ def input_layer(graph, value):
     return graph.model.inputs[position]._keras_history.operation
 
 
-def copy_lambda(layer, name):
-    """A `Lambda` layer made again around the same function."""
-    return keras.layers.Lambda(
-        layer.function,
-        output_shape=layer._output_shape,
-        mask=layer.mask,
-        arguments=layer.arguments,
-        name=name,
-        dtype=layer.dtype_policy,
-        trainable=layer.trainable,
+def producer_name(tensor):
+    """The name of the layer or operation that a tensor comes from."""
+    return tensor._keras_history.operation.name
+
+
+def is_chain(model):
+    """Whether a functional model is layers in a row, each called on nothing but the one before."""
+    calls = [node for node in _nodes(model) if not node.is_input]
+    return len(calls) == len(model.layers) - 1 and all(
+        isinstance(node.operation, keras.Layer)
+        and len(node.arguments.args) == len(node.input_tensors) == 1
+        # Keras records `training=False` of its own accord.
+        and not any(node.arguments.kwargs.values())
+        for node in calls
     )

@@ -1,11 +1,15 @@
-"""The smaller model: new layers of the kept width, called in the same order, weights sliced."""
+"""The smaller model: layers of the kept width, called in the same order, weights sliced."""
 
+import contextlib
 import dataclasses
 
 import keras
 import numpy as np
 
+from keras_sparse.surgery import copying
 from keras_sparse.surgery import graph as graphs
+from keras_sparse.surgery.rules import Opaque, Rule
+from keras_sparse.variables import layers_of_type
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +39,6 @@ class Cut:
         return kept[tuple(slice(1) if size == 1 else slice(None) for size in array.shape)]
 
 
-def _without_initializers(operation, config):
-    """The layer from its config, spared from drawing random weights that are overwritten."""
-    of_keras = type(operation).__module__.startswith("keras.")
-    drawn = [key for key in config if of_keras and key.endswith("_initializer")]
-    drawn = [key for key in drawn if key in vars(operation)]
-    layer = type(operation).from_config({**config, **dict.fromkeys(drawn, "zeros")})
-    return layer
-
-
 def cut(array, indices):
     """`array` with, on each axis, only the indices given; None keeps an axis."""
     if callable(indices):
@@ -54,22 +49,54 @@ def cut(array, indices):
     return array
 
 
+class NotRemadeError(Exception):
+    """A layer that has to change, and cannot be made again.
+
+    Attributes:
+        unit: its `Unit`.
+        reason: a short sentence for the report.
+    """
+
+    def __init__(self, unit, error):
+        super().__init__(unit.name)
+        self.unit = unit
+        self.reason = f"cannot be made again from its config ({short(error)})"
+
+
 class Rebuild:
     """Makes the smaller model of an analysed graph.
 
+    A layer that keeps all of its channels, weights and arguments is copied; see `copying` and
+    `shared`. Others are made again from the config that their rule gives.
+
+    Args:
+        graph: a `Graph` after its `Analysis`.
+        whole: the units that stay whole because they could not be made again.
+
     Attributes:
+        whole: as given.
         model: the smaller `keras.Model`.
         layers: `{unit: layer}` for every unit that is left.
         cuts: `{path of a variable of the smaller model: Cut}`.
+        shared: `{unit: why}` for layers that could not be copied. The smaller model has the same
+            variables there as the large one.
+
+    Raises:
+        NotRemadeError: a layer has to change and cannot be made again.
+        ValueError: a layer that was made again has other weights than before.
     """
 
-    def __init__(self, graph):
+    def __init__(self, graph, whole=()):
+        self.whole = whole
         self._graph = graph
         self._tensors = {}
         self._names = set()
         self._plain = {}
+        self._unchanged = {}
+        self._finished = set()
         self.layers = {}
         self.cuts = {}
+        self.shared = {}
         self.model = self._model()
         for unit, layer in self.layers.items():
             if getattr(layer, "weights", None):
@@ -77,16 +104,41 @@ class Rebuild:
 
     def _model(self):
         graph = self._graph
+        names = graph.model.output_names
+        # These belong to the outputs, whatever a layer inside a nested model is called.
+        self._names.update(
+            name
+            for name, value in zip(names, graph.outputs, strict=True)
+            if value.producer is not None and value.producer.operation.name != name
+        )
         inputs = [self._input(value) for value in graph.inputs]
         for call in graph.calls:
             if call.unit.alive:
                 self._call(call)
-        outputs = [self._tensors[value] for value in graph.outputs]
+        named = {}
+        outputs = [
+            self._named(self._tensors[value], name, named)
+            for value, name in zip(graph.outputs, names, strict=True)
+        ]
         return keras.Model(
             graphs.inputs_structure(graph, inputs),
             graphs.outputs_structure(graph, outputs),
             name=graph.name,
         )
+
+    def _named(self, tensor, name, named):
+        """An output under the name that it has in the large model.
+
+        The output of a nested model is called after that model, which comes out inlined.
+        """
+        if graphs.producer_name(tensor) == name:
+            return tensor
+        if name not in named:
+            dtype = keras.backend.standardize_dtype(tensor.dtype)
+            named[name] = keras.layers.Identity(
+                name=name, dtype=dtype if "float" in dtype else None
+            )
+        return named[name](tensor)
 
     def _input(self, value):
         original = graphs.input_layer(self._graph, value)
@@ -97,35 +149,52 @@ class Rebuild:
 
     def _call(self, call):
         unit = call.unit
-        result = unit.rule.apply(call, lambda: self._layer(unit), self._tensors.__getitem__)
+        if unit not in self._unchanged:
+            self._unchanged[unit] = _keeps_everything(unit)
+        if self._unchanged[unit]:
+            args, kwargs = call.arguments(self._tensors.__getitem__)
+            result = self._layer(unit)(*args, **kwargs)
+        else:
+            try:
+                result = unit.rule.apply(call, lambda: self._layer(unit), self._tensors.__getitem__)
+            except NotRemadeError:
+                raise
+            except Exception as error:
+                raise NotRemadeError(unit, error) from error
         for value, tensor in zip(call.outputs, keras.tree.flatten(result), strict=True):
             self._tensors[value] = tensor
 
     def _layer(self, unit):
         if unit not in self.layers:
-            config = unit.rule.config(unit)
-            shared = (id(unit.operation), repr(config))
-            # A layer without weights may be called in many places; it stays one layer as long as
-            # all places want the same of it.
-            if shared not in self._plain:
-                self._plain[shared] = self._new_layer(unit, config)
-            self.layers[unit] = self._plain[shared]
+            self.layers[unit] = self._shared_layer(unit)
         return self.layers[unit]
 
-    def _new_layer(self, unit, config):
+    def _shared_layer(self, unit):
+        """The layer; one without weights stays one where all of its calls want the same of it."""
+        config = None if self._unchanged[unit] else _config(unit)
+        key = (id(unit.operation), repr(config))
+        if key not in self._plain:
+            name = self._free_name(unit)
+            if self._unchanged[unit]:
+                self._plain[key] = self._copied(unit, name)
+            else:
+                self._plain[key] = _remade(unit, config, name)
+        return self._plain[key]
+
+    def _copied(self, unit, name):
+        """A layer of its own that computes the same."""
         operation = unit.operation
-        config = {**config, "name": self._free_name(unit)}
-        if isinstance(operation, keras.layers.Lambda):
-            # A function written in place cannot go through a config.
-            return graphs.copy_lambda(operation, config["name"])
+        if not getattr(operation, "variables", None):
+            return copying.twin(operation, name)
+        if _is_of_keras(operation):
+            with contextlib.suppress(Exception):
+                return _without_initializers(operation, {**operation.get_config(), "name": name})
+        self._finished.add(unit)
         try:
-            return _without_initializers(operation, config)
-        except Exception as error:
-            raise ValueError(
-                f"{unit.name!r} ({type(operation).__name__}) cannot be made again from its "
-                f"config; give it a `get_config` that returns the arguments of `__init__`. "
-                f"Making it ended with: {error}"
-            ) from error
+            return copying.deep_copy(operation, name)
+        except ValueError as error:
+            self.shared[unit] = str(error)
+            return copying.twin(operation, name)
 
     def _free_name(self, unit):
         name, n = unit.operation.name, 0
@@ -138,14 +207,14 @@ class Rebuild:
         return name
 
     def _set_weights(self, unit, layer):
-        for key in unit.operation.get_config():
-            if key.endswith("_initializer") and key in vars(layer):
-                setattr(layer, key, getattr(unit.operation, key))
-        slices = unit.rule.slices(unit)
-        olds = graphs.weights_by_name(unit.operation)
-        news = graphs.weights_by_name(layer)
-        if len(olds) == len(news):
-            news = dict(zip(olds, news.values(), strict=True))
+        if unit in self._finished:
+            pairs = zip(unit.operation.weights, layer.weights, strict=True)
+            for old, new in pairs:
+                self.cuts[new.path] = Cut(old.path, (None,) * len(old.shape), tuple(old.shape))
+            return
+        _give_back_initializers(unit.operation, layer)
+        slices = {} if self._unchanged[unit] else unit.rule.slices(unit)
+        olds, news = paired_weights(unit, layer)
         arrays, cuts = {}, {}
         for name, new in news.items():
             old = olds.get(name)
@@ -154,11 +223,122 @@ class Rebuild:
             cuts[name] = Cut(None if old is None else old.path, indices, shape)
             arrays[name] = np.zeros(new.shape) if old is None else cut(unit.array(name), indices)
         plain = dict(arrays)
-        unit.rule.fold(unit, arrays)
+        if not self._unchanged[unit]:
+            unit.rule.fold(unit, arrays)
         for name, new in news.items():
+            if arrays[name].shape != tuple(new.shape):
+                raise ValueError(
+                    f"{_called(unit)} was made again with the weight {name!r} of shape "
+                    f"{tuple(new.shape)}, where the part that is left of it has shape "
+                    f"{arrays[name].shape}. Let `get_config` and `build` agree, or correct the "
+                    "`config` and `slices` of its rule."
+                )
             shift = None if arrays[name] is plain[name] else arrays[name] - plain[name]
             self.cuts[new.path] = dataclasses.replace(cuts[name], shift=shift)
             new.assign(arrays[name])
+        olds, news = copying.moving(unit.operation), copying.moving(layer)
+        for old, new in zip(olds, news, strict=False):
+            new.assign(old)
         if hasattr(layer, "finalize_state"):
             # Preprocessing layers compute with what they derive from their weights.
             layer.finalize_state()
+
+
+def paired_weights(unit, layer):
+    """The weights of a unit's layer and of what it was made again as, both by the same names.
+
+    Raises:
+        ValueError: they do not have the same weights, up to biases that a rule has switched on.
+    """
+    olds = graphs.weights_by_name(unit.operation)
+    news = graphs.weights_by_name(layer)
+    if len(olds) == len(news) and list(map(_last, olds)) == list(map(_last, news)):
+        # Layers within the layer may be numbered anew.
+        return olds, dict(zip(olds, news.values(), strict=True))
+    missing = [name for name in olds if name not in news]
+    surplus = [name for name in news if name not in olds and "bias" not in _last(name)]
+    if missing or surplus:
+        raise ValueError(
+            f"{_called(unit)} was made again from its config with other weights: {missing} are "
+            f"missing, {surplus} are new. Let `get_config` return all arguments of `__init__`, and "
+            "name the weights alike, whatever their sizes."
+        )
+    return olds, news
+
+
+def _last(name):
+    return name.rsplit("/", 1)[-1]
+
+
+def _called(unit):
+    return f"The layer {unit.name!r} ({type(unit.operation).__name__})"
+
+
+def short(error):
+    """An error as one short line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
+
+
+def _keeps_everything(unit):
+    """Whether the layer has the same channels, weights and arguments as before."""
+    rule = unit.rule
+    if type(rule) is Opaque:
+        return True
+    if not all(port.keep.all() for port in unit.inputs + unit.outputs):
+        return False
+    for name, indices in rule.slices(unit).items():
+        array = unit.array(name)
+        if array is not None and cut(array, indices).shape != array.shape:
+            return False
+    try:
+        return repr(rule.config(unit)) == repr(unit.operation.get_config())
+    except Exception:
+        return True  # a config that cannot be had is not changed either
+
+
+def _config(unit):
+    """The config that the rule gives, None if the layer has none that can be had."""
+    try:
+        return unit.rule.config(unit)
+    except Exception as error:
+        if _may_be_twin(unit):
+            return None
+        raise NotRemadeError(unit, error) from error
+
+
+def _remade(unit, config, name):
+    operation = unit.operation
+    try:
+        if config is None:
+            return copying.twin(operation, name)
+        return _without_initializers(operation, {**config, "name": name})
+    except Exception as error:
+        if _may_be_twin(unit):
+            return copying.twin(operation, name)
+        raise NotRemadeError(unit, error) from error
+
+
+def _may_be_twin(unit):
+    """Whether the layer is as good for fewer channels: no weights, and no argument that changes."""
+    own = type(unit.rule).config is not Rule.config
+    return not own and not getattr(unit.operation, "variables", None)
+
+
+def _is_of_keras(operation):
+    """Whether a layer and all layers in it are Keras' own, whose configs hold everything."""
+    parts = layers_of_type(operation, keras.Layer)
+    return all(type(part).__module__.startswith("keras.") for part in parts)
+
+
+def _without_initializers(operation, config):
+    """The layer from its config, spared from drawing random weights that are overwritten."""
+    of_keras = type(operation).__module__.startswith("keras.")
+    drawn = [key for key in config if of_keras and key.endswith("_initializer")]
+    drawn = [key for key in drawn if key in vars(operation)]
+    return type(operation).from_config({**config, **dict.fromkeys(drawn, "zeros")})
+
+
+def _give_back_initializers(operation, layer):
+    for key, value in vars(operation).items():
+        if key.endswith("_initializer") and key in vars(layer):
+            setattr(layer, key, value)

@@ -3,10 +3,11 @@
 import keras
 
 from keras_sparse.surgery.analysis import Analysis
-from keras_sparse.surgery.graph import Graph
-from keras_sparse.surgery.rebuild import Rebuild
+from keras_sparse.surgery.graph import Graph, is_chain
+from keras_sparse.surgery.rebuild import NotRemadeError, Rebuild
 from keras_sparse.surgery.report import make_report
-from keras_sparse.surgery.verify import allowed_difference, largest_difference, random_inputs
+from keras_sparse.surgery.rules import Opaque, rule_for
+from keras_sparse.surgery.verify import allowed_difference, check_verify, compare
 from keras_sparse.variables import layers_of_type
 
 
@@ -22,17 +23,23 @@ def remove_dead_channels(model, *, channel_multiple=None, verify=True):
 
     Args:
         model: a built `keras.Model`: Sequential, functional, or subclassed if its `call` is pure
-            Keras. It is not changed. Nested models come out inlined.
+            Keras. It is not changed. Nested models come out inlined; the inputs and outputs keep
+            their names and structure.
         channel_multiple: int or None. If given, as many removable channels are left as each
             layer needs for a width that is a multiple of this; some accelerators want 8 or 16.
-        verify: whether to compare the outputs of both models on random input.
+        verify: what the outputs of both models are compared on. True: random inputs that suit
+            the model's layers. Inputs of your own, as for `model.predict`: an array, or a list or
+            dict of arrays. False: nothing.
 
     Returns:
-        `(smaller, report)`: a new `keras.Model`, not compiled, and a `Report`.
+        `(smaller, report)`: a new `keras.Model`, not compiled, and a `Report`. The models share no
+            weights, unless a layer cannot be copied: `report.notes` names it.
 
     Raises:
         ValueError: `model` is no built `keras.Model`, cannot be traced, or has quantized layers
-            or layers with LoRA; `channel_multiple` is no positive integer.
+            or layers with LoRA; a layer has other weights when it is made again;
+            `channel_multiple` is no positive integer; the outputs cannot be compared, for no
+            random inputs suit the model, or `verify` does not.
         RuntimeError: the outputs differ by more than rounding explains.
 
     Example:
@@ -47,17 +54,30 @@ def remove_dead_channels(model, *, channel_multiple=None, verify=True):
             "`channel_multiple` must be a positive integer or None. "
             f"Received: channel_multiple={channel_multiple!r}"
         )
+    check_verify(verify)
     graph = Graph(model)
     refuse_wrapped_weights(graph)
-    Analysis(graph, channel_multiple)
-    rebuild = Rebuild(graph)
+    rebuild = _rebuild(graph, channel_multiple)
     smaller = rebuild.model
     report = make_report(graph, rebuild)
     if isinstance(model, keras.Sequential):
-        smaller = _sequential(smaller)
-    if verify:
-        report.max_error = _verify(graph.model, smaller)
+        smaller = _sequential(model, graph, rebuild)
+    if verify is not False:
+        report.max_error = _verify(graph.model, smaller, verify)
     return smaller, report
+
+
+def _rebuild(graph, channel_multiple):
+    """The smaller model; layers that would have to change and cannot be made again stay whole."""
+    whole = {}
+    while True:
+        Analysis(graph, channel_multiple, lambda unit: whole.get(unit) or rule_for(unit))
+        try:
+            return Rebuild(graph, whole)
+        except NotRemadeError as error:
+            whole[error.unit] = Opaque(error.reason, error.unit.rule)
+            for unit in graph.units:
+                unit.notes.clear()
 
 
 def refuse_wrapped_weights(graph):
@@ -78,8 +98,8 @@ def refuse_wrapped_weights(graph):
             )
 
 
-def _verify(model, smaller):
-    difference, noise = largest_difference(model, smaller, random_inputs(model))
+def _verify(model, smaller, verify):
+    difference, noise = compare(model, smaller, verify)
     allowed = allowed_difference(model, noise)
     if not difference <= allowed:
         raise RuntimeError(
@@ -91,10 +111,15 @@ def _verify(model, smaller):
     return float(difference)
 
 
-def _sequential(model):
-    """A chain of layers as a `Sequential`, anything else as it is."""
-    layers = model.layers
-    chain = len(model.operations) == len(layers) and all(
-        len(keras.tree.flatten(layer.input)) == 1 for layer in layers[1:]
-    )
-    return keras.Sequential(layers, name=model.name) if chain else model
+def _sequential(model, graph, rebuild):
+    """The smaller model as a `Sequential`, if its layers are still a chain."""
+    units = [call.unit for call in graph.calls if isinstance(call.operation, keras.Layer)]
+    smaller = rebuild.model
+    if [unit.operation for unit in units] == model.layers:
+        # Also where masks are handed on beside the layers.
+        layers = [smaller.layers[0], *(rebuild.layers[unit] for unit in units)]
+    elif is_chain(smaller):
+        layers = smaller.layers
+    else:
+        return smaller
+    return keras.Sequential(layers, name=model.name)

@@ -11,6 +11,7 @@ from keras_sparse.files import replacing
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.groups import find_groups
 from keras_sparse.surgery.macs import graph_macs
+from keras_sparse.surgery.notes import notes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +67,10 @@ class Report:
         order: names of all layers and operations, in the order in which they run.
         parameters: of the whole model, `(before, after)`.
         macs: of the whole model, `(before, after)`; see `count_macs`.
-        max_error: largest difference between the outputs of the two models on random input,
-            relative to the outputs' scale; None if this was not verified.
+        notes: `{layer name: list of sentences}` on layers that no rule looks into: dead channels
+            inside, multiply-accumulates that are not counted, weights shared with the large model.
+        max_error: largest difference between the outputs of the two models, relative to the
+            outputs' scale; None if this was not verified.
     """
 
     layers: dict
@@ -76,6 +79,7 @@ class Report:
     order: tuple
     parameters: tuple[int, int]
     macs: tuple[int, int]
+    notes: dict
     max_error: float | None = None
 
     @property
@@ -119,6 +123,7 @@ class Report:
             "parameters": list(self.parameters),
             "macs": list(self.macs),
             "max_error": self.max_error,
+            "notes": self.notes,
             "layers": {
                 name: {
                     "kind": layer.kind,
@@ -157,11 +162,14 @@ class Report:
 
     def __rich__(self):
         from rich.console import Group
+        from rich.text import Text
 
-        tables = [self._layers_table()]
+        parts = [self._layers_table()]
         if self.dead_kept:
-            tables.append(self._dead_kept_table())
-        return Group(*tables)
+            parts.append(self._dead_kept_table())
+        for name, remarks in self.notes.items():
+            parts += [Text(f"{name}: {remark}") for remark in remarks]
+        return Group(*parts)
 
     def _dead_kept_table(self):
         table = _table(
@@ -276,6 +284,7 @@ def make_report(graph, rebuild):
         order=tuple(dict.fromkeys(unit.name for unit in graph.units)),
         parameters=(graph.model.count_params(), rebuild.model.count_params()),
         macs=(sum(macs[0].values()), sum(macs[1].values())),
+        notes=notes(graph, rebuild),
     )
 
 

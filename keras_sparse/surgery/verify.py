@@ -1,16 +1,109 @@
 """Whether two models compute the same, up to what rounding explains."""
 
+import contextlib
+
 import keras
 import numpy as np
 
+from keras_sparse.surgery.copying import moving
 from keras_sparse.surgery.graph import functional
+from keras_sparse.surgery.samples import candidates
 from keras_sparse.variables import layers_of_type
 
 # What rounding may explain, relative to the outputs' scale: by type, or times the noise floor.
 _ALLOWED = {"bfloat16": 1e-1, "float16": 2e-2, "float32": 1e-4, "float64": 1e-12}
 _NOISE = 64
-# The size an open axis (height, time steps) gets, and the number of samples.
-_OPEN, _BATCH = 64, 2
+# How many of the user's samples are computed at once.
+_BATCH = 32
+# How many inputs are tried for one at which all outputs are finite.
+_TRIES = 8
+
+
+def check_verify(verify):
+    """Raises a `ValueError` if `verify` is neither a bool nor arrays with samples."""
+    if isinstance(verify, (bool, np.bool_)):
+        return
+    leaves = keras.tree.flatten(verify)
+    sizes = {len(leaf) if np.ndim(leaf) else None for leaf in leaves if hasattr(leaf, "shape")}
+    arrays = leaves and all(hasattr(leaf, "shape") for leaf in leaves)
+    if not arrays or len(sizes) != 1 or sizes & {None, 0}:
+        raise ValueError(
+            "`verify` must be True, False, or inputs for the model: an array, or a list or dict of "
+            f"arrays, all with the same number of samples. Received: verify={_described(verify)}"
+        )
+
+
+def compare(model, smaller, verify=True):
+    """How far the outputs of two models are apart, on random inputs or on the user's own.
+
+    Args:
+        model: a functional `keras.Model`.
+        smaller: a model that takes the same inputs.
+        verify: True for random inputs, or arrays; see `check_verify`.
+
+    Returns:
+        `(difference, noise)`, as `largest_difference` gives them.
+
+    Raises:
+        ValueError: no random inputs were found that `model` takes, or it does not take `verify`.
+        RuntimeError: `smaller` does not take what `model` takes.
+    """
+    if isinstance(verify, (bool, np.bool_)):
+        return largest_difference(model, smaller, random_inputs(model))
+    batch = model.inputs[0].shape[0] or _BATCH
+    count = len(keras.tree.flatten(verify)[0])
+    if count % (model.inputs[0].shape[0] or 1):
+        raise ValueError(
+            f"`verify` must hold a multiple of {batch} samples, the batch size that the model is "
+            f"built for. Received: verify={_described(verify)}"
+        )
+    parts = [_part(verify, start, start + batch) for start in range(0, count, batch)]
+    try:
+        _outputs(model, parts[0])
+    except Exception as error:
+        raise ValueError(
+            "`verify` holds inputs that the model does not take, so its outputs cannot be "
+            f"compared. Received: verify={_described(verify)}. The model ended with: {_line(error)}"
+        ) from error
+    return _largest(model, smaller, parts)
+
+
+def random_inputs(model, seed=0):
+    """Random inputs that a model takes; see `samples.candidates`.
+
+    Args:
+        model: a built `keras.Model`.
+        seed: int.
+
+    Returns:
+        Arrays in the structure of the model's inputs: the first at which all outputs are finite,
+        or else the first that the model takes.
+
+    Raises:
+        ValueError: the model took none of the inputs that were tried.
+    """
+    model = functional(model)
+    taken, last, ran = None, None, 0
+    for inputs in candidates(model, seed):
+        try:
+            outputs = _outputs(model, inputs)
+        except Exception as error:
+            last = error
+            continue
+        taken, ran = inputs if taken is None else taken, ran + 1
+        if all(map(_finite, outputs)):
+            return inputs
+        if ran == _TRIES:
+            break
+    if taken is None:
+        raise ValueError(
+            f"The check that compares outputs could not run: the model {model.name!r} takes none "
+            "of the random inputs that were tried. Nothing is known to be wrong. Give inputs of "
+            "your own, `verify=x` with arrays as for `model.predict`, or `verify=False` to go "
+            "without. "
+            f"The last try ended with: {_line(last)}"
+        ) from last
+    return taken
 
 
 def largest_difference(model, smaller, inputs):
@@ -26,13 +119,7 @@ def largest_difference(model, smaller, inputs):
         both models give NaN or the same infinity there is no difference; where only one does, it
         is infinite.
     """
-    expected = _outputs(model, inputs)
-    noisy = _outputs(model, keras.tree.map_structure(_nudge, inputs))
-    pairs = []
-    for a, b, c in zip(expected, _outputs(smaller, inputs), noisy, strict=True):
-        scale = np.max(np.abs(a), initial=0.0, where=np.isfinite(a)) or 1.0
-        pairs.append((_distance(a, b) / scale, _distance(a, c) / scale))
-    return max(pairs)
+    return _largest(model, smaller, [inputs])
 
 
 def allowed_difference(model, noise):
@@ -45,23 +132,66 @@ def allowed_difference(model, noise):
     return max(by_type, _NOISE * noise)
 
 
-def random_inputs(model, seed=0):
-    """Random inputs for a model: normal numbers, or ones and zeros where it takes integers."""
-    rng = np.random.default_rng(seed)
+def _largest(model, smaller, batches):
+    """The worst output's difference and noise over several batches of inputs."""
+    rows = [_distances(model, smaller, inputs) for inputs in batches]
+    pairs = []
+    for row in zip(*rows, strict=True):
+        scale, difference, noise = np.max(row, axis=0)
+        pairs.append((difference / (scale or 1.0), noise / (scale or 1.0)))
+    return max(pairs)
 
-    def draw(tensor):
-        shape = (_BATCH, *(_OPEN if size is None else size for size in tensor.shape[1:]))
-        dtype = keras.backend.standardize_dtype(tensor.dtype)
-        if "float" in dtype:
-            return rng.standard_normal(shape).astype("float64" if dtype == "float64" else "float32")
-        return rng.integers(0, 2, shape).astype(dtype)
 
-    return keras.tree.map_structure(draw, functional(model).input)
+def _distances(model, smaller, inputs):
+    """For each output its scale, how far `smaller`'s is from it, and how far noise moves it."""
+    expected = _outputs(model, inputs)
+    noisy = _outputs(model, keras.tree.map_structure(_nudge, inputs))
+    try:
+        found = _outputs(smaller, inputs)
+    except Exception as error:
+        raise RuntimeError(
+            "The smaller model does not take the inputs that the model takes, so it is not "
+            f"returned. It ended with: {_line(error)}"
+        ) from error
+    rows = []
+    for a, b, c in zip(expected, found, noisy, strict=True):
+        numbers = a if a.dtype.kind in "fc" else np.zeros(0)
+        scale = np.max(np.abs(numbers), initial=0.0, where=np.isfinite(numbers))
+        rows.append((scale, _distance(a, b), _distance(a, c)))
+    return rows
 
 
 def _outputs(model, inputs):
-    outputs = keras.tree.flatten(model(inputs, training=False))
-    return [keras.ops.convert_to_numpy(output).astype(np.float64) for output in outputs]
+    with _as_it_was(model):
+        outputs = keras.tree.flatten(model(inputs, training=False))
+        return [_array(output) for output in outputs]
+
+
+@contextlib.contextmanager
+def _as_it_was(model):
+    """Puts back what a call moves on: seeds, recurrent states, counters.
+
+    So no call is seen in the user's model, and both models draw the same random numbers.
+    """
+    variables = [*model.non_trainable_weights, *moving(model)]
+    before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+
+
+def _array(output):
+    """An output as float64, or complex128; strings as they are."""
+    array = keras.ops.convert_to_numpy(output)
+    if array.dtype.kind in "OSU":
+        return array
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
+def _finite(array):
+    return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
 
 
 def _nudge(array):
@@ -69,6 +199,8 @@ def _nudge(array):
 
     In the type that the backend computes in: JAX makes float32 of float64.
     """
+    if getattr(array, "dtype", None) in (object, "string"):
+        return array
     array = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(array))
     if array.dtype.kind != "f":
         return array
@@ -76,7 +208,31 @@ def _nudge(array):
 
 
 def _distance(a, b):
+    if a.shape != b.shape:
+        return np.inf
+    if a.dtype.kind in "OSU":
+        return 0.0 if np.array_equal(a, b) else np.inf
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     with np.errstate(invalid="ignore"):
         difference = np.where(same, 0.0, np.abs(a - b))
     return float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0.0))
+
+
+def _part(inputs, start, stop):
+    return keras.tree.map_structure(lambda array: array[start:stop], inputs)
+
+
+def _described(inputs):
+    """The structure with shapes and types, short enough for a message."""
+
+    def describe(leaf):
+        if hasattr(leaf, "shape"):
+            return f"{getattr(leaf, 'dtype', '')}{tuple(leaf.shape)}"
+        return f"{leaf!r:.60}"
+
+    return f"{keras.tree.map_structure(describe, inputs)!s:.300}"
+
+
+def _line(error):
+    """An error's message as one short line."""
+    return " ".join(str(error).split())[:300]

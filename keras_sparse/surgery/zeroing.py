@@ -11,7 +11,7 @@ from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rebuild import Rebuild
 from keras_sparse.surgery.removal import refuse_wrapped_weights
 from keras_sparse.surgery.rules import Opaque
-from keras_sparse.surgery.verify import largest_difference, random_inputs
+from keras_sparse.surgery.verify import check_verify, compare
 from keras_sparse.variables import layers_of_type
 
 _CRITERIA = ("norm", "batch_norm")
@@ -27,7 +27,8 @@ class ZeroedReport:
             was looked at.
         channels: `{layer name: (channels, channels that are left)}`.
         largest: size of the largest channel that was set to zero, 0.0 if there was none.
-        max_error: how far the outputs moved on random input, relative to their scale.
+        max_error: how far the outputs moved, relative to their scale; None if this was not
+            computed.
     """
 
     threshold: float
@@ -35,7 +36,7 @@ class ZeroedReport:
     zeroed: dict
     channels: dict
     largest: float
-    max_error: float
+    max_error: float | None
 
     def to_dict(self):
         """The report as what JSON knows."""
@@ -43,7 +44,7 @@ class ZeroedReport:
         return {**dataclasses.asdict(self), "zeroed": zeroed}
 
 
-def zero_channels(model, threshold, criterion="norm"):
+def zero_channels(model, threshold, criterion="norm", verify=True):
     """Sets channels that are nearly zero to exactly zero, so that surgery can remove them.
 
     Adam with L2 leaves weights of 1e-20 where they do not matter, never zeros. This is the step
@@ -55,14 +56,17 @@ def zero_channels(model, threshold, criterion="norm"):
         criterion: how large a channel is. `"norm"`: 2-norm of the weights that lead into it, which
             become zero; its bias stays. `"batch_norm"`: the size of its batch normalisation's
             `gamma`, which becomes zero; `beta` stays.
+        verify: what the outputs are computed on to see how far they move; as in
+            `remove_dead_channels`.
 
     Returns:
         `(zeroed, report)`: a new model of the same shape, nested models inlined, and a
         `ZeroedReport`.
 
     Raises:
-        ValueError: a threshold that is negative or no number, an unknown criterion, or a model
-            that `remove_dead_channels` would refuse.
+        ValueError: a threshold that is negative or no number, an unknown criterion, a model
+            that `remove_dead_channels` would refuse; small channels in a layer that cannot be
+            copied; no inputs on which the outputs can be compared.
 
     Example:
 
@@ -75,10 +79,12 @@ def zero_channels(model, threshold, criterion="norm"):
         )
     if criterion not in _CRITERIA:
         raise ValueError(f"`criterion` must be one of {_CRITERIA}. Received: {criterion!r}")
+    check_verify(verify)
     graph = Graph(model)
     refuse_wrapped_weights(graph)
     Analysis(graph, rules=lambda unit: Opaque())
-    zeroed = Rebuild(graph).model
+    rebuild = Rebuild(graph)
+    zeroed, shared = rebuild.model, _shared_weights(rebuild)
     layers = {
         "norm": layers_with_channels,
         "batch_norm": _batch_normalizations,
@@ -90,8 +96,9 @@ def zero_channels(model, threshold, criterion="norm"):
         found[layer.name] = np.flatnonzero(small)
         channels[layer.name] = (len(sizes), int((~small).sum()))
         largest = max(largest, float(sizes[small].max(initial=0.0)))
-        _set_to_zero(layer, small)
-    error, _ = largest_difference(graph.model, zeroed, random_inputs(graph.model))
+        if small.any():
+            _set_to_zero(layer, small, shared)
+    error = None if verify is False else compare(graph.model, zeroed, verify)[0]
     return zeroed, ZeroedReport(float(threshold), criterion, found, channels, largest, error)
 
 
@@ -104,10 +111,23 @@ def _scales(layer):
     return np.abs(keras.ops.convert_to_numpy(layer.gamma).astype(np.float64))
 
 
-def _set_to_zero(layer, small):
+def _shared_weights(rebuild):
+    """`{id of a variable: message}` for what belongs to the large model too."""
+    return {
+        id(weight): f"The layer {unit.name!r} ({type(unit.operation).__name__}) has small channels "
+        f"and cannot be copied ({why}), so setting them to zero would change `model`. Give its "
+        "attributes a form that `copy.deepcopy` takes."
+        for unit, why in rebuild.shared.items()
+        for weight in unit.operation.weights
+    }
+
+
+def _set_to_zero(layer, small, shared):
     """Zero in the weight that leads into the small channels."""
     norm = isinstance(layer, keras.layers.BatchNormalization)
     variable, axes = (layer.gamma, (-1,)) if norm else channel_weight(layer)
+    if id(variable) in shared:
+        raise ValueError(shared[id(variable)])
     value = keras.ops.convert_to_numpy(variable)
     shape = [1] * value.ndim
     for axis in axes:

@@ -1,0 +1,102 @@
+"""Copies of layers without a config. Like `graph`, this reads Keras' private attributes."""
+
+import copy
+import sys
+import types
+
+import keras
+
+from keras_sparse.variables import layers_of_type
+
+# What belongs to one object: its wrapped methods, its calls, the losses of the last of them.
+_OWN = frozenset({"build", "quantize"})
+_FRESH = {"_inbound_nodes": list, "_outbound_nodes": list, "_losses": list, "_loss_ids": set}
+
+
+def twin(operation, name):
+    """A layer or operation under its own name that computes with the attributes of another.
+
+    Variables, tables and functions are the very same objects. Only the calls are not shared, so
+    that the original's graph stays as it is.
+
+    Args:
+        operation: a layer or operation.
+        name: string, the twin's name.
+    """
+    new = _bare(operation)
+    vars(new).update(_state(operation, name))
+    return new
+
+
+def deep_copy(layer, name):
+    """A layer with variables of its own, and with whatever else its attributes hold.
+
+    Args:
+        layer: a built layer.
+        name: string, the copy's name.
+
+    Raises:
+        ValueError: an attribute cannot be copied.
+    """
+    parts = layer._flatten_layers()
+    memo = {id(module): module for module in sys.modules.values()}
+    memo.update({id(part): _bare(part) for part in parts})
+    try:
+        for part in parts:
+            _check_functions(part)
+            memo[id(part._tracker)] = _copied_tracker(part._tracker, memo)
+        for part in parts:
+            state = _state(part, name if part is layer else part.name, part is layer)
+            vars(memo[id(part)]).update(copy.deepcopy(state, memo))
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    new = memo[id(layer)]
+    if {id(v) for v in new.variables} & {id(v) for v in layer.variables}:
+        raise ValueError("its variables cannot be copied")
+    for part in [*new._flatten_layers(), *new.variables]:
+        # As if it had been built here: in nested models several paths may be alike.
+        if layer.path and part.path and f"{part.path}/".startswith(f"{layer.path}/"):
+            part._path = name + part.path[len(layer.path) :]
+    return new
+
+
+def moving(layer):
+    """What a layer's calls move on, beside its weights: seeds and recurrent states."""
+    weights = {id(weight) for weight in layer.weights}
+    found = [variable for variable in layer.variables if id(variable) not in weights]
+    for recurrent in layers_of_type(layer, keras.layers.RNN):
+        found += [state for state in keras.tree.flatten(recurrent.states) if state is not None]
+    return found
+
+
+def _bare(operation):
+    """An object of the same class whose `__init__` has not run."""
+    base = keras.Layer if isinstance(operation, keras.Layer) else keras.Operation
+    return base.__new__(type(operation))
+
+
+def _state(operation, name, fresh=True):
+    state = {key: value for key, value in vars(operation).items() if key not in _OWN}
+    for key, empty in _FRESH.items() if fresh else ():
+        if key in state:
+            state[key] = empty()
+    return {**state, "name": name}
+
+
+def _copied_tracker(tracker, memo):
+    """What tells Keras of a layer's variables and layers, with the copies of these."""
+    new = copy.copy(tracker)
+    new.config = {
+        name: (test, copy.deepcopy(store, memo)) for name, (test, store) in tracker.config.items()
+    }
+    new.stored_ids = {
+        name: {id(value) for value in store} for name, (_, store) in new.config.items()
+    }
+    return new
+
+
+def _check_functions(layer):
+    """A function that was made within another may hold the original's variables."""
+    for key, value in vars(layer).items():
+        if key not in _OWN and isinstance(value, types.FunctionType) and value.__closure__:
+            raise ValueError(f"its attribute {key!r} is a function made within another")

@@ -1,0 +1,250 @@
+"""Random inputs that a model takes: sizes, types and ids that fit its layers."""
+
+import dataclasses
+import itertools
+import math
+
+import keras
+import numpy as np
+
+from keras_sparse.surgery.graph import Graph, inputs_structure
+from keras_sparse.variables import layers_of_type
+
+# Sizes for an open axis (height, time steps), the likely ones first. Small ones fit a table of
+# positions, multiples fit patches and windows, large ones fit long stacks of convolutions.
+_SIZES = (64, 32, 16, 8, 4, 2, 1, 128, 256)
+_ODD_SIZES = (56, 48, 40, 36, 60, 28, 24, 20, 12, 14, 10, 30, 18, 15, 9, 6, 5, 7, 3, 112, 224, 96)
+# Pictures next to sequences: the size of the one and of the other.
+_MIXED_SIZES = ((64, 16), (64, 8), (64, 2), (128, 16), (128, 8), (256, 16), (256, 8))
+# How many samples: so many that all ids of a small table occur, within these numbers of entries.
+_FEWEST, _MOST_IDS, _MOST_ENTRIES = 2, 256, 2**16
+
+_WORDS = ("apple", "bread", "chair", "dance", "earth")
+
+# Layers and operations of Keras that move entries, and do not change them. By name: Keras does not
+# export its operations.
+_MOVES = {
+    *("Concatenate", "Cropping1D", "Cropping2D", "Dropout", "ExpandDims", "Flatten", "Flip"),
+    *("GetItem", "Identity", "Permute", "Ravel", "RepeatVector", "Reshape", "Roll", "Split"),
+    *("Squeeze", "Stack", "Swapaxes", "Transpose", "Unstack"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """How to draw: the number of samples, a size for each input's open axes, and the numbers."""
+
+    batch: int
+    sizes: tuple
+    whole: bool = False
+
+
+def candidates(model, seed=0):
+    """Random inputs in the structure of a functional model's inputs, the likeliest to fit first.
+
+    Numbers are normal. Entries that reach an embedding, a lookup or an encoding are drawn from what
+    that takes, other integers are 0 and 1.
+
+    Args:
+        model: a functional `keras.Model`.
+        seed: int.
+
+    Yields:
+        Arrays in the structure of the model's inputs.
+    """
+    graph = Graph(model)
+    for plan in _plans(graph):
+        shapes = [_shape(v, plan.batch, s) for v, s in zip(graph.inputs, plan.sizes, strict=True)]
+        rng = np.random.default_rng(seed)
+        choices = _choices(graph, shapes)
+        flat = [
+            _draw(value, shape, found, plan.whole, rng)
+            for value, shape, found in zip(graph.inputs, shapes, choices, strict=True)
+        ]
+        yield inputs_structure(graph, flat)
+
+
+def _plans(graph):
+    fixed = {value.shape[0] for value in graph.inputs if value.shape} - {None}
+    some = _sizes(graph, _SIZES)
+    # A reshape that names the batch takes one sample only.
+    batches = [max(fixed)] if fixed else [_batch(graph, some[0]), 1]
+    for whole, batch in itertools.product((False, True), batches):
+        yield from (_Plan(batch, sizes, whole) for sizes in some)
+    for batch in batches:
+        yield from (_Plan(batch, sizes) for sizes in _sizes(graph, _ODD_SIZES))
+
+
+def _sizes(graph, sizes):
+    """Sizes to try, one for each input."""
+    ranks = [len(value.shape) for value in graph.inputs if None in value.shape[1:]]
+    if not ranks:
+        return [(None,) * len(graph.inputs)] if sizes is _SIZES else []
+    found = [(size,) * len(graph.inputs) for size in sizes]
+    if sizes is _ODD_SIZES and max(ranks) > 3 >= min(ranks):
+        for large, small in _MIXED_SIZES:
+            found.append(tuple(large if len(v.shape) > 3 else small for v in graph.inputs))
+    return found
+
+
+def _shape(value, batch, size):
+    sizes = [size if known is None else known for known in value.shape[1:]]
+    return (batch, *sizes) if value.shape else ()
+
+
+def _batch(graph, sizes):
+    """As many samples as it takes to see all ids of a table, within limits."""
+    shapes = [_shape(value, 1, size) for value, size in zip(graph.inputs, sizes, strict=True)]
+    entries = sum(math.prod(shape) for shape in shapes)
+    wanted = _FEWEST
+    for found in itertools.chain.from_iterable(_choices(graph, shapes)):
+        count = len(found.places)
+        wanted = max(wanted, min(math.ceil(len(found.values) / count), _MOST_IDS // count))
+    return max(_FEWEST, min(wanted, _MOST_ENTRIES // max(entries, 1)))
+
+
+def _draw(value, shape, choices, whole, rng):
+    """An array for one input."""
+    dtype = keras.backend.standardize_dtype(value.dtype)
+    flat = _numbers(dtype, math.prod(shape), whole, rng)
+    for choice in choices:
+        flat[choice.places] = choice.draw(rng)
+    return flat.reshape(shape)
+
+
+def _numbers(dtype, count, whole, rng):
+    if dtype == "string":
+        return rng.choice(np.array(_WORDS, object), count)
+    if "float" in dtype:
+        drawn = rng.integers(0, 2, count) if whole else rng.standard_normal(count)
+        return drawn.astype("float64" if dtype == "float64" else "float32")
+    return rng.integers(0, 256 if dtype == "uint8" and not whole else 2, count).astype(dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Choice:
+    """Entries of an input that are drawn from a list of values.
+
+    Args:
+        places: indices into the flat input.
+        values: array; what occurs twice is drawn twice as often.
+    """
+
+    places: np.ndarray
+    values: np.ndarray
+
+    def draw(self, rng):
+        """One value for each place, all of them if there are places enough."""
+        count, size = len(self.places), len(self.values)
+        rounds = [rng.permutation(size) for _ in range(count // size)]
+        rest = rng.choice(size, count % size, replace=False)
+        return rng.permutation(self.values[np.concatenate([*rounds, rest])])
+
+
+def _choices(graph, shapes):
+    """For each input a list of `_Choice`, found by following every entry through the graph.
+
+    Where entries are only moved, the very layers are run on the entries' numbers. So it is seen
+    which of them reach an embedding, also through slices and concatenations.
+    """
+    starts = np.cumsum([0, *(math.prod(shape) for shape in shapes)])
+    numbers = {
+        value: np.arange(first, last, dtype="int32").reshape(shape)
+        for value, shape, first, last in zip(graph.inputs, shapes, starts, starts[1:], strict=False)
+    }
+    owners, fewest, lists = np.full(starts[-1], -1), np.full(starts[-1], np.inf), []
+    for call in graph.calls:
+        _move(call, numbers)
+        for value in call.inputs:
+            taken = _values_taken(call, value) if value in numbers else None
+            if taken is not None and len(taken):
+                places = np.unique(numbers[value])
+                places = places[fewest[places] > len(taken)]
+                owners[places], fewest[places] = len(lists), len(taken)
+                lists.append(taken)
+    found = []
+    for first, last in itertools.pairwise(starts):
+        own = owners[first:last]
+        used = np.unique(own[own >= 0])
+        found.append([_Choice(np.flatnonzero(own == i), lists[i]) for i in used])
+    return found
+
+
+def _move(call, numbers):
+    """Adds the numbers of the entries of a call's outputs, if the call only moves entries."""
+    operation = call.operation
+    if not call.inputs or not all(value in numbers for value in call.inputs):
+        return
+    if not type(operation).__module__.startswith("keras."):
+        return
+    if type(operation).__name__ == "Cast":
+        numbers[call.outputs[0]] = numbers[call.inputs[0]]
+        return
+    if type(operation).__name__ not in _MOVES or call.kwargs.get("training"):
+        return
+    args, kwargs = call.arguments(numbers.__getitem__)
+    try:
+        moved = keras.tree.flatten(operation(*args, **kwargs))
+    except Exception:
+        return  # these sizes do not fit
+    numbers.update(zip(call.outputs, map(keras.ops.convert_to_numpy, moved), strict=True))
+
+
+def _values_taken(call, value):
+    """The values that a call takes in the place of a tensor; None if it takes any number."""
+    operation, name = call.operation, type(call.operation).__name__
+    for kind, values in _TAKEN.items():
+        if isinstance(operation, kind):
+            return values(operation)
+    if name == "OneHot":
+        return _ids(operation.num_classes)
+    if name == "Take" and call.args[1:] == (value,):
+        return _rows(call.args[0], operation.axis)
+    steps = isinstance(operation, keras.layers.TimeDistributed)
+    if isinstance(operation, keras.Layer) and ("int" in value.dtype or steps):
+        sizes = [e.input_dim for e in layers_of_type(operation, keras.layers.Embedding)]
+        return _ids(min(sizes)) if sizes else None
+    return None
+
+
+def _rows(table, axis):
+    shape = getattr(table, "shape", np.shape(table))
+    count = math.prod(shape) if axis is None else shape[axis]
+    return None if count is None else _ids(count)
+
+
+def _ids(count, padded=False):
+    """All ids; where zero means that there is nothing, it is there more often."""
+    return np.concatenate([np.zeros(count // 8 if padded else 0, int), np.arange(count)])
+
+
+def _looked_up(layer, unknown):
+    """The vocabulary, and something that is not in it, unless that is an error."""
+    words = layer.get_vocabulary(include_special_tokens=False)
+    words = [*words, *([unknown] if layer.num_oov_indices else [])]
+    return np.array(words, object if isinstance(unknown, str) else None)
+
+
+def _sentences(words):
+    """Sentences of three words that have all of the vocabulary, and one with none of it."""
+    words = [str(word) for word in words]
+    sentences = [" ".join(words[i : i + 3]) for i in range(0, len(words), 3)]
+    return np.array([*sentences, "never seen"], object)
+
+
+def _between(boundaries):
+    """A number in every bin."""
+    edges = np.asarray(boundaries, float)
+    if not edges.size:
+        return None
+    return np.concatenate([edges[:1] - 1, (edges[1:] + edges[:-1]) / 2, edges[-1:] + 1])
+
+
+_TAKEN = {
+    keras.layers.Embedding: lambda layer: _ids(layer.input_dim, layer.mask_zero),
+    keras.layers.CategoryEncoding: lambda layer: _ids(layer.num_tokens),
+    keras.layers.TextVectorization: lambda layer: _sentences(layer.get_vocabulary(False)),
+    keras.layers.IntegerLookup: lambda layer: _looked_up(layer, -1),
+    keras.layers.StringLookup: lambda layer: _looked_up(layer, "never seen"),
+    keras.layers.Discretization: lambda layer: _between(layer.bin_boundaries),
+}
