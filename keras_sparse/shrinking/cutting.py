@@ -51,18 +51,19 @@ def _leading_weight(layer):
     return channel_weight(layer)
 
 
-def cut(model, dead):
+def cut(model, dead, verify=True):
     """A model without its dead channels, with the optimizer's state, compiled like the model.
 
     Args:
         model: a compiled `keras.Model` that was trained.
         dead: `{layer name: bool array (channels,)}`.
+        verify: what the outputs are compared on; see `surgery.remove_dead_channels`.
 
     Returns:
         `(smaller, report)`: a compiled model and the `surgery.Report`. `model` is not changed.
     """
     with zeroed(model, dead):
-        smaller, report = surgery.remove_dead_channels(model)
+        smaller, report = surgery.remove_dead_channels(model, verify=verify)
         optimizer = carry_optimizer(model, smaller, report)
     set_random_state(smaller, random_state(model))
     compile_like(model, smaller, optimizer)

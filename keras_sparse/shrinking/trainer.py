@@ -15,6 +15,7 @@ from keras_sparse.shrinking import state as states
 from keras_sparse.shrinking.cutting import compile_arguments, cut
 from keras_sparse.shrinking.estimate import Estimate, Stopwatch
 from keras_sparse.shrinking.relay import AfterEpoch, JoinedHistory, Relay
+from keras_sparse.surgery.verify import check_verify
 
 _OWN_STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics", "compile", "fit")
 
@@ -70,6 +71,8 @@ class ShrinkingTrainer:
         must_pay: bool, or a function from an `Estimate` to bool. True: the rule above. False: cut
             whenever enough are dead. Defaults to True.
         folder: where the run is saved after each epoch, or None. One folder holds one run.
+        verify: what the outputs before and after a cut are compared on: True for random inputs, or
+            inputs of your own, or False for nothing; see `surgery.remove_dead_channels`.
 
     Attributes:
         model: the model as it is now, compiled.
@@ -93,7 +96,9 @@ class ShrinkingTrainer:
         arXiv 1901.09290, cuts during training, with a regularizer of its own.
     """
 
-    def __init__(self, model, dead_channels=None, min_dead=0.05, must_pay=True, folder=None):
+    def __init__(
+        self, model, dead_channels=None, min_dead=0.05, must_pay=True, folder=None, verify=True
+    ):
         if not 0 < min_dead <= 1:
             raise ValueError(f"`min_dead` must be in (0, 1]. Received: min_dead={min_dead}")
         if not (isinstance(must_pay, bool) or callable(must_pay)):
@@ -103,6 +108,7 @@ class ShrinkingTrainer:
             )
         if folder is not None:
             check_folder("folder", folder)
+        check_verify(verify)
         _check_model(model)
         self.model = model
         self._shapes = _shapes(model)
@@ -110,6 +116,7 @@ class ShrinkingTrainer:
         self.min_dead = min_dead
         self.must_pay = must_pay
         self.folder = folder
+        self.verify = verify
         self.history = JoinedHistory()
         self.shrinks = []
         self._dead_before = 0
@@ -184,7 +191,7 @@ class ShrinkingTrainer:
         self._dead_before = _count(dead)
         start = time.perf_counter()
         try:
-            smaller, report = cut(self.model, dead)
+            smaller, report = cut(self.model, dead, self.verify)
         except (ValueError, RuntimeError) as error:
             warnings.warn(f"Training goes on without a cut: {error}", stacklevel=2)
             return False

@@ -256,18 +256,22 @@ def functional(model):
 
 
 def _trace(model):
-    try:
-        inputs = _inputs_of(model)
-        outputs = model.call(**inputs) if isinstance(inputs, dict) else model.call(inputs)
-        traced = keras.Model(inputs, outputs, name=model.name)
-        _forget_calls(traced)
-    except Exception as error:
-        raise ValueError(
-            f"The model {model.name!r} is a subclassed model whose `call` cannot be traced. "
-            "Write `call` with Keras layers and `keras.ops` only, or build the model as a "
-            f"functional one. The trace ended with: {error}"
-        ) from error
-    return traced
+    failure = None
+    # The build config has no types: what takes words or whole numbers is found by trying.
+    for dtype in (model.compute_dtype, "int32", "string"):
+        try:
+            inputs, by_name = _inputs_of(model, dtype)
+            outputs = model.call(**inputs) if by_name else model.call(inputs)
+            traced = keras.Model(inputs, outputs, name=model.name)
+            _forget_calls(traced)
+            return traced
+        except Exception as error:
+            failure = failure or error
+    raise ValueError(
+        f"The model {model.name!r} is a subclassed model whose `call` cannot be traced. "
+        "Write `call` with Keras layers and `keras.ops` only, or build the model as a "
+        f"functional one. The trace ended with: {failure}"
+    ) from failure
 
 
 def _forget_calls(traced):
@@ -280,26 +284,28 @@ def _forget_calls(traced):
                 parent.operation._outbound_nodes.remove(node)
 
 
-def _inputs_of(model):
-    """New symbolic inputs in the structure that `model.call` takes."""
+def _inputs_of(model, dtype):
+    """New symbolic inputs as `model.call` takes them, and whether it takes them by name."""
     if isinstance(model, keras.Function):
 
         def like(tensor):
-            return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype)
+            name = getattr(tensor._keras_history.operation, "name", None)
+            return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
 
-        return keras.tree.map_structure(like, model._inputs_struct)
+        return keras.tree.map_structure(like, model._inputs_struct), False
     config = model.get_build_config() or {}
-    return _inputs_like(config.get("input_shape") or config["shapes_dict"], model.compute_dtype)
+    shape = config.get("input_shape")
+    return _inputs_like(shape or config["shapes_dict"], dtype), not shape
 
 
-def _inputs_like(shapes, dtype):
+def _inputs_like(shapes, dtype, name=None):
     def is_shape(x):
         return isinstance(x, (list, tuple)) and all(d is None or isinstance(d, int) for d in x)
 
     if is_shape(shapes):
-        return keras.Input(batch_shape=(None, *shapes[1:]), dtype=dtype)
+        return keras.Input(batch_shape=(None, *shapes[1:]), dtype=dtype, name=name)
     if isinstance(shapes, dict):
-        return {key: _inputs_like(shape, dtype) for key, shape in shapes.items()}
+        return {key: _inputs_like(shape, dtype, key) for key, shape in shapes.items()}
     return [_inputs_like(shape, dtype) for shape in shapes]
 
 

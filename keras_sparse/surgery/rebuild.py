@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 
 import keras
 import numpy as np
@@ -91,6 +92,8 @@ class Rebuild:
         self._graph = graph
         self._tensors = {}
         self._names = set()
+        # `{name of an output: unit that may be called so}`, None where it is a nested model's.
+        self._owners = {}
         self._plain = {}
         self._unchanged = {}
         self._finished = set()
@@ -105,12 +108,10 @@ class Rebuild:
     def _model(self):
         graph = self._graph
         names = graph.model.output_names
-        # These belong to the outputs, whatever a layer inside a nested model is called.
-        self._names.update(
-            name
-            for name, value in zip(names, graph.outputs, strict=True)
-            if value.producer is not None and value.producer.operation.name != name
-        )
+        for name, value in zip(names, graph.outputs, strict=True):
+            if value.producer is not None:
+                unit = value.producer.unit if value.producer.operation.name == name else None
+                self._owners[name] = unit if self._owners.get(name, unit) is unit else None
         inputs = [self._input(value) for value in graph.inputs]
         for call in graph.calls:
             if call.unit.alive:
@@ -197,14 +198,12 @@ class Rebuild:
             return copying.twin(operation, name)
 
     def _free_name(self, unit):
-        name, n = unit.operation.name, 0
-        if name in self._names:
-            name = base = unit.name.replace("/", "_")
-            while name in self._names:
-                n += 1
-                name = f"{base}_{n}"
-        self._names.add(name)
-        return name
+        base = unit.name.replace("/", "_")
+        numbered = (f"{base}_{n}" for n in itertools.count(1))
+        for name in itertools.chain([unit.operation.name, base], numbered):
+            if name not in self._names and self._owners.get(name, unit) is unit:
+                self._names.add(name)
+                return name
 
     def _set_weights(self, unit, layer):
         if unit in self._finished:

@@ -49,7 +49,8 @@ def compare(model, smaller, verify=True):
         RuntimeError: `smaller` does not take what `model` takes.
     """
     if isinstance(verify, (bool, np.bool_)):
-        return largest_difference(model, smaller, random_inputs(model))
+        inputs, outputs = _random_inputs(model)
+        return _largest([_distances(model, smaller, inputs, outputs)])
     batch = model.inputs[0].shape[0] or _BATCH
     count = len(keras.tree.flatten(verify)[0])
     if count % (model.inputs[0].shape[0] or 1):
@@ -57,15 +58,18 @@ def compare(model, smaller, verify=True):
             f"`verify` must hold a multiple of {batch} samples, the batch size that the model is "
             f"built for. Received: verify={_described(verify)}"
         )
-    parts = [_part(verify, start, start + batch) for start in range(0, count, batch)]
-    try:
-        _outputs(model, parts[0])
-    except Exception as error:
-        raise ValueError(
-            "`verify` holds inputs that the model does not take, so its outputs cannot be "
-            f"compared. Received: verify={_described(verify)}. The model ended with: {_line(error)}"
-        ) from error
-    return _largest(model, smaller, parts)
+    rows = []
+    for start in range(0, count, batch):
+        inputs = _part(verify, start, start + batch)
+        try:
+            outputs = _outputs(model, inputs)
+        except Exception as error:
+            raise ValueError(
+                "`verify` holds inputs that the model does not take. Received: "
+                f"verify={_described(verify)}. The model ended with: {_line(error)}"
+            ) from error
+        rows.append(_distances(model, smaller, inputs, outputs))
+    return _largest(rows)
 
 
 def random_inputs(model, seed=0):
@@ -76,34 +80,55 @@ def random_inputs(model, seed=0):
         seed: int.
 
     Returns:
-        Arrays in the structure of the model's inputs: the first at which all outputs are finite,
-        or else the first that the model takes.
+        Arrays in the structure of the model's inputs: the first at which all sizes within the model
+        and all outputs make sense, or else the first that the model takes.
 
     Raises:
         ValueError: the model took none of the inputs that were tried.
     """
-    model = functional(model)
-    taken, last, ran = None, None, 0
+    return _random_inputs(functional(model), seed)[0]
+
+
+def _random_inputs(model, seed=0):
+    """`(inputs, outputs)`."""
+    first, last, taken = None, None, 0
     for inputs in candidates(model, seed):
         try:
             outputs = _outputs(model, inputs)
         except Exception as error:
             last = error
             continue
-        taken, ran = inputs if taken is None else taken, ran + 1
-        if all(map(_finite, outputs)):
-            return inputs
-        if ran == _TRIES:
+        first, taken = first or (inputs, outputs), taken + 1
+        if all(map(_finite, outputs)) and _fits(model, inputs):
+            return inputs, outputs
+        if taken == _TRIES:
             break
-    if taken is None:
+    if first is None:
         raise ValueError(
             f"The check that compares outputs could not run: the model {model.name!r} takes none "
             "of the random inputs that were tried. Nothing is known to be wrong. Give inputs of "
             "your own, `verify=x` with arrays as for `model.predict`, or `verify=False` to go "
-            "without. "
-            f"The last try ended with: {_line(last)}"
+            f"without. The last try ended with: {_line(last)}"
         ) from last
-    return taken
+    return first
+
+
+def _fits(model, inputs):
+    """Whether open axes have sizes that suit the model.
+
+    TensorFlow computes convolutions of too small pictures, out of nothing; Keras refuses them.
+    """
+    if not any(None in tensor.shape[1:] for tensor in model.inputs):
+        return True
+
+    def specify(tensor, array):
+        return keras.KerasTensor(array.shape, tensor.dtype)
+
+    try:
+        model.compute_output_spec(keras.tree.map_structure(specify, model.input, inputs))
+    except Exception:
+        return False
+    return True
 
 
 def largest_difference(model, smaller, inputs):
@@ -119,7 +144,7 @@ def largest_difference(model, smaller, inputs):
         both models give NaN or the same infinity there is no difference; where only one does, it
         is infinite.
     """
-    return _largest(model, smaller, [inputs])
+    return _largest([_distances(model, smaller, inputs, _outputs(model, inputs))])
 
 
 def allowed_difference(model, noise):
@@ -132,9 +157,8 @@ def allowed_difference(model, noise):
     return max(by_type, _NOISE * noise)
 
 
-def _largest(model, smaller, batches):
-    """The worst output's difference and noise over several batches of inputs."""
-    rows = [_distances(model, smaller, inputs) for inputs in batches]
+def _largest(rows):
+    """The worst output's difference and noise over several batches' `_distances`."""
     pairs = []
     for row in zip(*rows, strict=True):
         scale, difference, noise = np.max(row, axis=0)
@@ -142,9 +166,8 @@ def _largest(model, smaller, batches):
     return max(pairs)
 
 
-def _distances(model, smaller, inputs):
+def _distances(model, smaller, inputs, expected):
     """For each output its scale, how far `smaller`'s is from it, and how far noise moves it."""
-    expected = _outputs(model, inputs)
     noisy = _outputs(model, keras.tree.map_structure(_nudge, inputs))
     try:
         found = _outputs(smaller, inputs)
