@@ -61,7 +61,16 @@ class NotRemadeError(Exception):
     def __init__(self, unit, error):
         super().__init__(unit.name)
         self.unit = unit
-        self.reason = f"cannot be made again from its config ({short(error)})"
+        self.reason = f"cannot be made again ({_short(error)})"
+
+
+@contextlib.contextmanager
+def _making(unit):
+    """What goes wrong here concerns the unit alone, which can stay whole."""
+    try:
+        yield
+    except Exception as error:
+        raise NotRemadeError(unit, error) from error
 
 
 class Rebuild:
@@ -102,8 +111,8 @@ class Rebuild:
         self.shared = {}
         self.model = self._model()
         for unit, layer in self.layers.items():
-            if getattr(layer, "weights", None):
-                self._set_weights(unit, layer)
+            if isinstance(layer, keras.Layer):
+                self._fill(unit, layer)
 
     def _model(self):
         graph = self._graph
@@ -151,36 +160,30 @@ class Rebuild:
     def _call(self, call):
         unit = call.unit
         if unit not in self._unchanged:
-            self._unchanged[unit] = _keeps_everything(unit)
+            with _making(unit):
+                self._unchanged[unit] = _keeps_everything(unit)
         if self._unchanged[unit]:
             args, kwargs = call.arguments(self._tensors.__getitem__)
             result = self._layer(unit)(*args, **kwargs)
         else:
-            try:
+            with _making(unit):
                 result = unit.rule.apply(call, lambda: self._layer(unit), self._tensors.__getitem__)
-            except NotRemadeError:
-                raise
-            except Exception as error:
-                raise NotRemadeError(unit, error) from error
         for value, tensor in zip(call.outputs, keras.tree.flatten(result), strict=True):
             self._tensors[value] = tensor
 
     def _layer(self, unit):
         if unit not in self.layers:
-            self.layers[unit] = self._shared_layer(unit)
+            unchanged = self._unchanged[unit]
+            config = None if unchanged else _config(unit)
+            # A layer without weights may be called in many places; it stays one layer as long as
+            # all places want the same of it.
+            key = (id(unit.operation), repr(config))
+            if key not in self._plain:
+                name = self._free_name(unit)
+                layer = self._copied(unit, name) if unchanged else _remade(unit, config, name)
+                self._plain[key] = layer
+            self.layers[unit] = self._plain[key]
         return self.layers[unit]
-
-    def _shared_layer(self, unit):
-        """The layer; one without weights stays one where all of its calls want the same of it."""
-        config = None if self._unchanged[unit] else _config(unit)
-        key = (id(unit.operation), repr(config))
-        if key not in self._plain:
-            name = self._free_name(unit)
-            if self._unchanged[unit]:
-                self._plain[key] = self._copied(unit, name)
-            else:
-                self._plain[key] = _remade(unit, config, name)
-        return self._plain[key]
 
     def _copied(self, unit, name):
         """A layer of its own that computes the same."""
@@ -190,12 +193,13 @@ class Rebuild:
         if _is_of_keras(operation):
             with contextlib.suppress(Exception):
                 return _without_initializers(operation, {**operation.get_config(), "name": name})
-        self._finished.add(unit)
         try:
-            return copying.deep_copy(operation, name)
+            layer = copying.deep_copy(operation, name)
         except ValueError as error:
+            layer = copying.twin(operation, name)
             self.shared[unit] = str(error)
-            return copying.twin(operation, name)
+        self._finished.add(layer)
+        return layer
 
     def _free_name(self, unit):
         base = unit.name.replace("/", "_")
@@ -205,15 +209,28 @@ class Rebuild:
                 self._names.add(name)
                 return name
 
-    def _set_weights(self, unit, layer):
-        if unit in self._finished:
-            pairs = zip(unit.operation.weights, layer.weights, strict=True)
-            for old, new in pairs:
+    def _fill(self, unit, layer):
+        """Gives a layer its weights, and notes where they come from."""
+        if layer in self._finished:
+            for old, new in zip(unit.operation.weights, layer.weights, strict=True):
                 self.cuts[new.path] = Cut(old.path, (None,) * len(old.shape), tuple(old.shape))
             return
-        _give_back_initializers(unit.operation, layer)
-        slices = {} if self._unchanged[unit] else unit.rule.slices(unit)
-        olds, news = paired_weights(unit, layer)
+        for key, value in vars(unit.operation).items():
+            if key.endswith("_initializer") and key in vars(layer):
+                setattr(layer, key, value)
+        for old, new in zip(copying.moving(unit.operation), copying.moving(layer), strict=False):
+            new.assign(old)
+        if layer.weights:
+            self._set_weights(unit, layer)
+            if hasattr(layer, "finalize_state"):
+                # Preprocessing layers compute with what they derive from their weights.
+                layer.finalize_state()
+
+    def _set_weights(self, unit, layer):
+        unchanged = self._unchanged[unit]
+        with _making(unit):
+            slices = {} if unchanged else unit.rule.slices(unit)
+        olds, news = _paired_weights(unit, layer)
         arrays, cuts = {}, {}
         for name, new in news.items():
             old = olds.get(name)
@@ -222,8 +239,9 @@ class Rebuild:
             cuts[name] = Cut(None if old is None else old.path, indices, shape)
             arrays[name] = np.zeros(new.shape) if old is None else cut(unit.array(name), indices)
         plain = dict(arrays)
-        if not self._unchanged[unit]:
-            unit.rule.fold(unit, arrays)
+        if not unchanged:
+            with _making(unit):
+                unit.rule.fold(unit, arrays)
         for name, new in news.items():
             if arrays[name].shape != tuple(new.shape):
                 raise ValueError(
@@ -235,15 +253,9 @@ class Rebuild:
             shift = None if arrays[name] is plain[name] else arrays[name] - plain[name]
             self.cuts[new.path] = dataclasses.replace(cuts[name], shift=shift)
             new.assign(arrays[name])
-        olds, news = copying.moving(unit.operation), copying.moving(layer)
-        for old, new in zip(olds, news, strict=False):
-            new.assign(old)
-        if hasattr(layer, "finalize_state"):
-            # Preprocessing layers compute with what they derive from their weights.
-            layer.finalize_state()
 
 
-def paired_weights(unit, layer):
+def _paired_weights(unit, layer):
     """The weights of a unit's layer and of what it was made again as, both by the same names.
 
     Raises:
@@ -273,7 +285,7 @@ def _called(unit):
     return f"The layer {unit.name!r} ({type(unit.operation).__name__})"
 
 
-def short(error):
+def _short(error):
     """An error as one short line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
 
@@ -296,29 +308,29 @@ def _keeps_everything(unit):
 
 
 def _config(unit):
-    """The config that the rule gives, None if the layer has none that can be had."""
+    """The config that the rule gives, None if the layer has none but needs no other either."""
     try:
         return unit.rule.config(unit)
-    except Exception as error:
+    except Exception:
         if _may_be_twin(unit):
             return None
-        raise NotRemadeError(unit, error) from error
+        raise
 
 
 def _remade(unit, config, name):
+    """The layer from its new config; itself, if it has none and is as good for fewer channels."""
     operation = unit.operation
     try:
-        if config is None:
-            return copying.twin(operation, name)
-        return _without_initializers(operation, {**config, "name": name})
-    except Exception as error:
-        if _may_be_twin(unit):
-            return copying.twin(operation, name)
-        raise NotRemadeError(unit, error) from error
+        if config is not None:
+            return _without_initializers(operation, {**config, "name": name})
+    except Exception:
+        if not _may_be_twin(unit):
+            raise
+    return copying.twin(operation, name)
 
 
 def _may_be_twin(unit):
-    """Whether the layer is as good for fewer channels: no weights, and no argument that changes."""
+    """Whether no weight and no argument of the layer depends on the number of channels."""
     own = type(unit.rule).config is not Rule.config
     return not own and not getattr(unit.operation, "variables", None)
 
@@ -335,9 +347,3 @@ def _without_initializers(operation, config):
     drawn = [key for key in config if of_keras and key.endswith("_initializer")]
     drawn = [key for key in drawn if key in vars(operation)]
     return type(operation).from_config({**config, **dict.fromkeys(drawn, "zeros")})
-
-
-def _give_back_initializers(operation, layer):
-    for key, value in vars(operation).items():
-        if key.endswith("_initializer") and key in vars(layer):
-            setattr(layer, key, value)

@@ -14,7 +14,7 @@ from keras_sparse.variables import layers_of_type
 # positions, multiples fit patches and windows, large ones fit long stacks of convolutions.
 _SIZES = (64, 32, 16, 8, 4, 2, 1, 128, 256)
 _ODD_SIZES = (56, 48, 40, 36, 60, 28, 24, 20, 12, 14, 10, 30, 18, 15, 9, 6, 5, 7, 3, 112, 224, 96)
-# Pictures next to sequences: the size of the one and of the other.
+# Pictures (and videos) next to sequences: a size for the one and for the other.
 _MIXED_SIZES = ((64, 16), (64, 8), (64, 2), (128, 16), (128, 8), (256, 16), (256, 8))
 # How many samples: so many that all ids of a small table occur, within these numbers of entries.
 _FEWEST, _MOST_IDS, _MOST_ENTRIES = 2, 256, 2**16
@@ -65,26 +65,28 @@ def candidates(model, seed=0):
 
 
 def _plans(graph):
+    likely, odd = _sizes(graph)
     fixed = {value.shape[0] for value in graph.inputs if value.shape} - {None}
-    some = _sizes(graph, _SIZES)
     # A reshape that names the batch takes one sample only.
-    batches = [max(fixed)] if fixed else [_batch(graph, some[0]), 1]
+    batches = [max(fixed)] if fixed else [_batch(graph, likely[0]), 1]
     for whole, batch in itertools.product((False, True), batches):
-        yield from (_Plan(batch, sizes, whole) for sizes in some)
-    for batch in batches:
-        yield from (_Plan(batch, sizes) for sizes in _sizes(graph, _ODD_SIZES))
+        yield from (_Plan(batch, sizes, whole) for sizes in likely)
+    yield from (_Plan(batch, sizes) for batch in batches for sizes in odd)
 
 
-def _sizes(graph, sizes):
-    """Sizes to try, one for each input."""
-    ranks = [len(value.shape) for value in graph.inputs if None in value.shape[1:]]
-    if not ranks:
-        return [(None,) * len(graph.inputs)] if sizes is _SIZES else []
-    found = [(size,) * len(graph.inputs) for size in sizes]
-    if sizes is _ODD_SIZES and max(ranks) > 3 >= min(ranks):
-        for large, small in _MIXED_SIZES:
-            found.append(tuple(large if len(v.shape) > 3 else small for v in graph.inputs))
-    return found
+def _sizes(graph):
+    """Two lists of what to try, each time a size for every input."""
+    ranks = [len(value.shape) for value in graph.inputs]
+    opens = {
+        rank for rank, value in zip(ranks, graph.inputs, strict=True) if None in value.shape[1:]
+    }
+    if not opens:
+        return [(None,) * len(ranks)], []
+    likely, odd = ([(size,) * len(ranks) for size in sizes] for sizes in (_SIZES, _ODD_SIZES))
+    if max(opens) > 3 >= min(opens):
+        for picture, sequence in _MIXED_SIZES:
+            odd.append(tuple(picture if rank > 3 else sequence for rank in ranks))
+    return likely, odd
 
 
 def _shape(value, batch, size):
