@@ -174,7 +174,7 @@ class Rebuild:
     def _layer(self, unit):
         if unit not in self.layers:
             unchanged = self._unchanged[unit]
-            config = None if unchanged else _config(unit)
+            config = _own_config(unit) if unchanged else _config(unit)
             # A layer without weights may be called in many places; it stays one layer as long as
             # all places want the same of it.
             key = (id(unit.operation), repr(config))
@@ -301,10 +301,16 @@ def _keeps_everything(unit):
         array = unit.array(name)
         if array is not None and cut(array, indices).shape != array.shape:
             return False
+    own = _own_config(unit)
+    return own is None or repr(rule.config(unit)) == repr(own)
+
+
+def _own_config(unit):
+    """The layer's config as it is, None if it has none."""
     try:
-        return repr(rule.config(unit)) == repr(unit.operation.get_config())
+        return unit.operation.get_config()
     except Exception:
-        return True  # a config that cannot be had is not changed either
+        return None
 
 
 def _config(unit):
