@@ -1,6 +1,7 @@
 """A Keras model as a flat list of calls. With `copying`, what reads Keras' private attributes."""
 
 import inspect
+import itertools
 
 import keras
 import numpy as np
@@ -260,10 +261,10 @@ def _trace(model):
     # The build config has no types: what takes words or whole numbers is found by trying.
     for dtype in (model.compute_dtype, "int32", "string"):
         try:
-            inputs, by_name = _inputs_of(model, dtype)
-            outputs = model.call(**inputs) if by_name else model.call(inputs)
-            traced = keras.Model(inputs, outputs, name=model.name)
-            _forget_calls(traced)
+            traced = _traced(model, itertools.repeat(dtype))
+            words = [_takes_words(traced, tensor) for tensor in traced.inputs]
+            if dtype != "string" and any(words):
+                traced = _traced(model, ("string" if word else dtype for word in words))
             return traced
         except Exception as error:
             failure = failure or error
@@ -272,6 +273,22 @@ def _trace(model):
         "Write `call` with Keras layers and `keras.ops` only, or build the model as a "
         f"functional one. The trace ended with: {failure}"
     ) from failure
+
+
+def _traced(model, dtypes):
+    inputs, by_name = _inputs_of(model, dtypes)
+    outputs = model.call(**inputs) if by_name else model.call(inputs)
+    traced = keras.Model(inputs, outputs, name=model.name)
+    _forget_calls(traced)
+    return traced
+
+
+def _takes_words(traced, tensor):
+    kinds = (keras.layers.StringLookup, keras.layers.TextVectorization)
+    return any(
+        isinstance(node.operation, kinds) and any(tensor is x for x in node.input_tensors)
+        for node in _nodes(traced)
+    )
 
 
 def _forget_calls(traced):
@@ -284,29 +301,29 @@ def _forget_calls(traced):
                 parent.operation._outbound_nodes.remove(node)
 
 
-def _inputs_of(model, dtype):
+def _inputs_of(model, dtypes):
     """New symbolic inputs as `model.call` takes them, and whether it takes them by name."""
     if isinstance(model, keras.Function):
 
         def like(tensor):
-            name = getattr(tensor._keras_history.operation, "name", None)
+            name = tensor._keras_history.operation.name
             return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
 
         return keras.tree.map_structure(like, model._inputs_struct), False
     config = model.get_build_config() or {}
     shape = config.get("input_shape")
-    return _inputs_like(shape or config["shapes_dict"], dtype), not shape
+    return _inputs_like(shape or config["shapes_dict"], iter(dtypes)), not shape
 
 
-def _inputs_like(shapes, dtype, name=None):
+def _inputs_like(shapes, dtypes, name=None):
     def is_shape(x):
         return isinstance(x, (list, tuple)) and all(d is None or isinstance(d, int) for d in x)
 
     if is_shape(shapes):
-        return keras.Input(batch_shape=(None, *shapes[1:]), dtype=dtype, name=name)
+        return keras.Input(batch_shape=(None, *shapes[1:]), dtype=next(dtypes), name=name)
     if isinstance(shapes, dict):
-        return {key: _inputs_like(shape, dtype, key) for key, shape in shapes.items()}
-    return [_inputs_like(shape, dtype) for shape in shapes]
+        return {key: _inputs_like(shapes[key], dtypes, key) for key in sorted(shapes)}
+    return [_inputs_like(shape, dtypes) for shape in shapes]
 
 
 def inputs_structure(graph, flat):

@@ -45,6 +45,10 @@ def zero_groups(model, chosen):
     rebuild = Rebuild(graph)
     weights = {weight.path: weight for weight in rebuild.model.weights}
     copies = {cut.source: weights[path] for path, cut in rebuild.cuts.items()}
+    for group, mask in masks.items():
+        for part in group.slices if mask.any() else ():
+            if part.path in copies:
+                rebuild.check_own(copies[part.path])
     zero_slices(masks, copies)
     return rebuild.model
 

@@ -114,6 +114,15 @@ class Rebuild:
             if isinstance(layer, keras.Layer):
                 self._fill(unit, layer)
 
+    def check_own(self, variable):
+        """Raises a `ValueError` if a variable of the smaller model is the large model's as well."""
+        for unit, why in self.shared.items():
+            if any(variable is weight for weight in unit.operation.weights):
+                raise ValueError(
+                    f"{_called(unit)} cannot be copied ({why}), so setting its channels to zero "
+                    "would change `model`. Give its attributes a form that `copy.deepcopy` takes."
+                )
+
     def _model(self):
         graph = self._graph
         names = graph.model.output_names

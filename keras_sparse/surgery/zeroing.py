@@ -84,7 +84,7 @@ def zero_channels(model, threshold, criterion="norm", verify=True):
     refuse_wrapped_weights(graph)
     Analysis(graph, rules=lambda unit: Opaque())
     rebuild = Rebuild(graph)
-    zeroed, shared = rebuild.model, _shared_weights(rebuild)
+    zeroed = rebuild.model
     layers = {
         "norm": layers_with_channels,
         "batch_norm": _batch_normalizations,
@@ -97,7 +97,7 @@ def zero_channels(model, threshold, criterion="norm", verify=True):
         channels[layer.name] = (len(sizes), int((~small).sum()))
         largest = max(largest, float(sizes[small].max(initial=0.0)))
         if small.any():
-            _set_to_zero(layer, small, shared)
+            _set_to_zero(layer, small, rebuild)
     error = None if verify is False else compare(graph.model, zeroed, verify)[0]
     return zeroed, ZeroedReport(float(threshold), criterion, found, channels, largest, error)
 
@@ -111,23 +111,11 @@ def _scales(layer):
     return np.abs(keras.ops.convert_to_numpy(layer.gamma).astype(np.float64))
 
 
-def _shared_weights(rebuild):
-    """`{id of a variable: message}` for what belongs to the large model too."""
-    return {
-        id(weight): f"The layer {unit.name!r} ({type(unit.operation).__name__}) has small channels "
-        f"and cannot be copied ({why}), so setting them to zero would change `model`. Give its "
-        "attributes a form that `copy.deepcopy` takes."
-        for unit, why in rebuild.shared.items()
-        for weight in unit.operation.weights
-    }
-
-
-def _set_to_zero(layer, small, shared):
+def _set_to_zero(layer, small, rebuild):
     """Zero in the weight that leads into the small channels."""
     norm = isinstance(layer, keras.layers.BatchNormalization)
     variable, axes = (layer.gamma, (-1,)) if norm else channel_weight(layer)
-    if id(variable) in shared:
-        raise ValueError(shared[id(variable)])
+    rebuild.check_own(variable)
     value = keras.ops.convert_to_numpy(variable)
     shape = [1] * value.ndim
     for axis in axes:

@@ -133,6 +133,7 @@ def test_a_loss_for_each_head_goes_on_after_a_cut(harness):
         loss={"age": "mse", "sex": "mae"},
         loss_weights={"age": 1.0, "sex": 2.0},
         metrics={"sex": ["mse"]},
+        run_eagerly=True,
     )
     x = harness.rng.standard_normal((8, 5))
     y = {"age": np.ones((8, 1)), "sex": np.ones((8, 2))}
