@@ -70,6 +70,39 @@ def cut(model, dead, verify=True):
     return smaller, report
 
 
+def followed(model, smaller, report):
+    """Which channels of the layers that criteria score are left, and what the layers are called.
+
+    Layers of nested models are named anew, for these come out inlined.
+
+    Args:
+        model, smaller, report: as `cut` takes and returns them.
+
+    Returns:
+        `(kept, names)`: `{name in model: indices}`, none for a layer that is gone, and
+        `{name in model: name in smaller}`.
+    """
+    olds = {name: _leading_weight(layer) for name, layer in _scored_layers(model).items()}
+    by_path = {weight.path: name for name, (weight, _) in olds.items() if weight is not None}
+    kept, names = {name: np.zeros(0, int) for name in olds}, {}
+    for new_name, layer in _scored_layers(smaller).items():
+        weight, axes = _leading_weight(layer)
+        part = None if weight is None else report.cuts.get(weight.path)
+        name = by_path.get(part.source) if part else None
+        if name is not None:
+            kept[name], names[name] = _kept_channels(part, axes), new_name
+    return kept, names
+
+
+def _kept_channels(part, axes):
+    """Numbers of the channels, which lie along `axes`, that a `Cut` leaves."""
+    shape = [1] * len(part.shape)
+    for axis in axes:
+        shape[axis] = part.shape[axis]
+    channels = np.arange(np.prod(shape)).reshape(shape)
+    return np.unique(part(np.broadcast_to(channels, part.shape)))
+
+
 def compile_like(model, smaller, optimizer):
     """Compile with the loss, the metrics and the options of another model."""
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)

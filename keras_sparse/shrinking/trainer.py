@@ -12,7 +12,7 @@ from keras_sparse.channels import DeadChannels
 from keras_sparse.files import check_folder
 from keras_sparse.random_state import check_random_state, random_state, set_random_state
 from keras_sparse.shrinking import state as states
-from keras_sparse.shrinking.cutting import compile_arguments, cut
+from keras_sparse.shrinking.cutting import compile_arguments, cut, followed
 from keras_sparse.shrinking.estimate import Estimate, Stopwatch
 from keras_sparse.shrinking.relay import AfterEpoch, JoinedHistory, Relay
 from keras_sparse.surgery.verify import check_verify
@@ -207,12 +207,15 @@ class ShrinkingTrainer:
             )
         ):
             return False
+        kept, names = followed(self.model, smaller, report)
         self.model = smaller
         changed = {name: pair for name, pair in report.channels.items() if pair[0] != pair[1]}
         self.shrinks.append(
             Shrink(self._next_epoch, changed, report.parameters, report.macs, seconds)
         )
-        self.dead_channels.keep({name: layer.kept for name, layer in report.layers.items()})
+        self.dead_channels.keep(kept)
+        streaks = self.dead_channels.get_state()
+        self.dead_channels.set_state({names[name]: streaks[name] for name in streaks})
         # Those that are dead and had to stay do not call for another cut.
         self._dead_before = _count(self.dead_channels.dead)
         return True

@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 from keras_sparse import ShrinkingTrainer, surgery
+from keras_sparse.channels import DeadChannels
 from keras_sparse.surgery.graph import functional
 
 
@@ -122,25 +123,31 @@ def test_what_a_training_step_needs_is_not_lost_in_a_chain(harness):
     assert all(node.arguments.kwargs["training"] is True for node in calls)
 
 
-def test_a_loss_for_each_head_goes_on_after_a_cut(harness):
+def test_a_loss_for_each_head_goes_on_after_a_cut(harness, tmp_path):
+    """Also in a run that is taken up again after layers of nested models have lost channels."""
     model = two_heads()
     harness.randomise(model)
-    kernel = np.array(keras.ops.convert_to_numpy(model.get_layer("a").kernel))
-    kernel[:, :4] = 0
-    model.get_layer("a").set_weights([kernel, np.full(6, -1.0)])
-    model.compile(
-        "sgd",
-        loss={"age": "mse", "sex": "mae"},
-        loss_weights={"age": 1.0, "sex": 2.0},
-        metrics={"sex": ["mse"]},
-        run_eagerly=True,
-    )
+
+    def kill(layer, dead):
+        kernel = np.array(keras.ops.convert_to_numpy(layer.kernel))
+        kernel[:, :dead] = 0
+        layer.set_weights([kernel, np.full(kernel.shape[1], -1.0)])
+
+    kill(model.get_layer("a"), 2)
+    kill(model.get_layer("age").layers[1], 3)
+    losses = {"loss": {"age": "mse", "sex": "mae"}, "loss_weights": {"age": 1.0, "sex": 2.0}}
+    model.compile("sgd", metrics={"sex": ["mse"]}, run_eagerly=True, **losses)
     x = harness.rng.standard_normal((8, 5))
     y = {"age": np.ones((8, 1)), "sex": np.ones((8, 2))}
-    trainer = ShrinkingTrainer(model, must_pay=False, min_dead=0.01)
-    trainer.dead_channels.epochs = 1
-    history = trainer.fit(x, y, epochs=3, verbose=0)
-    assert len(trainer.shrinks) == 1
-    assert trainer.model.output_names == ["age", "sex"]
+
+    def trainer():
+        dead = DeadChannels(epochs=1)
+        return ShrinkingTrainer(model, dead, must_pay=False, min_dead=0.01, folder=tmp_path)
+
+    trainer().fit(x, y, epochs=2, verbose=0)
+    again = trainer()
+    assert len(again.shrinks) == 1
+    history = again.fit(x, y, epochs=3, verbose=0)
+    assert again.model.output_names == ["age", "sex"]
     assert {"age_loss", "sex_loss", "sex_mse"} <= set(history.history)
     assert all(len(values) == 3 for values in history.history.values())
