@@ -1,6 +1,7 @@
 """Copies of layers without a config. Like `graph`, this reads Keras' private attributes."""
 
 import copy
+import itertools
 import sys
 import types
 
@@ -38,7 +39,7 @@ def deep_copy(layer, name):
     Raises:
         ValueError: an attribute cannot be copied.
     """
-    parts = layer._flatten_layers()
+    parts = _parts(layer)
     memo = {id(module): module for module in sys.modules.values()}
     memo.update({id(part): _bare(part) for part in parts})
     try:
@@ -53,11 +54,26 @@ def deep_copy(layer, name):
     new = memo[id(layer)]
     if {id(v) for v in new.variables} & {id(v) for v in layer.variables}:
         raise ValueError("its variables cannot be copied")
-    for part in [*new._flatten_layers(), *new.variables]:
+    for part in _parts(new):
+        if isinstance(part, keras.Function):
+            # Keras knows the nodes of a graph by the `id` of the layers.
+            nodes = itertools.chain.from_iterable(part._nodes_by_depth.values())
+            part._nodes = {
+                f"{id(node.operation)}_ib-{node.operation._inbound_nodes.index(node)}"
+                for node in nodes
+            }
+    for part in [*_parts(new), *new.variables]:
         # As if it had been built here: in nested models several paths may be alike.
         if layer.path and part.path and f"{part.path}/".startswith(f"{layer.path}/"):
             part._path = name + part.path[len(layer.path) :]
     return new
+
+
+def _parts(layer):
+    """A layer and all in it, with the graphs by which sequential models compute."""
+    layers = layer._flatten_layers()
+    graphs = [getattr(part, "_functional", None) for part in layers]
+    return list({id(part): part for part in [*layers, *graphs] if part is not None}.values())
 
 
 def moving(layer):

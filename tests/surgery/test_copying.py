@@ -45,6 +45,38 @@ class Hidden(layers.Layer):
         raise NotImplementedError("no config")
 
 
+class Network(layers.Layer):
+    """Models in a layer."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.chain = keras.Sequential([layers.Dense(units), layers.Dropout(0.5)])
+        x = keras.Input((units,))
+        self.graph = keras.Model(x, layers.Add()([x, layers.Dense(units)(x)]))
+
+    def build(self, shape):
+        self.chain.build(shape)
+
+    def call(self, x, training=None):
+        return self.graph(self.chain(x, training=training), training=training)
+
+    def get_config(self):
+        raise NotImplementedError("no config")
+
+
+@keras.saving.register_keras_serializable(package="test")
+class Doubled(keras.Model):
+    """A functional model with a call of its own."""
+
+    def call(self, x):
+        return super().call(x) * 2.0
+
+
+def doubled():
+    x = keras.Input((6,))
+    return Doubled(x, layers.Dense(6)(layers.Dense(6, activation="relu")(x)))
+
+
 class Times(layers.Layer):
     """Its config forgets the factor."""
 
@@ -103,11 +135,22 @@ def around(layer, harness, dead=(1, 4)):
         (lambda: layers.Identity(dtype=keras.DTypePolicy("float32")), 4),
         (lambda: Scale(ops.tanh), 6),
         (lambda: Hidden(6), 6),
+        (lambda: Network(6), 6),
+        (doubled, 6),
         (lambda: Times(3.0), 6),
         (lambda: layers.Lambda(lambda x: x * 2), 6),
         (lambda: layers.PReLU(alpha_initializer=ones), 4),
     ],
-    ids=["policy", "no config", "layers within", "forgets", "lambda", "initializer"],
+    ids=[
+        "policy",
+        "no config",
+        "layers within",
+        "models within",
+        "own call",
+        "forgets",
+        "lambda",
+        "initializer",
+    ],
 )
 def test_config_that_does_not_round_trip(layer, left, harness):
     model = around(layer(), harness)
@@ -117,8 +160,15 @@ def test_config_that_does_not_round_trip(layer, left, harness):
     assert not {id(v) for v in model.variables} & {id(v) for v in smaller.variables}
 
 
-def test_a_copy_trains_alone(harness):
-    model = around(Hidden(6), harness)
+def test_a_copy_with_a_graph_is_saved(harness, tmp_path):
+    smaller, _ = harness.cut(around(doubled(), harness))
+    smaller.save(tmp_path / "smaller.keras")
+    harness.compare(smaller, keras.saving.load_model(tmp_path / "smaller.keras"))
+
+
+@pytest.mark.parametrize("layer", [Hidden, Network])
+def test_a_copy_trains_alone(layer, harness):
+    model = around(layer(6), harness)
     smaller, _ = harness.cut(model)
     before = [ops.convert_to_numpy(variable) for variable in model.variables]
     smaller.compile("sgd", "mse")
