@@ -22,6 +22,9 @@ class Positions(layers.Layer):
     def call(self, x):
         return x + self.table[: ops.shape(x)[1]]
 
+    def compute_output_shape(self, shape):
+        return shape
+
 
 def with_dead_channels(harness, inputs, y):
     """A model that ends in two dense layers on a tensor, a third of the first's units dead."""
