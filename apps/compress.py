@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 
+import numpy as np
 from absl import flags
 
 from apps import program
@@ -63,6 +64,7 @@ def main(values=flags.FLAGS):
         samples = _samples(model, values)
         if values.threshold is not None:
             model, zeroed = surgery.zero_channels(model, values.threshold)
+            _check_alive(original, model, values.threshold)
         smaller, report = surgery.remove_dead_channels(
             model, channel_multiple=values.channel_multiple
         )
@@ -74,6 +76,12 @@ def main(values=flags.FLAGS):
         from export.quantize import variants
 
         variants.show(files)
+    if not report.channels or all(before == after for before, after in report.channels.values()):
+        print(
+            "No channel was dead: the model is as large as before. Train it with a method that "
+            'makes whole channels zero, such as RDA(groups="channel"), or give --threshold to '
+            "set those with small weights to zero."
+        )
     print(f"Wrote {values.out}")
 
 
@@ -104,25 +112,58 @@ def _check(values):
         raise program.UsageError(
             f"--channel_multiple must be 1 or more. Received: {values.channel_multiple}"
         )
+    if not os.path.isfile(values.model):
+        raise program.UsageError(f"There is no such file. Received: path={values.model}")
+    _check_quantize(values)
 
 
-def _samples(model, values):
-    """(samples, labels), both None without --quantize; wrong values are told before any work."""
+def _check_quantize(values):
     if not values.quantize:
         if values.representative:
             raise program.UsageError("--representative is for --quantize: give both.")
-        return None, None
-    from export.inputs import input_specs, read_samples
+        return
     from export.quantize import variants
 
-    kinds = variants.checked_kinds(values.quantize)
-    if values.representative:
-        return read_samples(values.representative, input_specs(model))
-    if "int8" in kinds:
+    try:
+        kinds = variants.checked_kinds(values.quantize)
+    except ValueError as error:
+        raise program.UsageError(f"--{error}") from error
+    if "int8" in kinds and not values.representative:
         raise program.UsageError(
             "--quantize=int8 needs --representative: a file with 100 to 200 real samples."
         )
-    return None, None
+    if values.representative and not os.path.isfile(values.representative):
+        raise program.UsageError(
+            f"{values.representative} cannot be read as arrays: there is no such file."
+        )
+
+
+def _samples(model, values):
+    """(samples, labels), both None without --representative."""
+    if not values.representative:
+        return None, None
+    from export.inputs import input_specs, read_samples
+
+    return read_samples(values.representative, input_specs(model))
+
+
+def _check_alive(original, zeroed, threshold):
+    """A UsageError if the threshold cut the way from the inputs to the outputs."""
+    if _varies(original) and not _varies(zeroed):
+        raise program.UsageError(
+            f"--threshold={threshold:g} sets so many channels to zero that the outputs are the "
+            "same for all inputs. Give a smaller one; nothing was written."
+        )
+
+
+def _varies(model):
+    """True if the outputs on random inputs differ."""
+    import keras
+
+    from keras_sparse.surgery.verify import random_inputs
+
+    outputs = keras.tree.flatten(model(random_inputs(model), training=False))
+    return any(np.any(array != array[:1]) for array in map(keras.ops.convert_to_numpy, outputs))
 
 
 def _files(original, smaller, values, samples, folder):
@@ -135,7 +176,9 @@ def _files(original, smaller, values, samples, folder):
     from export.quantize import variants
 
     samples, labels = samples
-    representative = keras.tree.map_structure(lambda a: a[:_CALIBRATED_SAMPLES], samples)
+    representative = None
+    if samples is not None:
+        representative = keras.tree.map_structure(lambda a: a[:_CALIBRATED_SAMPLES], samples)
     name = pathlib.Path(values.out).stem
     found = variants.write_variants(
         {f"{name}-original": original, name: smaller},

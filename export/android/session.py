@@ -19,6 +19,7 @@ from export.benchmark.macs import file_macs
 TEMPORARY = "/data/local/tmp"  # where `adb shell` may write and execute
 RUN_SECONDS = 600  # benchmark_model itself stops after 150 s of warm-up and 150 s of runs
 SPARE_BYTES = 2**20
+_LAST_CORE = 1023  # more cores no Linux has a mask for
 # What the shell adds when a signal ends a program.
 _EPITAPHS = ("Aborted", "Segmentation fault", "Bus error", "Illegal instruction", "Killed")
 PROFILE_FLAGS = {1: "--enable_op_profiling=true", 2: "--use_profiler=true"}
@@ -101,20 +102,28 @@ def parse_cores(text):
     """The cores that a command line names: `"0,4-6"` as [0, 4, 5, 6], and None as None.
 
     Raises:
-        ValueError: the text has another form.
+        ValueError: the text has another form, or a number that no core has.
     """
     if text is None:
         return None
     if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
         raise ValueError(f"`cores` must look like 7 or 4-7 or 0,2. Received: cores={text}")
-    ranges = [part.split("-") for part in text.split(",")]
-    return [core for ends in ranges for core in range(int(ends[0]), int(ends[-1]) + 1)]
+    ranges = [[int(end) for end in part.split("-")] for part in text.split(",")]
+    largest = max(ends[-1] for ends in ranges)
+    if largest > _LAST_CORE or any(ends[0] > ends[-1] for ends in ranges):
+        raise ValueError(
+            f"`cores` must be numbers from 0 to {_LAST_CORE}, the smaller one first. "
+            f"Received: cores={text}"
+        )
+    return [core for ends in ranges for core in range(ends[0], ends[-1] + 1)]
 
 
 def _check(paths, benchmark_binary, cores):
     paths = check_paths(paths)
     check_file("benchmark_binary", benchmark_binary)
-    if cores is not None and not (cores and all(isinstance(c, int) and c >= 0 for c in cores)):
+    if cores is not None and not (
+        cores and all(isinstance(c, int) and 0 <= c <= _LAST_CORE for c in cores)
+    ):
         raise ValueError(f"`cores` must be None or numbers of cores. Received: cores={cores!r}")
     binary_abis(benchmark_binary)
     return paths

@@ -6,7 +6,7 @@ import itertools
 import json
 import pathlib
 import platform
-import signal
+import select
 import subprocess
 import sys
 import tempfile
@@ -17,6 +17,7 @@ from export.benchmark.arguments import check_counts, check_paths
 from export.benchmark.macs import file_macs
 from export.benchmark.result import BenchmarkResult, FileTiming
 from export.benchmark.summary import parse_summary
+from export.child import how_it_ended
 from export.errors import ExportError
 
 WORKER = pathlib.Path(__file__).with_name("worker.py")
@@ -25,6 +26,7 @@ BURST_MS = 20.0
 FEWEST_RUNS, MOST_RUNS = 5, 500
 STARTS = 3  # the very first is slow, and any may be interrupted: the median is taken
 PROFILE_MS, PROFILE_SECONDS = 300.0, 300
+ANSWER_SECONDS = 600  # for a load, or for a burst of inferences
 FEWEST_PROFILED, MOST_PROFILED = 3, 1000
 
 
@@ -50,7 +52,8 @@ def benchmark(paths, *, num_threads=1, rounds=30, progress=None):
 
     Raises:
         ValueError: a bad argument, before any work.
-        ExportError: LiteRT refuses a file, or a process dies; the message names the file.
+        ExportError: LiteRT refuses a file, or a process dies or does not answer; the message names the
+            file.
 
     Example:
 
@@ -147,16 +150,9 @@ def _profile(path, num_threads, median_ms):
     except subprocess.TimeoutExpired:
         return (), f"the profiler took more than {PROFILE_SECONDS} s"
     if done.returncode:
-        return (), _end(done.returncode, done.stderr)
+        return (), how_it_ended(done.returncode, done.stderr)
     operators = tuple(parse_summary(done.stdout))
     return operators, None if operators else "the profiler's summary has another form"
-
-
-def _end(code, log):
-    """How a process ended, and its last words."""
-    reason = signal.strsignal(-code) if code < 0 else f"exit status {code}"
-    last = next(filter(None, reversed(log.splitlines())), None)
-    return f"{reason}. {last}" if last else reason
 
 
 class _Worker:
@@ -197,6 +193,11 @@ class _Worker:
         return self._answer()
 
     def _answer(self):
+        # The worker's lines are answers to single questions, so that none waits in our buffer.
+        if not select.select([self.process.stdout], [], [], ANSWER_SECONDS)[0]:
+            raise ExportError(
+                f"The process that ran {self.path} gave no answer for {ANSWER_SECONDS} s."
+            )
         line = self.process.stdout.readline()
         if not line.endswith("\n"):
             raise ExportError(f"The process that ran {self.path} died: {self._last_words()}")
@@ -208,4 +209,4 @@ class _Worker:
     def _last_words(self):
         code = self.process.wait()
         self._log.seek(0)
-        return _end(code, self._log.read())
+        return how_it_ended(code, self._log.read())

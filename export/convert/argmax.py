@@ -3,8 +3,6 @@
 import contextlib
 import functools
 
-import keras
-
 
 @contextlib.contextmanager
 def plain_argmax(model):
@@ -32,6 +30,7 @@ def _operations(model):
 
 
 def _call(operation, x):
+    import keras
     import tensorflow as tf
 
     function = tf.argmax if type(operation).__name__ == "Argmax" else tf.argmin

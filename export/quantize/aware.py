@@ -5,10 +5,10 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 
 import numpy as np
 
+from export.child import command, environment, how_it_ended
 from export.compare import compare
 from export.convert.litert import checked_model, real_name
 from export.errors import ExportError
@@ -174,22 +174,18 @@ def _train(model, inputs, y, samples, settings, folder):
             np.save(folder / f"{name}{i}.npy", array)
     np.save(folder / "y.npy", y)
     (folder / "settings.json").write_text(json.dumps(settings))
-    root = pathlib.Path(__file__).parents[2]
-    python_path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
-        [sys.executable, "-m", _WORKER, str(folder)],
-        env={
-            **os.environ,
-            "KERAS_BACKEND": "tensorflow",
-            "TF_USE_LEGACY_KERAS": "1",
-            "PYTHONPATH": python_path,
-        },
+        command(_WORKER, folder),
+        env=environment(TF_USE_LEGACY_KERAS="1"),
         stderr=subprocess.PIPE,
         text=True,
+        errors="replace",
         check=False,
     )
     if done.returncode:
         error = folder / "error.txt"
-        lines = (error.read_text() if error.exists() else done.stderr).strip().splitlines()
-        reason = " ".join(lines if error.exists() else lines[-1:])[:500]
+        if error.exists():
+            reason = " ".join(error.read_text().split())[:500]
+        else:
+            reason = how_it_ended(done.returncode, done.stderr)[:500]
         raise ExportError(f"Quantization-aware training of {model.name!r} failed: {reason}")

@@ -7,6 +7,8 @@ import numpy as np
 
 # What training needs and inference does not; the weights are copied.
 _LEFT_AWAY = ("initializer", "regularizer", "constraint")
+_LAYERS = {kind: kind for kind in ("Add", "Subtract", "Multiply", "Maximum", "Minimum")}
+_LAYERS["Relu"] = "ReLU"
 _RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 
 
@@ -63,6 +65,7 @@ def _apply(model, inputs, layers):
             f"{model.name!r} is neither functional nor Sequential: tf_keras cannot rebuild it."
         )
     config = model.get_config()
+    operations = {operation.name: operation for operation in model.operations}
     tensors = {
         (name, node, index): tensor
         for (name, node, index), tensor in zip(_flat(config["input_layers"]), inputs, strict=True)
@@ -77,7 +80,7 @@ def _apply(model, inputs, layers):
         ready = [call for call in waiting if set(_sources(call[2]["args"])) <= set(tensors)]
         for name, node, call in ready:
             arguments = [tensors[source] for source in _sources(call["args"])]
-            results = _call(model.get_layer(name), arguments, call["kwargs"], layers)
+            results = _call(operations[name], arguments, call["kwargs"], layers)
             tensors.update({(name, node, i): result for i, result in enumerate(results)})
         waiting = [call for call in waiting if call not in ready]
     return [tensors[key] for key in _flat(config["output_layers"])]
@@ -106,6 +109,8 @@ def _call(layer, inputs, kwargs, layers):
     """Outputs of a layer's copy, as a list."""
     if isinstance(layer, keras.Model):
         return _apply(layer, inputs, layers)
+    if not isinstance(layer, keras.Layer):
+        return [_operation(layer, inputs)]
     if _sources(kwargs):
         raise ValueError(f"Layer {layer.name!r} takes a tensor by keyword, which is not rebuilt.")
     if id(layer) not in layers:
@@ -113,6 +118,23 @@ def _call(layer, inputs, kwargs, layers):
     copy = layers[id(layer)][1]
     outputs = copy(inputs if len(inputs) > 1 else inputs[0])
     return outputs if isinstance(outputs, list) else [outputs]
+
+
+def _operation(operation, inputs):
+    """What `x + y` and `keras.ops` give, as the layer that tf_keras has for it."""
+    import tf_keras
+
+    kind = _LAYERS.get(type(operation).__name__)
+    if kind == "ReLU":
+        return tf_keras.layers.ReLU()(inputs[0])
+    if kind is None or len(inputs) != 2 or inputs[0].shape != inputs[1].shape:
+        raise ValueError(
+            f"The operation {operation.name!r} is no layer, and quantization-aware training knows "
+            "layers only. Leave constants to the bias of a Dense or convolution before it, or to "
+            "the data; of keras.ops it knows relu, and add, subtract, multiply, maximum and "
+            "minimum of two tensors of one shape."
+        )
+    return getattr(tf_keras.layers, kind)()(inputs)
 
 
 def _copy(layer):

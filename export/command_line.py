@@ -1,0 +1,32 @@
+"""What the programs of this package share; none of it waits for Keras."""
+
+import os
+import pathlib
+import signal
+import sys
+
+
+def check_files(source, target, samples=None):
+    """A ValueError about files that cannot be right, before Keras is imported.
+
+    Args:
+        source: the model's file.
+        target: the file to write.
+        samples: a file with samples, or None.
+    """
+    for path in filter(None, (source, samples)):
+        if not os.path.exists(path):
+            raise ValueError(f"There is no such file. Received: path={path}")
+    if pathlib.Path(target).suffix != ".tflite":
+        raise ValueError(f"`path` must end in '.tflite'. Received: path={target}")
+    folder = os.path.dirname(target) or "."
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK) or os.path.isdir(target):
+        raise ValueError(
+            f"`path` cannot be written: give a file in a folder that exists and may be written. "
+            f"Received: path={target}"
+        )
+
+
+def clean_up_when_terminated():
+    """Lets SIGTERM end the program as an exit does, so that no half-written file stays."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
