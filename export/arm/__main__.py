@@ -8,6 +8,7 @@ from absl import app, flags
 
 from export import ExportError
 from export.arm import check_on_arm
+from export.command_line import clean_up_when_terminated
 
 ROOT = flags.DEFINE_string("root", None, "The folder that export/arm/prepare.sh made.")
 
@@ -16,6 +17,7 @@ def main(argv):
     """Checks the files `argv[1:]` and prints a table."""
     if len(argv) < 2 or not ROOT.value:
         sys.exit("export.arm: give --root=FOLDER and one or more .tflite files")
+    clean_up_when_terminated()
     try:
         checks = check_on_arm(argv[1:], ROOT.value)
     except (ExportError, ValueError) as error:

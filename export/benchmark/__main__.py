@@ -13,6 +13,7 @@ from absl import app, flags
 
 from export import ExportError, benchmark
 from export.benchmark.progress import progress_bar
+from export.command_line import clean_up_when_terminated
 
 NUM_THREADS = flags.DEFINE_integer("num_threads", 1, "Threads per interpreter.", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds in which every file has a turn.", lower_bound=1)
@@ -25,6 +26,7 @@ def main(argv):
     """Times the files `argv[1:]` and prints the table."""
     if len(argv) < 2:
         sys.exit("export.benchmark: name one or more .tflite files (--help shows the flags)")
+    clean_up_when_terminated()
     try:
         with contextlib.ExitStack() as stack:
             # Entered first: a file that cannot be written is told before the work.

@@ -52,8 +52,8 @@ def benchmark(paths, *, num_threads=1, rounds=30, progress=None):
 
     Raises:
         ValueError: a bad argument, before any work.
-        ExportError: LiteRT refuses a file, or a process dies or does not answer; the message names the
-            file.
+        ExportError: LiteRT refuses a file, or a process dies or does not answer; the message
+            names the file.
 
     Example:
 

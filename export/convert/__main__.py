@@ -9,6 +9,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from absl import app, flags
 
 from export import ExportError, convert
+from export.command_line import check_files, clean_up_when_terminated
+from export.convert.settings import Settings
 
 _CALIBRATED = 200
 
@@ -43,6 +45,7 @@ def main(argv, values=flags.FLAGS):
     """Converts the `.keras` file `argv[1]` to the `.tflite` file `argv[2]`."""
     if len(argv) != 3:
         sys.exit("export.convert: give two files, model.keras and model.tflite")
+    clean_up_when_terminated()
     try:
         result = _convert(*argv[1:], values)
     except (ExportError, ValueError) as error:
@@ -65,7 +68,16 @@ def main(argv, values=flags.FLAGS):
 
 
 def _convert(source, target, values):
-    input_shape = _input_shape(values.input_shape)  # told before Keras is imported
+    # Told before Keras is imported.
+    input_shape = _input_shape(values.input_shape)
+    check_files(source, target, values.representative)
+    Settings(
+        values.quantize,
+        values.route,
+        values.input_output,
+        values.sparse_encoding,
+        values.representative,
+    )
     from export.inputs import input_specs, read_samples
     from keras_sparse.loading import load_model
 

@@ -8,6 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from absl import app, flags
 
 from export import ExportError, quantization_aware
+from export.command_line import check_files, clean_up_when_terminated
 
 
 def define_flags():
@@ -29,6 +30,7 @@ def main(argv, values=flags.FLAGS):
     """Trains the `.keras` file `argv[1]` and writes the `.tflite` file `argv[2]`."""
     if len(argv) != 3 or not values.data:
         sys.exit("export.quantize: give two files, model.keras and model.tflite, and --data")
+    clean_up_when_terminated()
     try:
         result = _train(*argv[1:], values)
     except (ExportError, ValueError) as error:
@@ -40,6 +42,7 @@ def main(argv, values=flags.FLAGS):
 
 
 def _train(source, target, values):
+    check_files(source, target, values.data)  # told before Keras is imported
     import keras
 
     import keras_sparse  # noqa: F401 registers what the model may name

@@ -172,6 +172,21 @@ def test_quantized_files_beside_the_smaller_model(model, path, tmp_path, capsys)
     assert "Files, beside their networks in Keras" in out
 
 
+@pytest.mark.tensorflow
+def test_float16_needs_no_samples_and_a_dense_model_is_told(path, model, tmp_path, capsys):
+    model.get_layer("conv").kernel.assign(np.ones(model.get_layer("conv").kernel.shape))
+    model.save(path)
+    out = call(capsys, model=path, out=tmp_path / "small.keras", quantize=["float16"])
+    assert (tmp_path / "small-float16.tflite").exists()
+    assert "No channel was dead: the model is as large as before." in out
+
+
+def test_a_threshold_that_cuts_every_way_is_refused(path, tmp_path, capsys):
+    with pytest.raises(program.UsageError, match="same for all inputs. Give a smaller one"):
+        call(capsys, model=path, out=tmp_path / "small.keras", threshold=9.0)
+    assert os.listdir(tmp_path) == ["model.keras"]
+
+
 def test_channel_multiple(model, path, tmp_path, capsys):
     call(capsys, model=path, out=tmp_path / "small.keras", channel_multiple=6)
     smaller = keras.saving.load_model(tmp_path / "small.keras")

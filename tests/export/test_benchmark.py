@@ -288,3 +288,11 @@ def test_bad_arguments_start_no_process(arguments, message, monkeypatch):
     monkeypatch.setattr(host, "_Worker", None)
     with pytest.raises(ValueError, match=message):
         export.benchmark(**arguments)
+
+
+def test_a_worker_that_never_answers(tflite_files, tmp_path, monkeypatch):
+    (tmp_path / "worker.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(host, "WORKER", tmp_path / "worker.py")
+    monkeypatch.setattr(host, "ANSWER_SECONDS", 0.2)
+    with pytest.raises(export.ExportError, match=r"ran .* gave no answer for 0\.2 s"):
+        export.benchmark(tflite_files[:1])

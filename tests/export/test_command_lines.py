@@ -104,6 +104,32 @@ def test_convert_takes_sizes_of_open_inputs(tmp_path, monkeypatch, capsys):
             convert(*texts)
 
 
+def test_convert_answers_before_keras_is_imported(tmp_path):
+    """Its import takes most of the time of a short conversion."""
+    (tmp_path / "model.keras").touch()
+    program = (
+        "import sys, types; sys.modules['keras'] = None\n"
+        "from export.convert.__main__ import main\n"
+        f"main(['', *sys.argv[1:]], types.SimpleNamespace(representative=None, **{VALUES}))"
+    )
+    program = program.replace("'quantize': None", "'quantize': 'int8'")
+    for files, message in (
+        (["absent.keras", "m.tflite"], "There is no such file"),
+        (["model.keras", "absent/m.tflite"], "`path` cannot be written"),
+        (["model.keras", "m.tflite"], "quantize='int8' needs `representative`"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *files],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stderr.startswith(f"export.convert: {message}")
+        assert done.returncode == 1
+
+
 def test_benchmark(tflite_files, tmp_path):
     output = tmp_path / "result.json"
     done = run(

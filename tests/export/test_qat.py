@@ -59,6 +59,14 @@ def test_the_model_in_tf_keras_is_equal(make_model):
         check_equal(model, rebuilt, inputs)
 
 
+def test_operations_that_are_layers_in_tf_keras():
+    inputs = keras.Input((4,))
+    x = layers.Dense(4)(inputs)
+    model = keras.Model(inputs, keras.ops.relu(x + inputs) * x)
+    value = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    check_equal(model, to_tf_keras(model), [value])
+
+
 class Own(layers.Layer):
     def call(self, inputs):
         return inputs
@@ -67,6 +75,11 @@ class Own(layers.Layer):
 def operation():
     inputs = keras.Input((4,))
     return keras.Model(inputs, keras.ops.abs(inputs))
+
+
+def plus_one():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, layers.Dense(2)(inputs) + 1.0)
 
 
 class Subclassed(keras.Model):
@@ -78,7 +91,8 @@ class Subclassed(keras.Model):
     ("make_model", "message"),
     [
         (lambda: keras.Sequential([keras.Input((4,)), Own(name="own")]), "'own' is a Own"),
-        (operation, "is a Absolute|has no attribute|No such layer"),
+        (operation, "'absolute.*' is no layer.*of keras.ops it knows relu"),
+        (plus_one, "'add.*' is no layer.*Leave constants to the bias"),
         (lambda: keras.Sequential([keras.Input((4,)), Subclassed()]), "neither functional"),
         (
             lambda: keras.Sequential([keras.Input((4,)), layers.Activation("hard_silu")]),

@@ -303,6 +303,12 @@ def test_bad_cores_of_the_command_line(text):
         parse_cores(text)
 
 
+@pytest.mark.parametrize("text", ["0-99999999999", "1024", "7-4"])
+def test_cores_that_no_phone_has(text):
+    with pytest.raises(ValueError, match="`cores` must be numbers from 0 to 1023"):
+        parse_cores(text)
+
+
 def start(folder, binary, *arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "export.android", f"--benchmark_binary={binary}", *arguments],
