@@ -182,7 +182,7 @@ def test_float16_needs_no_samples_and_a_dense_model_is_told(path, model, tmp_pat
 
 
 def test_a_threshold_that_cuts_every_way_is_refused(path, tmp_path, capsys):
-    with pytest.raises(program.UsageError, match="same for all inputs. Give a smaller one"):
+    with pytest.raises(program.UsageError, match=r"same for all inputs\. Give a smaller one"):
         call(capsys, model=path, out=tmp_path / "small.keras", threshold=9.0)
     assert os.listdir(tmp_path) == ["model.keras"]
 
