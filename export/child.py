@@ -2,10 +2,13 @@
 
 import os
 import pathlib
+import re
 import signal
 import sys
 
 _ROOT = pathlib.Path(__file__).parents[1]
+# What TensorFlow and LiteRT say of themselves.
+_NOTE = re.compile(r"INFO|WARNING|[IW]\d{4} ")
 
 
 def command(module, *arguments):
@@ -27,5 +30,6 @@ def how_it_ended(code, log):
         log: what it wrote to stderr.
     """
     reason = signal.strsignal(-code) if code < 0 else f"exit status {code}"
-    last = next(filter(None, reversed(log.splitlines())), None)
+    lines = [line for line in log.splitlines() if line and not _NOTE.match(line)]
+    last = lines[-1].strip() if lines else None
     return f"{reason}. {last}" if last else reason

@@ -9,7 +9,10 @@ import export
 from export.convert import litert, process
 
 pytestmark = pytest.mark.tensorflow
-CRASH = "import os, signal, sys; sys.stdin.readline(); print('said', file=sys.stderr, flush=True)"
+CRASH = (
+    "import os, signal, sys; sys.stdin.readline();"
+    "print('said\\nINFO: of itself', file=sys.stderr, flush=True)"
+)
 
 
 @pytest.fixture
