@@ -3,6 +3,7 @@
 import keras
 
 from keras_sparse.channels.adam import bare_optimizer
+from keras_sparse.validation import check_integer
 
 
 class AdaptiveSparseRetraining(keras.callbacks.Callback):
@@ -29,9 +30,7 @@ class AdaptiveSparseRetraining(keras.callbacks.Callback):
 
     def __init__(self, start_epoch):
         super().__init__()
-        if start_epoch < 0:
-            raise ValueError(f"`start_epoch` must be 0 or more. Received: {start_epoch=}")
-        self.start_epoch = start_epoch
+        self.start_epoch = check_integer("start_epoch", start_epoch, "[0, inf)")
 
     def on_train_begin(self, logs=None):
         """Check the optimizer before hours are spent."""

@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, check_not_negative
+from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer
+from keras_sparse.validation import check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
@@ -39,12 +40,9 @@ class GRDA(ProximalOptimizer):
     """
 
     def __init__(self, learning_rate=0.1, c=5e-3, mu=0.6, groups="weight", exclude=None, **kwargs):
-        check_not_negative(c=c)
-        if not 0.5 < mu <= 1:
-            raise ValueError(f"`mu` must be above 0.5 and at most 1. Received: mu={mu}")
         super().__init__(learning_rate, groups=groups, exclude=exclude, **kwargs)
-        self.c = c
-        self.mu = mu
+        self.c = check_number("c", c, "[0, inf)")
+        self.mu = check_number("mu", mu, "(0.5, 1]")
 
     def build(self, variables):
         """Add the accumulators and the threshold."""

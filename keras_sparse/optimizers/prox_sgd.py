@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, check_not_negative
+from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer
+from keras_sparse.validation import check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
@@ -23,12 +24,9 @@ class InverseSqrtDecay(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, initial_learning_rate):
-        if not 0 < initial_learning_rate < float("inf"):
-            raise ValueError(
-                "`initial_learning_rate` must be above 0. Received: "
-                f"initial_learning_rate={initial_learning_rate}"
-            )
-        self.initial_learning_rate = initial_learning_rate
+        self.initial_learning_rate = check_number(
+            "initial_learning_rate", initial_learning_rate, "(0, inf)"
+        )
 
     def __call__(self, step):
         """The rate after `step` steps."""
@@ -67,11 +65,10 @@ class ProxSGD(ProximalOptimizer):
     """
 
     def __init__(self, learning_rate=None, l1=1e-4, groups="weight", exclude=None, **kwargs):
-        check_not_negative(l1=l1)
         if learning_rate is None:
             learning_rate = InverseSqrtDecay(1.0)
         super().__init__(learning_rate, groups=groups, exclude=exclude, **kwargs)
-        self.l1 = l1
+        self.l1 = check_number("l1", l1, "[0, inf)")
 
     def update_step(self, gradient, variable, learning_rate):
         """One step of one variable; see the class."""

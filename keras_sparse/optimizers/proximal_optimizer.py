@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_sparse.optimizers.proximal import channel_axes, soft_threshold
+from keras_sparse.validation import check_learning_rate
 from keras_sparse.variables import (
     dead_layers,
     is_prunable,
@@ -33,10 +34,7 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
     def __init__(self, learning_rate, groups="weight", exclude=None, **kwargs):
         if groups not in ("weight", "channel"):
             raise ValueError(f"`groups` must be 'weight' or 'channel'. Received: groups={groups!r}")
-        if isinstance(learning_rate, (int, float)) and not 0 < learning_rate < float("inf"):
-            raise ValueError(
-                f"`learning_rate` must be above 0. Received: learning_rate={learning_rate}"
-            )
+        learning_rate = check_learning_rate(learning_rate)
         if kwargs.get("weight_decay"):
             raise ValueError(
                 f"{type(self).__name__} takes no `weight_decay`: it computes the weights anew from "
@@ -71,8 +69,10 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
             return None
         return channel_axes(variable.path.rsplit("/", 1)[-1], variable.shape)
 
-    def _add_scalar(self, name, dtype="float32"):
-        return self.add_variable((), dtype=dtype, aggregation="only_first_replica", name=name)
+    def _add_scalar(self, name, dtype="float32", initializer="zeros"):
+        return self.add_variable(
+            (), initializer, dtype=dtype, aggregation="only_first_replica", name=name
+        )
 
     def _add_slots(self, name, wanted):
         return [
@@ -168,16 +168,12 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
     def finalize_variable_values(self, var_list):
         """Called by `fit` when training ends: warns of a network that died."""
         super().finalize_variable_values(var_list)
-        thresholded = zip(self._trainable_variables, self._thresholded, strict=True)
-        warn_of_dead_layers(dead_layers(v for v, is_sparse in thresholded if is_sparse))
+        warn_of_dead_layers(dead_layers(self._thresholded_variables()))
+
+    def _thresholded_variables(self):
+        variables = zip(self._trainable_variables, self._thresholded, strict=True)
+        return [v for v, is_thresholded in variables if is_thresholded]
 
     def get_config(self):
         """The arguments, for `keras.saving`."""
         return {**super().get_config(), "groups": self.groups, "exclude": list(self.exclude)}
-
-
-def check_not_negative(**arguments):
-    """Raise a ValueError that names the first argument below zero, infinite or not a number."""
-    for name, value in arguments.items():
-        if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
-            raise ValueError(f"`{name}` must be 0 or more, and finite. Received: {name}={value}")

@@ -7,9 +7,11 @@ from keras import ops
 
 from keras_sparse.masks.backend import dense
 from keras_sparse.optimizers.proximal import group_size
-from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, check_not_negative
+from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer
 from keras_sparse.optimizers.separable import SeparableUpdate, once_known
+from keras_sparse.optimizers.targets import warn_of_missed_target, why_too_short
 from keras_sparse.optimizers.threshold_search import find_thresholds
+from keras_sparse.validation import check_integer, check_number
 from keras_sparse.variables import check_any_prunable
 
 # Steps between two searches for the threshold. A search reads every weight 20 times; after 100
@@ -126,19 +128,17 @@ class RDA(SeparableUpdate, ProximalOptimizer):
                 "stays is not shrunk. In the published form give an `l1` (try 1e-3). "
                 "Received: groups='channel', form='published', l1=None"
             )
-        if target_sparsity is not None and not 0 <= target_sparsity < 1:
-            raise ValueError(
-                f"`target_sparsity` must be in [0, 1). Received: target_sparsity={target_sparsity}"
-            )
-        if ramp_steps < 1:
-            raise ValueError(f"`ramp_steps` must be 1 or more. Received: ramp_steps={ramp_steps}")
+        if target_sparsity is not None:
+            target_sparsity = check_number("target_sparsity", target_sparsity, "[0, 1)")
+        if l1 is not None and not callable(l1):
+            l1 = check_number("l1", l1, "[0, inf)")
+        rho = check_number("rho", rho, "[0, inf)")
         if rho and l1 is None:
             raise ValueError(f"`rho` goes with `l1`, not with `target_sparsity`. Received: {rho=}")
-        check_not_negative(l1=l1, rho=rho)
         super().__init__(learning_rate, groups=groups, exclude=exclude, **kwargs)
         self.l1 = l1
         self.target_sparsity = target_sparsity
-        self.ramp_steps = ramp_steps
+        self.ramp_steps = check_integer("ramp_steps", ramp_steps, "[1, inf)")
         self.rho = rho
         self.form = form
         self.center = center
@@ -159,6 +159,9 @@ class RDA(SeparableUpdate, ProximalOptimizer):
             self._accumulators = self._add_slots("accumulator", self._thresholded)
         self._add_gone()
         if self.l1 is None:
+            # Part of the state: a resumed training has the ramp that it began with.
+            ramp_steps = keras.initializers.Constant(self.ramp_steps)
+            self._ramp_end = self._add_scalar("ramp_end", initializer=ramp_steps)
             # Named after their variables, so that whoever cuts those can carry them over.
             self._thresholds = [
                 self._add_scalar(f"{v.path.replace('/', '_')}_threshold") if thresholded else None
@@ -290,8 +293,49 @@ class RDA(SeparableUpdate, ProximalOptimizer):
         return [threshold * mean for threshold, mean in zip(found, means, strict=True)]
 
     def _sparsity_now(self):
-        done = ops.minimum(ops.cast(self.iterations, "float32") / self.ramp_steps, 1.0)
+        ramp_end = ops.convert_to_tensor(self._ramp_end)
+        done = ops.minimum(ops.cast(self.iterations, "float32") / ramp_end, 1.0)
         return self.target_sparsity * (1.0 - (1.0 - done) ** 3)
+
+    # The share of a training over which the sparsity rises, by `ScheduleOverTraining`.
+    schedule_share = 0.5
+
+    def end_schedule(self, step):
+        """Let the sparsity rise until this step; a training that has begun keeps its ramp.
+
+        Args:
+            step: int, instead of `ramp_steps`.
+
+        Raises:
+            ValueError: with an `l1` there is no ramp.
+        """
+        if self.l1 is not None:
+            raise ValueError(
+                f"RDA has a ramp with a `target_sparsity` only. Received: l1={self.l1}"
+            )
+        step = check_integer("step", step, "[1, inf)")
+        if int(ops.convert_to_numpy(self.iterations)) > 0:
+            return
+        self.ramp_steps = step
+        if self.built:
+            self._ramp_end.assign(step)
+
+    def finalize_variable_values(self, var_list):
+        """Called by `fit` when training ends: warns of a target that is not met."""
+        super().finalize_variable_values(var_list)
+        if self.l1 is None:
+            warn_of_missed_target(
+                self, self.target_sparsity, self._thresholded_variables(), self._why_not()
+            )
+
+    def _why_not(self):
+        steps, end = (int(ops.convert_to_numpy(x)) for x in (self.iterations, self._ramp_end))
+        if steps <= end or steps <= _SEARCH_EVERY:
+            return why_too_short(max(end, _SEARCH_EVERY), steps)
+        return (
+            "No variable is cut above 0.9 of its largest value, and a tenth of the channels of a "
+            "layer stays. Ask for less, or exclude less."
+        )
 
     def get_config(self):
         """The arguments, for `keras.saving`."""

@@ -1,0 +1,43 @@
+"""What is said when a network is not as sparse as was asked for."""
+
+import warnings
+
+import keras
+import numpy as np
+
+_TOLERANCE = 0.01
+
+
+def warn_of_missed_target(optimizer, asked, variables, why):
+    """Warn, at the end of `fit`, that fewer weights are zero than was asked for.
+
+    An optimizer calls it in `finalize_variable_values`, which `fit` calls when training ends.
+
+    Args:
+        optimizer: the optimizer.
+        asked: float, the share of zeros that was asked for.
+        variables: the `keras.Variable`s that the share is of.
+        why: str, a sentence that says what was in the way and what to change.
+    """
+    got = share_of_zeros(variables)
+    if got < asked - _TOLERANCE:
+        warnings.warn(
+            f"{type(optimizer).__name__} was asked for a sparsity of {asked:.3g} and training "
+            f"ended with {got:.3g}. {why}",
+            stacklevel=2,
+        )
+
+
+def why_too_short(end, steps):
+    """The `why` of a schedule that ends at step `end`, for a training of `steps` steps."""
+    return (
+        f"The sparsity rises until step {end}, and training had {steps} steps. Train longer, end "
+        "the schedule sooner, or give `fit` the callback `ScheduleOverTraining()`."
+    )
+
+
+def share_of_zeros(variables):
+    """The share of exact zeros in variables."""
+    values = [keras.ops.convert_to_numpy(v) for v in variables]
+    size = sum(value.size for value in values)
+    return 1.0 - sum(np.count_nonzero(value) for value in values) / size if size else 0.0

@@ -1,0 +1,84 @@
+"""Numbers that a user gives, checked before any work."""
+
+import math
+import numbers
+
+from keras.optimizers.schedules import LearningRateSchedule
+
+
+def check_number(name, value, interval="(-inf, inf)"):
+    """Check that an argument is a finite number in an interval.
+
+    Args:
+        name: str, the name of the argument.
+        value: what was given. A bool is no number here.
+        interval: str in mathematical notation, `"[0, 1)"` or `"(0, inf)"`.
+
+    Returns:
+        The value as a Python float, or int if it is an integer.
+
+    Raises:
+        ValueError: `value` is no number, is NaN or infinite, or lies outside.
+
+    Example:
+
+    >>> self.momentum = check_number("momentum", momentum, "[0, 1)")
+    """
+    if _is_real(value, numbers.Real) and _is_in(value, interval):
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    raise ValueError(
+        f"`{name}` must be {_in_words(interval)}, and a finite number. Received: {name}={value!r}"
+    )
+
+
+def check_integer(name, value, interval="(-inf, inf)"):
+    """Check that an argument is an integer in an interval; see `check_number`.
+
+    Example:
+
+    >>> self.ramp_steps = check_integer("ramp_steps", ramp_steps, "[1, inf)")
+    """
+    if _is_real(value, numbers.Integral) and _is_in(value, interval):
+        return int(value)
+    raise ValueError(
+        f"`{name}` must be {_in_words(interval)}, and an integer. Received: {name}={value!r}"
+    )
+
+
+def check_learning_rate(value):
+    """Check the `learning_rate` of an optimizer: a number above 0, a schedule or a callable.
+
+    Returns:
+        The value, a number as a float, which Keras asks for.
+    """
+    if isinstance(value, LearningRateSchedule) or callable(value):
+        return value
+    if _is_real(value, numbers.Real) and _is_in(value, "(0, inf)"):
+        return float(value)
+    raise ValueError(
+        "`learning_rate` must be above 0, and a finite number, or a schedule. "
+        f"Received: learning_rate={value!r}"
+    )
+
+
+def _is_real(value, kind):
+    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _ends(interval):
+    return interval.strip("[]()").split(", ")
+
+
+def _is_in(value, interval):
+    low, high = map(float, _ends(interval))
+    above = value >= low if interval[0] == "[" else value > low
+    return above and (value <= high if interval[-1] == "]" else value < high)
+
+
+def _in_words(interval):
+    low, high = _ends(interval)
+    if high != "inf":
+        return f"in {interval}"
+    if low == "-inf":
+        return "a number"
+    return f"{low} or more" if interval[0] == "[" else f"above {low}"
