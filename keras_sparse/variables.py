@@ -6,8 +6,14 @@ import warnings
 import keras
 import numpy as np
 
-# Weights that cost next to nothing and whose zeros mean something else than "cut".
-DENSE_NAMES = frozenset({"alpha", "beta", "bias", "gamma", "moving_mean", "moving_variance"})
+# What every method takes to multiply an input, whatever its shape.
+_KERNEL = re.compile(r"kernel|(^|_)embeddings?(_|$)")
+# Weights that are added, or that scale or normalise.
+_DENSE = re.compile(
+    r"(^|_)(alpha|beta|bias|biases|gamma|scale|temperature|tokens?|mean|variance)(_|\d|$)"
+    r"|^moving_|_history$"
+)
+_POSITION = re.compile(r"(^|_)pos(ition(al|s)?)?(_|\d|$|emb|enc)")
 
 
 def path_patterns(exclude):
@@ -15,7 +21,7 @@ def path_patterns(exclude):
 
     Args:
         exclude: None, or one or a list of: a string, a regular expression searched for in
-            `variable.path` (`"conv1/"`, `"kernel$"`); a built `keras.Layer`, all of its weights
+            `variable.path` (`"conv1/"`, `"kernel$"`); a built `keras.Layer`, all of its kernels
             (see `layers_of_type` to name a type); a `keras.Variable`.
 
     Returns:
@@ -27,7 +33,7 @@ def path_patterns(exclude):
     Example:
 
     >>> path_patterns(["stem/", model.get_layer("head")])
-    ("stem/", "^head/kernel$", "^head/bias$")
+    ("stem/", "^head/kernel$")
     """
     if exclude is None:
         return ()
@@ -43,9 +49,9 @@ def path_patterns(exclude):
                     f"`exclude` names the layer {item.name!r}, which has no weights yet. Build the "
                     "model first, or give a pattern for the path of its weights."
                 )
-            patterns += [_exactly(weight) for weight in item.weights]
+            patterns += [exact_pattern(w.path) for w in item.weights if is_prunable(w)]
         elif isinstance(item, keras.Variable):
-            patterns.append(_exactly(item))
+            patterns.append(exact_pattern(item.path))
         else:
             raise ValueError(
                 "`exclude` takes regular expressions over variable paths, built layers and "
@@ -64,8 +70,31 @@ def _check_pattern(pattern):
         ) from error
 
 
-def _exactly(variable):
-    return f"^{re.escape(variable.path)}$"
+def exact_pattern(path):
+    """The regular expression that matches one path."""
+    return f"^{re.escape(path)}$"
+
+
+def frozen_patterns(exclude):
+    """Those of `path_patterns(exclude)` that name a weight that is not trained now."""
+    items = exclude if isinstance(exclude, (list, tuple, set)) else [exclude]
+    weights = [
+        weight
+        for item in items
+        if isinstance(item, (keras.Layer, keras.Variable))
+        for weight in getattr(item, "weights", [item])
+    ]
+    return frozenset(exact_pattern(weight.path) for weight in weights if not weight.trainable)
+
+
+def check_patterns_match(patterns, paths):
+    """Raise a ValueError for patterns of `exclude` that match none of the paths."""
+    useless = [p for p in patterns if not any(re.search(p, path) for path in paths)]
+    if useless:
+        raise ValueError(
+            f"`exclude` names what is not there: {', '.join(map(repr, useless))}. The paths are: "
+            f"{', '.join(paths)}"
+        )
 
 
 def layers_of_type(model, layer_types):
@@ -85,53 +114,105 @@ def layers_of_type(model, layer_types):
     return [layer for layer in model._flatten_layers() if isinstance(layer, layer_types)]
 
 
-def is_prunable(variable, exclude=()):
-    """Whether a variable is a weight matrix or kernel that a method may make sparse.
+def is_prunable(variable, exclude=(), path=None):
+    """Whether a variable is a kernel or an embedding, which a method may make sparse.
 
-    Prunable is what has two or more axes and is neither a bias nor a parameter of a normalisation
-    or an activation (`DENSE_NAMES`), and matches none of the patterns.
+    Prunable is what multiplies an input. By Keras' names these are kernels and embeddings. Of
+    variables with other names it is what has two axes longer than one, unless the first axis is of
+    length one, as in `(1, 1, 8)`, which is broadcast over a batch. Never prunable are biases,
+    scales, tokens and positions by their names, parameters of a normalisation or an activation, and
+    variables that Keras overwrites with their gradient.
 
     Args:
         variable: a `keras.Variable`; its `path` is read, so not TensorFlow's own variable.
         exclude: regular expressions, as `path_patterns` makes them.
+        path: str, read instead of `variable.path`.
 
     Returns:
         A bool.
     """
-    name = variable.path.rsplit("/", 1)[-1]
-    if len(variable.shape) < 2 or name in DENSE_NAMES:
+    path = path or variable.path
+    if getattr(variable, "overwrite_with_gradient", False) or len(variable.shape) < 2:
         return False
-    return not any(re.search(pattern, variable.path) for pattern in exclude)
+    return _is_kernel(path, variable.shape) and not any(re.search(p, path) for p in exclude)
 
 
-def check_any_prunable(optimizer, variables):
+def _is_kernel(path, shape):
+    layer, _, name = path.lower().rpartition("/")
+    if _DENSE.search(name) or _POSITION.search(name):
+        return False
+    if name.startswith("embedding") and _POSITION.search(layer.rsplit("/", 1)[-1]):
+        return False
+    if _KERNEL.search(name):
+        return True
+    return shape[0] != 1 and sum(size != 1 for size in shape) >= 2
+
+
+def check_any_prunable(optimizer, paths, prunable):
     """Raise a ValueError if the `exclude` of an optimizer leaves it nothing to make sparse."""
-    if not any(is_prunable(v, optimizer.exclude) for v in variables):
+    if not any(prunable):
         raise ValueError(
             f"{type(optimizer).__name__} finds no weight to make sparse: kernels and embeddings "
-            f"that `exclude` does not match. Received: exclude={optimizer.exclude}, variables="
-            f"{[v.path for v in variables]}"
+            f"that `exclude` does not match. Received: exclude={tuple(optimizer.exclude)}, "
+            f"variables={list(paths)}"
         )
 
 
-def prunable_variables(model, exclude=()):
-    """The prunable weights of a model, frozen ones included, in the order of `model.weights`."""
-    return [weight for weight in model.weights if is_prunable(weight, exclude)]
-
-
-def sparsity(model, exclude=()):
-    """Share of exact zeros among the prunable weights of a model.
+def prunable_variables(model, exclude=None, include_frozen=False):
+    """The prunable weights of a model, in the order of `model.weights`.
 
     Args:
         model: a built `keras.Model`.
-        exclude: regular expressions, as `path_patterns` makes them.
+        exclude: what does not count; see `path_patterns`.
+        include_frozen: bool, whether weights count that are not trained. Defaults to False.
+
+    Returns:
+        A list of `keras.Variable`s; see `is_prunable`.
+
+    Raises:
+        ValueError: `exclude` matches nothing.
+    """
+    patterns = path_patterns(exclude)
+    check_patterns_match(patterns, [weight.path for weight in model.weights])
+    return prunable_by_patterns(model, patterns, include_frozen)
+
+
+def prunable_by_patterns(model, patterns, include_frozen=False):
+    """The same for patterns that need not match anything: paths change when a model is cut."""
+    weights = model.weights if include_frozen else model.trainable_weights
+    return [weight for weight in weights if is_prunable(weight, patterns)]
+
+
+def sparsity(model, exclude=None, include_frozen=False):
+    """Share of exact zeros among the kernels and embeddings that are trained.
+
+    Biases, normalisation, positions and frozen layers do not count; see `is_prunable`.
+
+    Args:
+        model: a built `keras.Model`.
+        exclude: what does not count either: a regular expression for `variable.path`, a built
+            layer, a variable, or a list of those.
+        include_frozen: bool, whether weights count that are not trained. Defaults to False.
 
     Returns:
         A float in [0, 1]; 0.0 for a model without prunable weights.
+
+    Raises:
+        ValueError: `exclude` matches nothing.
+
+    Example:
+
+    >>> sparsity(model, exclude="logits/")
+    0.9
     """
-    weights = [keras.ops.convert_to_numpy(w) for w in prunable_variables(model, exclude)]
-    size = sum(weight.size for weight in weights)
-    return 1.0 - sum(np.count_nonzero(weight) for weight in weights) / size if size else 0.0
+    return share_of_zeros(prunable_variables(model, exclude, include_frozen))
+
+
+def share_of_zeros(variables):
+    """The share of exact zeros in variables; 0.0 for none."""
+    values = [keras.ops.convert_to_numpy(v) for v in variables]
+    size = sum(value.size for value in values)
+    return 1.0 - sum(np.count_nonzero(value) for value in values) / size if size else 0.0
 
 
 def dead_layers(variables):

@@ -4,7 +4,12 @@ import pytest
 from keras import layers
 
 from keras_sparse import layers_of_type, prunable_variables, sparsity
-from keras_sparse.variables import dead_layers, path_patterns, warn_of_dead_layers
+from keras_sparse.variables import (
+    dead_layers,
+    is_prunable,
+    path_patterns,
+    warn_of_dead_layers,
+)
 
 
 @pytest.fixture
@@ -33,9 +38,61 @@ def test_prunable_are_kernels(model):
     assert names(prunable_variables(model)) == expected
 
 
-def test_frozen_weights_count(model):
-    model.get_layer("stem").trainable = False
-    assert len(prunable_variables(model)) == 3
+def test_frozen_weights_count_only_when_asked_for(model):
+    stem = model.get_layer("stem")
+    stem.kernel.assign(np.zeros(stem.kernel.shape))
+    stem.trainable = False
+    assert names(prunable_variables(model)) == ["spatial/kernel", "head/kernel"]
+    assert len(prunable_variables(model, include_frozen=True)) == 3
+    assert sparsity(model) == 0
+    assert sparsity(model, include_frozen=True) > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "shape", "expected"),
+    [
+        ("dense/kernel", (1, 8), True),
+        ("conv/kernel", (1, 1, 8, 16), True),
+        ("attention/query/kernel", (8, 2, 4), True),
+        ("lstm/recurrent_kernel", (4, 16), True),
+        ("lora/lora_kernel_a", (8, 2), True),
+        ("embedding/embeddings", (10, 4), True),
+        ("token_embedding/embeddings", (10, 4), True),
+        ("linear/variable", (5, 8), True),
+        ("linear/w", (5, 8), True),
+        ("vit/cls_token", (1, 1, 8), False),
+        ("mask_token", (4, 8), False),
+        ("vit/variable", (1, 17, 8), False),
+        ("scale/variable_3", (1, 8), False),
+        ("swin/logit_scale", (4, 1, 1), False),
+        ("swin/relative_position_bias_table", (49, 4), False),
+        ("vit/pos_embed", (17, 8), False),
+        ("vit/position_embeddings", (17, 8), False),
+        ("token_and_position_embedding/position_embedding/embeddings", (17, 8), False),
+        ("token_and_position_embedding/token_embedding/embeddings", (17, 8), True),
+        ("position_wise/kernel", (17, 8), True),
+        ("prelu/alpha", (4, 8), False),
+        ("attention/query/bias", (2, 4), False),
+        ("spectral_normalization/vector_u", (1, 8), False),
+        ("dense/bias", (8,), False),
+    ],
+)
+def test_prunable_is_what_multiplies_an_input(path, shape, expected):
+    variable = keras.Variable(np.ones(shape), name=path.rsplit("/", 1)[-1])
+    assert is_prunable(variable, path=path) == expected
+
+
+def test_what_keras_overwrites_with_its_gradient_is_not_prunable():
+    variable = keras.Variable(np.ones((3, 4)), name="kernel")
+    variable.overwrite_with_gradient = True
+    assert not is_prunable(variable)
+
+
+@pytest.mark.parametrize("exclude", ["logits/", ["stem/", "logits/"]])
+def test_exclude_that_matches_nothing_is_refused(model, exclude):
+    with pytest.raises(ValueError, match=r"not there: 'logits/'.*stem/kernel"):
+        sparsity(model, exclude)
+    assert sparsity(model, "stem/") == 0
 
 
 @pytest.mark.parametrize(

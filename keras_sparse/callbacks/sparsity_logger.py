@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_sparse.variables import path_patterns, prunable_variables
+from keras_sparse.variables import path_patterns, prunable_by_patterns, prunable_variables
 
 
 class SparsityLogger(keras.callbacks.Callback):
@@ -29,6 +29,7 @@ class SparsityLogger(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Remember which weights are nonzero."""
+        prunable_variables(self.model, self.exclude)  # an `exclude` that matches nothing is told
         self._nonzero = self._patterns()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -47,5 +48,5 @@ class SparsityLogger(keras.callbacks.Callback):
     def _patterns(self):
         return {
             variable.path: np.asarray(keras.ops.convert_to_numpy(variable) != 0)
-            for variable in prunable_variables(self.model, self.exclude)
+            for variable in prunable_by_patterns(self.model, self.exclude)
         }

@@ -13,13 +13,13 @@ from keras_sparse.masks.backend import (
 )
 from keras_sparse.masks.distributions import layer_budgets
 from keras_sparse.masks.packing import Packing
-from keras_sparse.variables import check_any_prunable, is_prunable, path_patterns
+from keras_sparse.optimizers.choice import ChoosesVariables
 
 BETA_2 = 0.999
 EPSILON = 1e-7
 
 
-class MaskedOptimizer(keras.optimizers.Optimizer):
+class MaskedOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
     """Base of the optimizers that keep a mask per weight: momentum SGD (or Adam) inside masks.
 
     The masks are optimizer variables of type bool, so a checkpoint of model and optimizer is the
@@ -75,7 +75,7 @@ class MaskedOptimizer(keras.optimizers.Optimizer):
         self.momentum = momentum
         self.nesterov = nesterov
         self.inner = inner
-        self.exclude = path_patterns(exclude)
+        self._set_exclude(exclude)
         self.seed = seed
 
     def build(self, variables):
@@ -89,8 +89,9 @@ class MaskedOptimizer(keras.optimizers.Optimizer):
     def _build(self, variables):
         super().build(variables)
         # On TensorFlow `update_step` gets variables without a path: decide here, look up by index.
-        self._sparse = [i for i, v in enumerate(variables) if is_prunable(v, self.exclude)]
-        check_any_prunable(self, variables)
+        chosen = self._choose(variables)
+        self._check_any(chosen)
+        self._sparse = [i for i, is_chosen in enumerate(chosen) if is_chosen]
         sparse = [variables[i] for i in self._sparse]
         self._packing = Packing([v.shape for v in sparse])
         self._slots = self._add_slots(variables)
@@ -138,7 +139,8 @@ class MaskedOptimizer(keras.optimizers.Optimizer):
         return masks
 
     def _budgets(self, sparse):
-        shapes, paths = [tuple(v.shape) for v in sparse], [v.path for v in sparse]
+        paths = [self._first_paths[i] for i in self._sparse]
+        shapes = [tuple(v.shape) for v in sparse]
         return layer_budgets(shapes, paths, self.density, self.distribution)
 
     @property
@@ -256,7 +258,6 @@ class MaskedOptimizer(keras.optimizers.Optimizer):
             "momentum": self.momentum,
             "nesterov": self.nesterov,
             "inner": self.inner,
-            "exclude": list(self.exclude),
             "seed": self.seed,
         }
 

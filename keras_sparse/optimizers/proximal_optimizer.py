@@ -3,17 +3,17 @@
 import keras
 from keras import ops
 
+from keras_sparse.optimizers.choice import ChoosesVariables
 from keras_sparse.optimizers.proximal import channel_axes, soft_threshold
 from keras_sparse.validation import check_learning_rate
 from keras_sparse.variables import (
     dead_layers,
     is_prunable,
-    path_patterns,
     warn_of_dead_layers,
 )
 
 
-class ProximalOptimizer(keras.optimizers.Optimizer):
+class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
     """Base of the optimizers that set weights to exactly zero by a proximal step.
 
     It decides in `build` which variables are thresholded and in which groups, keeps zeros at zero
@@ -48,7 +48,7 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
             )
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.groups = groups
-        self.exclude = path_patterns(exclude)
+        self._set_exclude(exclude)
 
     def build(self, variables):
         """Sort the variables into thresholded and dense; see the class."""
@@ -56,8 +56,11 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
             return
         super().build(variables)
         # On TensorFlow `update_step` gets variables without a path: decide here, look up by index.
-        self._thresholded = [is_prunable(v, self.exclude) for v in variables]
-        self._group_axes = [self._axes_of(v) for v in variables]
+        self._thresholded = self._choose(variables)
+        self._group_axes = [
+            self._axes_of(v) if chosen else None
+            for v, chosen in zip(variables, self._thresholded, strict=True)
+        ]
         kernels = [i for i, v in enumerate(variables) if is_prunable(v)]
         if kernels:
             self._group_axes[kernels[-1]] = None
@@ -65,7 +68,7 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
         self._gone = [None] * len(variables)
 
     def _axes_of(self, variable):
-        if self.groups == "weight" or not is_prunable(variable, self.exclude):
+        if self.groups == "weight":
             return None
         return channel_axes(variable.path.rsplit("/", 1)[-1], variable.shape)
 
@@ -168,12 +171,14 @@ class ProximalOptimizer(keras.optimizers.Optimizer):
     def finalize_variable_values(self, var_list):
         """Called by `fit` when training ends: warns of a network that died."""
         super().finalize_variable_values(var_list)
-        warn_of_dead_layers(dead_layers(self._thresholded_variables()))
+        warn_of_dead_layers(dead_layers(self.thresholded_variables))
 
-    def _thresholded_variables(self):
+    @property
+    def thresholded_variables(self):
+        """The variables that are made sparse, a list."""
         variables = zip(self._trainable_variables, self._thresholded, strict=True)
         return [v for v, is_thresholded in variables if is_thresholded]
 
     def get_config(self):
         """The arguments, for `keras.saving`."""
-        return {**super().get_config(), "groups": self.groups, "exclude": list(self.exclude)}
+        return {**super().get_config(), "groups": self.groups}

@@ -12,7 +12,6 @@ from keras_sparse.optimizers.separable import SeparableUpdate, once_known
 from keras_sparse.optimizers.targets import warn_of_missed_target, why_too_short
 from keras_sparse.optimizers.threshold_search import find_thresholds
 from keras_sparse.validation import check_integer, check_number
-from keras_sparse.variables import check_any_prunable
 
 # Steps between two searches for the threshold. A search reads every weight 20 times; after 100
 # steps so much has moved that one costs LeNet-300-100 5 points of accuracy for a while.
@@ -151,7 +150,7 @@ class RDA(SeparableUpdate, ProximalOptimizer):
         if self.center == "zero":
             self._thresholded = [True] * len(variables)
         elif self.l1 is None:
-            check_any_prunable(self, variables)
+            self._check_any(self._thresholded)
         if self.form == "published":
             self._averages = self.add_optimizer_variables(variables, "gradient_average")
             self._centers = self._add_slots("center", [not x for x in self._thresholded])
@@ -325,7 +324,7 @@ class RDA(SeparableUpdate, ProximalOptimizer):
         super().finalize_variable_values(var_list)
         if self.l1 is None:
             warn_of_missed_target(
-                self, self.target_sparsity, self._thresholded_variables(), self._why_not()
+                self, self.target_sparsity, self.thresholded_variables, self._why_not()
             )
 
     def _why_not(self):

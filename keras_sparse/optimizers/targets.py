@@ -2,8 +2,7 @@
 
 import warnings
 
-import keras
-import numpy as np
+from keras_sparse.variables import share_of_zeros
 
 _TOLERANCE = 0.01
 
@@ -34,10 +33,3 @@ def why_too_short(end, steps):
         f"The sparsity rises until step {end}, and training had {steps} steps. Train longer, end "
         "the schedule sooner, or give `fit` the callback `ScheduleOverTraining()`."
     )
-
-
-def share_of_zeros(variables):
-    """The share of exact zeros in variables."""
-    values = [keras.ops.convert_to_numpy(v) for v in variables]
-    size = sum(value.size for value in values)
-    return 1.0 - sum(np.count_nonzero(value) for value in values) / size if size else 0.0

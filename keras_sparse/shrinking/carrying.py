@@ -1,7 +1,6 @@
 """The optimizer's state across a cut, such that the next step starts from where the last ended."""
 
 import dataclasses
-import re
 
 import keras
 import numpy as np
@@ -9,7 +8,6 @@ import numpy as np
 from keras_sparse import surgery
 from keras_sparse.channels.adam import bare_optimizer
 from keras_sparse.optimizers.proximal import channel_axes
-from keras_sparse.variables import is_prunable
 
 
 def carry_optimizer(model, smaller, report):
@@ -26,16 +24,8 @@ def carry_optimizer(model, smaller, report):
     Returns:
         An optimizer, built on `smaller`'s trainable variables.
     """
-    whole = bare_optimizer(model.optimizer)
-    excluded = getattr(whole, "exclude", None)
-    try:
-        if excluded is not None:
-            whole.exclude = (*excluded, *_new_names(excluded, report.cuts))
-        optimizer = surgery.slice_optimizer(model.optimizer, report, smaller)
-    finally:
-        if excluded is not None:
-            whole.exclude = excluded
-    own = bare_optimizer(optimizer)
+    optimizer = surgery.slice_optimizer(model.optimizer, report, smaller)
+    whole, own = bare_optimizer(model.optimizer), bare_optimizer(optimizer)
     for path, mask in getattr(own, "masks", {}).items():
         _widen(mask, _by_path(smaller)[path])
     if hasattr(own, "groups"):
@@ -49,21 +39,6 @@ def _array(variable):
 
 def _by_path(model):
     return {variable.path: variable for variable in model.trainable_variables}
-
-
-def _new_names(patterns, cuts):
-    """Patterns for the variables that were excluded by a path that surgery changed.
-
-    Sequential models name their variables `"sequential/dense/kernel"`, what is made of them
-    `"dense/kernel"`.
-    """
-    return [
-        f"^{re.escape(path)}$"
-        for path, cut in cuts.items()
-        if cut.source
-        and any(re.search(pattern, cut.source) for pattern in patterns)
-        and not any(re.search(pattern, path) for pattern in patterns)
-    ]
 
 
 def _widen(mask, variable):
@@ -120,11 +95,12 @@ def _sums(optimizer, variables):
     step = float(optimizer.learning_rate) * np.sqrt(steps)
     kinds = {"accumulator": (1.0, 1), "gradient_average": (-step, steps)}
     slots = {slot.name: slot for slot in optimizer.variables}
+    thresholded = {v.path for v in optimizer.thresholded_variables}
     found = {}
     for path, variable in variables.items():
         name = path.replace("/", "_")
         for kind, scale_and_steps in kinds.items():
-            if f"{name}_{kind}" in slots and is_prunable(variable, optimizer.exclude):
+            if f"{name}_{kind}" in slots and path in thresholded:
                 axes = channel_axes(path.rsplit("/", 1)[-1], variable.shape)
                 gone = [slots.get(f"{name}_gone_{what}") for what in ("count", "squares")]
                 gone = None if gone[0] is None else tuple(gone)

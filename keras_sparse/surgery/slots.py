@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_sparse.channels.adam import bare_optimizer
+
 
 def slice_optimizer(optimizer, report, model, *, weight_slots=("average", "center", "accumulator")):
     """An optimizer for the smaller model that goes on where the large model's left off.
@@ -35,6 +37,7 @@ def slice_optimizer(optimizer, report, model, *, weight_slots=("average", "cente
     if not optimizer.built:
         raise ValueError("`optimizer` has no state yet: train, or call `optimizer.build`, first.")
     sliced = type(optimizer).from_config(optimizer.get_config())
+    _choose_like(bare_optimizer(optimizer), bare_optimizer(sliced), report, model)
     weights = model.get_weights()
     sliced.build(model.trainable_variables)
     # An optimizer with masks draws new ones when it is built, and applies them at once.
@@ -55,6 +58,14 @@ def slice_optimizer(optimizer, report, model, *, weight_slots=("average", "cente
         if value is not None:
             slot.assign(value)
     return sliced
+
+
+def _choose_like(optimizer, sliced, report, model):
+    """What was excluded stays so under its new path."""
+    if hasattr(sliced, "choose_like"):
+        variables = model.trainable_variables
+        cuts = [report.cuts.get(v.path) for v in variables]
+        sliced.choose_like(optimizer, variables, [cut and cut.source for cut in cuts])
 
 
 def _array(variable):

@@ -1,0 +1,87 @@
+"""Which of its variables an optimizer makes sparse."""
+
+from keras_sparse.variables import (
+    check_any_prunable,
+    check_patterns_match,
+    frozen_patterns,
+    is_prunable,
+    path_patterns,
+)
+
+
+class ChoosesVariables:
+    """Base of the optimizers with an `exclude`: decides by the paths that the variables had first.
+
+    Keras gives the same variables other paths when it loads a model, and surgery does too. So the
+    first paths are saved with the optimizer, by the order of the variables.
+    """
+
+    _first_paths = None
+    _first_shapes = None
+    _was_saved = False
+
+    def _set_exclude(self, exclude):
+        self.exclude = path_patterns(exclude)
+        self._frozen_excludes = frozen_patterns(exclude)
+
+    def _choose(self, variables):
+        """Whether each variable is made sparse, a list of bools; called by `build`."""
+        shapes = [list(v.shape) for v in variables]
+        if self._first_paths is None or shapes != self._first_shapes:
+            self._first_paths = [v.path for v in variables]
+            self._first_shapes = shapes
+            checked = [p for p in self.exclude if p not in self._frozen_excludes]
+            check_patterns_match(checked, self._first_paths)
+        return [
+            is_prunable(v, self.exclude, path)
+            for v, path in zip(variables, self._first_paths, strict=True)
+        ]
+
+    def _check_any(self, chosen):
+        check_any_prunable(self, self._first_paths, chosen)
+
+    def choose_like(self, optimizer, variables, sources):
+        """Choose as another optimizer did; call it before `build`.
+
+        Args:
+            optimizer: a built optimizer of the same class.
+            variables: list of the variables that this one will be built on.
+            sources: list of the path that each of them has in `optimizer`, None for a new one.
+        """
+        firsts = zip(optimizer._trainable_variables, optimizer._first_paths, strict=True)
+        firsts = {variable.path: first for variable, first in firsts}
+        self._first_paths = [
+            firsts.get(source, v.path) for v, source in zip(variables, sources, strict=True)
+        ]
+        self._first_shapes = [list(v.shape) for v in variables]
+
+    def get_config(self):
+        """The arguments, for `keras.saving`, and what the optimizer is built on."""
+        config = super().get_config()
+        config["exclude"] = [p for p in self.exclude if p not in self._frozen_excludes]
+        if self._first_paths is not None:
+            config["built_on"] = {"paths": self._first_paths, "shapes": self._first_shapes}
+        return config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The optimizer that `get_config` describes."""
+        config = dict(config)
+        built_on = config.pop("built_on", None)
+        optimizer = super().from_config(config, custom_objects)
+        if built_on is not None:
+            optimizer._first_paths = list(built_on["paths"])
+            optimizer._first_shapes = [list(shape) for shape in built_on["shapes"]]
+            optimizer._was_saved = True
+        return optimizer
+
+    def load_own_variables(self, store):
+        """Load the state; a saved optimizer whose state does not fit is an error."""
+        if self._was_saved and len(store.keys()) != len(self.variables):
+            raise ValueError(
+                f"The saved state of {type(self).__name__} has {len(store.keys())} variables, and "
+                f"the optimizer that was loaded has {len(self.variables)}, so training cannot go "
+                "on from it. Load the model with `compile=False` and compile it anew to start the "
+                "optimizer afresh."
+            )
+        super().load_own_variables(store)
