@@ -1,5 +1,7 @@
 """Which of its variables an optimizer makes sparse."""
 
+import math
+
 from keras_sparse.variables import (
     check_any_prunable,
     check_patterns_match,
@@ -13,11 +15,13 @@ class ChoosesVariables:
     """Base of the optimizers with an `exclude`: decides by the paths that the variables had first.
 
     Keras gives the same variables other paths when it loads a model, and surgery does too. So the
-    first paths are saved with the optimizer, by the order of the variables.
+    first paths are saved with the optimizer, by the order of the variables; and the shapes that
+    they had before surgery, for a target is a share of the whole network.
     """
 
     _first_paths = None
     _first_shapes = None
+    _whole_shapes = None
     _was_saved = False
 
     def _set_exclude(self, exclude):
@@ -29,7 +33,7 @@ class ChoosesVariables:
         shapes = [list(v.shape) for v in variables]
         if self._first_paths is None or shapes != self._first_shapes:
             self._first_paths = [v.path for v in variables]
-            self._first_shapes = shapes
+            self._first_shapes = self._whole_shapes = shapes
             checked = [p for p in self.exclude if p not in self._frozen_excludes]
             check_patterns_match(checked, self._first_paths)
         return [
@@ -48,19 +52,29 @@ class ChoosesVariables:
             variables: list of the variables that this one will be built on.
             sources: list of the path that each of them has in `optimizer`, None for a new one.
         """
-        firsts = zip(optimizer._trainable_variables, optimizer._first_paths, strict=True)
-        firsts = {variable.path: first for variable, first in firsts}
-        self._first_paths = [
-            firsts.get(source, v.path) for v, source in zip(variables, sources, strict=True)
-        ]
-        self._first_shapes = [list(v.shape) for v in variables]
+        own = [(v.path, list(v.shape)) for v in variables]
+        paths = [v.path for v in optimizer._trainable_variables]
+        wholes = zip(optimizer._first_paths, optimizer._whole_shapes, strict=True)
+        wholes = dict(zip(paths, wholes, strict=True))
+        found = [wholes.get(source, pair) for source, pair in zip(sources, own, strict=True)]
+        self._first_paths, self._whole_shapes = map(list, zip(*found, strict=True))
+        self._first_shapes = [shape for _, shape in own]
+
+    def whole_size(self, variables):
+        """How many weights some of its variables had before surgery."""
+        indices = map(self._get_variable_index, variables)
+        return sum(math.prod(self._whole_shapes[i]) for i in indices)
 
     def get_config(self):
         """The arguments, for `keras.saving`, and what the optimizer is built on."""
         config = super().get_config()
         config["exclude"] = [p for p in self.exclude if p not in self._frozen_excludes]
         if self._first_paths is not None:
-            config["built_on"] = {"paths": self._first_paths, "shapes": self._first_shapes}
+            config["built_on"] = {
+                "paths": list(self._first_paths),
+                "shapes": list(map(list, self._first_shapes)),
+                "whole_shapes": list(map(list, self._whole_shapes)),
+            }
         return config
 
     @classmethod
@@ -72,6 +86,7 @@ class ChoosesVariables:
         if built_on is not None:
             optimizer._first_paths = list(built_on["paths"])
             optimizer._first_shapes = [list(shape) for shape in built_on["shapes"]]
+            optimizer._whole_shapes = [list(shape) for shape in built_on["whole_shapes"]]
             optimizer._was_saved = True
         return optimizer
 

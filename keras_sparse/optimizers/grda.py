@@ -61,8 +61,9 @@ class GRDA(ProximalOptimizer):
         if not self._thresholded[index]:
             self.assign_sub(variable, step * gradient)
             return
-        value = self._accumulate(index, gradient, variable, step)
-        threshold = ops.convert_to_tensor(self._threshold) + self._increment(learning_rate)
+        before = ops.convert_to_tensor(self._threshold)
+        value = self._accumulate(index, gradient, variable, step, before)
+        threshold = before + self._increment(learning_rate)
         self._assign_thresholded(index, variable, value, threshold)
 
     def _increment(self, learning_rate):

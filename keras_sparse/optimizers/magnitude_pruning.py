@@ -85,11 +85,12 @@ class MagnitudePruning(DynamicMaskOptimizer):
         self.scope = scope
 
     def _initial_masks(self, sparse, rng):
-        self._shapes = [tuple(v.shape) for v in sparse]
-        self._paths = [v.path for v in sparse]
+        # A sparsity is a share of the network as it was before surgery.
+        self._shapes = [tuple(self._whole_shapes[i]) for i in self._sparse]
+        self._paths = [self._first_paths[i] for i in self._sparse]
         first, _ = self._amounts([0, self.sparsity.end])
         if sum(map(math.prod, self._shapes)) == first.sum():
-            return [np.ones(shape, bool) for shape in self._shapes]
+            return [np.ones(v.shape, bool) for v in sparse]
         sizes = [np.abs(value_outside_trace(v)) for v in sparse]
         if self.scope == "layer":
             return [_largest(x, count) for x, count in zip(sizes, first, strict=True)]

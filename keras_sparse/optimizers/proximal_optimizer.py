@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
+from keras_sparse.masks.backend import dense
 from keras_sparse.optimizers.choice import ChoosesVariables
-from keras_sparse.optimizers.proximal import channel_axes, soft_threshold
+from keras_sparse.optimizers.proximal import channel_axes, group_size, soft_threshold
 from keras_sparse.validation import check_learning_rate
 from keras_sparse.variables import (
     dead_layers,
@@ -66,6 +67,8 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
             self._group_axes[kernels[-1]] = None
         self._retraining = self._add_scalar("retraining", "bool")
         self._gone = [None] * len(variables)
+        # A constraint moves the weights after each step, and that is not somebody from outside.
+        self._watched = [v.constraint is None for v in variables]
 
     def _axes_of(self, variable):
         if self.groups == "weight":
@@ -128,23 +131,81 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         return ops.equal(ops.convert_to_tensor(self._iterations) % micro_steps, 0)
 
     def _add_after_update(self, variable, increment):
-        value = ops.convert_to_tensor(variable)
-        variable.assign(ops.where(self._is_update(), value + increment, value))
+        self._assign_after_update(variable, ops.convert_to_tensor(variable) + increment)
 
-    def _accumulate(self, index, gradient, variable, learning_rate):
-        """w_1 − Σ learning_rate·gradient, kept in `self._accumulators`."""
+    def _assign_after_update(self, variable, value):
+        variable.assign(ops.where(self._is_update(), value, ops.convert_to_tensor(variable)))
+
+    def _accumulate(self, index, gradient, variable, learning_rate, threshold=None):
+        """w_1 − Σ learning_rate·gradient, kept in `self._accumulators`.
+
+        Args:
+            index, gradient, variable, learning_rate: of one variable.
+            threshold: what the step before has thresholded the sum by. None if it set to zero
+                without shrinking.
+        """
         slot = self._accumulators[index]
-        value = self._value_at_start(slot, variable) - learning_rate * gradient
+        if threshold is None:
+            start = self._sum_of_chosen(index, variable)
+        else:
+            start = self._sum_of_shrunk(index, variable, threshold)
+        value = start - learning_rate * gradient
         self.assign(slot, value)
         return value
 
-    def _value_at_start(self, slot, variable):
-        """The slot, which the first step fills: an assign in `build` is lost inside `fit`."""
-        return ops.where(
-            ops.equal(self.iterations, 0),
-            ops.convert_to_tensor(variable),
-            ops.convert_to_tensor(slot),
-        )
+    def _sum_of_chosen(self, index, variable):
+        """The sum that the weights are made of, or the weights where they were set from outside.
+
+        A weight that is not zero is its sum. Where most of a variable differs, its zeros are from
+        outside as well. The first step finds no sum and starts from the weights.
+        """
+        slot, weight = map(dense, (self._accumulators[index], variable))
+        if not self._watched[index]:
+            return ops.where(ops.equal(self.iterations, 0), weight, slot)
+        alive = weight != 0.0
+        moved = ops.logical_and(alive, ops.abs(weight - slot) > tolerance(slot) * ops.abs(weight))
+        count, alive = (ops.sum(ops.cast(x, "float32")) for x in (moved, alive))
+        return ops.where(ops.logical_or(moved, count > 0.1 * alive), weight, slot)
+
+    def _sum_of_shrunk(self, index, variable, threshold):
+        """The same where the weights are sums that were shrunk by a threshold."""
+        slot, weight = map(dense, (self._accumulators[index], variable))
+        if not self._watched[index]:
+            return ops.where(ops.equal(self.iterations, 0), weight, slot)
+        found, _ = self._before_threshold(index, weight, slot, threshold)
+        return found
+
+    def _before_threshold(self, index, weight, value, threshold, gone_scale=1.0):
+        """What was thresholded to become the weights.
+
+        Args:
+            index: of the variable.
+            weight: tensor, the weights as they are.
+            value: tensor, what the optimizer knows of.
+            threshold: scalar tensor, that of the step before.
+            gone_scale: see `_gone_from`.
+
+        Returns:
+            `value` where it gives the weights, else what does; and a bool tensor, where it does
+            not.
+        """
+        axes, threshold = self._group_axes[index], ops.cast(threshold, value.dtype)
+        gone = self._gone_from(index, value, gone_scale)
+        expected = soft_threshold(value, threshold, axes, gone)
+        reach = tolerance(value) * (ops.abs(value) + threshold)
+        moved = ops.abs(weight - expected) > reach
+        if axes is None:
+            return ops.where(moved, weight + ops.sign(weight) * threshold, value), moved
+        moved = ops.any(moved, axis=axes, keepdims=True)
+        if gone is not None:
+            count, squares = gone
+            gone = count, ops.zeros_like(squares)
+            variable = self._gone[index][1]
+            kept = ops.where(moved, 0.0, ops.convert_to_tensor(variable))
+            self.assign(variable, ops.cast(kept, variable.dtype))
+        size = group_size(weight, axes, gone)
+        grown = weight * (1.0 + threshold / ops.where(size == 0.0, 1.0, size))
+        return ops.where(moved, grown, value), moved
 
     def _gone_from(self, index, value, scale=1.0):
         """What is gone from the groups, times `scale` to be what it would be in `value`."""
@@ -176,9 +237,16 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
     @property
     def thresholded_variables(self):
         """The variables that are made sparse, a list."""
-        variables = zip(self._trainable_variables, self._thresholded, strict=True)
-        return [v for v, is_thresholded in variables if is_thresholded]
+        return [self._trainable_variables[i] for i in self._thresholded_indices()]
+
+    def _thresholded_indices(self):
+        return [i for i, is_thresholded in enumerate(self._thresholded) if is_thresholded]
 
     def get_config(self):
         """The arguments, for `keras.saving`."""
         return {**super().get_config(), "groups": self.groups}
+
+
+def tolerance(x):
+    """How far a weight may be, as a share, from what it is computed to be."""
+    return 1e-3 if keras.backend.standardize_dtype(x.dtype) in ("float32", "float64") else 0.04

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_sparse.masks.backend import dense
 from keras_sparse.optimizers.proximal import group_size
-from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer
+from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, tolerance
 from keras_sparse.optimizers.separable import SeparableUpdate, once_known
 from keras_sparse.optimizers.targets import warn_of_missed_target, why_too_short
 from keras_sparse.optimizers.threshold_search import find_thresholds
@@ -16,6 +16,10 @@ from keras_sparse.validation import check_integer, check_number
 # Steps between two searches for the threshold. A search reads every weight 20 times; after 100
 # steps so much has moved that one costs LeNet-300-100 5 points of accuracy for a while.
 _SEARCH_EVERY = 20
+
+# What surgery has cut out of the network: how many zeros, how many weights of variables of which
+# nothing is left, and by variable the sum of the sizes that thresholds are compared with.
+_NOTHING = {"zeros": 0, "vanished": 0, "sizes": {}}
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
@@ -141,6 +145,7 @@ class RDA(SeparableUpdate, ProximalOptimizer):
         self.rho = rho
         self.form = form
         self.center = center
+        self._cut_out = _NOTHING
 
     def build(self, variables):
         """Add the averages and the thresholds."""
@@ -153,6 +158,9 @@ class RDA(SeparableUpdate, ProximalOptimizer):
             self._check_any(self._thresholded)
         if self.form == "published":
             self._averages = self.add_optimizer_variables(variables, "gradient_average")
+            # What the step before has multiplied the averages by, and thresholded them by.
+            self._last_rate = self._add_scalar("last_rate")
+            self._last_thresholds = self._add_scalars(variables, "last_threshold")
             self._centers = self._add_slots("center", [not x for x in self._thresholded])
         else:
             self._accumulators = self._add_slots("accumulator", self._thresholded)
@@ -162,13 +170,16 @@ class RDA(SeparableUpdate, ProximalOptimizer):
             ramp_steps = keras.initializers.Constant(self.ramp_steps)
             self._ramp_end = self._add_scalar("ramp_end", initializer=ramp_steps)
             # Named after their variables, so that whoever cuts those can carry them over.
-            self._thresholds = [
-                self._add_scalar(f"{v.path.replace('/', '_')}_threshold") if thresholded else None
-                for v, thresholded in zip(variables, self._thresholded, strict=True)
-            ]
+            self._thresholds = self._add_scalars(variables, "threshold")
         elif self.form == "accumulated":
             # What the steps before have added up.
             self._threshold = self._add_scalar("threshold")
+
+    def _add_scalars(self, variables, name):
+        return [
+            self._add_scalar(f"{v.path.replace('/', '_')}_{name}") if thresholded else None
+            for v, thresholded in zip(variables, self._thresholded, strict=True)
+        ]
 
     def update_step(self, gradient, variable, learning_rate):
         """One step of one variable; see the class."""
@@ -187,49 +198,80 @@ class RDA(SeparableUpdate, ProximalOptimizer):
         if self.l1 is None:
             self._chosen_step(index, gradient, variable, learning_rate)
             return
-        value = self._accumulate(index, gradient, variable, learning_rate)
-        threshold = ops.convert_to_tensor(self._threshold)
-        threshold = threshold + self._increment(learning_rate)
-        threshold = threshold + self.rho * ops.sqrt(self._step())
+        before = ops.convert_to_tensor(self._threshold)
+        threshold = before + self._increment(learning_rate) + self.rho * ops.sqrt(self._step())
+        before = before + self.rho * ops.sqrt(self._step() - 1.0)
+        value = self._accumulate(index, gradient, variable, learning_rate, before)
         self._assign_thresholded(index, variable, value, threshold)
 
     def _chosen_step(self, index, gradient, variable, learning_rate):
         """Weights are chosen in a step with a search, so that sparsity holds until the next."""
-        is_first = ops.equal(self.iterations, 0)
-        chosen = ops.logical_or(ops.convert_to_tensor(variable) != 0.0, is_first)
+        # What is not a number is not dead. TensorFlow would make `a > b` of "not a <= b", which
+        # differs there, so nothing is negated.
+        dead = ops.logical_and(ops.convert_to_tensor(variable) == 0.0, self.iterations > 0)
         axes = self._group_axes[index]
         if axes is not None:
-            chosen = ops.any(chosen, axis=axes, keepdims=True)
+            dead = ops.all(dead, axis=axes, keepdims=True)
             # Batch normalisation divides what a dead channel gives out by √epsilon: its gradient
             # is some 30 times that of a live one, and would bring it back at once.
-            gradient = ops.where(chosen, gradient, 0.0)
+            gradient = ops.where(dead, 0.0, gradient)
         if not self._leaves_out_update:
-            chosen = ops.where(self._search_due(), self._above_threshold(index), chosen)
+            dead = ops.where(self._search_due(), self._below_threshold(index, variable), dead)
         value = self._accumulate(index, gradient, variable, learning_rate)
-        self._assign_or_stay_zero(variable, ops.where(chosen, value, 0.0))
+        self._assign_or_stay_zero(variable, ops.where(dead, 0.0, value))
 
-    def _above_threshold(self, index):
-        value = ops.convert_to_tensor(self._accumulators[index])
+    def _below_threshold(self, index, variable):
+        value = self._sum_of_chosen(index, variable)
         size = group_size(value, self._group_axes[index], self._gone_from(index, value))
-        threshold = ops.cast(ops.convert_to_tensor(self._thresholds[index]), size.dtype)
-        # Not `size > threshold`: what is not a number is not zero.
-        return ops.logical_not(size <= threshold)
+        return size <= ops.cast(ops.convert_to_tensor(self._thresholds[index]), size.dtype)
 
     def _published_step(self, index, gradient, variable, learning_rate):
         t = self._step()
-        average = ops.convert_to_tensor(self._averages[index])
-        average = average + (gradient - average) / ops.cast(t, variable.dtype)
+        before = self._average_before(index, variable)
+        average = before + (gradient - before) / ops.cast(t, variable.dtype)
         self.assign(self._averages[index], average)
-        step = ops.sqrt(t) * ops.cast(learning_rate, "float32")
+        step = self._published_rate(learning_rate)
         moved = ops.cast(step, variable.dtype) * average
         if self._thresholded[index]:
             threshold = step * self._current_l1(index) + self.rho
+            self.assign(self._last_thresholds[index], threshold)
             # 0 − x, not −x, which is −0.0 where x is zero. What is gone are sums of gradients.
             self._assign_thresholded(index, variable, 0.0 - moved, threshold, step / t)
         else:
-            center = self._value_at_start(self._centers[index], variable)
+            center = self._center(index, variable, before)
             self.assign(self._centers[index], center)
             self.assign(variable, center - moved)
+
+    def _published_rate(self, learning_rate):
+        return ops.sqrt(self._step()) * ops.cast(learning_rate, "float32")
+
+    def _average_before(self, index, variable):
+        """The mean of the gradients so far, or one that gives weights set from outside."""
+        average = dense(self._averages[index])  # as it is now: it is assigned before it is used
+        if not (self._thresholded[index] and self._watched[index]):
+            return average
+        weight = ops.convert_to_tensor(variable)
+        last = ops.convert_to_tensor(self._last_rate)
+        rate = ops.cast(last, average.dtype)
+        found, moved = self._before_threshold(
+            index,
+            weight,
+            0.0 - rate * average,
+            ops.convert_to_tensor(self._last_thresholds[index]),
+            last / ops.maximum(self._step() - 1.0, 1.0),
+        )
+        # The first step forgets the start.
+        is_set = ops.logical_and(moved, rate > 0.0)
+        return ops.where(is_set, 0.0 - found / ops.where(rate > 0.0, rate, 1.0), average)
+
+    def _center(self, index, variable, average):
+        """Where a bias started, or where it had to start to be what it was set to from outside."""
+        weight, center = map(ops.convert_to_tensor, (variable, self._centers[index]))
+        if not self._watched[index]:
+            return ops.where(ops.equal(self.iterations, 0), weight, center)
+        moved = ops.cast(self._last_rate, weight.dtype) * average
+        reach = tolerance(weight) * (ops.abs(center) + ops.abs(moved))
+        return ops.where(ops.abs(weight - (center - moved)) > reach, weight + moved, center)
 
     def _current_l1(self, index):
         if self.l1 is None:
@@ -242,20 +284,36 @@ class RDA(SeparableUpdate, ProximalOptimizer):
 
     def apply(self, grads, trainable_variables=None):
         """Apply gradients, with thresholds for this step, or settle those of the next one."""
-        if self.l1 is None:
-            grads = list(grads)
-            if trainable_variables is not None:
-                trainable_variables = list(trainable_variables)
-                self.build(trainable_variables)
-            if self.built and not self._leaves_out_update:
+        grads = list(grads)
+        if trainable_variables is not None:
+            trainable_variables = list(trainable_variables)
+            self.build(trainable_variables)
+        if self.l1 is None and self.built:
+            grads = self._with_zeros(grads, trainable_variables)
+            if not self._leaves_out_update:
                 self._search_if_due([dense(g) for g in grads if g is not None])
+        if self.form == "published":
+            rate = self._published_rate(self.learning_rate)
             super().apply(grads, trainable_variables)
-        elif self.form == "accumulated":
+            self._assign_after_update(self._last_rate, rate)
+        elif self.l1 is not None:
             increment = self._increment(self.learning_rate)
             super().apply(grads, trainable_variables)
             self._add_after_update(self._threshold, increment)
         else:
             super().apply(grads, trainable_variables)
+
+    def _with_zeros(self, grads, variables):
+        """A weight that the loss does not reach has a gradient of zero: it counts, and is cut."""
+        if all(grad is None for grad in grads):
+            return grads
+        return [
+            ops.zeros(v.shape, v.dtype) if grad is None and self._takes_part(v) else grad
+            for grad, v in zip(grads, variables or self._trainable_variables, strict=False)
+        ]
+
+    def _takes_part(self, variable):
+        return self._thresholded[self._get_variable_index(variable)]
 
     def _search_due(self):
         step = ops.convert_to_tensor(self.iterations)
@@ -273,23 +331,79 @@ class RDA(SeparableUpdate, ProximalOptimizer):
         return None if self.l1 is not None else (_SEARCH_EVERY, _SEARCH_EVERY)
 
     def _search(self):
-        slots = self._averages if self.form == "published" else self._accumulators
-        sizes, weights = [], []
-        for index, (slot, axes) in enumerate(zip(slots, self._group_axes, strict=True)):
-            if self._thresholded[index]:
-                value = ops.cast(ops.convert_to_tensor(slot), "float32")
-                sizes.append(group_size(value, axes, self._gone_from(index, value)))
-                weights.append(math.prod(value.shape) // math.prod(sizes[-1].shape))
+        indices, cut = self._thresholded_indices(), self._cut_out
+        sizes = [self._sizes(i) for i in indices]
+        weights = [self._weights_of_each(i) for i in indices]
+        present = sum(math.prod(size.shape) * w for size, w in zip(sizes, weights, strict=True))
+        # What was cut out is part of the network that the target is a share of.
+        whole = sum(map(self._whole_size, indices)) + cut["vanished"]
+        wanted = (self._sparsity_now() * whole - cut["zeros"]) / present
         if self.groups == "weight":
-            return find_thresholds(sizes, self._sparsity_now())
+            return find_thresholds(sizes, wanted)
         # The channels of a layer differ by a few percent, layers by much more: compare each
-        # channel with its layer's mean.
-        means = [ops.mean(size) for size in sizes]
+        # channel with its layer's mean, to which those that were cut out belong.
+        gone = [self._gone_channels(i, size) for i, size in zip(indices, sizes, strict=True)]
+        means = [
+            (ops.sum(size) + cut["sizes"].get(i, 0.0)) / (math.prod(size.shape) + n)
+            for i, size, n in zip(map(str, indices), sizes, gone, strict=True)
+        ]
         relative = [
             size / ops.where(m == 0.0, 1.0, m) for size, m in zip(sizes, means, strict=True)
         ]
-        found = find_thresholds(relative, self._sparsity_now(), weights)
+        found = find_thresholds(relative, wanted, weights, gone)
         return [threshold * mean for threshold, mean in zip(found, means, strict=True)]
+
+    def _sizes(self, index):
+        """What is compared with the threshold of a variable, in float32."""
+        if self.form == "published":
+            value = self._averages[index]
+        else:
+            value = self._sum_of_chosen(index, self._trainable_variables[index])
+        value = ops.cast(dense(value), "float32")
+        return group_size(value, self._group_axes[index], self._gone_from(index, value))
+
+    def _whole_size(self, index):
+        return math.prod(self._whole_shapes[index])
+
+    def _weights_of_each(self, index):
+        """How many weights each of the sizes stood for before anything was cut out."""
+        return math.prod(self._whole_shapes[index][a] for a in self._group_axes[index] or ())
+
+    def _gone_channels(self, index, sizes):
+        return self._whole_size(index) // self._weights_of_each(index) - math.prod(sizes.shape)
+
+    def count_cut(self, optimizer, cuts):
+        """Let what was cut out count towards the target, as it was: zeros as zeros.
+
+        Args:
+            optimizer: the RDA, built, of the model before the cut.
+            cuts: dict from the path of a variable to the `surgery` cut that it is left from.
+        """
+        if self.l1 is not None:
+            return
+        olds = {v.path: i for i, v in enumerate(optimizer._trainable_variables)}
+        before, zeros, sizes = optimizer._cut_out, optimizer._cut_out["zeros"], {}
+        gone = set(optimizer._thresholded_indices())
+        for index in self._thresholded_indices():
+            cut = cuts[self._trainable_variables[index].path]
+            old = olds[cut.source]
+            kept = cut if optimizer._group_axes[old] is None else cut.spanning
+            size, dead = optimizer._sizes_and_dead(old)
+            zeros += int(dead.sum() - kept(dead).sum()) * optimizer._weights_of_each(old)
+            taken = float(size.sum() - kept(size).sum())
+            sizes[str(index)] = before["sizes"].get(str(old), 0.0) + taken
+            gone.remove(old)
+        for old in gone:
+            dead = optimizer._sizes_and_dead(old)[1]
+            zeros += int(dead.sum()) * optimizer._weights_of_each(old)
+        vanished = before["vanished"] + sum(map(optimizer._whole_size, gone))
+        self._cut_out = {"zeros": zeros, "vanished": vanished, "sizes": sizes}
+
+    def _sizes_and_dead(self, index):
+        size = ops.convert_to_numpy(self._sizes(index))
+        alive = ops.convert_to_numpy(self._trainable_variables[index]) != 0
+        axes = self._group_axes[index]
+        return size, ~(alive if axes is None else alive.any(axes, keepdims=True))
 
     def _sparsity_now(self):
         ramp_end = ops.convert_to_tensor(self._ramp_end)
@@ -337,9 +451,9 @@ class RDA(SeparableUpdate, ProximalOptimizer):
         )
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
+        """The arguments, for `keras.saving`, and what was cut out of the network."""
         l1 = self.l1
-        return {
+        config = {
             **super().get_config(),
             "l1": keras.saving.serialize_keras_object(l1) if callable(l1) else l1,
             "target_sparsity": self.target_sparsity,
@@ -348,14 +462,20 @@ class RDA(SeparableUpdate, ProximalOptimizer):
             "form": self.form,
             "center": self.center,
         }
+        if self._cut_out != _NOTHING:
+            config["cut_out"] = self._cut_out
+        return config
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """The optimizer that `get_config` describes."""
+        config = dict(config)
+        cut_out = config.pop("cut_out", _NOTHING)
         if isinstance(config.get("l1"), dict):
-            l1 = keras.saving.deserialize_keras_object(config["l1"], custom_objects)
-            config = {**config, "l1": l1}
-        return super().from_config(config, custom_objects)
+            config["l1"] = keras.saving.deserialize_keras_object(config["l1"], custom_objects)
+        optimizer = super().from_config(config, custom_objects)
+        optimizer._cut_out = cut_out
+        return optimizer
 
 
 def _check_choices(form, center):

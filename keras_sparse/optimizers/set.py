@@ -45,7 +45,7 @@ def keep_by_sign(snapshot, counts):
     packing = snapshot.packing
     positive = ops.logical_and(snapshot.mask, snapshot.weights >= 0)
     # Not `< 0`: a NaN must be of one sign or the other, or it would be lost.
-    negative = ops.logical_and(snapshot.mask, ops.logical_not(positive))
+    negative = ops.logical_xor(snapshot.mask, positive)
     positives = packing.count(positive)
     share = ops.cast(positives, "float32") / ops.cast(snapshot.nonzeros, "float32")
     kept_positive = ops.cast(ops.round(share * ops.cast(counts, "float32")), "int32")

@@ -1,5 +1,6 @@
 """What is said when a network is not as sparse as was asked for."""
 
+import math
 import warnings
 
 from keras_sparse.variables import share_of_zeros
@@ -18,7 +19,9 @@ def warn_of_missed_target(optimizer, asked, variables, why):
         variables: the `keras.Variable`s that the share is of.
         why: str, a sentence that says what was in the way and what to change.
     """
-    got = share_of_zeros(variables)
+    present = sum(math.prod(v.shape) for v in variables)
+    alive = present * (1.0 - share_of_zeros(variables))
+    got = 1.0 - alive / optimizer.whole_size(variables)
     if got < asked - _TOLERANCE:
         warnings.warn(
             f"{type(optimizer).__name__} was asked for a sparsity of {asked:.3g} and training "

@@ -16,7 +16,7 @@ LARGEST_CUT = 0.9
 _KEPT_CHANNELS = 0.1
 
 
-def find_thresholds(magnitudes, sparsity, weights=None):
+def find_thresholds(magnitudes, sparsity, weights=None, gone=None):
     """Threshold per variable at which a share of all their weights is cut.
 
     One threshold serves all variables, found by bisection (a sort would cost 10 to 40 times as
@@ -25,9 +25,11 @@ def find_thresholds(magnitudes, sparsity, weights=None):
 
     Args:
         magnitudes: list of tensors, not negative, one for each variable.
-        sparsity: scalar tensor in [0, 1), the share of all values that are to be at or below
+        sparsity: scalar tensor below 1, the share of all values that are to be at or below
             their threshold.
         weights: list of int, how many weights each value of a variable stands for. By default one.
+        gone: list of int, how many values more each variable had once, of which a tenth stays. By
+            default none.
 
     Returns:
         A list of scalar tensors. The share that they cut is at least `sparsity`, unless all
@@ -38,7 +40,7 @@ def find_thresholds(magnitudes, sparsity, weights=None):
     >>> find_thresholds([ops.array([1.0, 2.0, 3.0, 4.0])], 0.5)  # just above 2
     """
     weights = weights or [1] * len(magnitudes)
-    bounds = list(map(_bound, magnitudes, weights))
+    bounds = list(map(_bound, magnitudes, weights, gone or [0] * len(magnitudes)))
     largest = ops.max(ops.stack(bounds))
     total = sum(math.prod(v.shape) * weight for v, weight in zip(magnitudes, weights, strict=True))
     parts = list(zip(magnitudes, bounds, [w / total for w in weights], strict=True))
@@ -95,10 +97,10 @@ def threshold_by_digits(parts, largest, sparsity):
     return thresholds(largest_where(is_too_low, _BISECTIONS, 1)[0] + 1)
 
 
-def _bound(values, weight):
+def _bound(values, weight, gone):
     if weight == 1:
         return LARGEST_CUT * ops.max(values)
     values = ops.sort(ops.reshape(values, (-1,)))
-    kept = math.ceil(_KEPT_CHANNELS * values.shape[0])
+    kept = math.ceil(_KEPT_CHANNELS * (values.shape[0] + gone))
     # The largest of those that may go; below all of them where none may.
     return values[-kept - 1] if kept < values.shape[0] else -ops.ones((), values.dtype)

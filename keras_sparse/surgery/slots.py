@@ -57,6 +57,8 @@ def slice_optimizer(optimizer, report, model, *, weight_slots=("average", "cente
             value = (0.0 if value is None else value) + cut.shift
         if value is not None:
             slot.assign(value)
+    if hasattr(bare_optimizer(sliced), "count_cut"):
+        bare_optimizer(sliced).count_cut(bare_optimizer(optimizer), report.cuts)
     return sliced
 
 

@@ -1,3 +1,4 @@
+import functools
 import warnings
 
 import keras
@@ -403,3 +404,53 @@ def test_saved_and_loaded_is_never_saved(make, tmp_path):
         each.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
     for a, b in zip(model.weights, loaded.weights, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("groups", ["weight", "channel"])
+def test_nan_in_a_compiled_search_is_not_taken_for_zero(groups):
+    """TensorFlow makes `a > b` of "not a <= b", which differs for what is not a number."""
+    first, last = kernel(np.ones((3, 4))), kernel(np.ones((4, 2)))
+    optimizer = RDA(0.1, target_sparsity=0.5, ramp_steps=1, groups=groups)
+    skip_to(20, optimizer, [first, last])
+    gradients = [ops.convert_to_tensor(np.full(v.shape, np.nan, "float32")) for v in (first, last)]
+    gradients[1] = ops.ones((4, 2))
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        step = tf.function(lambda: optimizer.apply(gradients), jit_compile=False)
+    else:
+        step = functools.partial(optimizer.apply, gradients)
+    for _ in range(3):
+        step()
+    assert np.isnan(first).all()
+    assert not np.isnan(last).any()
+    assert np.count_nonzero(last) > 0
+
+
+def test_what_gets_no_gradient_counts_and_is_cut():
+    rng = np.random.default_rng(0)
+    variables = [kernel(rng.normal(0, 1, (10, 20))) for _ in range(2)]
+    optimizer = RDA(1e-3, target_sparsity=0.8, ramp_steps=1)
+    optimizer.build(variables)
+    for _ in range(22):
+        optimizer.apply([ops.array(rng.normal(0, 1, (10, 20)), dtype="float32"), None])
+    zeros = [np.mean(ops.convert_to_numpy(v) == 0) for v in variables]
+    assert np.mean(zeros) == pytest.approx(0.8, abs=0.01)
+    assert all(0.6 < share < 0.95 for share in zeros)
+
+
+@pytest.mark.parametrize("name", ["target by channel", "l1", "center", "grda"])
+def test_float64(name):
+    keras.config.set_floatx("float64")
+    try:
+        optimizer = FORMS[name]()
+        optimizer.exclude = ()
+        rng = np.random.default_rng(0)
+        shapes = {"kernel": (3, 4), "bias": (4,), "kernel_2": (4, 2)}
+        variables = [keras.Variable(rng.normal(0, 1, s), name=n) for n, s in shapes.items()]
+        skip_to(20, optimizer, variables)
+        for _ in range(2):
+            optimizer.apply([ops.ones(v.shape) for v in variables])
+        assert all(np.isfinite(v).all() for v in variables)
+    finally:
+        keras.config.set_floatx("float32")
