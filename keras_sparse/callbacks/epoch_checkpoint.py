@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 
 import keras
 
@@ -100,7 +101,10 @@ class EpochCheckpoint(keras.callbacks.History):
             except (LookupError, TypeError, AttributeError, ValueError) as error:
                 name = type(callback).__name__
                 raise ValueError(f"the state of {name} is damaged ({error!r})") from error
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            # Keras would go on with a fresh optimizer.
+            warnings.filterwarnings("error", message="Skipping variable loading for optimizer")
+            model.load_weights(path)
         set_random_state(model, random_layers)
         self.epoch, self.history = state["epochs"], state["history"]
         return state["epoch"]

@@ -23,6 +23,8 @@ class ChoosesVariables:
     _first_shapes = None
     _whole_shapes = None
     _was_saved = False
+    # Whether `fit` ends only to go on with a smaller network: then no target is missed yet.
+    training_goes_on = False
 
     def _set_exclude(self, exclude):
         self.exclude = path_patterns(exclude)

@@ -60,6 +60,12 @@ class RDA(SeparableUpdate, ProximalOptimizer):
     A gradient that is NaN makes the weights NaN, as in Keras' optimizers (not zero, which would
     look sparse): `keras.callbacks.TerminateOnNaN` stops there. Memory: one slot per weight.
 
+    Weights that are set from outside, by `set_weights` or a callback, are what the next step starts
+    from. (Not where a layer has a constraint; and single weights that are set to zero may come back
+    with the next search.) With a target, a weight that the loss does not reach has a gradient of
+    zero, and what `surgery` cuts out of the network counts as it was, zeros as zeros. `fit` ends
+    with a warning if the target was not met.
+
     Args:
         learning_rate: float or schedule; 1/γ in the paper. Defaults to 0.1.
         l1: float or schedule, λ in units of the loss per weight. Its scale depends on the network:
@@ -67,7 +73,8 @@ class RDA(SeparableUpdate, ProximalOptimizer):
         target_sparsity: float in [0, 1), the share of prunable weights to become zero. Defaults
             to 0.9 where no `l1` is given; by channel there is no default. The weights that read
             a dead channel are not among the zeros, but surgery cuts them out as well.
-        ramp_steps: int, the steps over which the sparsity rises to its target.
+        ramp_steps: int, the steps over which the sparsity rises to its target. Defaults to 1000;
+            `callbacks.ScheduleOverTraining` makes it a share of the training.
         rho: float, λ's part that falls with √t (the enhanced l1 of Xiao, section 4).
         form: `"accumulated"` or `"published"`.
         center: `"initial"` or `"zero"`, for biases and normalisation in the published form. With
@@ -78,14 +85,15 @@ class RDA(SeparableUpdate, ProximalOptimizer):
             `keras_sparse.surgery` can cut the channel out. The last kernel, the classifier, is
             thresholded by weight all the same; better, exclude it.
         exclude: what is kept dense besides biases and normalisation: a regular expression for
-            `variable.path`, a built layer, a variable, or a list of those.
+            `variable.path`, a built layer, a variable, or a list of those. What is excluded stays
+            so when the model is saved and loaded, or cut.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`. `weight_decay` and
             `use_ema` are refused. Clipping changes what `l1` is compared with.
 
     Raises:
         ValueError: an argument out of its range; both `l1` and `target_sparsity`, or neither by
             channel; a target by channel in the published form; `weight_decay` or `use_ema`; on
-            `build`, a target for no weight at all.
+            `build`, a target for no weight at all, or an `exclude` that matches nothing.
 
     Example:
 
@@ -305,11 +313,12 @@ class RDA(SeparableUpdate, ProximalOptimizer):
 
     def _with_zeros(self, grads, variables):
         """A weight that the loss does not reach has a gradient of zero: it counts, and is cut."""
-        if all(grad is None for grad in grads):
-            return grads
+        variables = variables or self._trainable_variables
+        if len(grads) != len(variables) or all(grad is None for grad in grads):
+            return grads  # which Keras refuses
         return [
             ops.zeros(v.shape, v.dtype) if grad is None and self._takes_part(v) else grad
-            for grad, v in zip(grads, variables or self._trainable_variables, strict=False)
+            for grad, v in zip(grads, variables, strict=True)
         ]
 
     def _takes_part(self, variable):

@@ -19,6 +19,8 @@ def warn_of_missed_target(optimizer, asked, variables, why):
         variables: the `keras.Variable`s that the share is of.
         why: str, a sentence that says what was in the way and what to change.
     """
+    if optimizer.training_goes_on:
+        return
     present = sum(math.prod(v.shape) for v in variables)
     alive = present * (1.0 - share_of_zeros(variables))
     got = 1.0 - alive / optimizer.whole_size(variables)

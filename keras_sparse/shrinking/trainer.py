@@ -9,6 +9,7 @@ import keras
 
 from keras_sparse import surgery
 from keras_sparse.channels import DeadChannels
+from keras_sparse.channels.adam import bare_optimizer
 from keras_sparse.files import check_folder
 from keras_sparse.random_state import check_random_state, random_state, set_random_state
 from keras_sparse.shrinking import state as states
@@ -208,6 +209,7 @@ class ShrinkingTrainer:
         ):
             return False
         kept, names = followed(self.model, smaller, report)
+        bare_optimizer(self.model.optimizer).training_goes_on = True
         self.model = smaller
         changed = {name: pair for name, pair in report.channels.items() if pair[0] != pair[1]}
         self.shrinks.append(

@@ -106,6 +106,10 @@ def test_other_settings_or_networks_are_refused(whole, folder):
         EpochCheckpoint(folder, settings={**SETTINGS, "rate": 2}).restore(compiled())
     with pytest.raises(ValueError, match="cannot be taken up"):
         EpochCheckpoint(folder, settings=SETTINGS).restore(compiled(units=9))
+    other = compiled()
+    other.compile("adam", "mse")
+    with pytest.raises(ValueError, match="cannot be taken up: Skipping variable loading"):
+        EpochCheckpoint(folder, settings=SETTINGS).restore(other)
 
 
 def test_a_worker_that_does_not_write(tmp_path):
