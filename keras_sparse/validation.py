@@ -5,6 +5,17 @@ import numbers
 
 from keras.optimizers.schedules import LearningRateSchedule
 
+# The numbers among the arguments of `keras.optimizers.Optimizer`; what is None is not used.
+_OPTIMIZER_NUMBERS = {
+    "weight_decay": "[0, inf)",
+    "clipnorm": "(0, inf)",
+    "clipvalue": "(0, inf)",
+    "global_clipnorm": "(0, inf)",
+    "ema_momentum": "[0, 1]",
+    "loss_scale_factor": "(0, inf)",
+}
+_OPTIMIZER_INTEGERS = ("ema_overwrite_frequency", "gradient_accumulation_steps")
+
 
 def check_number(name, value, interval="(-inf, inf)"):
     """Check that an argument is a finite number in an interval.
@@ -59,6 +70,15 @@ def check_learning_rate(value):
         "`learning_rate` must be above 0, and a finite number, or a schedule. "
         f"Received: learning_rate={value!r}"
     )
+
+
+def check_optimizer_numbers(arguments):
+    """Check the numbers in a dict of arguments for `keras.optimizers.Optimizer`."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    for name in given.keys() & _OPTIMIZER_NUMBERS.keys():
+        check_number(name, given[name], _OPTIMIZER_NUMBERS[name])
+    for name in given.keys() & set(_OPTIMIZER_INTEGERS):
+        check_integer(name, given[name], "[1, inf)")
 
 
 def _is_real(value, kind):

@@ -37,7 +37,11 @@ def _rigl(run, density):
 
 def _set(run, density):
     return keras_sparse.SET(
-        recipes.staged(_RATE, run), density=density, seed=run.seed, **recipes.every_epoch(run)
+        recipes.staged(_RATE, run),
+        density=density,
+        prune_rate=0.3,
+        seed=run.seed,
+        **recipes.every_epoch(run),
     )
 
 
@@ -51,14 +55,16 @@ def _static(run, density):
 
 def _gradual(run, density):
     schedule = CubicSchedule(0.0, 1 - density, begin=run.steps // 10, end=run.part(1, 2))
-    return keras_sparse.MagnitudePruning(recipes.staged(_RATE, run), schedule)
+    return keras_sparse.MagnitudePruning(recipes.staged(_RATE, run), schedule, update_every=100)
 
 
 def _three_step(run, density):
     # Trained at the full rate up to here, pruned at once, retrained while the rate falls.
     half = run.steps * 45 // 100
     schedule = LinearSchedule(0.0, 1 - density, begin=half, end=half + 1)
-    return keras_sparse.MagnitudePruning(recipes.staged(_RATE, run), schedule, scope="global")
+    return keras_sparse.MagnitudePruning(
+        recipes.staged(_RATE, run), schedule, scope="global", update_every=100
+    )
 
 
 _METHODS = {

@@ -5,6 +5,8 @@ import re
 
 import numpy as np
 
+from keras_sparse.validation import check_number
+
 DISTRIBUTIONS = ("uniform", "erk")
 
 
@@ -37,21 +39,17 @@ def layer_budgets(shapes, paths, density, distribution):
         ERK: [Evci et al., 2020](https://arxiv.org/abs/1911.11134), after the Erdős–Rényi graphs of
         [Mocanu et al., 2018](https://arxiv.org/abs/1707.04780).
     """
-    check_density("density", density)
+    check_number("density", density, "(0, 1]")
+    check_distribution(distribution)
     sizes = [math.prod(shape) for shape in shapes]
     if isinstance(distribution, dict):
         budgets = _by_pattern(sizes, paths, density, distribution)
-    elif distribution in DISTRIBUTIONS:
+    else:
         total = round(density * sum(sizes))
         exact = [size * density for size in sizes]
         if distribution == "erk":
             exact = _erk(shapes, sizes, total)
         budgets = _round_to_total(exact, sizes, total)
-    else:
-        raise ValueError(
-            f"`distribution` is one of {DISTRIBUTIONS} or a dict from patterns to densities. "
-            f"Received: distribution={distribution!r}"
-        )
     for path, size, budget in zip(paths, sizes, budgets, strict=True):
         if budget == 0:
             raise ValueError(
@@ -70,7 +68,7 @@ def global_budget(sizes, density):
         ValueError: a density outside (0, 1], or fewer weights than layers, one of which would be
             left empty.
     """
-    check_density("density", density)
+    check_number("density", density, "(0, 1]")
     total = round(density * sum(sizes))
     if total < len(sizes):
         raise ValueError(
@@ -80,16 +78,40 @@ def global_budget(sizes, density):
     return total
 
 
-def check_density(name, density):
-    """Raises ValueError for a density, of the argument `name`, that is not in (0, 1]."""
-    if not isinstance(density, (int, float)) or not 0 < density <= 1:
-        raise ValueError(f"`{name}` is a share of weights in (0, 1]. Received: {name}={density!r}")
+def check_distribution(distribution):
+    """Check what `layer_budgets` takes as a distribution, as far as that needs no weights.
+
+    Returns:
+        The distribution, its densities as Python's own numbers.
+
+    Raises:
+        ValueError: an unknown name, a pattern that is no regular expression, a density outside
+            (0, 1].
+    """
+    if isinstance(distribution, str) and distribution in DISTRIBUTIONS:
+        return distribution
+    if not isinstance(distribution, dict):
+        raise ValueError(
+            f"`distribution` is one of {DISTRIBUTIONS} or a dict from patterns to densities. "
+            f"Received: distribution={distribution!r}"
+        )
+    for pattern in distribution:
+        try:
+            re.compile(pattern)
+        except (re.error, TypeError) as error:
+            raise ValueError(
+                f"`distribution` has a pattern that is no regular expression ({error}). "
+                f"Received: {pattern!r}"
+            ) from error
+    return {
+        pattern: check_number(f"distribution[{pattern!r}]", density, "(0, 1]")
+        for pattern, density in distribution.items()
+    }
 
 
 def _by_pattern(sizes, paths, density, patterns):
     densities = [density] * len(sizes)
     for pattern, own in patterns.items():
-        check_density(f"distribution[{pattern!r}]", own)
         matches = [i for i, path in enumerate(paths) if re.search(pattern, path)]
         if not matches:
             raise ValueError(

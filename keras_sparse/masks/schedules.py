@@ -5,6 +5,8 @@ import math
 
 import keras
 
+from keras_sparse.validation import check_integer, check_number
+
 
 class Schedule:
     """Base class: a number for each training step.
@@ -12,6 +14,14 @@ class Schedule:
     Subclasses are frozen dataclasses with an `end`, the step from which on the value is constant,
     and a `__call__(step)` in plain Python.
     """
+
+    def ending_at(self, step):
+        """The same schedule, stretched or shrunk to end at this step.
+
+        Raises:
+            ValueError: a schedule that has no end.
+        """
+        raise ValueError(f"A constant value has no end. Received: {self}")
 
     def get_config(self):
         """The arguments, for `keras.saving`."""
@@ -41,7 +51,7 @@ class ConstantSchedule(Schedule):
     end = 0
 
     def __post_init__(self):
-        _check_share("value", self.value)
+        check_number("value", self.value, "[0, 1]")
 
     def __call__(self, step):
         """The value at an int step."""
@@ -56,13 +66,20 @@ class _Ramp(Schedule):
     begin: int = 0
 
     def __post_init__(self):
-        _check_share("initial", self.initial)
-        _check_share("final", self.final)
-        if not 0 <= self.begin < self.end:
+        check_number("initial", self.initial, "[0, 1]")
+        check_number("final", self.final, "[0, 1]")
+        check_integer("begin", self.begin, "[0, inf)")
+        check_integer("end", self.end, "[1, inf)")
+        if self.begin >= self.end:
             raise ValueError(
                 "A schedule runs from step `begin` to a later step `end`. "
                 f"Received: begin={self.begin}, end={self.end}"
             )
+
+    def ending_at(self, step):
+        """The same schedule, stretched or shrunk to end at this step."""
+        begin = min(round(self.begin * step / self.end), step - 1)
+        return dataclasses.replace(self, end=step, begin=begin)
 
     def __call__(self, step):
         """The value at an int step."""
@@ -137,20 +154,54 @@ class CubicSchedule(_Ramp):
         return (1.0 - done) ** 3
 
 
+@keras.saving.register_keras_serializable(package="keras_sparse")
+@dataclasses.dataclass(frozen=True)
+class InverseTimeSchedule(Schedule):
+    """A value that falls as 1/t, for a training whose length is not known.
+
+    `initial / (1 + step / halved_at)`, and from step `100 * halved_at` on that of this step. Where
+    the length is known, `CosineSchedule` is what the papers take.
+
+    Args:
+        initial: float in [0, 1].
+        halved_at: int, the step at which half of `initial` is left. Defaults to 500.
+
+    Example:
+
+    >>> InverseTimeSchedule(0.5, halved_at=100)(100)
+    0.25
+    """
+
+    initial: float
+    halved_at: int = 500
+
+    def __post_init__(self):
+        check_number("initial", self.initial, "[0, 1]")
+        check_integer("halved_at", self.halved_at, "[1, inf)")
+
+    @property
+    def end(self):
+        """The step from which on the value is constant."""
+        return 100 * self.halved_at
+
+    def ending_at(self, step):
+        """A `CosineSchedule` from the same value to 0 at this step."""
+        return CosineSchedule(self.initial, 0.0, end=step)
+
+    def __call__(self, step):
+        """The value at an int step."""
+        return self.initial / (1.0 + min(step, self.end) / self.halved_at)
+
+
 def as_schedule(name, value):
     """A `Schedule` from what a user gave as argument `name`: a schedule, a float, or a config."""
     if isinstance(value, dict):
         value = keras.saving.deserialize_keras_object(value)
     if isinstance(value, Schedule):
         return value
-    if isinstance(value, (int, float)) and 0 <= value <= 1:
-        return ConstantSchedule(float(value))
-    raise ValueError(
-        f"`{name}` is a float in [0, 1] or a schedule of `keras_sparse`, such as CosineSchedule. "
-        f"Received: {name}={value!r}"
-    )
-
-
-def _check_share(name, value):
-    if not 0 <= value <= 1:
-        raise ValueError(f"`{name}` is in [0, 1]. Received: {name}={value}")
+    try:
+        return ConstantSchedule(float(check_number(name, value, "[0, 1]")))
+    except ValueError as error:
+        raise ValueError(
+            f"{error} Or give a schedule of `keras_sparse`, such as CosineSchedule."
+        ) from None

@@ -69,7 +69,10 @@ def find_by_bits(keys, k, packing):
     """
     index = packing.index()
     index_bits = _index_bits(packing)
-    one = ops.convert_to_tensor(1, "int32")
+    # Of plain numbers Keras makes integers as wide as floatx.
+    one, key_bits, all_bits = (
+        ops.convert_to_tensor(n, "int32") for n in (1, INT_BITS, INT_BITS + index_bits)
+    )
 
     def goes_on(i, key, stop, reached):
         # Equal keys are rare, or (regrown weights, dead inputs) very many: the bits of the index
@@ -79,7 +82,7 @@ def find_by_bits(keys, k, packing):
     def body(i, key, stop, reached):
         # One loop for both searches takes XLA half as long to compile as two.
         of_key = i < INT_BITS
-        bit = ops.left_shift(one, ops.where(of_key, INT_BITS, INT_BITS + index_bits) - 1 - i)
+        bit = ops.left_shift(one, ops.where(of_key, key_bits, all_bits) - 1 - i)
         next_key = ops.where(of_key, ops.bitwise_or(key, bit), key)
         next_stop = ops.where(of_key, stop, ops.bitwise_or(stop, bit))
         above = next_key - ops.cast(of_key, "int32")

@@ -7,6 +7,7 @@ from keras import ops
 from keras_sparse.masks.allocation import proportional, water_fill
 from keras_sparse.masks.selection import magnitude_keys
 from keras_sparse.optimizers.prune_and_regrow import PruneAndRegrow, share_of
+from keras_sparse.validation import check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
@@ -19,10 +20,11 @@ class DSR(PruneAndRegrow):
     and halves when more than `(1 + tolerance) * N` were.
 
     Args:
-        learning_rate: float, schedule or callable. Defaults to 0.1.
+        learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
+            see `inner` of `MaskedOptimizer`.
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
-        prune_rate: float in [0, 1], or a schedule over the steps: the share of all weights that
-            the threshold is steered to prune. Defaults to 0.1.
+        prune_rate: float in [0, 1], a schedule over the steps, or None: the share of all weights
+            that the threshold is steered to prune. Defaults to None, `InverseTimeSchedule(0.1)`.
         threshold: float above 0, the first threshold. Defaults to 1e-3.
         tolerance: float in [0, 1). Defaults to 0.1.
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.
@@ -37,22 +39,20 @@ class DSR(PruneAndRegrow):
         [Mostafa and Wang, 2019](https://arxiv.org/abs/1902.05967), algorithm 1.
     """
 
+    _first_rate = 0.1
+
     def __init__(
         self,
-        learning_rate=0.1,
+        learning_rate=None,
         density=0.1,
-        prune_rate=0.1,
+        prune_rate=None,
         threshold=1e-3,
         tolerance=0.1,
         **kwargs,
     ):
         super().__init__(learning_rate, density, prune_rate, **kwargs)
-        if not 0 < threshold < float("inf"):
-            raise ValueError(f"`threshold` must be above 0. Received: threshold={threshold}")
-        if not 0 <= tolerance < 1:
-            raise ValueError(f"`tolerance` is in [0, 1). Received: tolerance={tolerance}")
-        self.threshold = threshold
-        self.tolerance = tolerance
+        self.threshold = check_number("threshold", threshold, "(0, inf)")
+        self.tolerance = check_number("tolerance", tolerance, "[0, 1)")
 
     def _add_extras(self, sparse):
         return [self._add_constant("threshold", np.float32(self.threshold))]
@@ -73,7 +73,7 @@ class DSR(PruneAndRegrow):
         too_few = pruned < (1 - self.tolerance) * wanted
         too_many = pruned > (1 + self.tolerance) * wanted
         factor = ops.where(too_few, 2.0, ops.where(too_many, 0.5, 1.0))
-        return [threshold * factor]
+        return [threshold * ops.cast(factor, "float32")]
 
     def get_config(self):
         """The arguments, for `keras.saving`."""

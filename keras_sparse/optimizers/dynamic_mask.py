@@ -9,6 +9,7 @@ from keras_sparse.masks.backend import compiled, dense
 from keras_sparse.optimizers.masked import MaskedOptimizer
 from keras_sparse.optimizers.separable import SeparableUpdate, once_known
 from keras_sparse.optimizers.snapshot import Snapshot
+from keras_sparse.validation import check_integer
 
 
 class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
@@ -21,7 +22,7 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
     A subclass writes `_rewire`, which maps a `Snapshot` to new masks.
 
     Args:
-        learning_rate: float, schedule or callable.
+        learning_rate: float, schedule, callable or None; see `MaskedOptimizer`.
         density: float in (0, 1], the share of the sparse weights that are kept.
         schedule: a `Schedule`, of what `_amounts` makes of it.
         update_every: int, the number of steps between updates; `"epoch"`, with `steps_per_epoch`;
@@ -34,6 +35,10 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
     needs_gradients = False
     # Whether the step at which masks change trains nothing.
     pauses = False
+    # The name of the argument that is a schedule.
+    _scheduled = "prune_rate"
+    # The share of a training at which the schedule ends, by `ScheduleOverTraining`.
+    schedule_share = 1.0
 
     def __init__(
         self,
@@ -51,21 +56,21 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
                     "With update_every='epoch' give `steps_per_epoch`, the number of batches; or "
                     "update_every=None and the callback MaskUpdate('epoch')."
                 )
-            steps = steps_per_epoch
+            steps = check_integer("steps_per_epoch", steps_per_epoch, "[1, inf)")
+        elif update_every is None:
+            steps = None
         else:
-            steps = update_every
-        if steps is not None and (not isinstance(steps, int) or steps < 1):
-            raise ValueError(
-                "`update_every` is a number of steps, 'epoch', or None. Received: "
-                f"update_every={update_every!r}, steps_per_epoch={steps_per_epoch!r}"
-            )
+            steps = check_integer("update_every", update_every, "[1, inf)")
         self.update_every = update_every
         self.steps_per_epoch = steps_per_epoch
         self._schedule = schedule
+        self._ended_at = 0
         self._every = steps
 
     def _add_state(self, sparse):
         changes = np.zeros(len(sparse), "int32")
+        # Part of the state: a resumed training has the schedule that it began with. 0: its own.
+        self._schedule_end = self._add_constant("schedule_end", np.int32(self._ended_at))
         self._pruned = self._add_constant("pruned", changes)
         self._grown = self._add_constant("grown", changes)
         self._extras = self._add_extras(sparse)
@@ -82,6 +87,32 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
             path: {"pruned": int(pruned[k]), "grown": int(grown[k])}
             for k, path in enumerate(self.masks)
         }
+
+    def end_schedule(self, step):
+        """Let the schedule end at this step; a training that has begun keeps the end it has.
+
+        Args:
+            step: int.
+
+        Raises:
+            ValueError: there is no schedule that could end, or the training has begun with it.
+        """
+        step = check_integer("step", step, "[1, inf)")
+        if self.built:
+            step = int(ops.convert_to_numpy(self._schedule_end)) or step
+        schedule = self._schedule.ending_at(step)
+        if schedule == self._schedule:
+            return
+        if "_amounts_by_update" in self.__dict__:
+            raise ValueError(
+                "The schedule is part of the steps that were trained already: compile the model "
+                f"with a new {type(self).__name__} before its end is changed."
+            )
+        self._schedule = schedule
+        setattr(self, self._scheduled, schedule)
+        self._ended_at = step
+        if self.built:
+            self._schedule_end.assign(step)
 
     def _amounts(self, steps):
         """What the schedule says at each of these steps, as an array that `_rewire` gets a row of.

@@ -8,9 +8,10 @@ from keras import ops
 
 from keras_sparse.masks.backend import value_outside_trace
 from keras_sparse.masks.distributions import global_budget, layer_budgets
-from keras_sparse.masks.schedules import as_schedule
+from keras_sparse.masks.schedules import CubicSchedule, as_schedule
 from keras_sparse.masks.selection import select_globally, select_largest
 from keras_sparse.optimizers.dynamic_mask import DynamicMaskOptimizer
+from keras_sparse.optimizers.targets import warn_of_missed_target, why_too_short
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
@@ -24,14 +25,18 @@ class MagnitudePruning(DynamicMaskOptimizer):
     A weight that was pruned does not come back. The last weight of a layer is never pruned.
 
     Args:
-        learning_rate: float, schedule or callable. Defaults to 0.01.
-        sparsity: float in [0, 1), or a schedule over the steps, such as
-            `CubicSchedule(0.0, 0.9, end=steps)`: the share of weights that are zero.
-            Defaults to 0.9.
-        scope: `"layer"`, the same sparsity in each layer, or `"global"`, the smallest weights of
-            the whole network. Defaults to `"layer"`.
+        learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
+            see `inner` of `MaskedOptimizer`.
+        sparsity: float in [0, 1), a schedule over the steps, such as
+            `CubicSchedule(0.0, 0.9, end=steps)`, or None: the share of weights that are zero.
+            Defaults to None, `CubicSchedule(0.0, 0.9, end=300)`; give it half of your training, or
+            `fit` the callback `ScheduleOverTraining()`.
+        scope: `"layer"`, the same sparsity in each layer; `"erk"`, large layers become sparser
+            than small ones, see `masks.distributions.layer_budgets`; or `"global"`, the smallest
+            weights of the whole network, which wants a trained one. Defaults to None: `"erk"`
+            where no `sparsity` is given, else `"layer"`.
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.
-            Defaults to 100.
+            Defaults to 20.
         steps_per_epoch: int, the number of batches of an epoch.
         **kwargs: the other arguments of `MaskedOptimizer`, less `density` and `distribution`:
             `momentum`, `nesterov`, `inner`, `exclude`, and those of `keras.optimizers.Optimizer`.
@@ -55,17 +60,26 @@ class MagnitudePruning(DynamicMaskOptimizer):
         [Han et al., 2015](https://arxiv.org/abs/1506.02626), section 3.
     """
 
+    _scheduled = "sparsity"
+    schedule_share = 0.5
+
     def __init__(
         self,
-        learning_rate=0.01,
-        sparsity=0.9,
-        scope="layer",
-        update_every=100,
+        learning_rate=None,
+        sparsity=None,
+        scope=None,
+        update_every=20,
         steps_per_epoch=None,
         **kwargs,
     ):
-        if scope not in ("layer", "global"):
-            raise ValueError(f"`scope` must be 'layer' or 'global'. Received: scope={scope!r}")
+        if scope is None:
+            scope = "erk" if sparsity is None else "layer"
+        if scope not in ("layer", "erk", "global"):
+            raise ValueError(
+                f"`scope` must be 'layer', 'erk' or 'global'. Received: scope={scope!r}"
+            )
+        if sparsity is None:
+            sparsity = CubicSchedule(0.0, 0.9, end=300)
         schedule = as_schedule("sparsity", sparsity)
         if schedule(schedule.end) < schedule(0):
             raise ValueError(
@@ -92,7 +106,7 @@ class MagnitudePruning(DynamicMaskOptimizer):
         if sum(map(math.prod, self._shapes)) == first.sum():
             return [np.ones(v.shape, bool) for v in sparse]
         sizes = [np.abs(value_outside_trace(v)) for v in sparse]
-        if self.scope == "layer":
+        if self.scope != "global":
             return [_largest(x, count) for x, count in zip(sizes, first, strict=True)]
         for x in sizes:
             x.flat[x.argmax()] = np.inf
@@ -106,10 +120,13 @@ class MagnitudePruning(DynamicMaskOptimizer):
             sizes = [math.prod(shape) for shape in self._shapes]
             counts = [[global_budget(sizes, density)] for density in densities]
         else:
-            counts = [
-                layer_budgets(self._shapes, self._paths, density, "uniform")
-                for density in densities
-            ]
+            distribution = "erk" if self.scope == "erk" else "uniform"
+            *counts, last = (
+                layer_budgets(self._shapes, self._paths, density, distribution)
+                for density in (*densities, 1.0 - self._schedule(self._schedule.end))
+            )
+            # Rounding may give a layer one more at a lower density, and nothing comes back.
+            counts = np.maximum(counts, last)
         return np.array(counts, "int32")
 
     def _is_active(self, amounts):
@@ -126,6 +143,24 @@ class MagnitudePruning(DynamicMaskOptimizer):
         mask = select(snapshot.weight_keys, amount, snapshot.packing, snapshot.mask)
         pruned = snapshot.nonzeros - snapshot.packing.count(mask)
         return mask, pruned, ops.zeros_like(pruned), []
+
+    def finalize_variable_values(self, var_list):
+        """Called by `fit` when training ends: warns of a sparsity that is not reached."""
+        super().finalize_variable_values(var_list)
+        sparse = [self._trainable_variables[i] for i in self._sparse]
+        asked = self.sparsity(self.sparsity.end)
+        warn_of_missed_target(self, asked, sparse, self._why_not())
+
+    def _why_not(self):
+        steps, end = int(ops.convert_to_numpy(self.iterations)), self.sparsity.end
+        if steps <= end:
+            return why_too_short(end, steps)
+        if self._every is None:
+            return "With update_every=None masks change by `update_masks()` only: call it."
+        return (
+            f"Masks change every {self._every} steps, and training had {steps}, of which the "
+            f"schedule takes {end}. Lower `update_every`, or train longer."
+        )
 
     def get_config(self):
         """The arguments, for `keras.saving`."""

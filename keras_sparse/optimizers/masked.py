@@ -11,12 +11,15 @@ from keras_sparse.masks.backend import (
     has_value,
     outside_trace,
 )
-from keras_sparse.masks.distributions import layer_budgets
+from keras_sparse.masks.distributions import check_distribution, layer_budgets
 from keras_sparse.masks.packing import Packing
 from keras_sparse.optimizers.choice import ChoosesVariables
+from keras_sparse.validation import check_integer, check_number, check_optimizer_numbers
 
 BETA_2 = 0.999
 EPSILON = 1e-7
+# By inner rule: what trains small networks without normalisation as well as those with it.
+LEARNING_RATES = {"adam": 3e-3, "sgd": 0.03}
 
 
 class MaskedOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
@@ -31,13 +34,16 @@ class MaskedOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
     has a gradient of zero. A moving average (`use_ema`) is zero outside the masks too.
 
     Args:
-        learning_rate: float, schedule or callable. Defaults to 0.1.
+        learning_rate: float, schedule, callable or None. Defaults to None: 3e-3 with Adam inside,
+            0.03 with SGD.
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
         distribution: how the density is spread over layers: `"erk"`, `"uniform"` or a dict from
             patterns to densities, see `masks.distributions.layer_budgets`. Defaults to `"erk"`.
         momentum: float in [0, 1). Momentum of SGD, first decay rate of Adam. Defaults to 0.9.
         nesterov: bool, for SGD. Defaults to True.
-        inner: `"sgd"` or `"adam"`, the rule by which weights inside the masks are trained.
+        inner: `"sgd"` or `"adam"`, the rule by which weights inside the masks are trained, or
+            None. Defaults to None: Adam, which trains sparse networks in fewer steps, where no
+            `learning_rate` is given, and SGD where one is.
         exclude: what is kept dense besides biases and normalisation: a regular expression for
             `variable.path`, a built layer, a variable, or a list of those.
         seed: int, for whatever is random. Defaults to a random one, which a checkpoint keeps.
@@ -55,28 +61,34 @@ class MaskedOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=0.1,
+        learning_rate=None,
         density=0.1,
         distribution="erk",
         momentum=0.9,
         nesterov=True,
-        inner="sgd",
+        inner=None,
         exclude=None,
         seed=None,
         **kwargs,
     ):
-        super().__init__(learning_rate=learning_rate, **kwargs)
-        if not 0 <= momentum < 1:
-            raise ValueError(f"`momentum` is in [0, 1). Received: momentum={momentum}")
-        if inner not in ("sgd", "adam"):
+        check_optimizer_numbers(kwargs)
+        if inner is None:
+            inner = "adam" if learning_rate is None else "sgd"
+        if inner not in LEARNING_RATES:
             raise ValueError(f"`inner` must be 'sgd' or 'adam'. Received: inner={inner!r}")
-        self.density = density
-        self.distribution = distribution
-        self.momentum = momentum
+        if learning_rate is None:
+            learning_rate = LEARNING_RATES[inner]
+        elif not callable(learning_rate):
+            # A rate of 0 trains nothing, and keeps the masks.
+            learning_rate = float(check_number("learning_rate", learning_rate, "[0, inf)"))
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.density = check_number("density", density, "(0, 1]")
+        self.distribution = check_distribution(distribution)
+        self.momentum = check_number("momentum", momentum, "[0, 1)")
         self.nesterov = nesterov
         self.inner = inner
         self._set_exclude(exclude)
-        self.seed = seed
+        self.seed = None if seed is None else check_integer("seed", seed, "[0, 4294967295]")
 
     def build(self, variables):
         """Create momenta and masks, and set the weights outside the masks to zero."""
@@ -96,7 +108,7 @@ class MaskedOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         self._packing = Packing([v.shape for v in sparse])
         self._slots = self._add_slots(variables)
         seed = random.randrange(2**31) if self.seed is None else self.seed
-        self._seed = self._add_constant("seed", np.int32(seed))
+        self._seed = self._add_constant("seed", np.uint32(seed).view("int32"))
         masks = self._initial_masks(sparse, np.random.default_rng(seed))
         self._masks = [None] * len(variables)
         for i, v, mask in zip(self._sparse, sparse, masks, strict=True):
@@ -107,7 +119,7 @@ class MaskedOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         for v, mask in zip(sparse, masks, strict=True):
             # What has no value yet is masked at the end of the first step.
             if has_value(v):
-                v.assign(ops.where(mask, ops.convert_to_tensor(v), 0))
+                v.assign(self._first_weights(ops.convert_to_tensor(v), mask))
 
     def _add_slots(self, variables):
         """Momentum, and for Adam the second moment: a list of lists, by slot and variable."""
@@ -137,6 +149,10 @@ class MaskedOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
             mask.flat[rng.choice(mask.size, budget, replace=False)] = True
             masks.append(mask)
         return masks
+
+    def _first_weights(self, weight, mask):
+        """What a sparse variable starts from, zero outside its mask."""
+        return ops.where(mask, weight, 0)
 
     def _budgets(self, sparse):
         paths = [self._first_paths[i] for i in self._sparse]

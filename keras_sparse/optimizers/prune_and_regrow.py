@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_sparse.masks.schedules import as_schedule
+from keras_sparse.masks.schedules import InverseTimeSchedule, as_schedule
 from keras_sparse.masks.selection import select_largest
 from keras_sparse.optimizers.dynamic_mask import DynamicMaskOptimizer
 
@@ -17,25 +17,32 @@ class PruneAndRegrow(DynamicMaskOptimizer):
     pruned and grown in the same update was never gone, and keeps its value.
 
     Args:
-        learning_rate: float, schedule or callable. Defaults to 0.1.
+        learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
+            see `inner` of `MaskedOptimizer`.
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
-        prune_rate: float in [0, 1], or a schedule of it over the steps: the share of a layer's
-            weights that an update prunes.
+        prune_rate: float in [0, 1], a schedule of it over the steps, or None: the share of a
+            layer's weights that an update prunes. Defaults to None, `InverseTimeSchedule(0.3)`,
+            which falls however long the training is.
         update_every: int, the number of steps between updates; `"epoch"`, with `steps_per_epoch`;
             or None, only `update_masks()` changes the masks.
         steps_per_epoch: int, the number of batches of an epoch, for `update_every="epoch"`.
         **kwargs: the arguments of `MaskedOptimizer`.
     """
 
+    # What `prune_rate` falls from by default.
+    _first_rate = 0.3
+
     def __init__(
         self,
-        learning_rate=0.1,
+        learning_rate=None,
         density=0.1,
-        prune_rate=0.3,
+        prune_rate=None,
         update_every=100,
         steps_per_epoch=None,
         **kwargs,
     ):
+        if prune_rate is None:
+            prune_rate = InverseTimeSchedule(self._first_rate)
         schedule = as_schedule("prune_rate", prune_rate)
         super().__init__(learning_rate, density, schedule, update_every, steps_per_epoch, **kwargs)
         self.prune_rate = schedule

@@ -15,11 +15,13 @@ class RigL(PruneAndRegrow):
     nothing.
 
     Args:
-        learning_rate: float, schedule or callable. Defaults to 0.1.
+        learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
+            see `inner` of `MaskedOptimizer`.
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
-        prune_rate: float in [0, 1], or a schedule over the steps. The paper anneals it to three
-            quarters of training: `CosineSchedule(0.3, 0.0, end=int(0.75 * steps))`; where it is 0,
-            every step trains. Defaults to 0.3.
+        prune_rate: float in [0, 1], a schedule over the steps, or None. The paper anneals it to
+            three quarters of training: `CosineSchedule(0.3, 0.0, end=int(0.75 * steps))`; where it
+            is 0, every step trains. Defaults to None, `InverseTimeSchedule(0.3)`, which falls
+            however long the training is.
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for
             `update_masks(gradients)` only. Defaults to 100.
         steps_per_epoch: int, the number of batches of an epoch.
@@ -35,6 +37,7 @@ class RigL(PruneAndRegrow):
         [Evci et al., 2020](https://arxiv.org/abs/1911.11134), algorithm 1.
     """
 
+    schedule_share = 0.75
     needs_gradients = True
     pauses = True
 

@@ -15,9 +15,11 @@ class SET(PruneAndRegrow):
     its negative ones, and grows as many at random places of the same layer.
 
     Args:
-        learning_rate: float, schedule or callable. Defaults to 0.1.
+        learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
+            see `inner` of `MaskedOptimizer`.
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
-        prune_rate: float in [0, 1], or a schedule over the steps. Defaults to 0.3.
+        prune_rate: float in [0, 1], a schedule over the steps, or None. Defaults to None,
+            `InverseTimeSchedule(0.3)`, which falls however long the training is.
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.
             The paper updates once an epoch. Defaults to 100.
         steps_per_epoch: int, the number of batches of an epoch.

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sparse.masks.distributions import check_density, global_budget
+from keras_sparse.masks.distributions import global_budget
 from keras_sparse.masks.schedules import ConstantSchedule
 from keras_sparse.masks.selection import magnitude_keys, select_globally
 from keras_sparse.optimizers.dynamic_mask import DynamicMaskOptimizer
+from keras_sparse.validation import check_number
 
 # Arguments of the base that have no meaning for one choice in the first step.
 _FIXED = ("distribution", "update_every", "steps_per_epoch")
@@ -25,7 +26,8 @@ class SNIP(DynamicMaskOptimizer):
     batches.
 
     Args:
-        learning_rate: float, schedule or callable. Defaults to 0.1.
+        learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
+            see `inner` of `MaskedOptimizer`.
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
         **kwargs: the other arguments of `MaskedOptimizer`, less `distribution`: `momentum`,
             `nesterov`, `inner`, `exclude`, and those of `keras.optimizers.Optimizer`.
@@ -44,8 +46,8 @@ class SNIP(DynamicMaskOptimizer):
     needs_gradients = True
     pauses = True
 
-    def __init__(self, learning_rate=0.1, density=0.1, **kwargs):
-        check_density("density", density)
+    def __init__(self, learning_rate=None, density=0.1, **kwargs):
+        density = check_number("density", density, "(0, 1]")
         super().__init__(
             learning_rate, density, ConstantSchedule(density), 1, distribution="uniform", **kwargs
         )

@@ -35,10 +35,12 @@ class SparseMomentum(PruneAndRegrow):
     With `inner="adam"` the momentum that weights are scored by is `m / (sqrt(v) + 1e-8)`.
 
     Args:
-        learning_rate: float, schedule or callable. Defaults to 0.1.
+        learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
+            see `inner` of `MaskedOptimizer`.
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
-        prune_rate: float in [0, 1], or a schedule over the steps. The paper anneals it over the
-            whole training: `CosineSchedule(0.5, 0.0, end=steps)`. Defaults to 0.5.
+        prune_rate: float in [0, 1], a schedule over the steps, or None. The paper anneals it over
+            the whole training: `CosineSchedule(0.5, 0.0, end=steps)`. Defaults to None,
+            `InverseTimeSchedule(0.5)`, which falls however long the training is.
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.
             The paper updates once an epoch. Defaults to 100.
         steps_per_epoch: int, the number of batches of an epoch.
@@ -72,12 +74,13 @@ class SparseMomentum(PruneAndRegrow):
     """
 
     dense_momentum = True
+    _first_rate = 0.5
 
     def __init__(
         self,
-        learning_rate=0.1,
+        learning_rate=None,
         density=0.1,
-        prune_rate=0.5,
+        prune_rate=None,
         update_every=100,
         steps_per_epoch=None,
         redistribution="momentum",

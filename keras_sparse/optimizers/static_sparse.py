@@ -12,7 +12,8 @@ class StaticSparse(MaskedOptimizer):
     The baseline that every method which moves weights has to beat.
 
     Args:
-        learning_rate: float, schedule or callable. Defaults to 0.1.
+        learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
+            see `inner` of `MaskedOptimizer`.
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
         distribution: `"erk"`, `"uniform"`, or a dict from patterns for paths to densities.
             Defaults to `"erk"`.
