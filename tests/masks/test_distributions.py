@@ -64,7 +64,7 @@ def test_a_users_own_distribution_goes_by_pattern():
 @pytest.mark.parametrize(
     ("density", "distribution", "message"),
     [
-        (0.0, "uniform", r"`density` is a share of weights in \(0, 1\]. Received: density=0.0"),
+        (0.0, "uniform", r"`density` must be in \(0, 1\].*Received: density=0.0"),
         (1.5, "uniform", "Received: density=1.5"),
         (0.1, "normal", "Received: distribution='normal'"),
         (0.1, {"stem": 2.0}, r"distribution\['stem'\]=2.0"),
