@@ -41,7 +41,7 @@ METHODS = {
     "RDA": {"after": keras_sparse.RDA},
     "GRDA": {"before": lambda: keras_sparse.GRDA(0.1, c=5e-3), "after": keras_sparse.GRDA},
     "ProxSGD": {
-        "before": lambda: keras_sparse.ProxSGD(keras_sparse.InverseSqrtDecay(1.0), l1=1e-4),
+        "before": lambda: keras_sparse.ProxSGD(None, l1=1e-4),
         "after": keras_sparse.ProxSGD,
     },
     "StaticSparse": {

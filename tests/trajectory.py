@@ -16,7 +16,7 @@ OPTIMIZERS = {
     "published": lambda: keras_sparse.RDA(1.0, l1=0.05, form="published"),
     "channel": lambda: keras_sparse.RDA(0.5, l1=0.1, groups="channel"),
     "grda": lambda: keras_sparse.GRDA(0.5, c=0.1),
-    "prox_sgd": lambda: keras_sparse.ProxSGD(l1=0.05),
+    "prox_sgd": lambda: keras_sparse.ProxSGD(None, l1=0.05),
 }
 
 

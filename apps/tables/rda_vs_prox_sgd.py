@@ -6,7 +6,7 @@ from apps.tables.table import Row, Table
 
 _METHODS = {
     "RDA": lambda l1: keras_sparse.RDA(1.0, l1=l1, form="published"),
-    "prox-SGD": lambda l1: keras_sparse.ProxSGD(l1=l1),
+    "prox-SGD": lambda l1: keras_sparse.ProxSGD(None, l1=l1),
 }
 
 

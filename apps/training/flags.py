@@ -125,7 +125,8 @@ def _optimizer(group):
     group.positive(
         "learning_rate",
         help="Defaults: rda 1 (1/γ) in the published form and 0.1 in the accumulated; prox_sgd 1; "
-        "deep_r 0.05; magnitude_pruning 0.01; adam, adamw, rmsprop, adagrad 0.001; others 0.1.",
+        "deep_r 0.3; magnitude_pruning 0.01; with --inner=adam 0.003; adam, adamw, rmsprop, "
+        "adagrad 0.001; others 0.1.",
     )
     group.part("momentum", help="Nesterov momentum of sgd and of masked optimizers. Default: 0.9.")
     group.not_negative("l2", default=0.0, help="L2 regularizer c·Σw² on all kernels; λ is 2c.")

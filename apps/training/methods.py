@@ -35,8 +35,8 @@ METHODS = {
         (*_PROXIMAL, "form", "center", "l1", "target_sparsity", "ramp_steps", "rho"),
         1.0,
     ),
-    "grda": Method("GRDA", (*_PROXIMAL, "c", "mu"), 0.1),
-    "prox_sgd": Method("ProxSGD", (*_PROXIMAL, "l1"), 1.0),
+    "grda": Method("GRDA", (*_PROXIMAL, "c", "mu"), 0.1, {"c": 5e-3}),
+    "prox_sgd": Method("ProxSGD", (*_PROXIMAL, "l1"), 1.0, {"l1": 1e-4}),
     "sparse_momentum": Method(
         "SparseMomentum",
         (*_PRUNING, "redistribution", "growth", "prune"),
@@ -47,7 +47,7 @@ METHODS = {
     "set": Method("SET", _PRUNING, 0.1, {"update_every": "epoch"}),
     "snip": Method("SNIP", (*_INNER, "density"), 0.1),
     "dsr": Method("DSR", (*_PRUNING, "threshold", "tolerance"), 0.1, {"prune_rate": 0.1}),
-    "deep_r": Method("DeepR", (*_MOVING, "l1", "temperature"), 0.05, {"update_every": "1"}),
+    "deep_r": Method("DeepR", (*_MOVING, "l1", "temperature"), 0.3, {"update_every": "1"}),
     "static": Method("StaticSparse", _MASKED, 0.1),
     "magnitude_pruning": Method(
         "MagnitudePruning",

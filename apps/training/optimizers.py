@@ -11,6 +11,7 @@ from keras_sparse.masks.schedules import (
     CubicSchedule,
     LinearSchedule,
 )
+from keras_sparse.optimizers.masked import LEARNING_RATES
 
 
 def optimizer(values, run):
@@ -28,6 +29,8 @@ def optimizer(values, run):
     """
     name, method = values.optimizer, METHODS[values.optimizer]
     default = 0.1 if name == "rda" and values.form == "accumulated" else method.rate
+    if "inner" in method.takes and values.inner == "adam":
+        default = LEARNING_RATES["adam"]
     schedule = "inverse_sqrt" if name == "prox_sgd" else "constant"
     rate = learning_rate(values, default, schedule, run)
     build = getattr(keras_sparse, method.name, None) or getattr(keras.optimizers, method.name)

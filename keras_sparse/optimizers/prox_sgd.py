@@ -45,9 +45,9 @@ class ProxSGD(ProximalOptimizer):
     It keeps no slots.
 
     Args:
-        learning_rate: float, schedule or None, α_t. Defaults to None, which is the paper's
-            α_t = 1/√t: `InverseSqrtDecay(1.0)`.
-        l1: float, λ in units of the loss per weight.
+        learning_rate: float, schedule or None, α_t. None is the paper's α_t = 1/√t:
+            `InverseSqrtDecay(1.0)`. Defaults to 0.3, which makes more zeros in fewer steps.
+        l1: float, λ in units of the loss per weight. Defaults to 3e-3.
         groups: `"weight"` or `"channel"`; see `RDA`.
         exclude: what is kept dense besides biases and normalisation; see `RDA`.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`, less `weight_decay` and
@@ -64,7 +64,7 @@ class ProxSGD(ProximalOptimizer):
         Make l1 regularization effective in training sparse CNN, arXiv 1807.04222, section 2.
     """
 
-    def __init__(self, learning_rate=None, l1=1e-4, groups="weight", exclude=None, **kwargs):
+    def __init__(self, learning_rate=0.3, l1=3e-3, groups="weight", exclude=None, **kwargs):
         if learning_rate is None:
             learning_rate = InverseSqrtDecay(1.0)
         super().__init__(learning_rate, groups=groups, exclude=exclude, **kwargs)

@@ -379,7 +379,7 @@ FORMS = {
     "center": lambda: RDA(1.0, l1=1e-3, form="published", center="zero"),
     "clip": lambda: RDA(l1=1e-3, clipnorm=1.0, name="mine"),
     "grda": lambda: GRDA(0.2, c=1e-2, mu=0.7, groups="channel"),
-    "prox_sgd": lambda: ProxSGD(l1=1e-3),
+    "prox_sgd": lambda: ProxSGD(None, l1=1e-3),
 }
 
 
