@@ -112,12 +112,12 @@ def small_lenet():
 
 
 TASKS = {
-    "digits, 540 steps": Task("digits", plain, 12, 3),
-    "digits, batch norm, 540 steps": Task("digits", normalised, 12, 3),
-    "mnist, 376 steps": Task("mnist", small_lenet, 2, 1, 6000),
-    "digits, 2,700 steps": Task("digits", plain, 60, 1),
-    "digits, batch norm, 2,700 steps": Task("digits", normalised, 60, 1),
-    "mnist, 1,128 steps": Task("mnist", small_lenet, 6, 1, 6000),
+    "digits short": Task("digits", plain, 12, 3),
+    "digits bn short": Task("digits", normalised, 12, 3),
+    "mnist short": Task("mnist", small_lenet, 2, 1, 6000),
+    "digits long": Task("digits", plain, 60, 1),
+    "digits bn long": Task("digits", normalised, 60, 1),
+    "mnist long": Task("mnist", small_lenet, 6, 1, 6000),
 }
 
 for name, known in (
