@@ -5,12 +5,13 @@
 trains small networks with each optimizer, `before` with the defaults that it used to have and
 `after` with those it has, and prints accuracy on the test images and the sparsity of the prunable
 weights, as Markdown. Each training is a line of FILE: what is there already is not trained again,
-so a run that was ended goes on. `--tasks`, `--methods` and `--versions` choose some of them.
+so a run that was ended goes on. `--tasks`, `--methods`, `--versions` and `--seeds` choose some.
 
 Nothing was chosen by these figures: that was done on training images that were held out.
 """
 
 import dataclasses
+import itertools
 import json
 import pathlib
 import statistics
@@ -30,6 +31,7 @@ RESULTS = flags.DEFINE_string("results", "defaults.jsonl", "File of what was mea
 TASK_NAMES = flags.DEFINE_list("tasks", None, "Tables; all of them by default.")
 METHOD_NAMES = flags.DEFINE_list("methods", None, "Rows; all of them by default.")
 VERSIONS = flags.DEFINE_list("versions", ["before", "after"], "Columns.")
+SEEDS = flags.DEFINE_integer("seeds", 3, "Trainings that a mean is of, where a table has more.")
 
 
 class _UnscaledDeepR(keras_sparse.DeepR):
@@ -152,16 +154,19 @@ def measure(path):
     if path.exists():
         lines = map(json.loads, path.read_text().splitlines())
         found = {tuple(key): figures for key, figures in lines}
-    for task_name in TASK_NAMES.value or TASKS:
-        for method in METHOD_NAMES.value or METHODS:
-            for version in VERSIONS.value:
-                for seed in range(TASKS[task_name].seeds):
-                    key = (task_name, method, version, seed)
-                    if key in found or version not in METHODS[method]:
-                        continue
-                    found[key] = train(TASKS[task_name], METHODS[method][version], seed)
-                    with path.open("a") as file:
-                        print(json.dumps([key, found[key]]), file=file)
+    wanted = itertools.product(
+        TASK_NAMES.value or TASKS,
+        range(SEEDS.value),
+        METHOD_NAMES.value or METHODS,
+        VERSIONS.value,
+    )
+    for task, seed, method, version in wanted:
+        key = (task, method, version, seed)
+        if key in found or seed >= TASKS[task].seeds or version not in METHODS[method]:
+            continue
+        found[key] = train(TASKS[task], METHODS[method][version], seed)
+        with path.open("a") as file:
+            print(json.dumps([key, found[key]]), file=file)
     return found
 
 
