@@ -89,7 +89,7 @@ def test_fit_is_sparse_from_its_first_batch():
 
 
 def test_masks_take_a_byte_for_each_weight():
-    optimizer = SparseMomentum(density=0.1)
+    optimizer = SparseMomentum(0.1, density=0.1)
     optimizer.build(kernels((30, 20), (20, 10)))
     assert {mask.dtype for mask in optimizer.masks.values()} == {"bool"}
     floats = sum(np.prod(v.shape) for v in optimizer.variables if v.dtype == "float32")

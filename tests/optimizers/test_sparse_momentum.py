@@ -42,6 +42,7 @@ def reference(masks, weights, momenta, rate, redistribution):
 @pytest.mark.parametrize(("density", "rate", "ties"), [(0.1, 0.5, False), (0.6, 0.3, True)])
 def test_an_update_is_the_rule_of_the_paper(redistribution, density, rate, ties):
     optimizer = SparseMomentum(
+        0.1,
         density=density,
         prune_rate=rate,
         redistribution=redistribution,
@@ -78,7 +79,12 @@ def test_growth_by_gradient_takes_the_largest_gradients():
 
 def test_growth_by_channel_shares_by_the_mean_momentum_of_channels():
     optimizer = SparseMomentum(
-        density=0.25, growth="momentum_by_channel", redistribution="none", update_every=None, seed=0
+        0.1,
+        density=0.25,
+        growth="momentum_by_channel",
+        redistribution="none",
+        update_every=None,
+        seed=0,
     )
     variables = network(optimizer, [(3, 3, 4, 6)], seed=3)
     (mask,), (weight,), (momentum,) = state(optimizer, variables)
@@ -147,7 +153,7 @@ MODES = [
 
 @functools.cache
 def prepared(number):
-    optimizer = SparseMomentum(density=0.5, update_every=None, **MODES[number])
+    optimizer = SparseMomentum(0.1, density=0.5, update_every=None, **MODES[number])
     return optimizer, network(optimizer, SHAPES)
 
 
