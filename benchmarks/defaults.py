@@ -34,7 +34,9 @@ VERSIONS = flags.DEFINE_list("versions", ["before", "after"], "Columns.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Trainings that a mean is of, where a table has more.")
 
 
-class _UnscaledDeepR(keras_sparse.DeepR):
+class UnscaledDeepR(keras_sparse.DeepR):
+    """As it was before its start was scaled to the density."""
+
     _first_weights = MaskedOptimizer._first_weights
 
 
@@ -58,7 +60,7 @@ METHODS = {
     "SET": {"before": lambda: keras_sparse.SET(0.1, prune_rate=0.3), "after": keras_sparse.SET},
     "DSR": {"before": lambda: keras_sparse.DSR(0.1, prune_rate=0.1), "after": keras_sparse.DSR},
     "SNIP": {"before": lambda: keras_sparse.SNIP(0.1), "after": keras_sparse.SNIP},
-    "DeepR": {"before": lambda: _UnscaledDeepR(0.05), "after": keras_sparse.DeepR},
+    "DeepR": {"before": lambda: UnscaledDeepR(0.05), "after": keras_sparse.DeepR},
     "MagnitudePruning": {
         "before": lambda: keras_sparse.MagnitudePruning(0.01, sparsity=0.9, update_every=100),
         "after": keras_sparse.MagnitudePruning,
