@@ -59,6 +59,8 @@ class EpochCheckpoint(keras.callbacks.History):
         self._folder = folder
         self._stateful = [c for c in _checked(callbacks) if hasattr(c, "get_state")]
         self._settings = _as_json(settings)
+        if not isinstance(writes, bool):
+            raise ValueError(f"`writes` must be True or False. Received: {writes=}")
         self._writes = writes
         self.epoch = []
 

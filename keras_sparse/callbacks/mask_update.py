@@ -3,6 +3,7 @@
 import keras
 
 from keras_sparse.channels.adam import bare_optimizer
+from keras_sparse.validation import check_integer
 
 
 class MaskUpdate(keras.callbacks.Callback):
@@ -29,9 +30,8 @@ class MaskUpdate(keras.callbacks.Callback):
 
     def __init__(self, every="epoch"):
         super().__init__()
-        if every != "epoch" and not (isinstance(every, int) and every >= 1):
-            raise ValueError(f"`every` is a number of steps or 'epoch'. Received: every={every!r}")
-        self.every = every
+        is_epoch = isinstance(every, str) and every == "epoch"
+        self.every = every if is_epoch else check_integer("every", every, "[1, inf)")
         self._calls_to_skip = 0
 
     @property

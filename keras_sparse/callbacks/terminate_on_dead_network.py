@@ -29,8 +29,12 @@ class TerminateOnDeadNetwork(keras.callbacks.Callback):
 
     def __init__(self, data):
         super().__init__()
-        if len(keras.tree.flatten(data)[0]) < 2:
-            raise ValueError("`data` must hold two inputs or more, to see whether outputs differ.")
+        shapes = [np.shape(array) for array in keras.tree.flatten(data)]
+        if not shapes or any(not shape or shape[0] < 2 for shape in shapes):
+            raise ValueError(
+                "`data` must hold arrays of two inputs or more, to see whether outputs differ. "
+                f"Received: data of shapes {shapes}"
+            )
         self._data = data
         self.died_in_epoch = None
 

@@ -5,6 +5,8 @@ import time
 
 import keras
 
+from keras_sparse.validation import check_integer
+
 
 class Throughput(keras.callbacks.Callback):
     """Logs images per second and the peak of memory, at the end of each epoch.
@@ -16,6 +18,9 @@ class Throughput(keras.callbacks.Callback):
     Args:
         images: int, how many images an epoch has.
 
+    Raises:
+        ValueError: `images` is no positive integer.
+
     Example:
 
     >>> model.fit(x, y, callbacks=[Throughput(len(x)), keras.callbacks.CSVLogger("log.csv")])
@@ -23,7 +28,7 @@ class Throughput(keras.callbacks.Callback):
 
     def __init__(self, images):
         super().__init__()
-        self._images = images
+        self._images = check_integer("images", images, "[1, inf)")
 
     def on_epoch_begin(self, epoch, logs=None):
         """Start the clock."""

@@ -16,7 +16,7 @@ from keras_sparse.channels.adam import (
 from keras_sparse.channels.criteria import ChannelCriterion, IncomingNorm
 from keras_sparse.channels.dead import DeadChannels
 from keras_sparse.channels.record import EpochRecord
-from keras_sparse.files import replacing
+from keras_sparse.files import check_folder, replacing
 
 _ADAPTIVE = (
     keras.optimizers.Adam,
@@ -87,6 +87,8 @@ class ZeroChannels(keras.callbacks.Callback):
         criterion = self.dead_channels.criterion
         if criterion.needs_data and data is None:
             raise ValueError(f"{criterion!r} needs `data`. Received: data=None")
+        if log_dir is not None:
+            check_folder("log_dir", log_dir)
         self.record = []
         self._data = data
         self._log_dir = log_dir

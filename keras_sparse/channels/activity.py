@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_sparse.channels.activations import read, reader
 from keras_sparse.channels.criteria import ChannelCriterion
+from keras_sparse.validation import check_number
 
 # Below it a channel's largest activation counts as none: the paper's threshold.
 SILENT = 1e-12
@@ -100,9 +101,7 @@ class Selectivity(_OnData):
 
     def __init__(self, threshold=1e-3, relative=1e-3):
         super().__init__(threshold)
-        if not 0 < relative < 1:
-            raise ValueError(f"`relative` must be in (0, 1). Received: relative={relative}")
-        self.relative = float(relative)
+        self.relative = float(check_number("relative", relative, "(0, 1)"))
 
     def _reduce(self, values):
         return np.abs(values).max(axis=1)

@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_sparse.channels.names import by_name
 from keras_sparse.channels.norms import channel_norms, layers_with_channels
+from keras_sparse.validation import check_number
 from keras_sparse.variables import layers_of_type
 
 
@@ -17,7 +18,7 @@ class ChannelCriterion:
         threshold: float, above 0. A channel is dead when its score is below.
 
     Raises:
-        ValueError: a threshold that is not positive.
+        ValueError: a threshold that is not positive and finite.
 
     Example:
 
@@ -30,9 +31,7 @@ class ChannelCriterion:
     needs_data = False
 
     def __init__(self, threshold):
-        if not threshold > 0:
-            raise ValueError(f"`threshold` must be above 0. Received: threshold={threshold}")
-        self.threshold = float(threshold)
+        self.threshold = float(check_number("threshold", threshold, "(0, inf)"))
 
     def scores(self, model, data=None):
         """Score each channel.

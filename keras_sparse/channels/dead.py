@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_sparse.channels.criteria import ChannelCriterion, IncomingNorm
+from keras_sparse.validation import check_integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +91,8 @@ class DeadChannels:
                 "`criterion` must be a `keras_sparse.channels.ChannelCriterion`, such as "
                 f"IncomingNorm(). Received: criterion={criterion!r}"
             )
-        if not isinstance(epochs, int) or epochs < 1:
-            raise ValueError(f"`epochs` must be a positive integer. Received: epochs={epochs!r}")
         self.criterion = criterion
-        self.epochs = epochs
+        self.epochs = check_integer("epochs", epochs, "[1, inf)")
         self.scores = {}
         self.below = {}
         self._streaks = {}

@@ -17,6 +17,7 @@ from keras_sparse.shrinking.cutting import compile_arguments, cut, followed
 from keras_sparse.shrinking.estimate import Estimate, Stopwatch
 from keras_sparse.shrinking.relay import AfterEpoch, JoinedHistory, Relay
 from keras_sparse.surgery.verify import check_verify
+from keras_sparse.validation import check_number
 
 _OWN_STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics", "compile", "fit")
 
@@ -100,8 +101,7 @@ class ShrinkingTrainer:
     def __init__(
         self, model, dead_channels=None, min_dead=0.05, must_pay=True, folder=None, verify=True
     ):
-        if not 0 < min_dead <= 1:
-            raise ValueError(f"`min_dead` must be in (0, 1]. Received: min_dead={min_dead}")
+        min_dead = check_number("min_dead", min_dead, "(0, 1]")
         if not (isinstance(must_pay, bool) or callable(must_pay)):
             raise ValueError(
                 "`must_pay` must be True, False or a function of an Estimate. "

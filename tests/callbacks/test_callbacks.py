@@ -4,10 +4,41 @@ import keras
 import numpy as np
 import pytest
 
-from keras_sparse import RDA
-from keras_sparse.callbacks import AdaptiveSparseRetraining, SparsityLogger
+from keras_sparse import RDA, channels
+from keras_sparse.callbacks import (
+    AdaptiveSparseRetraining,
+    MaskHistory,
+    MaskUpdate,
+    SparsityLogger,
+    TerminateOnDeadNetwork,
+    Throughput,
+    ZeroChannels,
+)
 from tests.callbacks.training import fit
 from tests.optimizers.problems import small_model
+
+NAN, INF = float("nan"), float("inf")
+
+
+BAD = [
+    *((AdaptiveSparseRetraining, {"start_epoch": x}, "start_epoch") for x in (-1, NAN, "2", 2.5)),
+    *((Throughput, {"images": x}, "images") for x in (-1, 0, NAN, None, "9", True)),
+    *((MaskUpdate, {"every": x}, "every") for x in (0, NAN, True, "often", 2.5, None)),
+    *((ZeroChannels, {"criterion": x}, "threshold") for x in (0, NAN, INF, "small", True)),
+    *((ZeroChannels, {"epochs": x}, "epochs") for x in (0, NAN, True, 1.5)),
+    *((ZeroChannels, {"log_dir": x}, "log_dir") for x in (__file__, 3)),
+    *((TerminateOnDeadNetwork, {"data": x}, "data") for x in (None, 3, [], np.ones((1, 2)))),
+    *((SparsityLogger, {"exclude": x}, "exclude") for x in ("(", 3)),
+    *((MaskHistory, {"exclude": x}, "exclude") for x in ("(", 3)),
+    *((channels.Selectivity, {"relative": x}, "relative") for x in (0, 1, NAN, "x")),
+    *((channels.DeadChannels, {"epochs": x}, "epochs") for x in (NAN, True)),
+]
+
+
+@pytest.mark.parametrize(("callback", "arguments", "name"), BAD, ids=str)
+def test_bad_arguments_are_named_before_any_work(callback, arguments, name):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        callback(**arguments)
 
 
 class TestAdaptiveSparseRetraining:
@@ -26,10 +57,6 @@ class TestAdaptiveSparseRetraining:
     def test_needs_an_optimizer_that_can(self):
         with pytest.raises(ValueError, match="Received: optimizer=SGD"):
             fit(small_model(), "sgd", [AdaptiveSparseRetraining(0)])
-
-    def test_bad_epoch_is_named(self):
-        with pytest.raises(ValueError, match="`start_epoch`"):
-            AdaptiveSparseRetraining(-1)
 
     def test_sees_through_the_loss_scale(self):
         optimizer = keras.optimizers.LossScaleOptimizer(RDA())
