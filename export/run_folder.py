@@ -12,6 +12,7 @@ import tempfile
 import numpy as np
 import rich
 import rich.table
+from rich.markup import escape
 
 from export.benchmark import benchmark
 from export.quantize import variants
@@ -64,7 +65,8 @@ def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None):
         history: dict from a log's name to its values by epoch.
         test: a `TestSet`.
         folder: a folder, as `prepare` returns it.
-        facts: dict of what else belongs into the report: `seed`, `command`.
+        facts: dict of what else belongs into the report: `seed`, `command`, and `missed_target`, a
+            dict of the sparsity that was `asked`, the one `reached`, and `why`.
         quantize: any of `"float16"`, `"dynamic"`, `"int8"`. A kind that fails is told in the
             report and stops nothing.
         x_train: images as the model takes them; `"int8"` is calibrated on the first 200.
@@ -142,10 +144,12 @@ def save(model, history, test, folder, facts):
     }
     _write_picture(plot_history(history), folder)
     _write_text(json.dumps(report, indent=1), folder / "report.json")
-    rich.print(
+    text = (
         f"Test accuracy {report['accuracy']:.4f}, {report['sparsity']:.1%} of the "
-        f"{report['prunable_weights']:,} prunable weights are zero. Everything is in {folder}."
+        f"{report['prunable_weights']:,} prunable weights are zero. {_missed(report)}"
+        f"Everything is in {folder}."
     )
+    rich.print(escape(text))
     return report
 
 
@@ -235,8 +239,19 @@ def _rows(report):
         yield label, pattern.format(before), pattern.format(after), f"{ratio:.3f}" * counts
 
 
+def _missed(report):
+    missed = report.get("missed_target")
+    if not missed:
+        return ""
+    return (
+        f"The target is not met: a sparsity of {missed['asked']:.3g} was asked for, and "
+        f"{missed['reached']:.3g} is reached. {missed['why']} "
+    )
+
+
 def _summary(report):
     return (
+        f"{_missed(report)}"
         f"{report['sparsity']:.1%} of the {report['prunable_weights']:,} prunable weights are "
         f"zero. The two networks agree on {report['same_predictions']:.2%} of "
         f"{report['test_images']:,} test images; their outputs differ by at most "
@@ -252,10 +267,10 @@ def _print_table(report, folder):
     for row in _rows(report):
         table.add_row(*row)
     rich.print(table)
-    rich.print(_summary(report))
+    rich.print(escape(_summary(report)))
     if _quantized(report):
         variants.show(report["files"])
-    rich.print(f"Everything is in {folder}; start with {folder / 'report.md'}.")
+    rich.print(escape(f"Everything is in {folder}; start with {folder / 'report.md'}."))
 
 
 def _markdown(report):

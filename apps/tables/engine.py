@@ -76,7 +76,7 @@ class Reproduction:
         Args:
             command: how the program was called, for the report.
         """
-        console = rich.console.Console()
+        console = rich.console.Console(markup=False)  # brackets in a path are a path
         # Seeds outside: a table that is stopped early has all rows rather than all seeds.
         runs = [(row, seed) for seed in self.seeds for row in self.rows]
         missing = [(row, seed) for row, seed in runs if not self._cell(row, seed).exists()]

@@ -54,7 +54,7 @@ def log_dir(values):
     return folder(values) / "tensorboard" if values.tensorboard else None
 
 
-def write(model, history, task, values, command):
+def write(model, history, task, values, told):
     """Write the trained network and all that is told of it.
 
     Args:
@@ -62,13 +62,14 @@ def write(model, history, task, values, command):
         history: dict from a log's name to its values by epoch.
         task: what `tasks.load` returns.
         values: the `FlagValues`.
-        command: how the program was called.
+        told: dict of what else belongs into the report: `command`, how the program was called, and
+            `missed_target`, if there is one.
 
     Raises:
         UsageError: the network cannot be converted; it is saved then.
     """
     facts = {name: values[name].value for name in ("dataset", "model", "optimizer", "seed")}
-    facts["command"] = command
+    facts |= told
     test = run_folder.TestSet(*task.test)
     out = folder(values)
     if exports(values):

@@ -9,6 +9,7 @@ from apps.tables.training import Run
 from apps.training import methods, networks, outputs, strategies, tasks
 from apps.training.callbacks import Progress, callbacks
 from apps.training.flags import GROUPS
+from apps.training.missed_targets import missed_targets
 from apps.training.optimizers import optimizer
 from export import run_folder
 from keras_sparse.callbacks import EpochCheckpoint
@@ -46,17 +47,19 @@ class Training:
         Raises:
             UsageError: the network died.
         """
-        history = self.model.fit(
-            **self.task.arguments(self.values, self.first_epoch),
-            epochs=self.values.epochs,
-            initial_epoch=self.first_epoch,
-            callbacks=self.callbacks,
-            verbose="auto" if self.strategy.is_chief else 0,
-        )
+        with missed_targets() as missed:
+            history = self.model.fit(
+                **self.task.arguments(self.values, self.first_epoch),
+                epochs=self.values.epochs,
+                initial_epoch=self.first_epoch,
+                callbacks=self.callbacks,
+                verbose="auto" if self.strategy.is_chief else 0,
+            )
         if self.strategy.is_chief:
             self._check_alive()
             outputs.write_masks(self.callbacks, outputs.folder(self.values) / "masks.npz")
-            outputs.write(self._plain_model(), history.history, self.task, self.values, command)
+            told = {"command": command, **({"missed_target": missed[0]} if missed else {})}
+            outputs.write(self._plain_model(), history.history, self.task, self.values, told)
 
     def _check_alive(self):
         for callback in self.callbacks:

@@ -248,9 +248,11 @@ class ShrinkingTrainer:
         try:
             check_random_state(model, state["random_state"])
             self.dead_channels.set_state(state["dead_channels"])
-            scores = self.dead_channels.criterion.scores(model)
-            if _sizes(self.dead_channels.dead) != _sizes(scores):
-                raise ValueError("'dead_channels' are not those of the model")
+            # Layers of nested models may be named anew.
+            dead = self.dead_channels.dead
+            for name, scores in self.dead_channels.criterion.scores(model).items():
+                if name in dead and len(dead[name]) != len(scores):
+                    raise ValueError(f"'dead_channels' of {name} are not those of the model")
             self.shrinks = [_shrink_from(found) for found in state["shrinks"]]
             self.history.restore(state["history"]["epoch"], state["history"]["logs"])
             if self.history.epoch[-1] + 1 != state["epoch"]:
@@ -263,10 +265,6 @@ class ShrinkingTrainer:
         set_random_state(model, state["random_state"])
         self._dead_before = state["dead_before"]
         self._next_epoch = state["epoch"]
-
-
-def _sizes(arrays):
-    return {name: len(array) for name, array in arrays.items()}
 
 
 def _shrink_from(found):

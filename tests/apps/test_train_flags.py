@@ -327,6 +327,20 @@ def test_mixed_precision_is_delivered_in_float32(tmp_path):
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
 
 
+def test_a_target_that_is_not_met_says_so(tmp_path, capsys):
+    target = ("--form=accumulated", "--groups=weight", "--target_sparsity=0.9", "--epochs=2")
+    out = tmp_path / "[/run]"  # no markup
+    train_small(out, *target, "--ramp_steps=1000")
+    missed = json.loads((out / "report.json").read_text())["missed_target"]
+    assert missed["asked"] == 0.9
+    assert missed["reached"] < 0.5
+    assert "until step 1000, and training had 10 steps" in missed["why"]
+    assert "--ramp_steps" in missed["why"]
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"was asked for, and {missed['reached']:.3g} is reached. {missed['why']}" in shown
+    assert "[/run]" in shown
+
+
 def test_masks_and_tensorboard_are_written(tmp_path):
     train_small(tmp_path, "--optimizer=set", "--epochs=2", "--mask_history", "--tensorboard")
     with np.load(tmp_path / "masks.npz") as masks:

@@ -321,7 +321,7 @@ DAMAGES = {
     "shrinks without a field": {"shrinks": [{"epoch": 1}]},
     "shrinks of numbers": {"shrinks": [1]},
     "dead_channels": {"dead_channels": {"conv1": "dead"}},
-    "dead_channels of other layers": {"dead_channels": {}},
+    "dead_channels of another model": {"dead_channels": {"conv": [0]}},
     "dead_before": {"dead_before": "3"},
     "random_state": {"random_state": {"dropout": [[1, 2, 3]]}},
     "shapes": {"shapes": None},
