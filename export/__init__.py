@@ -3,6 +3,7 @@
 from export.benchmark import BenchmarkResult, FileTiming, benchmark
 from export.convert import SparseRuntimeReport, convert, sparse_runtime_report
 from export.errors import ExportError
+from export.latency import LatencyTable
 from export.quantize import quantization_aware
 from export.tflite_file import operators
 from export.verify import Tolerance, Verification, verify
@@ -11,6 +12,7 @@ __all__ = [
     "BenchmarkResult",
     "ExportError",
     "FileTiming",
+    "LatencyTable",
     "SparseRuntimeReport",
     "Tolerance",
     "Verification",

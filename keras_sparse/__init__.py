@@ -4,12 +4,14 @@ from keras_sparse import (
     analysis,
     callbacks,
     channels,
+    compression,
     loading,
     masks,
     optimizers,
     shrinking,
     surgery,
 )
+from keras_sparse.compression import compress, plan
 from keras_sparse.initializers import ScaledUniform
 from keras_sparse.optimizers import (
     DSR,
@@ -48,10 +50,13 @@ __all__ = [
     "analysis",
     "callbacks",
     "channels",
+    "compress",
+    "compression",
     "layers_of_type",
     "loading",
     "masks",
     "optimizers",
+    "plan",
     "prunable_variables",
     "shrinking",
     "sparsity",

@@ -1,0 +1,5 @@
+"""Measured latency by layer and width."""
+
+from export.latency.table import LatencyTable
+
+__all__ = ["LatencyTable"]

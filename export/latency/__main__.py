@@ -1,0 +1,48 @@
+"""`python -m export.latency model.keras --quantize=int8`."""
+
+import os
+import sys
+
+# TensorFlow reads this when it is imported; its log would bury the table.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import app, flags
+
+flags.DEFINE_enum("quantize", None, ["int8"], "Default: float32.", module_name="latency")
+flags.DEFINE_integer("num_threads", 1, "Threads of LiteRT.", lower_bound=1, module_name="latency")
+flags.DEFINE_string(
+    "table", None, "JSON file that keeps the measured times.", module_name="latency"
+)
+
+
+def main(argv, values=flags.FLAGS):
+    """Measures the layers of the model `argv[1]` and prints what each of them costs."""
+    if len(argv) != 2:
+        sys.exit("export.latency: give one file, model.keras (--help shows the flags)")
+    if not os.path.isfile(argv[1]):
+        sys.exit(f"export.latency: there is no file {argv[1]}")
+    from export import ExportError
+    from export.benchmark.progress import progress_bar
+    from export.latency import LatencyTable, report
+    from keras_sparse.loading import load_model
+
+    try:
+        model = load_model(argv[1])
+        with progress_bar() as progress:
+            table = LatencyTable.measure(
+                model,
+                quantize=values.quantize,
+                num_threads=values.num_threads,
+                path=values.table,
+                progress=progress,
+            )
+        measured = table.model_seconds(model)
+    except (ExportError, ValueError, OSError) as error:
+        sys.exit(f"export.latency: {error}")
+    print("\n".join(report.lines(table)))
+    print(f"{'measured as a whole':<40}{1e6 * measured:>10.1f}")
+    print(f"On {table.machine['device']}, {table.machine['threads']} thread(s).")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,22 @@
+"""A trained model and a budget in, a smaller model for that budget out."""
+
+from keras_sparse.compression.allocation import BudgetError
+from keras_sparse.compression.budget import Budget
+from keras_sparse.compression.compressing import Compressed, compress
+from keras_sparse.compression.cost import CostModel
+from keras_sparse.compression.importance import GroupNorm, Importance, Random, Taylor
+from keras_sparse.compression.planning import Plan, plan
+
+__all__ = [
+    "Budget",
+    "BudgetError",
+    "Compressed",
+    "CostModel",
+    "GroupNorm",
+    "Importance",
+    "Plan",
+    "Random",
+    "Taylor",
+    "compress",
+    "plan",
+]

@@ -1,0 +1,210 @@
+"""How many channels each group keeps, so that a budget holds."""
+
+import contextlib
+
+import numpy as np
+
+# No group gets narrower than this share of its width while the budget can be met without.
+_LEAST_SHARE = 0.1
+# A group loses at most this share of its channels in one step.
+_STEP_SHARE = 1 / 32
+
+
+class BudgetError(ValueError):
+    """A budget that no choice of channels meets."""
+
+
+def candidates(costs, scores, budget, *, steps=None):
+    """Several choices of widths within a budget, from trusting the scores to ignoring them.
+
+    Scores tell well which channel of a group matters least, and less well which group: so they are
+    also taken relative to their group, and in between.
+
+    Args:
+        costs, scores, budget, steps: see `allocate`.
+
+    Returns:
+        List of int arrays, all different.
+    """
+    found = [uniform(costs, budget)]
+    for trust in (1.0, 0.5, 0.0):
+        for least_share in (_LEAST_SHARE, 0.25, 0.5):
+            scaled = {group: _between(own, trust) for group, own in scores.items()}
+            with contextlib.suppress(BudgetError):
+                found.append(allocate(costs, scaled, budget, steps=steps, least_share=least_share))
+    return [w for i, w in enumerate(found) if not any((w == v).all() for v in found[:i])]
+
+
+def _between(scores, trust):
+    """Scores between the given ones (1) and such as have the mean 1 in their group (0)."""
+    mean = scores.mean()
+    return scores / mean ** (1 - trust) if mean > 0 else scores
+
+
+def allocate(costs, scores, budget, *, steps=None, least_share=_LEAST_SHARE):
+    """Widths within a budget that lose as little importance as possible.
+
+    Greedy: again and again the group goes to its next smaller width which loses least importance
+    for what it saves. Then channels come back as far as the budget has room.
+
+    Args:
+        costs: a `CostModel`.
+        scores: `{group: float array (channels,)}`, not negative.
+        budget: a `Budget`.
+        steps: None, or `{group: widths}` that a group may have, where others save nothing.
+        least_share: float, no group gets narrower than this share of its width while the budget
+            can be met without.
+
+    Returns:
+        An int array with the width of each group of `costs.groups`.
+
+    Raises:
+        BudgetError: the narrowest model that is possible costs more.
+
+    Reference:
+        AMC and NetAdapt (arXiv 1804.03230) use the same greedy choice by measured cost.
+    """
+    lost = [_lost(scores[group]) for group in costs.groups]
+    widths = _narrow(costs, lost, budget, _menus(costs, steps, least_share))
+    if not budget.met(_totals(costs, budget, widths)):
+        widths = _narrow(costs, lost, budget, _menus(costs, steps, 0))
+    totals = _totals(costs, budget, widths)
+    if not budget.met(totals):
+        raise BudgetError(_too_small(costs, budget, totals))
+    return _widen(costs, lost, budget, widths, _menus(costs, steps, 0, every=True))
+
+
+def uniform(costs, budget):
+    """The same share of channels in every group, the largest that meets the budget.
+
+    Args:
+        costs: a `CostModel`.
+        budget: a `Budget`.
+
+    Returns:
+        An int array with the width of each group.
+
+    Raises:
+        BudgetError: the narrowest model costs more.
+    """
+    full = costs.full()
+    shares = np.unique(np.concatenate([np.arange(1, n + 1) / n for n in full]))
+    low, high = 0, len(shares) - 1
+
+    def at(i):
+        return np.maximum(1, np.floor(full * shares[i] + 1e-9)).astype(int)
+
+    if not budget.met(_totals(costs, budget, at(0))):
+        raise BudgetError(_too_small(costs, budget, _totals(costs, budget, at(0))))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if budget.met(_totals(costs, budget, at(middle))):
+            low = middle
+        else:
+            high = middle - 1
+    return at(low)
+
+
+def _lost(scores):
+    """Importance that is lost at each width, from 0 channels to all."""
+    kept = np.concatenate([[0.0], np.cumsum(np.sort(np.maximum(scores, 0.0))[::-1])])
+    return kept[-1] - kept
+
+
+def _menus(costs, steps, least_share, every=False):
+    """For each group the widths that it may have, rising; the last is all of it."""
+    menus = []
+    for group in costs.groups:
+        size = group.size
+        if steps and group in steps:
+            menu = set(steps[group])
+        elif every:
+            menu = set(range(1, size + 1))
+        else:
+            menu = set(range(size, 0, -max(1, int(size * _STEP_SHARE)))) | {1}
+        least = max(1, int(np.ceil(size * least_share)))
+        menus.append(np.array(sorted({w for w in menu if least <= w < size} | {size})))
+    return menus
+
+
+def _totals(costs, budget, widths):
+    return {name: costs.total(name, widths) for name in budget.limits}
+
+
+class _Moves:
+    """What each group's next widths would change, kept until a group beside it moves."""
+
+    def __init__(self, costs, budget, widths, menus):
+        self._costs, self._budget, self._menus = costs, budget, menus
+        self.widths = widths.copy()
+        self.totals = _totals(costs, budget, widths)
+        self._beside = costs.neighbours()
+        self._known = {}
+
+    def of(self, i, wider):
+        """`[(width, {cost: how much less it is})]` for the next widths of group `i`."""
+        if i not in self._known:
+            menu, width = self._menus[i], self.widths[i]
+            others = menu[menu > width][:1] if wider else menu[menu < width][::-1][:3]
+            self._known[i] = [
+                (w, {n: self._costs.change(n, self.widths, i, w) for n in self._budget.limits})
+                for w in others
+            ]
+        return self._known[i]
+
+    def take(self, i, width, saved):
+        """Gives group `i` another width."""
+        self.widths[i] = width
+        self.totals = {name: total - saved[name] for name, total in self.totals.items()}
+        for j in self._beside[i]:
+            self._known.pop(j, None)
+
+
+def _narrow(costs, lost, budget, menus):
+    moves = _Moves(costs, budget, costs.full(), menus)
+    limits = budget.limits
+    while not budget.met(moves.totals):
+        pressing = [name for name in limits if moves.totals[name] > limits[name]]
+        best = None
+        for i in range(len(menus)):
+            for width, saved in moves.of(i, wider=False):
+                gain = sum(saved[name] / limits[name] for name in pressing)
+                if gain > 0:
+                    rate = (lost[i][width] - lost[i][moves.widths[i]]) / gain
+                    if best is None or rate < best[0]:
+                        best = rate, i, width, saved
+        if best is None:
+            break
+        moves.take(*best[1:])
+    return moves.widths
+
+
+def _widen(costs, lost, budget, widths, menus):
+    """Gives channels back, the most important for their cost first."""
+    moves = _Moves(costs, budget, widths, menus)
+    limits = budget.limits
+    while True:
+        best = None
+        for i in range(len(menus)):
+            for width, saved in moves.of(i, wider=True):
+                if any(moves.totals[name] - saved[name] > limits[name] for name in limits):
+                    continue
+                price = sum(max(-saved[name], 0) / limits[name] for name in limits)
+                rate = (lost[i][moves.widths[i]] - lost[i][width]) / max(price, 1e-12)
+                if best is None or rate > best[0]:
+                    best = rate, i, width, saved
+        if best is None:
+            return moves.widths
+        moves.take(*best[1:])
+
+
+def _too_small(costs, budget, totals):
+    """What the narrowest network costs, and which layer stands in the way."""
+    worst = max(budget.limits, key=lambda name: totals[name] / budget.limits[name])
+    ones = np.ones(len(costs.groups), int)
+    heaviest, cost = costs.heaviest(worst, ones)
+    return (
+        f"`target` cannot be met: with one channel left in every group the model still costs "
+        f"{totals[worst]:.4g} {worst}, where {budget.limits[worst]:.4g} are allowed. "
+        f"Most of it, {cost:.4g}, is the layer {heaviest!r}, whose own size is fixed."
+    )

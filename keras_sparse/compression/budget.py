@@ -1,0 +1,91 @@
+"""What the compressed model may cost."""
+
+import dataclasses
+import math
+import numbers
+
+# Names that a user may give, and whether a latency table is needed.
+COSTS = ("parameters", "macs", "float32_bytes", "int8_bytes", "latency", "int8_latency")
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """Upper limits on costs, all of which must hold.
+
+    Args:
+        limits: `{cost: number}`, absolute: counts, bytes, or seconds.
+    """
+
+    limits: dict
+
+    @classmethod
+    def of(cls, target, costs):
+        """The budget that a user asks for.
+
+        Args:
+            target: `{cost: number}`. A number up to 1 is a share of what the model costs; a larger
+                one, and any latency given as `"2 ms"`, is absolute.
+            costs: `{cost: what the model costs}` for the costs that can be asked for.
+
+        Raises:
+            ValueError: an unknown cost, one that needs a latency table, or no positive number.
+        """
+        if not isinstance(target, dict) or not target:
+            raise ValueError(
+                f"`target` must be a dict such as {{'macs': 0.5}}. Received: target={target!r}"
+            )
+        limits = {}
+        for name, value in target.items():
+            if name not in COSTS:
+                raise ValueError(f"`target` may limit {COSTS}. Received: target={target!r}")
+            if name not in costs:
+                raise ValueError(
+                    f"`target` limits {name!r}, which has to be measured: give `latency`, an "
+                    f"`export.LatencyTable`. Received: target={target!r}"
+                )
+            limits[name] = _limit(name, value, costs[name])
+        return cls(limits)
+
+    def met(self, costs):
+        """Whether no cost is above its limit."""
+        return all(costs[name] <= limit for name, limit in self.limits.items())
+
+    def excess(self, costs):
+        """How far the worst cost is above its limit, as a factor; at most 1 where all are met."""
+        return max(costs[name] / limit for name, limit in self.limits.items())
+
+
+def _limit(name, value, full):
+    if isinstance(value, str):
+        return _quantity(name, value)
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:
+        raise ValueError(
+            f"`target` must have a share in (0, 1], a larger number or a quantity such as '2 ms' "
+            f"or '100 kB' for {name!r}. Received: {value!r}"
+        )
+    return value * full if value <= 1 else float(value)
+
+
+_UNITS = {
+    "": 1.0,
+    "us": 1e-6, "ms": 1e-3, "s": 1.0,
+    "B": 1.0, "kB": 1e3, "MB": 1e6, "KiB": 1024.0, "MiB": 1024.0**2,
+    "k": 1e3, "M": 1e6, "G": 1e9,
+}  # fmt: skip
+
+
+def _quantity(name, text):
+    number = text.strip().rstrip("".join({c for unit in _UNITS for c in unit})).strip()
+    unit = text.strip()[len(number) :].strip()
+    try:
+        value = float(number) * _UNITS[unit]
+    except (ValueError, KeyError):
+        value = math.nan
+    seconds = unit in ("us", "ms", "s")
+    if not 0 < value < math.inf or seconds != name.endswith("latency"):
+        raise ValueError(
+            f"`target` has no quantity for {name!r} such as '2 ms', '100 kB' or '12.5 M'. "
+            f"Received: {text!r}"
+        )
+    return value

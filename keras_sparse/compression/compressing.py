@@ -1,0 +1,198 @@
+"""The one call: a trained model and a budget in, a smaller trained model out."""
+
+import dataclasses
+import os
+
+import keras
+
+from keras_sparse.callbacks import EpochCheckpoint
+from keras_sparse.compression.data import ShuffledEpochs, arguments, is_arrays
+from keras_sparse.compression.device import fit_to_device
+from keras_sparse.compression.planning import Plan, check_allocation, measured_costs
+from keras_sparse.compression.recovery import (
+    RATE_SHARE,
+    base_learning_rate,
+    compile_like,
+    evaluate,
+    recovery_optimizer,
+    steps_per_epoch,
+)
+from keras_sparse.compression.trial import recalibrate
+from keras_sparse.validation import check_integer, check_number
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Compressed:
+    """What `compress` returns.
+
+    Args:
+        model: the smaller `keras.Model`, trained and compiled.
+        plan: the `Plan`.
+        report: the `surgery.Report` of the removal.
+        costs: `{cost: (asked or None, before, after)}`, counted on the smaller model, or predicted
+            where only a device can measure.
+        metrics: `{"given", "cut", "recovered": {name: float}}` on the validation
+            data, empty without.
+        history: `{name: values by epoch}` of the recovery.
+    """
+
+    model: keras.Model
+    plan: Plan
+    report: object
+    costs: dict
+    metrics: dict
+    history: dict
+
+    def __str__(self):
+        lines = [f"{'':<24}{'asked':>12}{'before':>14}{'after':>14}{'ratio':>8}"]
+        for name, (asked, before, after) in self.costs.items():
+            wanted = "" if asked is None else f"{asked:.4g}"
+            lines.append(
+                f"{name:<24}{wanted:>12}{before:>14.5g}{after:>14.5g}{after / before:>8.3f}"
+            )
+        if self.metrics:
+            lines.append(f"{'':<24}{'given':>12}{'after cut':>14}{'recovered':>14}")
+            for name in self.metrics["given"]:
+                row = [self.metrics[stage][name] for stage in ("given", "cut", "recovered")]
+                lines.append(f"{name:<24}{row[0]:>12.4f}{row[1]:>14.4f}{row[2]:>14.4f}")
+        return "\n".join(lines)
+
+
+def compress(
+    model,
+    data,
+    *,
+    target,
+    epochs=12,
+    validation_data=None,
+    learning_rate=None,
+    batch_size=128,
+    importance=None,
+    allocation="importance",
+    latency=None,
+    exclude=(),
+    folder=None,
+    callbacks=None,
+    verbose="auto",
+):
+    """Make a trained model meet a budget, and train it until its accuracy comes back.
+
+    Channels are chosen and removed as `plan` does, then the smaller model is trained with the loss
+    and the optimizer of `model`. The learning rate rises for an epoch to its peak and falls to 0
+    along a cosine.
+
+    Args:
+        model: a built `keras.Model`, compiled with loss, metrics and optimizer of its training.
+            It is not changed.
+        data: training data: `(x, y)` or `(x, y, sample_weight)` of arrays, a `tf.data.Dataset`
+            with a known number of batches, or a `keras.utils.PyDataset`.
+        target: `{cost: limit}`, see `plan`.
+        epochs: int, epochs of training after the cut; 0 for none.
+        validation_data: held-out data of the same kind, on which the metrics of the result are
+            computed.
+        learning_rate: float, the peak. Defaults to 0.3 times the largest learning rate of the
+            model's optimizer.
+        batch_size: int, for arrays.
+        importance, allocation, latency, exclude: see `plan`.
+        folder: where the training is kept, epoch by epoch. After a kill the same call goes on
+            where it was. Batches of arrays are shuffled by epoch; data sets come in their own
+            order.
+        callbacks: list of `keras.callbacks.Callback` for the training.
+        verbose: as in `fit`.
+
+    Returns:
+        A `Compressed`; print it.
+
+    Raises:
+        ValueError: an argument of another kind, a model that is not compiled, data that do not tell
+            their length; `BudgetError` for a budget that cannot be met.
+
+    Example:
+
+    >>> result = keras_sparse.compress(
+    ...     model, (x_train, y_train), target={"macs": 0.5}, epochs=12, validation_data=(x, y)
+    ... )
+    >>> print(result)
+    >>> result.model.save("small.keras")
+    """
+    check_allocation(allocation)
+    check_integer("epochs", epochs, "[0, inf)")
+    check_integer("batch_size", batch_size, "[1, inf)")
+    if learning_rate is None:
+        learning_rate = RATE_SHARE * base_learning_rate(_optimizer_of(model))
+    check_number("learning_rate", learning_rate, "(0, inf)")
+    steps = steps_per_epoch(data, batch_size)
+    chosen, smaller, report, seconds = fit_to_device(
+        model,
+        data,
+        target=target,
+        importance=importance,
+        allocation=allocation,
+        latency=latency,
+        exclude=exclude,
+    )
+    optimizer = recovery_optimizer(
+        model.optimizer, learning_rate, steps * epochs, steps if epochs > 1 else 0
+    )
+    compile_like(smaller, model, optimizer)
+    recalibrate(smaller, data, batch_size)
+    metrics = {}
+    if validation_data is not None:
+        metrics["given"] = evaluate(model, validation_data, batch_size)
+        metrics["cut"] = evaluate(smaller, validation_data, batch_size)
+    history = _train(smaller, data, epochs, batch_size, validation_data, folder, callbacks, verbose)
+    if validation_data is not None:
+        metrics["recovered"] = evaluate(smaller, validation_data, batch_size)
+    return Compressed(smaller, chosen, report, _costs(chosen, smaller, seconds), metrics, history)
+
+
+def _optimizer_of(model):
+    if getattr(model, "optimizer", None) is None:
+        raise ValueError(
+            f"The model {model.name!r} has no optimizer: call `model.compile` with the optimizer, "
+            "the loss and the metrics of its training."
+        )
+    return model.optimizer
+
+
+def _train(model, data, epochs, batch_size, validation_data, folder, callbacks, verbose):
+    """The recovery's history."""
+    if not epochs:
+        return {}
+    callbacks, first = list(callbacks or []), 0
+    if folder is not None:
+        checkpoint = EpochCheckpoint(os.path.join(folder, "recovery"), callbacks)
+        first = checkpoint.restore(model)
+        callbacks.append(checkpoint)
+    validation = {}
+    if validation_data is not None:
+        validation = {"validation_data": validation_data, "validation_batch_size": batch_size}
+        if "batch_size" not in arguments(validation_data, batch_size):
+            del validation["validation_batch_size"]
+    # Neither is shuffled by `fit`, whose order does not depend on the epoch alone.
+    if is_arrays(data):
+        steps = {"steps_per_epoch": steps_per_epoch(data, batch_size)}
+        data = ShuffledEpochs(data, batch_size, first)
+    else:
+        steps = {}
+    history = model.fit(
+        data,
+        **steps,
+        **validation,
+        shuffle=False,
+        epochs=epochs,
+        initial_epoch=first,
+        callbacks=callbacks,
+        verbose=verbose,
+    )
+    return history.history
+
+
+def _costs(chosen, smaller, seconds):
+    """`{cost: (asked, before, after)}`: counted, measured on the device, or predicted."""
+    counted = measured_costs(smaller)
+    costs = {}
+    for name, (before, predicted) in chosen.costs.items():
+        known = before, counted.get(name, predicted)
+        costs[name] = (chosen.asked.get(name), *seconds.get(name, known))
+    return costs

@@ -1,0 +1,125 @@
+"""What a model costs at any width of its groups, without building it."""
+
+import numpy as np
+
+from keras_sparse.surgery.graph import Graph, weights_by_name
+from keras_sparse.surgery.macs import graph_macs
+
+# Bytes of a weight in a file, by what it is: kernels are quantized, the rest stays.
+_FLOAT32 = 4
+
+
+class CostModel:
+    """Parameters, multiply-accumulates and other costs, as functions of the groups' widths.
+
+    Each axis of each weight is as long as the channels that are kept of the groups on it, so the
+    number of parameters is exact. Multiply-accumulates of a layer go with the size of its kernels,
+    which is exact for dense layers and convolutions.
+
+    Args:
+        model: a built `keras.Model`.
+        groups: list of `surgery.ChannelGroup` of this model.
+        latency: None, or `{cost name: object}` with a method `layer_seconds(layer, shapes)`, such
+            as an `export.LatencyTable`: how long a layer of the model takes when its weights have
+            these shapes, `{weight name: shape}`.
+
+    Attributes:
+        names: the costs that can be asked for.
+    """
+
+    def __init__(self, model, groups, latency=None):
+        self.groups = list(groups)
+        self._index = {group: i for i, group in enumerate(self.groups)}
+        self._latency = dict(latency or {})
+        self._scale = {}
+        graph = Graph(model)
+        self._layers = _layers(graph)
+        self._macs = graph_macs(graph)
+        self._axes = {}
+        for group in self.groups:
+            for part in group.slices:
+                each = np.bincount(part.channels[part.channels >= 0], minlength=group.size)
+                self._axes.setdefault((part.layer, part.weight), []).append(
+                    (part.axis, self._index[group], each.mean())
+                )
+        self._touched = [sorted({part.layer for part in group.slices}) for group in self.groups]
+        self.names = ("parameters", "macs", "float32_bytes", "int8_bytes", *self._latency)
+
+    def calibrate(self, name, seconds):
+        """Scales a latency so that the model as it is takes what was measured."""
+        self._scale[name] = seconds / self.total(name, self.full())
+
+    def full(self):
+        """The widths of the model as it is, an int array with one entry for each group."""
+        return np.array([group.size for group in self.groups])
+
+    def total(self, name, widths):
+        """The cost of the whole model at these widths."""
+        return sum(self._layer(name, layer, widths) for layer in self._layers)
+
+    def change(self, name, widths, group, width):
+        """How much less the model costs when one group gets another width."""
+        index = self._index[group] if not isinstance(group, (int, np.integer)) else group
+        other = widths.copy()
+        other[index] = width
+        return sum(
+            self._layer(name, layer, widths) - self._layer(name, layer, other)
+            for layer in self._touched[index]
+        )
+
+    def neighbours(self):
+        """For each group the indices of those, itself too, that share a layer with it."""
+        layers = [set(touched) for touched in self._touched]
+        return [[j for j, own in enumerate(layers) if own & other] for other in layers]
+
+    def heaviest(self, name, widths):
+        """`(layer, cost)` of the layer that costs most."""
+        costs = {layer: self._layer(name, layer, widths) for layer in self._layers}
+        layer = max(costs, key=costs.get)
+        return layer, costs[layer]
+
+    def shapes(self, layer, widths):
+        """`{weight name: shape}` of a layer at these widths."""
+        shapes = {}
+        for weight, shape in self._layers[layer].items():
+            size = list(shape)
+            for axis, i, each in self._axes.get((layer, weight), ()):
+                size[axis] -= each * (self.groups[i].size - widths[i])
+            shapes[weight] = tuple(size)
+        return shapes
+
+    def _layer(self, name, layer, widths):
+        shapes = self.shapes(layer, widths)
+        if name in self._latency:
+            seconds = self._latency[name].layer_seconds(layer, shapes)
+            return self._scale.get(name, 1.0) * seconds
+        sizes = {weight: float(np.prod(shape)) for weight, shape in shapes.items()}
+        if name == "parameters":
+            return sum(sizes.values())
+        if name == "float32_bytes":
+            return _FLOAT32 * sum(sizes.values())
+        if name == "int8_bytes":
+            kernels = _kernels(self._layers[layer])
+            return sum(n if key in kernels else _FLOAT32 * n for key, n in sizes.items())
+        full = self._macs.get(layer, 0)
+        kernels = _kernels(self._layers[layer])
+        before = sum(np.prod(self._layers[layer][key]) for key in kernels)
+        return full * sum(sizes[key] for key in kernels) / before if before else float(full)
+
+
+def _layers(graph):
+    """`{layer: {weight name: shape}}`, each weight once."""
+    return {
+        unit.name: {
+            name: tuple(weight.shape) for name, weight in weights_by_name(unit.operation).items()
+        }
+        for unit in graph.units
+    }
+
+
+def _kernels(shapes):
+    return {
+        name
+        for name, shape in shapes.items()
+        if len(shape) > 1 and not name.endswith(("bias", "seed_generator_state"))
+    }

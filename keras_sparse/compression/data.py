@@ -1,0 +1,95 @@
+"""What a user gives as data, in the arguments of `fit` and `evaluate`."""
+
+import itertools
+import math
+
+import keras
+import numpy as np
+
+
+def is_arrays(data):
+    """Whether data are arrays `(x, y)` or `(x, y, sample_weight)`, not a data set of batches."""
+    return isinstance(data, (tuple, list)) and 1 < len(data) < 4
+
+
+def count(data):
+    """Number of samples of arrays; None for a data set."""
+    return len(keras.tree.flatten(data[0])[0]) if is_arrays(data) else None
+
+
+def arguments(data, batch_size):
+    """The arguments of `fit` or `evaluate`.
+
+    Args:
+        data: `(x, y)` or `(x, y, sample_weight)` of arrays in the model's structure; or a
+            `tf.data.Dataset`, `keras.utils.PyDataset` or other iterable of batches.
+        batch_size: int, for arrays.
+
+    Returns:
+        A dict.
+    """
+    if is_arrays(data):
+        names = ("x", "y", "sample_weight")
+        return dict(zip(names, data, strict=False)) | {"batch_size": batch_size}
+    return {"x": data}
+
+
+def part(data, start, stop):
+    """Samples `start` to `stop` of arrays."""
+    return tuple(
+        keras.tree.map_structure(lambda array: np.asarray(array)[start:stop], side) for side in data
+    )
+
+
+def first_batches(data, batches, batch_size):
+    """The arguments of `fit` for the first batches.
+
+    Arrays may be sorted by label, so they are drawn from all over, the same ones each time.
+    """
+    if is_arrays(data):
+        rng = np.random.default_rng(0)
+        chosen = np.sort(rng.permutation(count(data))[: batches * batch_size])
+        taken = _take(data, chosen)
+        return arguments(taken, batch_size)
+    if isinstance(data, keras.utils.PyDataset):
+        return {"x": data, "steps_per_epoch": min(batches, len(data))}
+    return {"x": (batch for batch in itertools.islice(iter(data), batches))}
+
+
+class ShuffledEpochs(keras.utils.PyDataset):
+    """Batches of arrays, one epoch after the other, in an order that the epoch alone decides.
+
+    A training that is taken up at an epoch sees the batches that it would have seen.
+
+    Args:
+        data: `(x, y)` or `(x, y, sample_weight)` of arrays in any structure.
+        batch_size: int.
+        first_epoch: int, the epoch of the first batch.
+    """
+
+    def __init__(self, data, batch_size, first_epoch=0):
+        super().__init__()
+        self._data = data
+        self._size = batch_size
+        self._first = first_epoch
+
+    def __len__(self):
+        """Steps of an epoch."""
+        return math.ceil(count(self._data) / self._size)
+
+    @property
+    def num_batches(self):
+        """None: the stream has no end, and the number of a batch tells its epoch."""
+        return None
+
+    def __getitem__(self, index):
+        """Batch `index`, counted from the start of the first epoch."""
+        epoch, step = divmod(index, len(self))
+        order = np.random.default_rng([0, self._first + epoch]).permutation(count(self._data))
+        return _take(self._data, order[step * self._size : (step + 1) * self._size])
+
+
+def _take(data, indices):
+    return tuple(
+        keras.tree.map_structure(lambda array: np.asarray(array)[indices], side) for side in data
+    )

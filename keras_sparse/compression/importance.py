@@ -1,0 +1,269 @@
+"""How much each channel matters: what compression removes first has the lowest score."""
+
+import keras
+import numpy as np
+
+from keras_sparse.channels import ChannelCriterion
+from keras_sparse.compression.data import first_batches
+from keras_sparse.compression.probe import probe_model
+
+
+class Importance:
+    """Base of the importance criteria: one score for each channel of each group.
+
+    Scores are compared between groups, so they must mean the same in all of them. A subclass
+    writes `scores`; one that needs data sets `needs_data = True`.
+
+    Example:
+
+    >>> class Width(Importance):
+    ...     def scores(self, model, groups, data=None):
+    ...         return {group: np.ones(group.size) for group in groups}
+    """
+
+    needs_data = False
+
+    def scores(self, model, groups, data=None):
+        """Score each channel.
+
+        Args:
+            model: a built `keras.Model`.
+            groups: list of `surgery.ChannelGroup` of this model.
+            data: for criteria that need it: `(x, y)`, or a data set of batches.
+
+        Returns:
+            `{group: float64 array (channels,)}`; the smaller, the less a channel matters.
+        """
+        raise NotImplementedError
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        """A criterion from what `get_config` returned."""
+        return cls(**config)
+
+    def __repr__(self):
+        arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class Taylor(Importance):
+    """First-order estimate of how much the loss changes when a channel is removed.
+
+    For each channel the sum over its members, normalisations included, of `(sum of w * g)^2`, with
+    the weights `w` and their gradients `g`, averaged over batches.
+
+    Args:
+        batches: int, number of batches. Defaults to 20.
+        batch_size: int, for arrays. Defaults to 64.
+
+    Raises:
+        ValueError: the model is not compiled with a loss, or there are no data.
+
+    Example:
+
+    >>> scores = Taylor().scores(model, surgery.channel_groups(model), (x_train, y_train))
+
+    Reference:
+        Importance Estimation for Neural Network Pruning, arXiv 1906.10771, equation 8; summed over
+        coupled channels as in DepGraph, arXiv 2301.12900.
+    """
+
+    needs_data = True
+
+    def __init__(self, batches=20, batch_size=64):
+        self.batches = batches
+        self.batch_size = batch_size
+
+    def scores(self, model, groups, data=None):
+        """The averages; see `Importance`."""
+        if data is None:
+            raise ValueError("`Taylor` needs `data`: (x, y), or a data set of batches.")
+        axes = {}
+        for group in groups:
+            for part in group.members + group.normalizations:
+                axes.setdefault(part.path, set()).add(part.axis)
+        # Statistics of batch normalisation and states of dropout move too.
+        before = [(v, keras.ops.convert_to_numpy(v)) for v in model.variables]
+        recorder = _GradientRecorder({path: sorted(own) for path, own in axes.items()})
+        probe = probe_model(model, recorder)
+        try:
+            probe.fit(**first_batches(data, self.batches, self.batch_size), verbose=0)
+        finally:
+            for variable, value in before:
+                variable.assign(value)
+        squares = recorder.squares()
+        scores = {}
+        for group in groups:
+            found = np.zeros(group.size)
+            for part in group.members + group.normalizations:
+                rows = squares.get((part.path, part.axis))
+                if rows is not None:
+                    own = part.channels >= 0
+                    found += np.bincount(part.channels[own], rows[own], minlength=group.size)
+            scores[group] = found
+        return scores
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return {"batches": self.batches, "batch_size": self.batch_size}
+
+
+class _GradientRecorder(keras.optimizers.Optimizer):
+    """Adds up `(sum of w * g)^2` along the axes that are asked for, and changes no weight.
+
+    As an optimizer it works on every backend, with any loss and in mixed precision.
+    """
+
+    def __init__(self, axes):
+        super().__init__(learning_rate=1.0, name="gradient_recorder")
+        self._axes = axes
+        self._sums = {}
+
+    def build(self, variables):
+        """A sum for each axis of each variable."""
+        if self.built:
+            return
+        super().build(variables)
+        for i, variable in enumerate(variables):
+            for axis in self._axes.get(variable.path, ()):
+                self._sums[i, axis] = self.add_variable(
+                    (variable.shape[axis],), dtype="float32", name=f"square_{i}_{axis}"
+                )
+        self._paths = [variable.path for variable in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Adds this batch's."""
+        i = self._get_variable_index(variable)
+        product = keras.ops.cast(
+            keras.ops.multiply(keras.ops.convert_to_tensor(variable), gradient), "float32"
+        )
+        for axis in self._axes.get(self._paths[i], ()):
+            others = [a for a in range(len(product.shape)) if a != axis]
+            rows = keras.ops.sum(product, axis=others) if others else product
+            self.assign_add(self._sums[i, axis], keras.ops.square(rows))
+
+    def squares(self):
+        """`{(path, axis): the mean over batches}`."""
+        steps = max(int(keras.ops.convert_to_numpy(self.iterations)), 1)
+        return {
+            (self._paths[i], axis): keras.ops.convert_to_numpy(value).astype(np.float64) / steps
+            for (i, axis), value in self._sums.items()
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class GroupNorm(Importance):
+    """Norm of the weights that compute a channel, in all layers of its group.
+
+    Divided by the mean over the group, so that wide and narrow layers can be compared.
+
+    Args:
+        order: 1 or 2. Defaults to 2.
+
+    Example:
+
+    >>> scores = GroupNorm().scores(model, surgery.channel_groups(model))
+
+    Reference:
+        DepGraph: Towards Any Structural Pruning, arXiv 2301.12900, section 3.4.
+    """
+
+    def __init__(self, order=2):
+        if order not in (1, 2):
+            raise ValueError(f"`order` must be 1 or 2. Received: order={order!r}")
+        self.order = order
+
+    def scores(self, model, groups, data=None):
+        """The norms; see `Importance`."""
+        weights = {weight.path: weight for weight in model.weights}
+        scores = {}
+        for group in groups:
+            found = np.zeros(group.size)
+            for part in group.members:
+                value = keras.ops.convert_to_numpy(weights[part.path]).astype(np.float64)
+                found += part.sums(np.abs(value) ** self.order, group.size)
+            scores[group] = _over_mean(found ** (1 / self.order))
+        return scores
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return {"order": self.order}
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class Random(Importance):
+    """A random score for each channel: the baseline that every criterion has to beat.
+
+    Args:
+        seed: int. Defaults to 0.
+    """
+
+    def __init__(self, seed=0):
+        self.seed = seed
+
+    def scores(self, model, groups, data=None):
+        """Uniform numbers; see `Importance`."""
+        rng = np.random.default_rng(self.seed)
+        return {group: rng.random(group.size) for group in groups}
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return {"seed": self.seed}
+
+
+class FromCriterion(Importance):
+    """A criterion of `keras_sparse.channels` as an importance: its scores, summed over a group.
+
+    Divided by the mean over the group. A group that the criterion knows nothing of gets equal
+    scores.
+
+    Args:
+        criterion: a `channels.ChannelCriterion`, such as `channels.BatchNormScale()`.
+    """
+
+    def __init__(self, criterion):
+        self.criterion = criterion
+        self.needs_data = criterion.needs_data
+
+    def scores(self, model, groups, data=None):
+        """The sums; see `Importance`."""
+        by_layer = self.criterion.scores(model, data)
+        scores = {}
+        for group in groups:
+            found = np.zeros(group.size)
+            for layer, channels in _channels_by_layer(group).items():
+                rows = by_layer.get(layer, by_layer.get(layer.rsplit("/", 1)[-1]))
+                if rows is not None and len(rows) == len(channels):
+                    own = channels >= 0
+                    found += np.bincount(channels[own], rows[own], minlength=group.size)
+            scores[group] = _over_mean(found)
+        return scores
+
+
+def _channels_by_layer(group):
+    """`{layer: channel of the group for each channel of the layer}`."""
+    found = {}
+    for part in group.members + group.normalizations:
+        found.setdefault(part.layer, part.channels)
+    return found
+
+
+def _over_mean(scores):
+    return scores / scores.mean() if scores.any() else scores + 1.0
+
+
+def as_importance(importance):
+    """What a user gives as `importance`, as an `Importance`."""
+    if isinstance(importance, ChannelCriterion):
+        return FromCriterion(importance)
+    if not isinstance(importance, Importance):
+        raise ValueError(
+            "`importance` must be an `Importance`, such as `compression.Taylor()`, or a criterion "
+            f"of `channels`. Received: importance={importance!r}"
+        )
+    return importance

@@ -1,0 +1,263 @@
+"""A plan: which channels to remove so that a budget holds."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+
+from keras_sparse import surgery
+from keras_sparse.compression.allocation import allocate, candidates, uniform
+from keras_sparse.compression.budget import Budget
+from keras_sparse.compression.cost import CostModel
+from keras_sparse.compression.importance import Taylor, as_importance
+from keras_sparse.compression.trial import Trial
+
+_ALLOCATIONS = ("importance", "uniform")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """Which channels go, and what the model costs before and after.
+
+    Args:
+        groups: tuple of the `surgery.ChannelGroup`s whose channels may go.
+        widths: int array, how many channels each group keeps.
+        scores: `{group: float array (channels,)}`, the importance.
+        budget: the `Budget`.
+        costs: `{cost: (before, predicted after)}`, for all costs that can be predicted.
+        asked: the limits that the user asked for, absolute; other than the budget's where a
+            measured latency was found to differ from the predicted one.
+    """
+
+    groups: tuple
+    widths: np.ndarray
+    scores: dict
+    budget: Budget
+    costs: dict
+    asked: dict
+
+    @property
+    def removed(self):
+        """`{group: bool array (channels,)}`: True for the channels that go, the lowest scores."""
+        return removed_channels(self.groups, self.widths, self.scores)
+
+    def apply(self, model):
+        """The smaller model, not trained any further.
+
+        Args:
+            model: the model that the plan was made for; it is not changed.
+
+        Returns:
+            `(smaller, report)`: a new `keras.Model`, not compiled, and the `surgery.Report` of the
+            removal. Fine-tune it: its outputs are not those of the model.
+
+        Example:
+
+        >>> smaller, report = plan.apply(model)
+        >>> smaller.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
+        >>> smaller.fit(x_train, y_train, epochs=12)
+        """
+        smaller, report = surgery.remove_dead_channels(surgery.zero_groups(model, self.removed))
+        self._warn_if_missed(smaller)
+        return smaller, report
+
+    def _warn_if_missed(self, smaller):
+        for name, count in measured_costs(smaller).items():
+            limit = self.budget.limits.get(name, np.inf)
+            if count > limit:
+                warnings.warn(
+                    f"The smaller model has {count:,} {name}, {count / limit - 1:.1%} more than "
+                    f"the {limit:,.0f} that were asked for: some channels stay because they hold "
+                    "constants under a padded border. Ask for a little less.",
+                    stacklevel=3,
+                )
+
+    def to_dict(self):
+        """The plan as JSON-serialisable values."""
+        return {
+            "limits": {name: float(limit) for name, limit in self.budget.limits.items()},
+            "costs": {name: [float(a), float(b)] for name, (a, b) in self.costs.items()},
+            "groups": {
+                group.name: {
+                    "layers": list(group.layers),
+                    "channels": [group.size, int(width)],
+                    "removed": np.flatnonzero(self.removed[group]).tolist(),
+                }
+                for group, width in zip(self.groups, self.widths, strict=True)
+            },
+        }
+
+    def __str__(self):
+        rows = [
+            (group.name, f"{group.size} → {width}", ", ".join(group.layers))
+            for group, width in zip(self.groups, self.widths, strict=True)
+        ]
+        lines = [f"{name:<28} {change:>12}  {layers}" for name, change, layers in rows]
+        for name, (before, after) in self.costs.items():
+            limit = self.asked.get(name)
+            asked = "" if limit is None else f", at most {limit:.4g} asked"
+            lines.append(f"{name}: {before:.4g} → {after:.4g} ({after / before:.3f}){asked}")
+        return "\n".join(lines)
+
+
+def plan(
+    model,
+    data=None,
+    *,
+    target,
+    importance=None,
+    allocation="importance",
+    latency=None,
+    exclude=(),
+):
+    """Choose the channels to remove from a trained model so that a budget holds.
+
+    Args:
+        model: a built `keras.Model`; for the default importance compiled with the loss of its
+            training. It is not changed.
+        data: training data for the importance: `(x, y)` or `(x, y, sample_weight)` of arrays, a
+            `tf.data.Dataset`, a `keras.utils.PyDataset` or another iterable of batches.
+        target: `{cost: limit}`: `"parameters"`, `"macs"` (multiply-accumulates), `"float32_bytes"`
+            and `"int8_bytes"` (of the weights), and the names in `latency`. A limit up to 1 is a
+            share of what the model costs; above 1, or as a string like `"2 ms"` or `"100 kB"`, it
+            is absolute. All limits hold.
+        importance: which channels matter: an `Importance`, or a criterion of
+            `keras_sparse.channels`. Defaults to `Taylor()`.
+        allocation: `"importance"`: the groups that lose least importance for what they save become
+            narrower; of several ways to weigh that, the one with the lowest loss on training data
+            right after the cut is taken. `"uniform"`: all groups lose the same share.
+        latency: `{"latency": table}` or `{"int8_latency": table}`, with an `export.LatencyTable`
+            each.
+        exclude: names of layers whose channels all stay.
+
+    Returns:
+        A `Plan`.
+
+    Raises:
+        ValueError: an argument of another kind, a layer in `exclude` that the model lacks, a model
+            without channels that can go; `BudgetError` for a budget that cannot be met.
+
+    Example:
+
+    >>> plan = keras_sparse.plan(model, (x_train, y_train), target={"macs": 0.5})
+    >>> print(plan)
+    >>> smaller, report = plan.apply(model)
+    """
+    check_allocation(allocation)
+    planner = Planner(
+        model,
+        data,
+        importance=importance,
+        allocation=allocation,
+        latency=latency,
+        exclude=exclude,
+    )
+    return planner.plan(planner.budget(target))
+
+
+class Planner:
+    """Everything that plans for one model have in common; the arguments are those of `plan`."""
+
+    def __init__(self, model, data, *, importance, allocation, latency, exclude):
+        importance = as_importance(Taylor() if importance is None else importance)
+        groups = removable_groups(model, exclude)
+        self._model = model
+        self._data = data
+        self._allocation = allocation
+        self._costs = CostModel(model, groups, latency)
+        for name, table in (latency or {}).items():
+            if hasattr(table, "model_seconds"):
+                self._costs.calibrate(name, table.model_seconds(model))
+        self._steps = _steps(latency, self._costs)
+        self._scores = importance.scores(model, groups, data)
+        self._trial = None
+
+    def budget(self, target):
+        """The `Budget` that a user's `target` means."""
+        full = self._costs.full()
+        return Budget.of(target, {n: self._costs.total(n, full) for n in self._costs.names})
+
+    def plan(self, budget, asked=None):
+        """The `Plan` for a budget; `asked` is what the user wants of it, if that differs."""
+        widths = self._widths(budget)
+        totals = self._costs.total
+        costs = {n: (totals(n, self._costs.full()), totals(n, widths)) for n in self._costs.names}
+        limits = (asked or budget).limits
+        return Plan(tuple(self._costs.groups), widths, self._scores, budget, costs, limits)
+
+    def _widths(self, budget):
+        """Those that do best right after the cut; by scores alone where there are no data."""
+        if self._allocation == "uniform":
+            return uniform(self._costs, budget)
+        if self._data is None or not getattr(self._model, "compiled", False):
+            return allocate(self._costs, self._scores, budget, steps=self._steps)
+        choices = candidates(self._costs, self._scores, budget, steps=self._steps)
+        self._trial = self._trial or Trial(self._model, self._data)
+        losses = [self._loss(widths) for widths in choices]
+        return choices[int(np.argmin(np.nan_to_num(losses, nan=np.inf)))]
+
+    def _loss(self, widths):
+        return self._trial.loss(removed_channels(self._costs.groups, widths, self._scores))
+
+
+def check_allocation(allocation):
+    """Raises a `ValueError` for an allocation that there is none of."""
+    if allocation not in _ALLOCATIONS:
+        raise ValueError(f"`allocation` must be one of {_ALLOCATIONS}. Received: {allocation!r}")
+
+
+def removed_channels(groups, widths, scores):
+    """`{group: bool array (channels,)}`: True for the channels that go, the lowest scores."""
+    masks = {}
+    for group, width in zip(groups, widths, strict=True):
+        order = np.argsort(scores[group], kind="stable")
+        masks[group] = np.zeros(group.size, bool)
+        masks[group][order[: group.size - width]] = True
+    return masks
+
+
+def removable_groups(model, exclude=()):
+    """The groups of a model of which channels can go.
+
+    Raises:
+        ValueError: there are none, or `exclude` names a layer that the model lacks.
+    """
+    groups = surgery.channel_groups(model)
+    known = {layer for group in groups for layer in group.layers}
+    exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+    unknown = [name for name in exclude if name not in known]
+    if unknown:
+        raise ValueError(
+            f"`exclude` names {unknown}, which are no layers with channels. The model has "
+            f"{sorted(known)}."
+        )
+    free = [
+        group
+        for group in groups
+        if not group.fixed and group.size > 1 and not set(group.layers) & set(exclude)
+    ]
+    if not free:
+        reasons = {f"{group.name}: {group.fixed or 'excluded'}" for group in groups}
+        raise ValueError(
+            "The model has no channels that can be removed. " + "; ".join(sorted(reasons))
+        )
+    return free
+
+
+def measured_costs(model):
+    """Parameters and multiply-accumulates of a model as it is."""
+    return {"parameters": model.count_params(), "macs": surgery.count_macs(model).total}
+
+
+def _steps(latency, costs):
+    """`{group: widths}` at which the measured latency falls; None without a table."""
+    tables = [table for table in (latency or {}).values() if hasattr(table, "steps")]
+    if not tables:
+        return None
+    steps = {}
+    for group in costs.groups:
+        found = [table.steps(layer) for table in tables for layer in group.layers]
+        steps[group] = sorted(
+            {width for widths in found for width in widths if width <= group.size}
+        )
+    return {group: widths for group, widths in steps.items() if widths} or None

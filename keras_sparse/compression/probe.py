@@ -1,0 +1,50 @@
+"""A model over the same layers as the user's, compiled apart from it."""
+
+import keras
+
+from keras_sparse.surgery.graph import functional
+
+
+def probe_model(model, optimizer=None):
+    """A functional model that shares `model`'s layers and its loss.
+
+    The user's model keeps its own optimizer and metrics.
+
+    Args:
+        model: a compiled `keras.Model`.
+        optimizer: the optimizer of the new model.
+
+    Returns:
+        A compiled `keras.Model`.
+
+    Raises:
+        ValueError: `model` has no loss.
+    """
+    graph = functional(model)
+    probe = keras.Model(graph.input, graph.output, name=graph.name)
+    config = compile_arguments(model)
+    probe.compile(
+        optimizer=optimizer or "sgd",
+        loss=config["loss"],
+        loss_weights=config["loss_weights"],
+        metrics=config["metrics"],
+    )
+    return probe
+
+
+def compile_arguments(model):
+    """`loss`, `loss_weights` and `metrics` with which a model was compiled.
+
+    Raises:
+        ValueError: it was not compiled with a loss.
+    """
+    if not getattr(model, "compiled", False) or model.loss is None:
+        raise ValueError(
+            f"The model {model.name!r} has no loss: call `model.compile(loss=..., optimizer=..., "
+            "metrics=...)` before, with the loss of its training."
+        )
+    config = model.get_compile_config() or {}
+    restored = keras.saving.deserialize_keras_object(
+        {key: config.get(key) for key in ("loss_weights", "metrics")}
+    )
+    return {"loss": model.loss, **restored}

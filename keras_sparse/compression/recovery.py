@@ -1,0 +1,78 @@
+"""Training a model after channels were removed."""
+
+import keras
+import numpy as np
+
+from keras_sparse.compression.data import arguments, count
+from keras_sparse.compression.probe import compile_arguments
+
+# The peak learning rate of a recovery, as a share of the base training's: at the base rate itself a
+# recovery of a dozen epochs washes out what was learnt (docs/compression.md).
+RATE_SHARE = 0.3
+
+
+def base_learning_rate(optimizer):
+    """The largest learning rate that an optimizer has had so far.
+
+    Args:
+        optimizer: a `keras.optimizers.Optimizer`; a schedule is read from its start to the
+            optimizer's step.
+
+    Returns:
+        A float.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = keras.saving.deserialize_keras_object(optimizer.get_config()["learning_rate"])
+    if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return float(rate)
+    last = int(keras.ops.convert_to_numpy(optimizer.iterations)) if optimizer.built else 0
+    steps = np.unique(np.linspace(0, last, 100).astype(int))
+    return max(float(keras.ops.convert_to_numpy(rate(step))) for step in steps)
+
+
+def recovery_optimizer(optimizer, peak, steps, warmup):
+    """An optimizer like the base training's, whose learning rate rises and falls once.
+
+    Args:
+        optimizer: the optimizer of the base training; it is not changed.
+        peak: float, the largest learning rate.
+        steps: int, steps of the recovery; the rate ends at 0.
+        warmup: int, steps of linear rise at the beginning.
+
+    Returns:
+        A new optimizer of the same class.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else peak, max(steps - warmup, 1), warmup_target=peak, warmup_steps=warmup
+    )
+    config = {**optimizer.get_config(), "learning_rate": schedule}
+    return type(optimizer).from_config(config)
+
+
+def compile_like(model, original, optimizer):
+    """Compiles a model with the loss and metrics of another."""
+    model.compile(optimizer=optimizer, **compile_arguments(original))
+
+
+def steps_per_epoch(data, batch_size):
+    """Steps of an epoch.
+
+    Raises:
+        ValueError: a data set that does not tell its length.
+    """
+    samples = count(data)
+    if samples is not None:
+        return -(-samples // batch_size)
+    try:
+        return len(data)
+    except TypeError as error:
+        raise ValueError(
+            "`data` does not tell how many batches it has, which the learning rate schedule needs: "
+            "give a `tf.data.Dataset` with a known cardinality, a `PyDataset` or arrays."
+        ) from error
+
+
+def evaluate(model, data, batch_size):
+    """Loss and metrics, `{name: float}`."""
+    return model.evaluate(**arguments(data, batch_size), verbose=0, return_dict=True)

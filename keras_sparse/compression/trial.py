@@ -1,0 +1,93 @@
+"""How well a model does without some of its channels, before they are really removed."""
+
+import contextlib
+
+import keras
+
+from keras_sparse.compression.data import first_batches
+from keras_sparse.compression.probe import probe_model
+from keras_sparse.surgery.group_zeroing import zero_slices
+from keras_sparse.variables import layers_of_type
+
+# Batch normalisation forgets its old statistics within this many batches.
+_BATCHES = 20
+_MOMENTUM = 0.8
+
+
+class _Frozen(keras.optimizers.Optimizer):
+    """Changes no weight: only the statistics of batch normalisation move."""
+
+    def __init__(self):
+        super().__init__(learning_rate=0.0, name="frozen")
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Nothing."""
+
+
+class Trial:
+    """Sets channels of a model to zero for a moment, and evaluates it.
+
+    Args:
+        model: a compiled `keras.Model`; it is as before after each trial.
+        data: training data, see `compress`.
+        batch_size: int, for arrays.
+    """
+
+    def __init__(self, model, data, batch_size=64):
+        self._probe = probe_model(model, _Frozen())
+        self._data = data
+        self._batch_size = batch_size
+        self._weights = {weight.path: weight for weight in model.weights}
+
+    def loss(self, masks):
+        """The loss on training data without the channels of `{group: bool array}`."""
+        with self._restored():
+            zero_slices(masks, self._weights)
+            self._recalibrate()
+            batches = first_batches(self._data, _BATCHES, self._batch_size)
+            steps = batches.pop("steps_per_epoch", None)
+            return self._probe.evaluate(**batches, steps=steps, verbose=0, return_dict=True)["loss"]
+
+    def _recalibrate(self):
+        """Statistics of batch normalisation for the channels that are left."""
+        if layers_of_type(self._probe, keras.layers.BatchNormalization):
+            batches = first_batches(self._data, _BATCHES, self._batch_size)
+            self._probe.fit(**batches, verbose=0)
+
+    @contextlib.contextmanager
+    def _restored(self):
+        before = [(v, keras.ops.convert_to_numpy(v)) for v in self._probe.variables]
+        try:
+            with _forgetting(self._probe):
+                yield
+        finally:
+            for variable, value in before:
+                variable.assign(value)
+
+
+def recalibrate(model, data, batch_size=64):
+    """Compute the statistics of batch normalisation anew, after channels were removed.
+
+    Args:
+        model: a compiled `keras.Model`; its moving averages change.
+        data: training data, see `compress`.
+        batch_size: int, for arrays.
+    """
+    if layers_of_type(model, keras.layers.BatchNormalization):
+        with _forgetting(model):
+            batches = first_batches(data, _BATCHES, batch_size)
+            probe_model(model, _Frozen()).fit(**batches, verbose=0)
+
+
+@contextlib.contextmanager
+def _forgetting(model):
+    """Lets moving averages follow the last batches."""
+    norms = layers_of_type(model, keras.layers.BatchNormalization)
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = min(layer.momentum, _MOMENTUM)
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(norms, momenta, strict=True):
+            layer.momentum = momentum

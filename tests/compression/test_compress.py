@@ -1,0 +1,217 @@
+"""A trained model and a budget in, a smaller trained model out."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_sparse
+from keras_sparse import channels, surgery
+from keras_sparse.compression import GroupNorm, Importance, Random, Taylor
+from keras_sparse.compression.importance import as_importance
+from keras_sparse.compression.planning import removable_groups
+from keras_sparse.compression.recovery import base_learning_rate, recovery_optimizer
+
+CRITERIA = [
+    Taylor(batches=2),
+    GroupNorm(),
+    GroupNorm(1),
+    Random(3),
+    channels.IncomingNorm(),
+    channels.BatchNormScale(),
+    channels.LargestActivation(),
+]
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=repr)
+def test_criteria_score_every_channel(trained, digits, criterion):
+    groups = removable_groups(trained)
+    before = [keras.ops.convert_to_numpy(v) for v in trained.variables]
+    scores = as_importance(criterion).scores(trained, groups, digits[0])
+    for group in groups:
+        assert scores[group].shape == (group.size,)
+        assert np.isfinite(scores[group]).all()
+        assert (scores[group] >= 0).all()
+    for variable, value in zip(trained.variables, before, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value)
+
+
+def test_taylor_is_the_squared_sum_of_weights_times_gradients():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(2, use_bias=False), layers.Dense(1)])
+    model.layers[0].kernel.assign([[1.0, 2.0], [0.0, 0.0]])
+    model.layers[1].kernel.assign([[3.0], [1.0]])
+    model.compile(optimizer="sgd", loss="mse")
+    x, y = np.array([[1.0, 0.0]], "float32"), np.array([[0.0]], "float32")
+    (group,) = removable_groups(model)
+    # Output 3 * 1 + 1 * 2 = 5; the loss' gradient is 10; w * g is 1 * 30 and 2 * 10.
+    scores = Taylor().scores(model, [group], (x, y))[group]
+    np.testing.assert_allclose(scores, [900.0, 400.0], rtol=1e-5)
+
+
+def test_a_criterion_of_ones_own(trained):
+    class First(Importance):
+        def scores(self, model, groups, data=None):
+            return {group: np.arange(group.size)[::-1] for group in groups}
+
+    chosen = keras_sparse.plan(trained, target={"macs": 0.6}, importance=First())
+    for mask in chosen.removed.values():
+        assert (np.diff(mask.astype(int)) >= 0).all()
+    with pytest.raises(ValueError, match="`importance` must be"):
+        keras_sparse.plan(trained, target={"macs": 0.6}, importance="taylor")
+
+
+@pytest.mark.parametrize("criterion", [Taylor(3, 16), GroupNorm(1), Random(4)])
+def test_criteria_survive_saving(criterion):
+    config = keras.saving.serialize_keras_object(criterion)
+    again = keras.saving.deserialize_keras_object(json.loads(json.dumps(config)))
+    assert again.get_config() == criterion.get_config()
+
+
+def test_plan_and_a_loop_of_ones_own(trained, digits):
+    chosen = keras_sparse.plan(trained, digits[0], target={"macs": 0.5})
+    smaller, report = chosen.apply(trained)
+    macs = surgery.count_macs(trained).total
+    assert surgery.count_macs(smaller).total <= 0.5 * macs
+    assert surgery.count_macs(smaller).total > 0.4 * macs
+    assert report.channels["stem"] == report.channels["second"]
+    assert "macs" in str(chosen)
+    json.dumps(chosen.to_dict())
+
+
+def test_compress_meets_the_budget_and_recovers(trained, digits):
+    training, held_out = digits
+    before = trained.get_weights()
+    result = keras_sparse.compress(
+        trained, training, target={"macs": 0.5, "parameters": 0.6}, epochs=4, batch_size=64,
+        validation_data=held_out, verbose=0,
+    )  # fmt: skip
+    asked, full, after = result.costs["macs"]
+    assert after <= asked == 0.5 * full
+    assert result.costs["parameters"][2] <= 0.6 * trained.count_params()
+    assert result.metrics["recovered"]["accuracy"] > result.metrics["cut"]["accuracy"]
+    assert result.metrics["recovered"]["accuracy"] > result.metrics["given"]["accuracy"] - 0.1
+    assert len(result.history["loss"]) == 4
+    assert "recovered" in str(result)
+    for a, b in zip(before, trained.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_killed_recovery_goes_on_to_the_same_bits(tmp_path):
+    class Kill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KilledError
+
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(8), layers.Dropout(0.5), layers.Dense(1)]
+    )
+    model.compile(optimizer="adam", loss="mse")
+    data = np.random.default_rng(0).normal(size=(2, 40, 4)).astype("float32")
+
+    def run(folder, callbacks=()):
+        keras.utils.set_random_seed(1)
+        return keras_sparse.compress(
+            model, (data[0], data[1, :, :1]), target={"macs": 0.5}, epochs=3, batch_size=16,
+            importance=GroupNorm(), allocation="uniform", learning_rate=0.01,
+            folder=tmp_path / folder, callbacks=callbacks, verbose=0,
+        )  # fmt: skip
+
+    whole = run("whole")
+    with pytest.raises(KilledError):
+        run("killed", [Kill()])
+    again = run("killed")
+    assert again.history == whole.history
+    for a, b in zip(whole.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_several_outputs_and_regression():
+    x = keras.Input((6,))
+    y = layers.Dense(12, activation="relu", name="shared")(x)
+    outputs = {"age": layers.Dense(1, name="age")(y), "kind": layers.Dense(3, name="kind")(y)}
+    model = keras.Model(x, outputs)
+    loss = {"age": "mse", "kind": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
+    model.compile(optimizer="adam", loss=loss, loss_weights={"age": 1.0, "kind": 0.5})
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(64, 6)).astype("float32")
+    labels = {"age": rng.normal(size=(64, 1)), "kind": rng.integers(0, 3, 64)}
+    result = keras_sparse.compress(
+        model, (data, labels), target={"parameters": 0.6}, epochs=1, verbose=0
+    )
+    assert set(result.model(data[:2])) == {"age", "kind"}
+
+
+class Table:
+    """Time of a device that takes a second for each output channel of two layers."""
+
+    def __init__(self, error=1.0):
+        self.error = error
+
+    def layer_seconds(self, layer, shapes):
+        return float(shapes["kernel"][-1]) if layer in ("stem", "last") else 0.0
+
+    def steps(self, layer):
+        return [4, 8, 12, 24] if layer in ("stem", "last") else []
+
+    def model_seconds(self, model):
+        widths = {x.name: x.filters for x in model.layers if hasattr(x, "filters")}
+        whole = widths["stem"] + widths["last"]
+        return whole if whole == 36 else self.error * whole
+
+
+def test_latency_is_met_as_it_is_measured(trained):
+    def run(table):
+        return keras_sparse.compress(
+            trained, (np.zeros((1, 8, 8, 1)), np.zeros(1)), target={"latency": 0.7}, epochs=0,
+            importance=GroupNorm(), allocation="uniform", latency={"latency": table}, verbose=0,
+        )  # fmt: skip
+
+    plain, slow = run(Table()), run(Table(error=1.3))
+    for result in (plain, slow):
+        asked, before, after = result.costs["latency"]
+        assert (asked, before) == (pytest.approx(0.7 * 36), 36)
+        assert after <= asked
+    assert slow.model.count_params() < plain.model.count_params()
+    with pytest.warns(UserWarning, match="above the 25.2 s that were asked for"):
+        run(Table(error=30.0))
+
+
+def test_the_rate_of_the_base_training_is_found_again():
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 100)
+    optimizer = keras.optimizers.SGD(schedule, momentum=0.9)
+    optimizer.build([keras.Variable([1.0])])
+    optimizer.iterations.assign(100)
+    assert base_learning_rate(optimizer) == pytest.approx(0.1)
+    again = recovery_optimizer(optimizer, peak=0.03, steps=40, warmup=10)
+    assert again.momentum == 0.9
+    schedule = keras.saving.deserialize_keras_object(again.get_config()["learning_rate"])
+    rates = [float(schedule(step)) for step in (0, 5, 10, 25, 40)]
+    assert rates == pytest.approx([0.0, 0.015, 0.03, 0.015, 0.0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": -1}, "`epochs`"),
+        ({"learning_rate": float("nan")}, "`learning_rate`"),
+        ({"batch_size": 0}, "`batch_size`"),
+        ({"allocation": "best"}, "`allocation`"),
+        ({"data": iter([])}, "how many batches"),
+    ],
+)
+def test_bad_arguments_are_told_before_any_work(trained, digits, arguments, message):
+    given = {"verbose": 0, "data": digits[0], "target": {"macs": 0.5}, **arguments}
+    with pytest.raises(ValueError, match=message):
+        keras_sparse.compress(trained, given.pop("data"), **given)
+
+
+def test_a_model_that_is_not_compiled(digits):
+    model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(10)])
+    with pytest.raises(ValueError, match="has no optimizer: call"):
+        keras_sparse.compress(model, digits[0], target={"macs": 0.5})

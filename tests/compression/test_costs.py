@@ -1,0 +1,159 @@
+"""What a model costs at other widths, budgets, and widths within them."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import layers
+
+from keras_sparse import surgery
+from keras_sparse.compression import Budget, BudgetError, CostModel, GroupNorm, Random
+from keras_sparse.compression.allocation import allocate, candidates, uniform
+from keras_sparse.compression.planning import plan, removable_groups
+
+WIDTHS = st.integers(2, 9)
+BLOCKS = st.lists(
+    st.tuples(st.sampled_from(["plain", "residual", "depthwise", "joined"]), WIDTHS),
+    min_size=1,
+    max_size=3,
+)
+
+
+def network(start, blocks):
+    """A small network with residual sums, depthwise convolutions and a flatten."""
+    x = keras.Input((6, 6, 3))
+    y = layers.Conv2D(start, 3, padding="same")(x)
+    for kind, width in blocks:
+        inner = layers.Conv2D(width, 3, padding="same", activation="relu")(y)
+        if kind == "residual":
+            y = layers.Add()([y, layers.Conv2D(y.shape[-1], 1)(inner)])
+        elif kind == "depthwise":
+            y = layers.DepthwiseConv2D(3, padding="same")(inner)
+        elif kind == "joined":
+            y = layers.Concatenate()([y, inner])
+        else:
+            y = layers.BatchNormalization()(inner)
+    return keras.Model(x, layers.Dense(3)(layers.Flatten()(y)))
+
+
+@given(
+    WIDTHS, BLOCKS, st.floats(0.3, 0.95), st.sampled_from(["macs", "parameters"]), st.integers(0, 9)
+)
+def test_the_budget_holds_and_the_prediction_is_exact(start, blocks, share, name, seed):
+    model = network(start, blocks)
+    try:
+        chosen = plan(model, target={name: share}, importance=Random(seed))
+    except BudgetError:
+        groups = removable_groups(model)
+        costs = CostModel(model, groups)
+        narrowest = costs.total(name, np.ones(len(groups), int))
+        assert narrowest > share * costs.total(name, costs.full())
+        return
+    smaller, _ = chosen.apply(model)
+    counted = {"macs": surgery.count_macs(smaller).total, "parameters": smaller.count_params()}
+    full = {"macs": surgery.count_macs(model).total, "parameters": model.count_params()}
+    assert counted[name] <= share * full[name]
+    for cost, count in counted.items():
+        assert chosen.costs[cost] == (full[cost], pytest.approx(count))
+
+
+def two_layers():
+    model = keras.Sequential([keras.Input((10,)), layers.Dense(20, name="a"), layers.Dense(1)])
+    groups = removable_groups(model)
+    return model, groups, CostModel(model, groups)
+
+
+def test_costs_of_a_dense_network():
+    _, _, costs = two_layers()
+    widths = np.array([5])
+    assert costs.total("parameters", widths) == 10 * 5 + 5 + 5 + 1
+    assert costs.total("macs", widths) == 55
+    assert costs.total("float32_bytes", widths) == 4 * 61
+    assert costs.total("int8_bytes", widths) == 55 + 4 * 6
+    assert costs.change("macs", np.array([20]), 0, 5) == 11 * 15
+
+
+def test_room_that_is_left_is_used():
+    _, groups, costs = two_layers()
+    scores = {groups[0]: np.arange(20.0)}
+    # 11 multiply-accumulates a channel.
+    assert allocate(costs, scores, Budget({"macs": 87})).tolist() == [7]
+    assert uniform(costs, Budget({"macs": 87})).tolist() == [7]
+
+
+def test_all_limits_hold_and_the_important_group_stays_wide():
+    x = keras.Input((8,))
+    a, b = layers.Dense(16, name="a")(x), layers.Dense(16, name="b")(x)
+    model = keras.Model(x, layers.Dense(2)(layers.Concatenate()([a, b])))
+    groups = removable_groups(model)
+    costs = CostModel(model, groups)
+    scores = {groups[0]: np.full(16, 9.0), groups[1]: np.full(16, 1.0)}
+    limits = {"macs": 200.0, "parameters": 180.0}
+    widths = allocate(costs, scores, Budget(limits))
+    assert all(costs.total(name, widths) <= limit for name, limit in limits.items())
+    assert widths[0] > widths[1]
+    assert uniform(costs, Budget(limits)).tolist() == [8, 8]
+    found = candidates(costs, scores, Budget(limits))
+    assert any((w == [8, 8]).all() for w in found)
+    assert len({tuple(w) for w in found}) == len(found)
+
+
+def test_widths_of_a_menu_only():
+    _, groups, costs = two_layers()
+    scores = {groups[0]: np.arange(20.0)}
+    widths = allocate(costs, scores, Budget({"macs": 150}), steps={groups[0]: [4, 8, 16, 20]})
+    assert widths.tolist() == [8]
+
+
+def test_a_budget_that_cannot_be_met_names_the_layer_in_the_way():
+    model = two_layers()[0]
+    for allocation in ("importance", "uniform"):
+        with pytest.raises(BudgetError, match=r"still costs 11 macs, where 5 are.*layer 'a'"):
+            plan(model, target={"macs": "5"}, importance=GroupNorm(), allocation=allocation)
+
+
+@pytest.mark.parametrize(
+    ("target", "limit"),
+    [
+        ({"macs": 0.5}, 50.0),
+        ({"macs": 1}, 100.0),
+        ({"macs": 12.0}, 12.0),
+        ({"macs": "12.5 M"}, 12.5e6),
+        ({"float32_bytes": "100 kB"}, 1e5),
+        ({"latency": "2 ms"}, 0.002),
+        ({"latency": 0.25}, 25.0),
+    ],
+)
+def test_limits_in_the_forms_that_people_write(target, limit):
+    costs = dict.fromkeys(("macs", "float32_bytes", "latency"), 100.0)
+    budget = Budget.of(target, costs)
+    assert list(budget.limits.values()) == [pytest.approx(limit)]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        None, {}, {"flops": 0.5}, {"macs": 0}, {"macs": -1}, {"macs": True}, {"macs": float("nan")},
+        {"macs": "many"}, {"macs": "2 ms"}, {"latency": "2 kB"}, {"macs": None}, {"latency": 0.5},
+    ],
+)  # fmt: skip
+def test_limits_that_mean_nothing(target):
+    with pytest.raises(ValueError, match="`target`"):
+        Budget.of(target, {"macs": 100.0})
+
+
+def test_a_model_without_anything_to_cut_says_why():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="only")])
+    with pytest.raises(ValueError, match="only: output of the model"):
+        plan(model, target={"macs": 0.5}, importance=GroupNorm())
+
+
+def test_excluded_layers_stay_whole():
+    x = keras.Input((8,))
+    y = layers.Dense(16, name="a")(x)
+    model = keras.Model(x, layers.Dense(2)(layers.Dense(16, name="b")(y)))
+    chosen = plan(model, target={"macs": 0.6}, importance=GroupNorm(), exclude="a")
+    assert [group.name for group in chosen.groups] == ["b"]
+    with pytest.raises(ValueError, match=r"`exclude` names \['c'\].*\['a', 'b'"):
+        plan(model, target={"macs": 0.6}, importance=GroupNorm(), exclude=["c"])
