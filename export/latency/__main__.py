@@ -19,6 +19,7 @@ def main(argv, values=flags.FLAGS):
     """Measures the layers of the model `argv[1]` and prints what each of them costs."""
     if len(argv) != 2:
         sys.exit("export.latency: give one file, model.keras (--help shows the flags)")
+    # Before the slow imports.
     if not os.path.isfile(argv[1]):
         sys.exit(f"export.latency: there is no file {argv[1]}")
     from export import ExportError

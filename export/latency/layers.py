@@ -8,21 +8,22 @@ import numpy as np
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.macs import graph_macs
 
-_DENSE = (keras.layers.Dense, keras.layers.EinsumDense)
 _TRANSPOSED = (
     keras.layers.Conv1DTranspose,
     keras.layers.Conv2DTranspose,
     keras.layers.Conv3DTranspose,
 )
-_CONVOLUTIONS = (
+_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+_TIMED = (
+    keras.layers.Dense,
     keras.layers.Conv1D,
     keras.layers.Conv2D,
     keras.layers.Conv3D,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
     *_TRANSPOSED,
+    *_SEPARABLE,
+    *_DEPTHWISE,
 )
-_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,29 +43,36 @@ class TimedLayer:
     calls: int
 
     @property
-    def depthwise(self):
-        """Whether it has one width for inputs and outputs."""
-        grouped = getattr(self.layer, "groups", 1) > 1
-        return isinstance(self.layer, _DEPTHWISE) or grouped
+    def one_width(self):
+        """Whether inputs and outputs have one width: depthwise and grouped convolutions."""
+        return isinstance(self.layer, _DEPTHWISE) or getattr(self.layer, "groups", 1) > 1
+
+    @property
+    def axes(self):
+        """Where the widths stand: `(weight, axis, factor)` for inputs and outputs."""
+        layer = self.layer
+        if isinstance(layer, _SEPARABLE):
+            return ("depthwise_kernel", -2, 1), ("pointwise_kernel", -1, 1)
+        if isinstance(layer, _DEPTHWISE):
+            return ("kernel", -2, 1), ("kernel", -2, layer.depth_multiplier)
+        if isinstance(layer, _TRANSPOSED):
+            return ("kernel", -1, 1), ("kernel", -2, 1)
+        groups = getattr(layer, "groups", 1)
+        if groups > 1 and layer.kernel.shape[-2] == 1:
+            # A depthwise convolution, written differently: the groups go with the channels.
+            return ("kernel", -1, groups / layer.filters), ("kernel", -1, 1)
+        return ("kernel", -2, groups), ("kernel", -1, 1)
 
     @property
     def widths(self):
         """`(inputs, outputs)` of the layer as it is."""
-        return self.widths_of({w.path.rsplit("/", 1)[-1]: w.shape for w in self.layer.weights})
+        shapes = {w.path.rsplit("/", 1)[-1]: w.shape for w in self.layer.weights}
+        return tuple(round(factor * shapes[name][axis]) for name, axis, factor in self.axes)
 
-    def widths_of(self, shapes):
-        """`(inputs, outputs)` of the layer with weights of these shapes."""
-        if isinstance(self.layer, (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)):
-            return shapes["depthwise_kernel"][-2], shapes["pointwise_kernel"][-1]
-        kernel = shapes["kernel"]
-        if isinstance(self.layer, _DEPTHWISE):
-            return kernel[-2], kernel[-2] * kernel[-1]
-        if isinstance(self.layer, _TRANSPOSED):
-            return kernel[-1], kernel[-2]
-        groups = getattr(self.layer, "groups", 1)
-        if groups > 1 and kernel[-2] == 1:
-            return kernel[-1], kernel[-1]  # a depthwise convolution: the groups go too
-        return kernel[-2] * groups, kernel[-1]
+    def fits(self, inputs, outputs):
+        """Whether the layer can have these widths: groups are equally wide."""
+        groups = _groups(self.layer, inputs)
+        return inputs % groups == 0 and outputs % groups == 0
 
     def key(self):
         """What two layers of equal time have in common."""
@@ -98,7 +106,8 @@ class TimedLayer:
 
 def _groups(layer, inputs):
     """As many groups as before; as many as channels in a depthwise convolution."""
-    return inputs if layer.kernel.shape[-2] == 1 else layer.groups
+    groups = getattr(layer, "groups", 1)
+    return inputs if groups > 1 and layer.kernel.shape[-2] == 1 else groups
 
 
 def timed_layers(model):
@@ -112,7 +121,7 @@ def timed_layers(model):
     found = []
     for unit in graph.units:
         layer = unit.operation
-        if unit.name not in macs or not isinstance(layer, (*_CONVOLUTIONS, *_DEPTHWISE, _DENSE[0])):
+        if unit.name not in macs or not isinstance(layer, _TIMED):
             continue
         shape = unit.calls[0].inputs[0].shape[1:]
         if None in shape:

@@ -9,7 +9,6 @@ import platform
 import numpy as np
 
 from export.errors import ExportError
-from export.latency.layers import tflite_bytes, timed_layers
 from export.latency.timing import time_files
 
 # A width is worth having if no wider one is within this factor of its time.
@@ -29,7 +28,10 @@ class LatencyTable:
     Make one by `measure` or `load`.
 
     Args:
-        rows: `{layer: {"inputs", "outputs", "widths", "seconds", "slope", "calls"}}`.
+        rows: `{layer: row}`; a row is a dict of `inputs`, `outputs`: the layer's widths; `axes`:
+            where these stand in its weights; `widths`, `seconds`: output widths and their times;
+            `slope`: share of the time that goes with the input channels, None where inputs and
+            outputs have one width; `calls`: how often the model calls the layer; `key`.
         machine: dict that says what was measured on.
 
     Example:
@@ -81,6 +83,8 @@ class LatencyTable:
             raise ValueError(f"`quantize` must be one of {_QUANTIZE}. Received: {quantize!r}")
         if (time is None) != (device is None):
             raise ValueError("`time` and `device` belong together: say what `time` runs files on.")
+        from export.latency.layers import timed_layers  # Keras takes seconds to import
+
         machine = _machine(device, num_threads, quantize)
         known = cls.load(path, machine).by_key() if path and os.path.exists(path) else {}
         layers = timed_layers(model)
@@ -89,11 +93,15 @@ class LatencyTable:
         run = time or (lambda files: time_files(files, num_threads=num_threads, progress=progress))
         known |= _measure(missing, quantize, run)
         rows = {
-            layer.name: {**known[layer.key()], "key": layer.key(), "calls": layer.calls}
+            layer.name: {
+                **known[layer.key()],
+                "key": layer.key(),
+                "calls": layer.calls,
+                "axes": layer.axes,
+            }
             for layer in layers
         }
         table = cls(rows, machine)
-        table._layers = {layer.name: layer for layer in layers}
         if path:
             table.save(path)
         return table
@@ -110,7 +118,8 @@ class LatencyTable:
         """
         if layer not in self.rows:
             return 0.0
-        return self.seconds(layer, *self._layers[layer].widths_of(shapes))
+        axes = self.rows[layer]["axes"]
+        return self.seconds(layer, *(shapes[name][axis] * factor for name, axis, factor in axes))
 
     def seconds(self, layer, inputs, outputs):
         """Time of one layer at these widths: that of the next width that was measured."""
@@ -139,6 +148,8 @@ class LatencyTable:
             model: a `keras.Model` with one input.
             time: see `measure`.
         """
+        from export.latency.layers import tflite_bytes
+
         run = time or (lambda files: time_files(files, num_threads=self.machine["threads"]))
         return run([tflite_bytes(model, self.machine["quantize"])])[0]
 
@@ -209,14 +220,12 @@ def _measure(layers, quantize, run):
     files, places = [], []
     for key, layer in layers.items():
         inputs, outputs = layer.widths
-        widths = _widths(inputs if layer.depthwise else outputs)
-        multiple = outputs // inputs if layer.depthwise else 1
-        for width in widths:
-            places.append((key, width * multiple))
-            files.append(
-                _file(layer, width if layer.depthwise else inputs, width * multiple, quantize)
-            )
-        if not layer.depthwise and inputs > 1:
+        for width in _widths(inputs if layer.one_width else outputs):
+            own = (width, width * outputs // inputs) if layer.one_width else (inputs, width)
+            if layer.fits(*own):
+                places.append((key, own[1]))
+                files.append(_file(layer, *own, quantize))
+        if not layer.one_width and inputs > 1:
             places.append((key, None))
             files.append(_file(layer, inputs // 2, outputs, quantize))
     rows = {}
@@ -242,6 +251,8 @@ def _widths(size):
 
 
 def _file(layer, inputs, outputs, quantize):
+    from export.latency.layers import tflite_bytes
+
     try:
         return tflite_bytes(layer.model(inputs, outputs), quantize)
     except Exception as error:

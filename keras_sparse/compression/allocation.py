@@ -67,7 +67,7 @@ def allocate(costs, scores, budget, *, steps=None, least_share=_LEAST_SHARE):
     lost = [_lost(scores[group]) for group in costs.groups]
     widths = _narrow(costs, lost, budget, _menus(costs, steps, least_share))
     if not budget.met(_totals(costs, budget, widths)):
-        widths = _narrow(costs, lost, budget, _menus(costs, steps, 0))
+        widths = _narrow(costs, lost, budget, _menus(costs, None, 0))
     totals = _totals(costs, budget, widths)
     if not budget.met(totals):
         raise BudgetError(_too_small(costs, budget, totals))
