@@ -19,9 +19,10 @@ class GRDA(ProximalOptimizer):
     normalisation parameters follow SGD. Memory: one slot per thresholded weight.
 
     Args:
-        learning_rate: float or schedule. Defaults to 0.1.
-        c: float, the strength of the threshold. Defaults to 0.05, for some hundred steps or more;
-            its authors take 5e-4 for VGG-16 and 1e-3 for WRN-28-10 on CIFAR-10, in 78,000 steps.
+        learning_rate: float or schedule. Defaults to 0.2.
+        c: float, the strength of the threshold. Defaults to 0.03, for some hundred steps or more;
+            its authors take 5e-4 for VGG-16 and 1e-3 for WRN-28-10 on CIFAR-10, in 78,000 steps,
+            at a rate of 0.1.
         mu: float in (½, 1], how fast the threshold grows.
         groups: `"weight"` or `"channel"`; see `RDA`.
         exclude: what is kept dense besides biases and normalisation; see `RDA`.
@@ -39,7 +40,7 @@ class GRDA(ProximalOptimizer):
         Chao et al., Directional pruning of deep neural networks, NeurIPS 2020, Algorithm 1.
     """
 
-    def __init__(self, learning_rate=0.1, c=0.05, mu=0.6, groups="weight", exclude=None, **kwargs):
+    def __init__(self, learning_rate=0.2, c=0.03, mu=0.6, groups="weight", exclude=None, **kwargs):
         super().__init__(learning_rate, groups=groups, exclude=exclude, **kwargs)
         self.c = check_number("c", c, "[0, inf)")
         self.mu = check_number("mu", mu, "(0.5, 1]")
