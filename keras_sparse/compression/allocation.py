@@ -4,6 +4,8 @@ import contextlib
 
 import numpy as np
 
+from keras_sparse.compression.budget import in_words
+
 # No group gets narrower than this share of its width while the budget can be met without.
 _LEAST_SHARE = 0.1
 # A group loses at most this share of its channels in one step.
@@ -204,7 +206,7 @@ def _too_small(costs, budget, totals):
     ones = np.ones(len(costs.groups), int)
     heaviest, cost = costs.heaviest(worst, ones)
     return (
-        f"`target` cannot be met: with one channel left in every group the model still costs "
-        f"{totals[worst]:.4g} {worst}, where {budget.limits[worst]:.4g} are allowed. "
-        f"Most of it, {cost:.4g}, is the layer {heaviest!r}, whose own size is fixed."
+        f"`target` cannot be met: with one channel left in every group the model's {worst} is "
+        f"still {in_words(worst, totals[worst])}, where {in_words(worst, budget.limits[worst])} are "
+        f"allowed. Most of it, {in_words(worst, cost)}, is the layer {heaviest!r}."
     )

@@ -55,6 +55,13 @@ class Budget:
         return max(costs[name] / limit for name, limit in self.limits.items())
 
 
+def in_words(name, value):
+    """A cost as people read it: `"0.12 ms"`, `"22,460,000"`."""
+    if name.endswith("latency"):
+        return f"{1e3 * value:.4g} ms"
+    return f"{value:,.0f}"
+
+
 def _limit(name, value, full):
     if isinstance(value, str):
         return _quantity(name, value)

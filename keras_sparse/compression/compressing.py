@@ -6,6 +6,7 @@ import os
 import keras
 
 from keras_sparse.callbacks import EpochCheckpoint
+from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.data import ShuffledEpochs, arguments, is_arrays
 from keras_sparse.compression.device import fit_to_device
 from keras_sparse.compression.planning import Plan, check_allocation, measured_costs
@@ -44,17 +45,17 @@ class Compressed:
     history: dict
 
     def __str__(self):
-        lines = [f"{'':<24}{'asked':>12}{'before':>14}{'after':>14}{'ratio':>8}"]
-        for name, (asked, before, after) in self.costs.items():
-            wanted = "" if asked is None else f"{asked:.4g}"
-            lines.append(
-                f"{name:<24}{wanted:>12}{before:>14.5g}{after:>14.5g}{after / before:>8.3f}"
-            )
+        lines = [f"{'':<16}{'asked':>16}{'before':>16}{'after':>16}{'ratio':>8}"]
+        for name, (asked, *both) in self.costs.items():
+            wanted = "" if asked is None else in_words(name, asked)
+            before, after = (in_words(name, cost) for cost in both)
+            ratio = both[1] / both[0]
+            lines.append(f"{name:<16}{wanted:>16}{before:>16}{after:>16}{ratio:>8.3f}")
         if self.metrics:
-            lines.append(f"{'':<24}{'given':>12}{'after cut':>14}{'recovered':>14}")
+            lines.append(f"{'':<16}{'given':>16}{'after cut':>16}{'recovered':>16}")
             for name in self.metrics["given"]:
                 row = [self.metrics[stage][name] for stage in ("given", "cut", "recovered")]
-                lines.append(f"{name:<24}{row[0]:>12.4f}{row[1]:>14.4f}{row[2]:>14.4f}")
+                lines.append(f"{name:<16}{row[0]:>16.4f}{row[1]:>16.4f}{row[2]:>16.4f}")
         return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 import warnings
 
 from keras_sparse.compression.allocation import BudgetError
-from keras_sparse.compression.budget import Budget
+from keras_sparse.compression.budget import Budget, in_words
 from keras_sparse.compression.planning import Planner
 
 _TRIES = 3
@@ -36,8 +36,8 @@ def fit_to_device(model, data, *, target, latency=None, **arguments):
             break
     for name, factor in missed.items():
         warnings.warn(
-            f"The smaller model's {name} is {seconds[name]:.3g} s, {factor - 1:.1%} above the "
-            f"{asked.limits[name]:.3g} s that were asked for, after {tries} plans.",
+            f"The smaller model's {name} is {in_words(name, seconds[name])}, {factor - 1:.1%} "
+            f"above the {in_words(name, asked.limits[name])} that were asked for, after {tries} plans.",
             stacklevel=3,
         )
     return plan, smaller, report, {n: (plan.costs[n][0], s) for n, s in seconds.items()}

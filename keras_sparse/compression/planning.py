@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_sparse import surgery
 from keras_sparse.compression.allocation import allocate, candidates, uniform
-from keras_sparse.compression.budget import Budget
+from keras_sparse.compression.budget import Budget, in_words
 from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.importance import Taylor, as_importance
 from keras_sparse.compression.trial import Trial
@@ -94,9 +94,10 @@ class Plan:
         ]
         lines = [f"{name:<28} {change:>12}  {layers}" for name, change, layers in rows]
         for name, (before, after) in self.costs.items():
+            change = f"{in_words(name, before)} → {in_words(name, after)}"
             limit = self.asked.get(name)
-            asked = "" if limit is None else f", at most {limit:.4g} asked"
-            lines.append(f"{name}: {before:.4g} → {after:.4g} ({after / before:.3f}){asked}")
+            asked = "" if limit is None else f", at most {in_words(name, limit)} asked"
+            lines.append(f"{name}: {change} ({after / before:.3f}){asked}")
         return "\n".join(lines)
 
 

@@ -109,7 +109,7 @@ def test_widths_of_a_menu_only():
 def test_a_budget_that_cannot_be_met_names_the_layer_in_the_way():
     model = two_layers()[0]
     for allocation in ("importance", "uniform"):
-        with pytest.raises(BudgetError, match=r"still costs 11 macs, where 5 are.*layer 'a'"):
+        with pytest.raises(BudgetError, match=r"macs is still 11, where 5 are.*layer 'a'"):
             plan(model, target={"macs": "5"}, importance=GroupNorm(), allocation=allocation)
 
 
