@@ -207,6 +207,7 @@ def _too_small(costs, budget, totals):
     heaviest, cost = costs.heaviest(worst, ones)
     return (
         f"`target` cannot be met: with one channel left in every group the model's {worst} is "
-        f"still {in_words(worst, totals[worst])}, where {in_words(worst, budget.limits[worst])} are "
-        f"allowed. Most of it, {in_words(worst, cost)}, is the layer {heaviest!r}."
+        f"still {in_words(worst, totals[worst])}, where "
+        f"{in_words(worst, budget.limits[worst])} are allowed. "
+        f"Most of it, {in_words(worst, cost)}, is the layer {heaviest!r}."
     )

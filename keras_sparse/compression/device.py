@@ -37,7 +37,8 @@ def fit_to_device(model, data, *, target, latency=None, **arguments):
     for name, factor in missed.items():
         warnings.warn(
             f"The smaller model's {name} is {in_words(name, seconds[name])}, {factor - 1:.1%} "
-            f"above the {in_words(name, asked.limits[name])} that were asked for, after {tries} plans.",
+            f"above the {in_words(name, asked.limits[name])} that were asked for, after {tries} "
+            "plans.",
             stacklevel=3,
         )
     return plan, smaller, report, {n: (plan.costs[n][0], s) for n, s in seconds.items()}
