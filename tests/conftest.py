@@ -39,7 +39,7 @@ if BACKEND == "tensorflow":
     )
 
 # Few random examples here, thousands by `--hypothesis-profile=nightly`.
-hypothesis.settings.register_profile("few", max_examples=20, deadline=None)
+hypothesis.settings.register_profile("few", max_examples=10, deadline=None)
 hypothesis.settings.register_profile("nightly", max_examples=2000, deadline=None)
 hypothesis.settings.load_profile("few")
 

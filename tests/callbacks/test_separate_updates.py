@@ -39,7 +39,7 @@ def check_same(make, x=None, **kwargs):
     return models[1]
 
 
-@pytest.mark.parametrize("name", ["RigL", "SNIP"])
+@pytest.mark.parametrize("name", ["RigL", pytest.param("SNIP", marks=pytest.mark.slow)])
 def test_same_bits_as_with_the_update_in_every_step(name):
     check_same(OPTIMIZERS[name])
 

@@ -79,8 +79,10 @@ def accuracy(path, x, y):
         ({"quantize": "dynamic"}, 0.45, 0.05),
         ({"quantize": "int8"}, 0.45, 0.2),
         ({"quantize": "int8", "input_output": "int8"}, 0.45, 0.2),
-        ({"quantize": "int8", "input_output": "uint8"}, 0.45, 0.2),
-        ({"quantize": "int8", "route": "quantizer"}, 0.45, 0.2),
+        pytest.param(
+            {"quantize": "int8", "input_output": "uint8"}, 0.45, 0.2, marks=pytest.mark.slow
+        ),
+        pytest.param({"quantize": "int8", "route": "quantizer"}, 0.45, 0.2, marks=pytest.mark.slow),
         ({"quantize": "int8", "route": "quantizer", "input_output": "int8"}, 0.45, 0.2),
     ],
     ids=str,

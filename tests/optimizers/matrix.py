@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 from keras_sparse import GRDA, RDA, ProxSGD
@@ -16,6 +17,15 @@ from keras_sparse.optimizers.sparse_momentum import SparseMomentum
 from keras_sparse.optimizers.static_sparse import StaticSparse
 
 DENSITY = 0.2
+
+
+def thorough(values, *kept):
+    """Parameters of which only the kept ones are run by default; `-m slow` runs the others."""
+    return [
+        value if value in kept else pytest.param(value, marks=pytest.mark.slow) for value in values
+    ]
+
+
 STEPS_PER_EPOCH = 6
 
 

@@ -19,6 +19,7 @@ from .matrix import (
     make_model_with_its_own_step,
     masks_of,
     same_bits,
+    thorough,
 )
 
 tensorflow = pytest.mark.tensorflow
@@ -77,7 +78,7 @@ def test_several_steps_per_execution(name):
     check_masks(model)
 
 
-@ALL
+@pytest.mark.parametrize("name", thorough(MASKED, "RigL", "DeepR", "SNIP", "StaticSparse"))
 def test_gradient_accumulation_updates_once_for_each_applied_step(name):
     model = compile_model(make_model(), MASKED[name](gradient_accumulation_steps=3))
     seen = []
@@ -100,15 +101,15 @@ def test_gradient_accumulation_updates_once_for_each_applied_step(name):
 
 OPTIONS = [
     {"clipnorm": 0.1},
-    {"global_clipnorm": 0.1},
-    {"clipvalue": 0.01},
+    pytest.param({"global_clipnorm": 0.1}, marks=pytest.mark.slow),
+    pytest.param({"clipvalue": 0.01}, marks=pytest.mark.slow),
     {"loss_scale_factor": 128.0},
     {"weight_decay": 0.01},
-    {"use_ema": True},
+    pytest.param({"use_ema": True}, marks=pytest.mark.slow),
     {"use_ema": True, "ema_overwrite_frequency": 3},
     {"learning_rate": keras.optimizers.schedules.ExponentialDecay(0.05, 4, 0.5)},
     {"inner": "adam", "learning_rate": 0.01},
-    {"momentum": 0.5, "nesterov": False},
+    pytest.param({"momentum": 0.5, "nesterov": False}, marks=pytest.mark.slow),
 ]
 
 
@@ -122,7 +123,9 @@ def test_arguments_of_keras(options):
     assert moved(model)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
+@pytest.mark.parametrize(
+    "policy", thorough(["mixed_float16", "mixed_bfloat16", "bfloat16"], "mixed_float16", "bfloat16")
+)
 @pytest.mark.parametrize("name", ["SparseMomentum", "RigL"])
 def test_mixed_precision(name, policy):
     keras.config.set_dtype_policy(policy)

@@ -18,13 +18,18 @@ from .matrix import (
     make_data,
     make_model,
     make_model_with_its_own_step,
+    thorough,
 )
 from .test_matrix import on_jax, on_tensorflow, tensorflow
 
-ALL = pytest.mark.parametrize("name", THRESHOLDING)
-SOME = pytest.mark.parametrize("name", ["target", "l1", "published"])
+ALL = pytest.mark.parametrize("name", thorough(THRESHOLDING, "target", "published", "GRDA"))
+SOME = pytest.mark.parametrize(
+    "name", thorough(["target", "l1", "published"], "target", "published")
+)
 # A search over all layers, thresholds that count steps, and none of either.
-ON_TWO_DEVICES = pytest.mark.parametrize("name", ["target by channel", "published", "ProxSGD"])
+ON_TWO_DEVICES = pytest.mark.parametrize(
+    "name", thorough(["target by channel", "published", "ProxSGD"], "target by channel")
+)
 
 
 def trained(name, epochs=4, model=None, policy=None, optimizer=None, **compile_arguments):
@@ -118,7 +123,9 @@ def test_learning_rate_schedule_that_is_constant(name):
     check_same(trained(name, optimizer=THRESHOLDING[name](learning_rate=schedule)), plain(name))
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
+@pytest.mark.parametrize(
+    "policy", thorough(["mixed_float16", "mixed_bfloat16", "bfloat16"], "mixed_float16", "bfloat16")
+)
 @SOME
 def test_mixed_precision(name, policy):
     model = trained(name, policy=policy)

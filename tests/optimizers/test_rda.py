@@ -144,7 +144,7 @@ def test_center_zero_treats_biases_as_weights():
     np.testing.assert_allclose(bias, [-0.375, 0.0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("target", [0.5, 0.9])
+@pytest.mark.parametrize("target", [pytest.param(0.5, marks=pytest.mark.slow), 0.9])
 def test_finds_the_threshold_for_a_target(target):
     x, y = blobs()
     model = small_model()
@@ -169,7 +169,7 @@ def test_a_target_takes_the_smallest_and_does_not_shrink_the_others():
         assert (value == 0).sum() == (40 if step > 20 else 0)
 
 
-@pytest.mark.parametrize("target", [0.5, 0.8])
+@pytest.mark.parametrize("target", [pytest.param(0.5, marks=pytest.mark.slow), 0.8])
 def test_a_target_by_channel(target):
     x, y = blobs()
     keras.utils.set_random_seed(0)
@@ -439,7 +439,14 @@ def test_what_gets_no_gradient_counts_and_is_cut():
     assert all(0.6 < share < 0.95 for share in zeros)
 
 
-@pytest.mark.parametrize("name", ["target by channel", "l1", "center", "grda"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "target by channel",
+        "grda",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("l1", "center")),
+    ],
+)
 def test_float64(name):
     keras.config.set_floatx("float64")
     try:

@@ -40,9 +40,9 @@ def failed(name, folder, way):
     ("name", "way", "end"),
     [
         pytest.param("SparseMomentum", "keras", killed, marks=pytest.mark.integration),
-        ("RigL", "backup", failed),
-        ("target", "keras", failed),
-        pytest.param("published", "backup", killed, marks=pytest.mark.integration),
+        ("target", "backup", failed),
+        pytest.param("RigL", "backup", failed, marks=pytest.mark.slow),
+        pytest.param("published", "backup", killed, marks=pytest.mark.slow),
     ],
 )
 def test_ended_and_resumed_is_never_ended(name, way, end, tmp_path):

@@ -339,7 +339,9 @@ def test_command_line_without_a_phone(adb, binary, models, tmp_path):
     assert not list(tmp_path.glob("android.*"))
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "end", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_ctrl_c_cleans_up_and_keeps_what_was_measured(end, plug_in, binary, models, tmp_path):
     phone = plug_in()
     working = (phone.folder / "benchmark").read_text()
