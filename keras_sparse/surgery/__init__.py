@@ -5,13 +5,14 @@ from keras_sparse.surgery.group_zeroing import zero_groups
 from keras_sparse.surgery.groups import GroupReport
 from keras_sparse.surgery.macs import Macs, count_macs
 from keras_sparse.surgery.removal import remove_dead_channels
-from keras_sparse.surgery.report import LayerReport, Report
+from keras_sparse.surgery.report import DeadKept, LayerReport, Report
 from keras_sparse.surgery.rules import Elementwise, Linear, Opaque, Passing, Rule, register_rule
 from keras_sparse.surgery.slots import slice_optimizer
 from keras_sparse.surgery.zeroing import ZeroedReport, zero_channels
 
 __all__ = [
     "ChannelGroup",
+    "DeadKept",
     "Elementwise",
     "GroupReport",
     "LayerReport",

@@ -137,7 +137,7 @@ def _common(constants):
     return Constants(values, constants[0].profile)
 
 
-class _RuleError(Exception):
+class RuleError(Exception):
     """A rule raised an error."""
 
     def __init__(self, unit, error):
@@ -173,7 +173,8 @@ class Analysis:
             self._forward()
             self._connect()
             self._backward()
-        except _RuleError as failure:
+            self._try_ties()
+        except RuleError as failure:
             failure.unit.rule = failed(failure.unit, failure.error)
             for unit in self.graph.units:
                 unit.notes.clear()
@@ -187,7 +188,7 @@ class Analysis:
         except Exception as error:
             if isinstance(unit.rule, Opaque):
                 raise
-            raise _RuleError(unit, error) from error
+            raise RuleError(unit, error) from error
 
     def _forward(self):
         for value in self.graph.inputs:
@@ -228,6 +229,14 @@ class Analysis:
             if unit.index not in self._queued:
                 self._queued.add(unit.index)
                 heapq.heappush(self._queue, (-unit.index, unit))
+
+    def _try_ties(self):
+        """Asks what reports and groups will ask, so that a rule that fails there is replaced."""
+        for call in self.graph.calls:
+            self._ask(call.unit, "ties", call)
+            self._ask(call.unit, "coupled", call)
+        for unit in self.graph.units:
+            self._ask(unit, "inner_channels", unit)
 
     def _drain(self):
         while self._queue:

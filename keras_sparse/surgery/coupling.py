@@ -4,11 +4,12 @@ import dataclasses
 
 import numpy as np
 
-from keras_sparse.surgery.analysis import Analysis
+from keras_sparse.surgery.analysis import Analysis, RuleError
 from keras_sparse.surgery.graph import Graph, weights_by_name
 from keras_sparse.surgery.groups import connect, joints, number
 from keras_sparse.surgery.removal import refuse_wrapped_weights
 from keras_sparse.surgery.rules import Opaque, rule_for
+from keras_sparse.surgery.rules.base import failed
 from keras_sparse.surgery.weight_axes import weight_axes
 
 MEMBER, NORMALIZATION, READER = "member", "normalization", "reader"
@@ -127,8 +128,12 @@ def channel_groups(model):
     """
     graph = Graph(model)
     refuse_wrapped_weights(graph)
-    Analysis(graph)
-    return _Channels(graph).groups()
+    while True:
+        Analysis(graph)
+        try:
+            return _Channels(graph).groups()
+        except RuleError as failure:
+            failed(failure.unit, failure.error)
 
 
 class _Channels:
@@ -146,7 +151,13 @@ class _Channels:
         self._numbers, self._roots, self.total = numbers, roots, total
         self.of = {value: roots[own] for value, own in numbers.items()}
         self.makers = self._makers()
-        self._axes = {unit: weight_axes(unit, self.of) for unit in graph.units}
+        self._axes = {unit: self._axes_of(unit) for unit in graph.units}
+
+    def _axes_of(self, unit):
+        try:
+            return weight_axes(unit, self.of)
+        except Exception as error:
+            raise RuleError(unit, error) from error
 
     def _makers(self):
         """`{root: names of the layers that compute its channels}`, in the order of the graph."""
@@ -263,6 +274,9 @@ class _Trial(Analysis):
             if _reads_itself(axes[unit]):
                 _zero_arrays(unit, axes[unit], dead)
         super().__init__(graph, rules=lambda unit: _Zeroed(rule_for(unit), roots, dead))
+
+    def _try_ties(self):
+        """Nothing: the analysis before has."""
 
     def _keep_one(self, unit):
         """A layer may lose all of its channels here: what is asked is which could go."""

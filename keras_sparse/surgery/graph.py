@@ -83,6 +83,8 @@ class Unit:
         self.index = index
         self.calls = []
         self.rule = None
+        # The rule to use once the unit's own has raised an error.
+        self.stand_in = None
         self.inputs = []
         self.outputs = []
         self.notes = {}

@@ -1,6 +1,7 @@
 """Counting multiply-accumulates."""
 
 import dataclasses
+import warnings
 
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rules import rule_for
@@ -52,8 +53,20 @@ def graph_macs(graph):
     """`{layer name: count}` of a graph, without the layers that count as 0."""
     counts = {}
     for unit in graph.units:
-        rule = rule_for(unit)
-        count = sum(rule.macs(call) for call in unit.calls)
+        count = unit_macs(unit, rule_for(unit))
         if count:
             counts[unit.name] = counts.get(unit.name, 0) + count
     return counts
+
+
+def unit_macs(unit, rule):
+    """Multiply-accumulates of all calls of a unit; 0, with a warning, if the rule cannot tell."""
+    try:
+        return sum(rule.macs(call) for call in unit.calls)
+    except Exception as error:
+        warnings.warn(
+            f"The multiply-accumulates of {unit.name} are not counted: its rule raised "
+            f"{type(error).__name__}: {error}",
+            stacklevel=2,
+        )
+        return 0

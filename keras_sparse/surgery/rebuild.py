@@ -177,6 +177,7 @@ class Rebuild:
         else:
             with _making(unit):
                 result = unit.rule.apply(call, lambda: self._layer(unit), self._tensors.__getitem__)
+                _check_count(result, call)
         for value, tensor in zip(call.outputs, keras.tree.flatten(result), strict=True):
             self._tensors[value] = tensor
 
@@ -262,6 +263,12 @@ class Rebuild:
             shift = None if arrays[name] is plain[name] else arrays[name] - plain[name]
             self.cuts[new.path] = dataclasses.replace(cuts[name], shift=shift)
             new.assign(arrays[name])
+
+
+def _check_count(result, call):
+    count = len(keras.tree.flatten(result))
+    if count != len(call.outputs):
+        raise ValueError(f"`apply` of its rule gave {count} tensors for {len(call.outputs)}")
 
 
 def _paired_weights(unit, layer):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_sparse.surgery.copying import moving
-from keras_sparse.surgery.graph import functional
+from keras_sparse.surgery.graph import functional, producer_name
 from keras_sparse.surgery.samples import candidates
 from keras_sparse.variables import layers_of_type
 
@@ -20,7 +20,7 @@ _TRIES = 8
 
 
 def check_verify(verify):
-    """Raises a `ValueError` if `verify` is neither a bool nor arrays with samples."""
+    """Raises a `ValueError` if `verify` is neither a bool nor arrays with finite samples."""
     if isinstance(verify, (bool, np.bool_)):
         return
     leaves = keras.tree.flatten(verify)
@@ -30,6 +30,11 @@ def check_verify(verify):
         raise ValueError(
             "`verify` must be True, False, or inputs for the model: an array, or a list or dict of "
             f"arrays, all with the same number of samples. Received: verify={_described(verify)}"
+        )
+    if not all(_finite(np.asarray(leaf)) for leaf in leaves):
+        raise ValueError(
+            "`verify` must be finite: NaN and infinity prove nothing. Received: "
+            f"verify={_described(verify)}"
         )
 
 
@@ -58,6 +63,7 @@ def compare(model, smaller, verify=True):
             f"`verify` must hold a multiple of {batch} samples, the batch size that the model is "
             f"built for. Received: verify={_described(verify)}"
         )
+    _check_names(model, verify)
     rows = []
     for start in range(0, count, batch):
         inputs = _part(verify, start, start + batch)
@@ -70,6 +76,20 @@ def compare(model, smaller, verify=True):
             ) from error
         rows.append(_distances(model, smaller, inputs, outputs))
     return _largest(rows)
+
+
+def _check_names(model, verify):
+    """Keras ignores a name in a dict that no input has."""
+    if not isinstance(verify, dict):
+        return
+    known = set(model.input) if isinstance(model.input, dict) else set()
+    known |= {name for tensor in model.inputs for name in (tensor.name, producer_name(tensor))}
+    unknown = [str(name) for name in verify if name not in known]
+    if unknown:
+        raise ValueError(
+            f"`verify` has {', '.join(unknown)}, which is no input of the model. Its inputs are "
+            f"{', '.join(tensor.name for tensor in model.inputs)}."
+        )
 
 
 def random_inputs(model, seed=0):

@@ -12,6 +12,7 @@ from keras_sparse.surgery.rebuild import Rebuild
 from keras_sparse.surgery.removal import refuse_wrapped_weights
 from keras_sparse.surgery.rules import Opaque
 from keras_sparse.surgery.verify import check_verify, compare
+from keras_sparse.validation import check_number
 from keras_sparse.variables import layers_of_type
 
 _CRITERIA = ("norm", "batch_norm")
@@ -73,10 +74,7 @@ def zero_channels(model, threshold, criterion="norm", verify=True):
     >>> zeroed, report = zero_channels(model, 1e-6)
     >>> smaller, _ = remove_dead_channels(zeroed)
     """
-    if not (isinstance(threshold, (int, float)) and threshold >= 0):
-        raise ValueError(
-            f"`threshold` must be a number that is not negative. Received: threshold={threshold!r}"
-        )
+    check_number("threshold", threshold, "[0, inf)")
     if criterion not in _CRITERIA:
         raise ValueError(f"`criterion` must be one of {_CRITERIA}. Received: {criterion!r}")
     check_verify(verify)

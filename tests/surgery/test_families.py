@@ -850,6 +850,40 @@ def test_registered_rule_for_a_custom_layer(harness):
     assert harness.cut(network())[1].channels["a"] == (6, 4)
 
 
+class Scaled(layers.Layer):
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(shape[-1],), name="factor", initializer="ones")
+
+    def call(self, x):
+        return x * self.factor
+
+
+@pytest.mark.parametrize("question", ["ties", "coupled", "inner_channels", "slices", "macs"])
+@pytest.mark.filterwarnings("ignore:.* is left whole", "ignore:.* are not counted")
+def test_a_rule_that_fails_stops_nothing(question, harness):
+    def fail(*arguments):
+        raise RuntimeError("no")
+
+    attributes = {"channel_weights": ("factor",), question: fail}
+    surgery.register_rule(Scaled)(type("Rule", (surgery.Elementwise,), attributes))
+    x = keras.Input((5,))
+    y = layers.Dense(4)(Scaled(name="scaled")(layers.Dense(6, name="a")(x)))
+    model = keras.Model(x, layers.Dense(2)(layers.ReLU()(y)))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [1]))
+    _, report = harness.cut(model)
+    counted = question == "macs"
+    assert report.channels["a"] == (6, 5 if counted else 6)
+    assert counted or "RuntimeError: no" in str(report.reasons["a"])
+    assert surgery.count_macs(model).total == 5 * 6 + 6 * 4 + 4 * 2
+    (free,) = (
+        group
+        for group in surgery.channel_groups(model)[:-1]
+        if not group.fixed and group.size == (6 if counted else 4)
+    )
+    assert free.layers
+
+
 @pytest.mark.parametrize("rule", [int, None, surgery.Opaque()])
 def test_what_is_no_rule(rule):
     with pytest.raises(ValueError, match="rule"):

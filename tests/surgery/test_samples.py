@@ -191,7 +191,12 @@ def test_inputs_of_your_own(harness):
 
 
 @pytest.mark.parametrize(
-    "inputs", ["yes", None, 3, [], [[1.0, 2.0]], np.ones(()), np.ones((0, 4)), {"x": "y"}]
+    "inputs",
+    [
+        *("yes", None, 3, [], [[1.0, 2.0]], np.ones(()), np.ones((0, 4)), {"x": "y"}),
+        *(np.full((2, 4), np.nan), np.full((2, 4), -np.inf)),
+    ],
+    ids=repr,
 )
 def test_what_is_no_input(inputs, harness):
     model = with_dead_channels(harness, *[keras.Input((4,))] * 2)
@@ -209,10 +214,11 @@ def test_what_is_no_input(inputs, harness):
         (None, np.ones((3, 5)), "does not take"),
         (None, [np.ones((3, 4)), np.ones((3, 4))], "does not take"),
         (2, np.ones((3, 4)), "multiple of 2"),
+        (None, {"x": np.ones((3, 4)), "y": np.ones((3, 4))}, "has y, which is no input"),
     ],
 )
 def test_inputs_that_do_not_fit(batch, inputs, message, harness):
-    x = keras.Input((4,), batch_size=batch)
+    x = keras.Input((4,), batch_size=batch, name="x")
     model = with_dead_channels(harness, x, x)
     with pytest.raises(ValueError, match=message):
         surgery.remove_dead_channels(model, verify=inputs)

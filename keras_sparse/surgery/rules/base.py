@@ -52,6 +52,8 @@ def register_rule(*layer_types):
 
 def rule_for(unit):
     """The rule of a unit; opaque, with the reason, where there is none that holds."""
+    if unit.stand_in is not None:
+        return unit.stand_in
     operation = unit.operation
     rule = _RULES.get(type(operation))
     if rule is None and type(operation).__module__.startswith("keras."):
@@ -78,7 +80,8 @@ def failed(unit, error):
     """What stands in for a rule that raised an error: one layer must not stop the others."""
     reason = f"its rule raised {type(error).__name__}: {error}"
     warnings.warn(f"{unit.name} is left whole: {reason}", stacklevel=2)
-    return Opaque(reason)
+    unit.stand_in = Opaque(reason)
+    return unit.stand_in
 
 
 class Rule:
