@@ -162,7 +162,9 @@ def test_embeddings_frozen_layers_and_constraints(name):
         ]
     )
     frozen = model.get_layer("frozen").get_weights()[0]
-    compile_model(model, THRESHOLDING[name](), jit_compile=not on_tensorflow)
+    # Half of this network does not learn, so less than elsewhere is left alive.
+    options = {"l1": 1e-3} if name == "published" else {}
+    compile_model(model, THRESHOLDING[name](**options), jit_compile=not on_tensorflow)
     rng = np.random.default_rng(0)
     model.fit(rng.integers(0, 50, (64, 5)), rng.integers(0, 4, 64), batch_size=2, verbose=0)
     check_zeros(model)

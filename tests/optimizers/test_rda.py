@@ -373,7 +373,7 @@ SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
 FORMS = {
     "target": RDA,
     "target by channel": lambda: RDA(target_sparsity=0.5, ramp_steps=9, groups="channel"),
-    "l1": lambda: RDA(0.05, l1=1e-3, rho=1e-3, exclude=["a/", "b$"]),
+    "l1": lambda: RDA(0.05, l1=1e-3, rho=1e-3, exclude=["logits/", "bias$"]),
     "schedules": lambda: RDA(SCHEDULE, l1=SCHEDULE),
     "published": lambda: RDA(1.0, l1=1e-3, form="published", groups="channel"),
     "center": lambda: RDA(1.0, l1=1e-3, form="published", center="zero"),
