@@ -1,11 +1,10 @@
 """Targets that a training did not meet, for its report."""
 
 import contextlib
-import re
 import warnings
 
-# As optimizers say it; see `keras_sparse.optimizers.targets`.
-_SAID = re.compile(r"asked for a sparsity of (\S+) and training ended with (\S+)\. (.*)", re.DOTALL)
+from keras_sparse.optimizers.targets import MissedTargetWarning
+
 _FLAGS = "The flags for it: --epochs, --target_sparsity, --ramp_steps, --prune_until, --exclude."
 
 
@@ -18,15 +17,13 @@ def missed_targets():
     """
     found = []
     with warnings.catch_warnings():
-        warnings.filterwarnings("always", ".*asked for a sparsity of")
+        warnings.simplefilter("always", MissedTargetWarning)
         show = warnings.showwarning
 
         def keep(message, *arguments, **options):
-            said = _SAID.search(str(message))
-            if said:
-                asked, reached, why = said.groups()
-                told = {"asked": float(asked), "reached": float(reached), "why": f"{why} {_FLAGS}"}
-                found.append(told)
+            if isinstance(message, MissedTargetWarning):
+                why = f"{message.why} {_FLAGS}"
+                found.append({"asked": message.asked, "reached": message.got, "why": why})
             else:
                 show(message, *arguments, **options)
 

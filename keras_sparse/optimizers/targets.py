@@ -8,8 +8,27 @@ from keras_sparse.variables import share_of_zeros
 _TOLERANCE = 0.01
 
 
+class MissedTargetWarning(UserWarning):
+    """Fewer weights are zero than was asked for.
+
+    Attributes:
+        asked: float, the share of zeros that was asked for.
+        got: float, the share of zeros that training ended with.
+        why: str, what was in the way and what to change.
+    """
+
+    def __init__(self, optimizer, asked, got, why):
+        super().__init__(
+            f"{type(optimizer).__name__} was asked for a sparsity of {asked:.3g} and training "
+            f"ended with {got:.3g}. {why}"
+        )
+        self.asked = float(asked)
+        self.got = float(got)
+        self.why = why
+
+
 def warn_of_missed_target(optimizer, asked, variables, why):
-    """Warn, at the end of `fit`, that fewer weights are zero than was asked for.
+    """Give a `MissedTargetWarning`, at the end of `fit`, if fewer weights are zero than asked for.
 
     An optimizer calls it in `finalize_variable_values`, which `fit` calls when training ends.
 
@@ -25,11 +44,7 @@ def warn_of_missed_target(optimizer, asked, variables, why):
     alive = present * (1.0 - share_of_zeros(variables))
     got = 1.0 - alive / optimizer.whole_size(variables)
     if got < asked - _TOLERANCE:
-        warnings.warn(
-            f"{type(optimizer).__name__} was asked for a sparsity of {asked:.3g} and training "
-            f"ended with {got:.3g}. {why}",
-            stacklevel=2,
-        )
+        warnings.warn(MissedTargetWarning(optimizer, asked, got, why), stacklevel=2)
 
 
 def why_too_short(end, steps):

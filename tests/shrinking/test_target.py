@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from keras_sparse import RDA, MagnitudePruning, surgery
 from keras_sparse.masks.schedules import CubicSchedule
-from keras_sparse.optimizers.targets import warn_of_missed_target
+from keras_sparse.optimizers.targets import MissedTargetWarning, warn_of_missed_target
 
 
 def array(variable):
@@ -129,5 +129,11 @@ def test_what_was_cut_counts_in_what_is_said():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         warn_of_missed_target(sliced, 0.5, sliced.thresholded_variables, "")
-    with pytest.warns(UserWarning, match=r"asked for a sparsity of 0\.9 .* ended with 0\.6"):
-        warn_of_missed_target(sliced, 0.9, sliced.thresholded_variables, "")
+    with pytest.warns(
+        MissedTargetWarning, match=r"asked for a sparsity of 0\.9 .* ended with 0\.6"
+    ) as caught:
+        warn_of_missed_target(sliced, 0.9, sliced.thresholded_variables, "As it is.")
+    said = caught.pop(MissedTargetWarning).message
+    assert said.asked == 0.9
+    assert 0.6 < said.got < 0.7
+    assert said.why == "As it is."
