@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import os
 import pathlib
 
@@ -106,8 +107,10 @@ def _check(values):
             raise program.UsageError(
                 f"{path} cannot be written: name a file in a folder that exists and may be written."
             )
-    if values.threshold is not None and not values.threshold >= 0:
-        raise program.UsageError(f"--threshold must be 0 or more. Received: {values.threshold}")
+    if values.threshold is not None and not 0 <= values.threshold < math.inf:
+        raise program.UsageError(
+            f"--threshold must be 0 or more, and finite. Received: {values.threshold}"
+        )
     if values.channel_multiple is not None and values.channel_multiple < 1:
         raise program.UsageError(
             f"--channel_multiple must be 1 or more. Received: {values.channel_multiple}"

@@ -1,5 +1,6 @@
 """Proof that a TFLite file is what the Keras model was."""
 
+import contextlib
 import dataclasses
 import numbers
 import pathlib
@@ -125,9 +126,10 @@ def verify(
         samples: what `model.predict` takes: an array of shape `(n, ...)`, or a list, tuple or dict
             by name of them for several inputs; all are run. Or a `tf.data.Dataset`, a
             `keras.utils.PyDataset`, a generator, a list of batches, or a function that returns one
-            of these; its targets are left away. Real data is the better proof. With None, 8
-            samples are drawn from a generator with a fixed seed: standard normal for floats, 0 or
-            1 for integers; then agreement is reported but not asked for.
+            of these; its targets are left away. Real data is the better proof. With None,
+            some are drawn from a generator with a fixed seed: standard normal for floats, and for
+            integers what the model's layers take, such as the ids of an embedding, or else 0 or
+            1. Then agreement is reported but not asked for.
         labels: integer classes of shape `(n,)` of the samples, for a model with one output of one
             value per class. Then the accuracies are compared too.
         tolerance: a `Tolerance`, or a number for its `error` alone. Default: `TOLERANCES` of
@@ -379,6 +381,9 @@ def _drawn(model, specs):
     """Samples from a generator, of a size that the model takes where sizes are open."""
     import keras
 
+    if _takes_ids(model, specs):
+        with contextlib.suppress(Exception):  # a model that cannot be traced
+            return _drawn_for_layers(model, specs)
     if not any(None in spec.shape for spec in keras.tree.flatten(specs)):
         return draw_samples(specs)
     for size in _OPEN_SIZES:
@@ -392,6 +397,28 @@ def _drawn(model, specs):
         "`samples` are needed: the model's sizes are open, and it takes none of "
         f"{', '.join(map(str, _OPEN_SIZES))}."
     )
+
+
+def _takes_ids(model, specs):
+    import keras
+
+    from keras_sparse.variables import layers_of_type
+
+    integers = any("float" not in spec.dtype for spec in keras.tree.flatten(specs))
+    return integers or bool(layers_of_type(model, keras.layers.Embedding))
+
+
+def _drawn_for_layers(model, specs):
+    """Samples with the ids that the model's layers take, at the sizes of the file."""
+    import keras
+
+    from keras_sparse.surgery.verify import random_inputs
+
+    inputs = keras.tree.map_structure(
+        lambda spec: keras.Input(spec.shape[1:], dtype=spec.dtype), specs
+    )
+    samples = random_inputs(keras.Model(inputs, model(inputs)))
+    return check_samples(keras.tree.flatten(samples), keras.tree.flatten(specs))
 
 
 def _batches(inputs, size):

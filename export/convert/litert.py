@@ -73,8 +73,8 @@ def convert(
             `(n, ...)`, or a list, tuple or dict by name of them for several inputs. Or a
             `tf.data.Dataset`, a `keras.utils.PyDataset`, a generator, a list of batches, or a
             function that returns one of these, as other converters take it; its targets are left
-            away. With None, 8 samples are drawn from a generator with a fixed seed; real data is
-            the better proof.
+            away. With None, some are drawn from a generator with a fixed seed; real data is the
+            better proof.
         labels: integer classes `(n,)` of the samples: accuracies are then compared too.
         tolerance: an `export.verify.Tolerance`, or a number for its largest error; see `verify`.
 

@@ -1,5 +1,6 @@
 """`python -m export.quantize model.keras model.tflite --data=FILE.npz`: train for int8."""
 
+import math
 import os
 import sys
 
@@ -42,7 +43,12 @@ def main(argv, values=flags.FLAGS):
 
 
 def _train(source, target, values):
-    check_files(source, target, values.data)  # told before Keras is imported
+    # Told before Keras is imported.
+    check_files(source, target, values.data)
+    if not 0 < values.learning_rate < math.inf:
+        raise ValueError(
+            f"--learning_rate must be above 0, and finite. Received: {values.learning_rate}"
+        )
     import keras
 
     import keras_sparse  # noqa: F401 registers what the model may name

@@ -80,6 +80,7 @@ def quantization_aware(
         Integer-Arithmetic-Only Inference, section 3.
     """
     from keras_sparse.files import replacing
+    from keras_sparse.validation import check_integer, check_number
 
     path = pathlib.Path(path)
     specs = input_specs(model)
@@ -89,10 +90,9 @@ def quantization_aware(
     y = _checked_targets(y, len(inputs[0]))
     settings = _settings(model, specs, loss, input_output)
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"`{name}` must be an integer of 1 or more. Received: {name}={value}")
-    if not learning_rate > 0:
-        raise ValueError(f"`learning_rate` must be above 0. Received: {learning_rate}")
+        check_integer(name, value, "[1, inf)")
+    check_number("learning_rate", learning_rate, "(0, inf)")
+    check_integer("seed", seed)
     samples = None if samples is None else check_samples(samples, specs)
     if labels is not None:
         labels = check_labels(labels, samples)

@@ -8,6 +8,7 @@ from keras_sparse.surgery.rebuild import NotRemadeError, Rebuild
 from keras_sparse.surgery.report import make_report
 from keras_sparse.surgery.rules import Opaque, rule_for
 from keras_sparse.surgery.verify import allowed_difference, check_verify, compare
+from keras_sparse.validation import check_integer
 from keras_sparse.variables import layers_of_type
 
 
@@ -48,12 +49,8 @@ def remove_dead_channels(model, *, channel_multiple=None, verify=True):
     >>> report.parameters
     (25636712, 13071512)
     """
-    valid = isinstance(channel_multiple, int) and channel_multiple > 0
-    if channel_multiple is not None and not valid:
-        raise ValueError(
-            "`channel_multiple` must be a positive integer or None. "
-            f"Received: channel_multiple={channel_multiple!r}"
-        )
+    if channel_multiple is not None:
+        check_integer("channel_multiple", channel_multiple, "[1, inf)")
     check_verify(verify)
     graph = Graph(model)
     refuse_wrapped_weights(graph)

@@ -248,6 +248,7 @@ def test_a_file_of_keras_2(ending, tmp_path, capsys):
         ({"out": "small.txt"}, "--out must end in .keras or .h5"),
         ({"threshold": -1.0}, "--threshold must be 0 or more"),
         ({"threshold": float("nan")}, "--threshold must be 0 or more"),
+        ({"threshold": float("inf")}, "--threshold must be 0 or more, and finite"),
         ({"channel_multiple": 0}, "--channel_multiple must be 1 or more"),
         ({"quantize": ["int4"]}, "any of float16, dynamic, int8"),
         ({"quantize": ["int8"]}, "--quantize=int8 needs --representative"),

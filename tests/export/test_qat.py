@@ -166,6 +166,8 @@ X, Y = np.ones((8, 4)), np.zeros((8, 2))
         ({"epochs": 0}, "`epochs` must be"),
         ({"batch_size": 0.5}, "`batch_size` must be"),
         ({"learning_rate": 0}, "`learning_rate` must be"),
+        ({"learning_rate": np.inf}, "`learning_rate` must be above 0, and a finite number"),
+        ({"seed": "s"}, "`seed` must be a number, and an integer"),
         ({"input_output": "int16"}, "`input_output` must be"),
         ({"labels": np.zeros(3, int)}, "give both"),
     ],

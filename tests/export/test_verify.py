@@ -139,6 +139,17 @@ def test_other_inputs(tmp_path):
             export.verify(model, path)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_every_row_of_an_embedding_is_compared(dtype, tmp_path):
+    inputs = keras.Input((5,), dtype=dtype, name="ids")
+    model = keras.Model(inputs, layers.Flatten()(layers.Embedding(30, 2, name="table")(inputs)))
+    path = tmp_path / "model.tflite"
+    assert export.convert(model, path).drawn
+    model.get_layer("table").embeddings.assign_add(np.eye(30, 2, k=-25))
+    with pytest.raises(export.ExportError, match="differs from the Keras model by 1 "):
+        export.verify(model, path)
+
+
 def test_a_file_that_is_not_of_the_kind_that_was_asked_for(tmp_path):
     model = dense()
     path = write(model, tmp_path / "model.tflite")
