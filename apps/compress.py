@@ -1,4 +1,8 @@
-"""Cut the dead channels out of a model file, and leave the model's outputs as they are."""
+"""Make the model of a file smaller.
+
+Without --target its dead channels are cut out, and its outputs stay as they are. With --target it
+loses channels until it meets a budget, and is trained until its accuracy comes back.
+"""
 
 import functools
 import json
@@ -10,8 +14,9 @@ import numpy as np
 from absl import flags
 
 from apps import program
+from apps.compression import options
 
-GROUP_NAMES = ("files", "surgery", "TFLite")
+GROUP_NAMES = ("files", options.GROUP, "surgery", "TFLite")
 _CALIBRATED_SAMPLES = 200
 
 
@@ -19,8 +24,9 @@ def define_flags():
     """Defines the flags; not on import, since other programs have some of the same names."""
     string = functools.partial(flags.DEFINE_string, default=None, module_name="files")
     string("model", help="The model: a .keras or .h5 file, of Keras 3 or Keras 2.")
-    string("out", help="The smaller model: a .keras or .h5 file.")
+    string("out", help="The smaller model: a .keras or .h5 file; a folder with --target.")
     string("report_json", help="File for the report, layer by layer.")
+    options.define()
     flags.DEFINE_float(
         "threshold",
         None,
@@ -39,7 +45,8 @@ def define_flags():
         "quantize",
         [],
         "Write TFLite files beside --out: OUT.tflite, and OUT-KIND.tflite for kinds of float16, "
-        "dynamic and int8, separated by commas; the report compares them with the original's.",
+        "dynamic and int8, separated by commas; the report compares them with the original's. "
+        "With --target those of both models are in the folder.",
         module_name="TFLite",
     )
     flags.DEFINE_string(
@@ -53,6 +60,25 @@ def define_flags():
 
 
 def main(values=flags.FLAGS):
+    """Meet a budget, or cut out what is dead."""
+    if values.target:
+        options.check(values)
+        from apps.compression import run
+
+        run.main(values)
+    else:
+        options.refuse_without_target(values)
+        _cut(values)
+
+
+def goes_on(values=flags.FLAGS):
+    """How to go on after a compression to a budget was stopped, in one sentence."""
+    if not values.is_parsed() or not values.target:
+        return ""
+    return "The same command goes on after the last epoch that was finished."
+
+
+def _cut(values):
     """Check the flags' values, load, zero, cut, write and report."""
     _check(values)
     # Keras takes seconds to import, and --help need not wait for it.
@@ -244,4 +270,4 @@ def _print(report, zeroed):
 
 if __name__ == "__main__":
     define_flags()
-    program.run(main, __doc__, GROUP_NAMES)
+    program.run(main, __doc__, GROUP_NAMES, goes_on)

@@ -80,10 +80,10 @@ def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None):
     from keras_sparse.analysis import plot_history
     from keras_sparse.surgery import remove_dead_channels
 
-    _save(model, folder / "model.keras")
+    save_model(model, folder / "model.keras")
     write_history(history, folder / "history.csv")
     compact, surgery = remove_dead_channels(model)
-    _save(compact, folder / "compact.keras")
+    save_model(compact, folder / "compact.keras")
     outputs = [m.predict(test.x, batch_size=256, verbose=0) for m in (model, compact)]
     files = variants.write_variants(
         {"model": model, "compact": compact},
@@ -101,7 +101,7 @@ def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None):
         "compact": _figures(compact, outputs[1], test, files[1].verification),
         **_difference(*outputs),
         "channels": {name: list(pair) for name, pair in surgery.channels.items()},
-        "versions": _versions("keras-sparse", "keras", "tensorflow", "ai-edge-litert", "numpy"),
+        "versions": versions("keras-sparse", "keras", "tensorflow", "ai-edge-litert", "numpy"),
     }
     timing = benchmark(variants.paths(files))
     for name, file in zip(("trained", "compact"), timing.files, strict=False):
@@ -110,10 +110,10 @@ def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None):
     report["files"] = variants.rows(files, timing)
     report["benchmark"] = timing.to_dict()
     report["surgery"] = surgery.to_dict()
-    _write_picture(plot_history(history), folder)
+    write_picture(plot_history(history), folder / "accuracy.png")
     surgery.plot(folder / "channels.png")
-    _write_text(json.dumps(report, indent=1), folder / "report.json")
-    _write_text(_markdown(report), folder / "report.md")
+    write_text(json.dumps(report, indent=1), folder / "report.json")
+    write_text(_markdown(report), folder / "report.md")
     _print_table(report, folder)
     return report
 
@@ -131,7 +131,7 @@ def save(model, history, test, folder, facts):
     """
     from keras_sparse.analysis import plot_history
 
-    _save(model, folder / "model.keras")
+    save_model(model, folder / "model.keras")
     write_history(history, folder / "history.csv")
     outputs = model.predict(test.x, batch_size=256, verbose=0)
     report = {
@@ -140,10 +140,10 @@ def save(model, history, test, folder, facts):
         **_sparsity(model),
         "accuracy": float(np.mean(outputs.argmax(-1) == test.y)),
         "parameters": model.count_params(),
-        "versions": _versions("keras-sparse", "keras", "tensorflow", "jax", "numpy"),
+        "versions": versions("keras-sparse", "keras", "tensorflow", "jax", "numpy"),
     }
-    _write_picture(plot_history(history), folder)
-    _write_text(json.dumps(report, indent=1), folder / "report.json")
+    write_picture(plot_history(history), folder / "accuracy.png")
+    write_text(json.dumps(report, indent=1), folder / "report.json")
     text = (
         f"Test accuracy {report['accuracy']:.4f}, {report['sparsity']:.1%} of the "
         f"{report['prunable_weights']:,} prunable weights are zero. {_missed(report)}"
@@ -153,12 +153,14 @@ def save(model, history, test, folder, facts):
     return report
 
 
-def _save(model, path):
+def save_model(model, path):
+    """Save a model, whole or not at all."""
     with replacing(path) as temporary:
         model.save(temporary)
 
 
-def _write_text(text, path):
+def write_text(text, path):
+    """Write a text file, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -177,9 +179,10 @@ def write_history(history, path):
             writer.writerow([epoch, *row])
 
 
-def _write_picture(accuracy, folder):
-    with replacing(folder / "accuracy.png") as temporary:
-        accuracy.savefig(temporary, dpi=120)
+def write_picture(figure, path):
+    """Write a `matplotlib` figure, whole or not at all."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
 
 
 def _sparsity(model):
@@ -212,12 +215,13 @@ def _difference(trained, compact):
     }
 
 
-def _versions(*packages):
-    versions = {"python": platform.python_version()}
+def versions(*packages):
+    """`{package: version}` of Python and of those packages that are installed."""
+    found = {"python": platform.python_version()}
     for name in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 _ROWS = (

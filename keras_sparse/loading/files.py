@@ -11,7 +11,7 @@ import keras
 from keras_sparse.loading import keras2_model, keras2_weights
 
 
-def load_model(path, custom_objects=None):
+def load_model(path, custom_objects=None, compile=False):
     """Reads a model from a `.keras` or HDF5 file, of Keras 3 or of Keras 2.
 
     A file that Keras 3 wrote is read by `keras.saving.load_model`. A file that Keras 2 (tf.keras)
@@ -24,9 +24,11 @@ def load_model(path, custom_objects=None):
         path: the file. Which Keras wrote it is read from the file, not from its name.
         custom_objects: `{name: class or function}` for what is neither in Keras nor registered by
             `keras.saving.register_keras_serializable`.
+        compile: bool, whether a model that Keras 3 saved with its loss and optimizer gets them
+            again. One of Keras 2 is never compiled.
 
     Returns:
-        A `keras.Model`, not compiled. One that Keras 2 wrote gives the outputs that it gave there,
+        A `keras.Model`. One that Keras 2 wrote gives the outputs that it gave there,
         up to rounding. `/` in its layers' names becomes `_`, as Keras 3 demands.
 
     Raises:
@@ -42,7 +44,7 @@ def load_model(path, custom_objects=None):
     with keras.saving.custom_object_scope(custom_objects or {}):
         try:
             read = _zip_reader(path) if zipfile.is_zipfile(path) else _hdf5_reader(path)
-            return read(path)
+            return read(path, compile) if read is _keras3 else read(path)
         except _READING_ERRORS as error:
             raise ValueError(f"{path} cannot be loaded: {_one_line(error)}") from error
 
@@ -103,8 +105,8 @@ def _is_keras2(version):
     return False
 
 
-def _keras3(path):
-    return keras.saving.load_model(path, compile=False)
+def _keras3(path, compile):
+    return keras.saving.load_model(path, compile=compile)
 
 
 def _keras2_zip(path):

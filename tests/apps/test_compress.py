@@ -15,6 +15,7 @@ import pytest
 from keras import layers
 
 from apps import compress, program
+from apps.compression import options
 from keras_sparse.loading import load_model
 from tests.in_process import run_program
 
@@ -34,7 +35,7 @@ def call(capsys, **values):
     """The program in this process; what it prints."""
     names = (
         *("model", "out", "report_json", "threshold", "channel_multiple"),
-        *("quantize", "representative"),
+        *("quantize", "representative", "target", *options.OF_TARGET),
     )
     values = {
         name: str(value) if isinstance(value, pathlib.Path) else value

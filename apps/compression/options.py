@@ -1,0 +1,167 @@
+"""The flags of a compression to a budget, and what is wrong with them, told without Keras."""
+
+import functools
+import os
+
+from absl import flags
+
+from apps import paths, program
+
+GROUP = "budget"
+IMPORTANCE = ("taylor", "norm", "random")
+ALLOCATIONS = ("importance", "uniform")
+HELD_OUT = 0.1
+EPOCHS, BATCH_SIZE = 12, 128
+# What each way to call the program has for itself.
+OF_TARGET = (
+    *("data", "epochs", "learning_rate", "batch_size", "allocation", "importance", "exclude"),
+    *("plan_only", "seed", "loss", "import", "num_threads", "table"),
+)
+_OF_CUT = ("report_json", "threshold", "channel_multiple", "representative")
+_FILES = (
+    *("dense.keras", "compact.keras", "dense.tflite", "compact.tflite", "plan.json"),
+    *("report.json", "report.md", "history.csv", "settings.json", "accuracy.png", "channels.png"),
+)
+
+
+def define():
+    """Define the flags."""
+    string = functools.partial(flags.DEFINE_string, default=None, module_name=GROUP)
+    choice = functools.partial(flags.DEFINE_enum, default=None, module_name=GROUP)
+    positive = functools.partial(
+        flags.DEFINE_integer,
+        default=None,
+        lower_bound=1,
+        upper_bound=program.LARGEST_INTEGER,
+        module_name=GROUP,
+    )
+    flags.DEFINE_multi_string(
+        "target",
+        [],
+        "What the smaller model may cost: macs, parameters, float32_bytes, int8_bytes, latency or "
+        "int8_latency. A number up to 1 is a share of what the model costs: macs=0.5; others are "
+        "absolute: parameters=100k, latency=2ms. Several, by commas or again: all hold. --out is a "
+        "folder then.",
+        module_name=GROUP,
+    )
+    string(
+        "data",
+        help="The training data: a .npz file with x_train and y_train, and x_test and y_test to "
+        f"judge on; or with x and y, of which {HELD_OUT:.0%} are held out.",
+    )
+    flags.DEFINE_integer(
+        "epochs",
+        None,
+        f"Epochs of training after the cut. Default: {EPOCHS}.",
+        lower_bound=0,
+        upper_bound=program.LARGEST_INTEGER,
+        module_name=GROUP,
+    )
+    program.define_number(
+        "learning_rate",
+        None,
+        "Its largest learning rate. Default: 0.3 times that of the model's own training.",
+        above=0.0,
+        module_name=GROUP,
+    )
+    positive("batch_size", help=f"Default: {BATCH_SIZE}.")
+    choice(
+        "importance",
+        enum_values=IMPORTANCE,
+        help="Which channels matter: by the gradient of the loss, by the norm of the weights, or "
+        "by chance. Default: taylor.",
+    )
+    choice(
+        "allocation",
+        enum_values=ALLOCATIONS,
+        help="How many channels each layer loses: by importance and cost, or the same share in "
+        "all. Default: importance.",
+    )
+    flags.DEFINE_list("exclude", [], "Layers whose channels all stay.", module_name=GROUP)
+    flags.DEFINE_bool(
+        "plan_only", False, "Print the plan, write plan.json, and nothing else.", module_name=GROUP
+    )
+    string(
+        "loss",
+        help="The loss of the training, by its name in Keras, where the model's file has none or "
+        "another.",
+    )
+    string("import", help="A Python module with the model's own layers and losses.")
+    flags.DEFINE_integer(
+        "seed", None, "Default: 0.", lower_bound=0, upper_bound=2**31 - 1, module_name=GROUP
+    )
+    positive("num_threads", help="Threads of LiteRT. Default: 1.")
+    string(
+        "table",
+        help="File that keeps the measured times of layers, for latency and int8_latency; with "
+        "both, int8 has a second one, TABLE-int8. Default: latency.json in --out.",
+    )
+
+
+def targets(values):
+    """`{cost: share, number or quantity}`, as `keras_sparse.compress` takes it.
+
+    Raises:
+        UsageError: a target without a value, or a cost that is limited twice.
+    """
+    found = {}
+    for text in ",".join(values.target).split(","):
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise program.UsageError(
+                f"--target must be COST=LIMIT, such as macs=0.5 or latency=2ms. Received: {text!r}"
+            )
+        if name in found:
+            raise program.UsageError(f"--target limits {name} twice: give it once.")
+        found[name] = _number(value)
+    return found
+
+
+def _number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def refuse_without_target(values):
+    """Raise a `UsageError` for flags that mean nothing without `--target`."""
+    _refuse(OF_TARGET, "is for --target: give both.", values)
+
+
+def check(values):
+    """Raise a `UsageError` for flags that do not fit, and files that are not there.
+
+    Args:
+        values: the flags' values, with a `target`.
+    """
+    _refuse(_OF_CUT, "cuts dead channels out: leave it away with --target.", values)
+    for name, what in (
+        ("model", "the name of a .keras or .h5 file"),
+        ("data", "the name of a .npz file"),
+        ("out", "the name of a folder"),
+    ):
+        if not getattr(values, name):
+            raise program.UsageError(f"--{name} is needed with --target: {what}.")
+    for name in ("model", "data"):
+        path = getattr(values, name)
+        if not os.path.isfile(path):
+            raise program.UsageError(f"--{name}={path}: there is no such file.")
+    if values.out.endswith((".keras", ".h5", ".tflite")):
+        raise program.UsageError(
+            f"--out={values.out}: with --target this is a folder, in which compact.keras will be."
+        )
+    try:
+        paths.check_out(values.out, files=_FILES, folders=("recovery",))
+    except ValueError as error:
+        raise program.UsageError(str(error)) from error
+    costs = targets(values)
+    if values.table and not any(name.endswith("latency") for name in costs):
+        raise program.UsageError("--table is for the targets latency and int8_latency.")
+
+
+def _refuse(names, why, values):
+    for name in names:
+        value = getattr(values, name)
+        if not (value is None or value is False or value == []):
+            raise program.UsageError(f"--{name} {why}")

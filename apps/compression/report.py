@@ -1,0 +1,226 @@
+"""What a compression leaves in its folder: the dense model beside the compact one."""
+
+import json
+
+import keras
+import rich
+import rich.table
+from rich.markup import escape
+
+from export import benchmark, run_folder
+from export.benchmark.progress import progress_bar
+from export.quantize import variants
+from keras_sparse.surgery import count_macs
+
+_COMPARED_SAMPLES = 1000
+_CALIBRATED_SAMPLES = 200
+_NETWORKS = ("dense", "compact")
+
+
+def deliver(model, result, data, folder, facts, *, labels, num_threads):
+    """Save, convert, time and report a compression.
+
+    Writes `dense.keras`, `compact.keras`, `plan.json`, `history.csv`, `accuracy.png`,
+    `channels.png`, `report.json`, `report.md` and, on TensorFlow, the TFLite files of both models,
+    each whole or not at all.
+
+    Args:
+        model: the given `keras.Model`.
+        result: a `Compressed`.
+        data: a `Data`.
+        folder: a folder, as `run_folder.prepare` returns it.
+        facts: dict of what else belongs into the report: `command`, `settings`, `quantize`.
+        labels: integer classes of the held-out samples, or None.
+        num_threads: int, threads of LiteRT.
+
+    Returns:
+        The report, as in `report.json`.
+
+    Raises:
+        ExportError: a model that cannot be converted to float32.
+    """
+    networks = dict(zip(_NETWORKS, (model, result.model), strict=True))
+    for name, network in networks.items():
+        run_folder.save_model(network, folder / f"{name}.keras")
+    run_folder.write_text(json.dumps(result.plan.to_dict(), indent=1), folder / "plan.json")
+    report = {
+        **facts,
+        "held_out": len(data.test[0]),
+        **{
+            name: {
+                **_metrics(result.metrics[stage]),
+                "parameters": network.count_params(),
+                "macs": count_macs(network).total,
+            }
+            for (name, network), stage in zip(networks.items(), ("given", "recovered"), strict=True)
+        },
+        "after_cut": _metrics(result.metrics["cut"]),
+        "costs": {name: list(costs) for name, costs in result.costs.items()},
+        "channels": {name: list(pair) for name, pair in result.report.channels.items()},
+        "versions": run_folder.versions(
+            "keras-sparse", "keras", keras.backend.backend(), "ai-edge-litert", "numpy"
+        ),
+    }
+    if keras.backend.backend() == "tensorflow":
+        report |= _files(networks, data, folder, facts["quantize"], labels, num_threads)
+        _add_files(report)
+    report["surgery"] = result.report.to_dict()
+    pictures = _pictures(result, folder)
+    run_folder.write_text(json.dumps(report, indent=1), folder / "report.json")
+    run_folder.write_text(_markdown(report, pictures), folder / "report.md")
+    _print(report, folder)
+    return report
+
+
+def _metrics(values):
+    """Accuracy first, the loss last."""
+    return dict(sorted(values.items(), key=lambda item: (item[0] == "loss", item[0])))
+
+
+def _files(networks, data, folder, kinds, labels, num_threads):
+    """Rows on the TFLite files, and their timing side by side."""
+    x = data.test[0]
+    found = variants.write_variants(
+        networks,
+        folder,
+        kinds,
+        samples=x[:_COMPARED_SAMPLES],
+        labels=None if labels is None else labels[:_COMPARED_SAMPLES],
+        representative=data.train[0][:_CALIBRATED_SAMPLES],
+    )
+    with progress_bar() as progress:
+        timing = benchmark(variants.paths(found), num_threads=num_threads, progress=progress)
+    return {
+        "files": variants.rows(found, timing),
+        "num_threads": num_threads,
+        "benchmark": timing.to_dict(),
+    }
+
+
+def _add_files(report):
+    """Figures of the files among those of their networks."""
+    for row in report["files"]:
+        kind, own = row["quantize"], report[row["network"]]
+        for key, label in _OF_FILES:
+            if row.get(key) is not None and not (kind == "float32" and key == "accuracy"):
+                own[f"{kind} file, {label}"] = row[key]
+
+
+_OF_FILES = (
+    ("accuracy", "accuracy"),
+    ("bytes", "bytes"),
+    ("latency_ms_median", "latency, median ms"),
+)
+_LABELS = {"macs": "multiply-accumulates"}
+
+
+def _rows(report):
+    """Label, dense, compact and their ratio, as text."""
+    dense, compact = (report[name] for name in _NETWORKS)
+    for key in dense:
+        pair = [own.get(key) for own in (dense, compact)]
+        counts = isinstance(dense[key], int) or key.endswith("ms")
+        ratio = f"{pair[1] / pair[0]:.3f}" if counts and None not in pair and pair[0] else ""
+        yield _LABELS.get(key, key), *map(_text, pair), ratio
+
+
+def _text(value):
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def _summary(report):
+    """What was asked for and what came out, in sentences."""
+    sentences = []
+    for name, (asked, before, after) in report["costs"].items():
+        if asked is not None:
+            met = "" if after <= asked else " The target is not met."
+            sentences.append(
+                f"{name}: at most {asked:.4g} asked for, {before:.4g} before, {after:.4g} "
+                f"after.{met}"
+            )
+    cut = ", ".join(f"{name} {value:.4f}" for name, value in report["after_cut"].items())
+    epochs = report["settings"]["epochs"]
+    return (
+        f"{' '.join(sentences)} On {report['held_out']:,} held-out samples; right after the cut, "
+        f"before {epochs} epochs of training: {cut}."
+    )
+
+
+def _print(report, folder):
+    table = rich.table.Table(title="The dense model, and the compact one")
+    for column in ("", *_NETWORKS, "ratio"):
+        table.add_column(column, justify="right" if column else "left")
+    for row in _rows(report):
+        table.add_row(*map(escape, row))
+    rich.print(table)
+    rich.print(escape(_summary(report)))
+    for sentence in _failed(report):
+        rich.print(escape(sentence))
+    rich.print(escape(f"Everything is in {folder}; start with {folder / 'report.md'}."))
+
+
+def _failed(report):
+    """Sentences on files that there are none of."""
+    if "files" not in report:
+        return ["There are no TFLite files: they need TensorFlow (KERAS_BACKEND=tensorflow)."]
+    return [
+        f"There is no {row['quantize']} file of the {row['network']} model: {row['error']}"
+        for row in report["files"]
+        if "error" in row
+    ]
+
+
+def _pictures(result, folder):
+    """Draws channels, and accuracy where it was logged; returns titles by the files' names."""
+    from keras_sparse.analysis import plot_history
+
+    found = {}
+    if result.history:
+        run_folder.write_history(result.history, folder / "history.csv")
+    if "accuracy" in result.history:
+        run_folder.write_picture(plot_history(result.history), folder / "accuracy.png")
+        found["accuracy.png"] = "Accuracy by epoch of the training after the cut"
+    run_folder.write_picture(result.report.plot(), folder / "channels.png")
+    return {**found, "channels.png": "Channels kept by layer"}
+
+
+def _markdown(report, pictures):
+    lines = [
+        f"# {report['model']} on {report['data']}",
+        "",
+        f"`{report['command']}`",
+        "",
+        _summary(report),
+        "",
+        f"| | {' | '.join(_NETWORKS)} | ratio |",
+        "| --- | ---: | ---: | ---: |",
+        *(f"| {' | '.join(row)} |" for row in _rows(report)),
+        "",
+        *(line for sentence in _failed(report) for line in (sentence, "")),
+        *(_about_files(report) if "files" in report else ()),
+        *(line for file, title in pictures.items() for line in (f"![{title}]({file})", "")),
+        "| layer | channels before | after |",
+        "| --- | ---: | ---: |",
+        *(f"| {name} | {a} | {b} |" for name, (a, b) in report["channels"].items()),
+        "",
+        "Settings: " + ", ".join(f"{k} {v}" for k, v in report["settings"].items()) + ".",
+        "",
+        "Versions: " + ", ".join(f"{k} {v}" for k, v in report["versions"].items()) + ".",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _about_files(report):
+    return [
+        f"Latency: one sample, {report['num_threads']} thread(s), all files timed in turns in one "
+        "run.",
+        "",
+        *variants.markdown([row for row in report["files"] if "error" not in row]),
+        "",
+        f"Errors, predictions and accuracy of a file: on the first {report['files'][0]['samples']} "
+        "held-out samples, beside the model in Keras. Ratios are to `dense.tflite`.",
+        "",
+    ]

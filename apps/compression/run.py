@@ -1,0 +1,179 @@
+"""One compression, from the flags to what it leaves in its folder."""
+
+import hashlib
+import json
+import pathlib
+
+import keras
+
+import keras_sparse
+from apps import program
+from apps.compression import inputs, report
+from apps.compression.latency import tables
+from apps.compression.options import BATCH_SIZE, EPOCHS, targets
+from export import ExportError, run_folder
+from export.quantize import variants
+from keras_sparse.compression import Budget, GroupNorm, Random, Taylor
+from keras_sparse.compression.budget import COSTS
+from keras_sparse.compression.recovery import RATE_SHARE, base_learning_rate
+
+
+def main(values):
+    """Plan, and unless only a plan is wanted, cut, train and report.
+
+    Args:
+        values: the flags' values, checked by `options.check`.
+
+    Raises:
+        UsageError: what a person must change.
+    """
+    try:
+        compressed = _compress(values)
+    except (ValueError, ExportError, OSError) as error:
+        raise program.UsageError(str(error)) from error
+    if compressed:
+        _deliver(*compressed, values)
+
+
+def _compress(values):
+    """`(model, result, data, facts)`, or None where only a plan is wanted."""
+    target = targets(values)
+    Budget.of(target, dict.fromkeys(COSTS, 1.0))
+    kinds = _kinds(values, target)
+    seed = values.seed or 0
+    keras.utils.set_random_seed(seed)
+    if getattr(values, "import"):
+        inputs.register_objects(getattr(values, "import"))
+    model, told = inputs.load_compiled(values.model, values.loss)
+    data = inputs.load_data(values.data, model, seed)
+    for sentence in filter(None, (told, data.told)):
+        print(sentence)
+    importance = {"taylor": Taylor(), "norm": GroupNorm(), "random": Random(seed)}
+    arguments = {
+        "target": target,
+        "importance": importance[values.importance or "taylor"],
+        "allocation": values.allocation or "importance",
+        "exclude": tuple(values.exclude or ()),
+    }
+    folder = pathlib.Path(values.out)
+    facts = _facts(values, target, model)
+    if values.plan_only:
+        latency = tables(model, target, None, values)
+        _print_plan(keras_sparse.plan(model, data.train, latency=latency, **arguments), values)
+        return None
+    start = _Start(folder, facts["settings"])
+    start.check()
+    result = keras_sparse.compress(
+        model,
+        data.train,
+        validation_data=data.test,
+        epochs=facts["settings"]["epochs"],
+        learning_rate=facts["settings"]["learning_rate"],
+        batch_size=facts["settings"]["batch_size"],
+        latency=tables(model, target, folder, values),
+        folder=folder,
+        callbacks=[start],
+        **arguments,
+    )
+    return model, result, data, {**facts, "quantize": kinds}
+
+
+def _kinds(values, target):
+    """Kinds of quantized files; a `UsageError` for what this backend cannot do."""
+    kinds = variants.checked_kinds(values.quantize or ())
+    measured = [name for name in target if name.endswith("latency")]
+    if keras.backend.backend() != "tensorflow" and (kinds or measured):
+        raise program.UsageError(
+            f"TFLite files, and so {' and '.join(measured) or '--quantize'}, need TensorFlow: "
+            "set KERAS_BACKEND=tensorflow."
+        )
+    return kinds
+
+
+def _facts(values, target, model):
+    """What the report tells of the run; `settings` are those that a continuation must share."""
+    rate = values.learning_rate or RATE_SHARE * base_learning_rate(model.optimizer)
+    return {
+        "command": program.command_line("apps.compress"),
+        "model": values.model,
+        "data": values.data,
+        "settings": {
+            "target": target,
+            "epochs": EPOCHS if values.epochs is None else values.epochs,
+            "learning_rate": rate,
+            "batch_size": values.batch_size or BATCH_SIZE,
+            "importance": values.importance or "taylor",
+            "allocation": values.allocation or "importance",
+            "exclude": list(values.exclude or ()),
+            "loss": values.loss,
+            "seed": values.seed or 0,
+            "num_threads": values.num_threads or 1,
+            "model_sha256": _sha256(values.model),
+            "data_sha256": _sha256(values.data),
+        },
+    }
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _print_plan(plan, values):
+    print(plan)
+    facts = {"command": program.command_line("apps.compress"), **plan.to_dict()}
+    path = run_folder.prepare(values.out) / "plan.json"
+    run_folder.write_text(json.dumps(facts, indent=1), path)
+    print(f"Wrote {path}")
+
+
+def _deliver(model, result, data, facts, values):
+    folder = run_folder.prepare(values.out)
+    try:
+        report.deliver(
+            model,
+            result,
+            data,
+            folder,
+            facts,
+            labels=inputs.classes(data, model),
+            num_threads=values.num_threads or 1,
+        )
+    except ExportError as error:
+        raise program.UsageError(
+            f"The smaller model is {folder / 'compact.keras'}; what follows failed: {error}"
+        ) from error
+
+
+class _Start(keras.callbacks.Callback):
+    """Writes the settings when the training starts, and refuses a folder of another run."""
+
+    def __init__(self, folder, settings):
+        super().__init__()
+        self._folder = folder
+        self._settings = settings
+
+    def check(self):
+        """Raises a `UsageError` if the folder holds a run with other settings."""
+        path = self._folder / "settings.json"
+        if not path.exists():
+            return
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            differing = [n for n, value in self._settings.items() if found.get(n) != value]
+        except (ValueError, AttributeError) as error:
+            raise program.UsageError(f"{path} is damaged: give another --out.") from error
+        if differing:
+            there, here = (
+                ", ".join(f"{name}={each.get(name)}" for name in differing)
+                for each in (found, self._settings)
+            )
+            raise program.UsageError(
+                f"--out={self._folder} holds a compression with {there}, not {here}. Give another "
+                "--out, or remove the folder."
+            )
+
+    def on_train_begin(self, logs=None):
+        """Writes them."""
+        folder = run_folder.prepare(self._folder)
+        run_folder.write_text(json.dumps(self._settings, indent=1), folder / "settings.json")

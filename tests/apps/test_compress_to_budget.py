@@ -1,0 +1,265 @@
+"""apps.compress with --target, in this process: a small network of digits and its file of data."""
+
+import json
+import os
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from sklearn.datasets import load_digits
+
+from apps import program
+from apps.compression import inputs, latency, options, report, run
+from tests.in_process import run_program
+
+
+def network(**last):
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(8, 3, strides=2, name="first"),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2D(12, 3, activation="relu", name="second"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(10, name="last", **last),
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with models and data; nothing writes there."""
+    path = tmp_path_factory.mktemp("files")
+    images, labels = load_digits(return_X_y=True)
+    x = images.reshape(-1, 8, 8, 1)[:600].astype("float32") / 16
+    y = labels[:600]
+    keras.utils.set_random_seed(0)
+    model = network()
+    model.compile(
+        optimizer=keras.optimizers.Adam(0.02),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    model.fit(x, y, epochs=3, verbose=0)
+    model.save(path / "m.keras")
+    network(activation="softmax").save(path / "plain.keras")
+    np.savez(path / "d.npz", x=x, y=y)
+    np.savez(path / "split.npz", x_train=x[:500], y_train=y[:500], x_test=x[500:], y_test=y[500:])
+    np.savez(path / "lonely.npz", x_train=x[:9], y_train=y[:9], x_test=x[:9])
+    np.savez(path / "small.npz", x=x[:9, 1:], y=y[:9])
+    np.savez(path / "short.npz", x=x[:9], y=y[:8])
+    np.savez(path / "eleven.npz", x=x[:11], y=np.arange(11))
+    np.savez(path / "columns.npz", x=x[:9], y=np.zeros((9, 4)))
+    np.save(path / "x.npy", x[:9])
+    return path
+
+
+@pytest.fixture
+def compress(folder, tmp_path, monkeypatch, capsys):
+    """The program on files of the folder; `(status, stdout, stderr)`."""
+    monkeypatch.chdir(folder)
+
+    def call(*arguments, **values):
+        given = {"model": "m.keras", "data": "d.npz", "target": "macs=0.5", **values}
+        given.setdefault("out", tmp_path / "run")
+        flags = [f"--{name}={value}" for name, value in given.items() if value is not None]
+        status = run_program("apps.compress", *flags, *arguments)
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.mark.tensorflow
+def test_a_whole_run(compress, folder, tmp_path):
+    status, out, err = compress(
+        target="macs=0.5,parameters=0.9", data="split.npz", epochs=2, quantize="int8"
+    )
+    assert status is None, err
+    found = set(os.listdir(tmp_path / "run"))
+    files = {f"{n}{e}" for n in ("dense", "compact") for e in (".keras", ".tflite", "-int8.tflite")}
+    pictures = {"accuracy.png", "channels.png"}
+    assert found == files | pictures | {
+        *("plan.json", "report.json", "report.md", "history.csv", "settings.json", "recovery")
+    }
+    told = json.loads((tmp_path / "run" / "report.json").read_text())
+    dense, compact = told["dense"], told["compact"]
+    assert list(dense) == [
+        *("accuracy", "loss", "parameters", "macs"),
+        *("float32 file, bytes", "float32 file, latency, median ms"),
+        *("int8 file, accuracy", "int8 file, bytes", "int8 file, latency, median ms"),
+    ]
+    assert compact["macs"] <= 0.5 * dense["macs"]
+    assert compact["parameters"] <= 0.9 * dense["parameters"]
+    with np.load(folder / "split.npz") as data:
+        x, y = data["x_test"], data["y_test"]
+    for name in ("dense", "compact"):
+        model = keras.saving.load_model(tmp_path / "run" / f"{name}.keras")
+        accuracy = np.mean(model.predict(x, verbose=0).argmax(-1) == y)
+        assert told[name]["accuracy"] == pytest.approx(accuracy, abs=1e-6)
+        size = (tmp_path / "run" / f"{name}-int8.tflite").stat().st_size
+        assert told[name]["int8 file, bytes"] == size
+    text = (tmp_path / "run" / "report.md").read_text()
+    assert "| | dense | compact | ratio |" in text
+    assert f"| parameters | {dense['parameters']:,} | {compact['parameters']:,} |" in text
+    assert "macs: at most " in out
+    assert "held-out" in out
+
+
+def test_only_a_plan(compress, tmp_path):
+    status, out, err = compress("--plan_only", "--importance=norm", "--exclude=first")
+    assert status is None, err
+    assert os.listdir(tmp_path / "run") == ["plan.json"]
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text())
+    assert list(plan["groups"]) == ["second"]
+    before, after = plan["costs"]["macs"]
+    assert after <= plan["limits"]["macs"] == before / 2
+    assert "second" in out
+    assert "There is no x_test in d.npz: 60 of the 600 samples are held out" in out
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(compress, tmp_path, monkeypatch):
+    results = []
+    monkeypatch.setattr(report, "deliver", lambda model, result, *_, **__: results.append(result))
+    wanted = {"epochs": 3, "batch_size": 64}
+    assert compress(**wanted, out=tmp_path / "whole")[0] is None
+
+    def kill(self, epoch, logs=None):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run._Start, "on_epoch_begin", kill)
+        status, _, err = compress(**wanted)
+    assert status == 1
+    assert err.startswith("Interrupted: The same command goes on after the last epoch")
+    status, _, err = compress(epochs=4, batch_size=64)
+    assert status == 1
+    assert "holds a compression with epochs=3, not epochs=4." in err
+    assert compress(**wanted)[0] is None
+    whole, again = results
+    assert again.history == whole.history
+    assert len(again.history["loss"]) == 3
+    for a, b in zip(whole.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model": "absent.keras"}, "--model=absent.keras: there is no such file."),
+        ({"data": "absent.npz"}, "--data=absent.npz: there is no such file."),
+        ({"data": None}, "--data is needed with --target"),
+        ({"model": "plain.keras"}, "plain.keras holds no loss: give the one of its training"),
+        ({"loss": "hing"}, "--loss=hing: Keras has no such loss"),
+        ({"data": "x.npy"}, "--data=x.npy cannot be read as a .npz file"),
+        ({"data": "m.keras"}, "has no array x or y"),
+        ({"data": "lonely.npz"}, "has no array y_test"),
+        ({"data": "small.npz"}, "must have the shapes of the model's inputs, (n, 8, 8, 1)"),
+        ({"data": "short.npz"}, "y must have a row for each of the 9 samples of x"),
+        ({"data": "eleven.npz"}, "y must hold classes from 0 to 9"),
+        ({"data": "columns.npz"}, "y of shape (9, 4) does not fit"),
+        ({"target": "flops=0.5"}, "`target` may limit"),
+        ({"target": "macs"}, "--target must be COST=LIMIT"),
+        ({"target": "macs=0.5,macs=0.6"}, "--target limits macs twice"),
+        ({"target": "macs=2ms"}, "`target` has no quantity for 'macs'"),
+        ({"target": "macs=-1"}, "`target` must have a share"),
+        ({"target": "macs=1e-9"}, "`target` cannot be met"),
+        ({"exclude": "third"}, "`exclude` names ['third']"),
+        ({"exclude": "first,second"}, "The model has no channels that can be removed"),
+        ({"threshold": 0.0}, "--threshold cuts dead channels out"),
+        ({"table": "t.json"}, "--table is for the targets latency and int8_latency"),
+        ({"out": "small.keras"}, "with --target this is a folder"),
+        ({"out": "m.keras/run"}, "cannot be written"),
+        ({"quantize": "int4"}, "quantize must name any of"),
+        ({"import": "no_such_module"}, "--import=no_such_module cannot be imported"),
+        ({"learning_rate": 0}, "learning_rate"),
+        ({"target": None}, "--data is for --target: give both."),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(values, message, compress, folder, tmp_path):
+    before = sorted(os.listdir(folder))
+    status, _, err = compress(**{"importance": "norm", "allocation": "uniform", **values})
+    assert status == 1
+    assert err.count("\n") == 1
+    assert message in err
+    assert not os.listdir(tmp_path)
+    assert sorted(os.listdir(folder)) == before
+
+
+def test_the_loss_of_a_file_without_one(compress):
+    status, out, err = compress(
+        "--plan_only", model="plain.keras", loss="sparse_categorical_crossentropy"
+    )
+    assert status is None, err
+    assert "sparse_categorical_crossentropy of probabilities: the last activation is softm" in out
+    assert "The file holds no optimizer: Adam is taken." in out
+    for name, kind in (("softmax", "probabilities"), (None, "logits")):
+        _, told = inputs._named_loss("categorical_crossentropy", network(activation=name))
+        assert f"categorical_crossentropy of {kind}" in told
+
+
+def test_layers_of_a_persons_own(compress, tmp_path, monkeypatch):
+    (tmp_path / "own_layers.py").write_text(
+        "import keras\nclass Twice(keras.layers.Layer):\n    def call(self, x):\n        return x * 2\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import own_layers
+
+    model = network()
+    model = keras.Model(model.inputs, own_layers.Twice()(model.outputs[0]))
+    model.compile(loss="mse")
+    model.save(tmp_path / "own.keras")
+    np.savez(tmp_path / "own.npz", x=np.zeros((4, 8, 8, 1)), y=np.zeros((4, 10)))
+    files = {"model": tmp_path / "own.keras", "data": tmp_path / "own.npz"}
+    status, _, err = compress("--plan_only", "--importance=norm", **files)
+    assert (status, "Twice" in err) == (1, True)
+    del sys.modules["own_layers"]
+    status, _, err = compress("--plan_only", "--importance=norm", "--import=own_layers", **files)
+    keras.saving.get_custom_objects().pop("Twice", None)
+    assert status is None, err
+
+
+class Table:
+    """A device that never takes the same time twice."""
+
+    seconds = 0.0
+
+    def model_seconds(self, model):
+        Table.seconds += 1.0
+        return Table.seconds
+
+
+def test_a_model_is_timed_once_in_the_life_of_a_folder(tmp_path):
+    model = network()
+    remembering = latency.Remembering(Table(), tmp_path / "latency_measured.json")
+    assert remembering.model_seconds(model) == remembering.model_seconds(model) == 1.0
+    again = latency.Remembering(Table(), tmp_path / "latency_measured.json")
+    assert again.model_seconds(model) == 1.0
+    other = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+    assert again.model_seconds(other) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("table", "quantize", "several", "name"),
+    [
+        (None, None, False, "run/latency.json"),
+        (None, "int8", False, "run/latency-int8.json"),
+        ("t.json", "int8", False, "t.json"),
+        ("t.json", "int8", True, "t-int8.json"),
+    ],
+)
+def test_files_of_the_tables(table, quantize, several, name, tmp_path):
+    table = table and tmp_path / table
+    assert latency._path(tmp_path / "run", table, quantize, several) == tmp_path / name
+
+
+def test_targets_by_commas_and_again():
+    class Values:
+        target = ("macs=0.5, parameters=100k", "int8_latency=2 ms")
+
+    assert options.targets(Values) == {"macs": 0.5, "parameters": "100k", "int8_latency": "2 ms"}
+    Values.target = ("macs=",)
+    with pytest.raises(program.UsageError, match="COST=LIMIT"):
+        options.targets(Values)
