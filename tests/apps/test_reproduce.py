@@ -156,6 +156,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.slow
 def test_augmented_images_are_the_same_after_a_kill(data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", 0.0)
     seen = []
@@ -225,7 +226,9 @@ def test_what_another_backend_trained_is_measured_later(finished, data_dir, tmp_
     assert not (tmp_path / "unfinished").exists()
 
 
-@pytest.mark.parametrize("pause", [0.0, 1e9], ids=["checkpoint", "no checkpoint"])
+@pytest.mark.parametrize(
+    "pause", [0.0, pytest.param(1e9, marks=pytest.mark.slow)], ids=["checkpoint", "no checkpoint"]
+)
 def test_a_killed_run_comes_to_the_same_figures(pause, finished, data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", pause)
     train_epoch, trained = training._train_epoch, []
@@ -363,6 +366,7 @@ def test_every_table_builds_its_rows(name, small_networks):
         assert set(row.published) <= set(table.columns)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "row"),
     [("sparse_momentum_cifar10", "wrn-28-2-10$"), ("rda_cifar10", "staged")],
@@ -400,6 +404,7 @@ def test_adam_alone_kills_an_inactive_unit(tmp_path, monkeypatch):
     assert all(norms[name][-1] > 0.9 for name in ("sgd-seed0", "adamw-seed0"))
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_baselines_measure_what_is_left_after_surgery(data_dir):
     dataset = engine.data.load("mnist", str(data_dir))
@@ -426,6 +431,7 @@ def _half_dead(dataset):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_the_frontier_measures_cut_networks_as_files(cifar_dir, tmp_path):
     row = dataclasses.replace(
@@ -445,6 +451,7 @@ def test_the_frontier_measures_cut_networks_as_files(cifar_dir, tmp_path):
     assert min(found["latency"], found["latency_int8"]) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_killed_from_outside_goes_on(data_dir, tmp_path, capsys):
     arguments = ["--table=implicit_mnist", "--seeds=1", "--rows=^adam-l2-relu", "--epochs=1"]

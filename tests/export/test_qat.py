@@ -187,6 +187,7 @@ def test_it_says_what_to_install(monkeypatch, tmp_path):
         export.quantization_aware(model, tmp_path / "m.tflite", X, Y, loss="mse")
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path, capsys):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
     model.compile(loss="mse")
