@@ -76,9 +76,11 @@ def accuracy(path, x, y):
     ("options", "share", "error"),
     [
         ({"quantize": "float16"}, 0.65, 2e-3),
-        ({"quantize": "dynamic"}, 0.45, 0.05),
+        pytest.param({"quantize": "dynamic"}, 0.45, 0.05, marks=pytest.mark.slow),
         ({"quantize": "int8"}, 0.45, 0.2),
-        ({"quantize": "int8", "input_output": "int8"}, 0.45, 0.2),
+        pytest.param(
+            {"quantize": "int8", "input_output": "int8"}, 0.45, 0.2, marks=pytest.mark.slow
+        ),
         pytest.param(
             {"quantize": "int8", "input_output": "uint8"}, 0.45, 0.2, marks=pytest.mark.slow
         ),

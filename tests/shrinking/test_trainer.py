@@ -18,7 +18,6 @@ from keras_sparse.channels import BatchNormScale, DeadChannels, LargestActivatio
 from keras_sparse.shrinking import Estimate
 
 from .networks import (
-    OPTIMIZERS,
     array,
     compiled,
     images,
@@ -73,7 +72,9 @@ class Record(keras.callbacks.Callback):
         self.sizes.append(self.model.count_params())
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param("adam", marks=pytest.mark.slow), "rda", "sparse_momentum"]
+)
 def test_with_nothing_dead_it_is_fit_bit_for_bit(name):
     x, y = images()
     runs = []
@@ -102,7 +103,9 @@ def uninterrupted(name):
     return trainer
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param("adam", marks=pytest.mark.slow), "rda", "sparse_momentum"]
+)
 def test_dead_channels_go_and_training_goes_on(name):
     trainer = uninterrupted(name)
     record, history = trainer.record, trainer.history
@@ -165,7 +168,8 @@ def test_learning_rate_schedules_go_on():
 
 
 @pytest.mark.parametrize(
-    ("name", "interrupted_in"), [("adam", 1), ("rda", 3), ("sparse_momentum", 3)]
+    ("name", "interrupted_in"),
+    [("adam", 1), ("rda", 3), pytest.param("sparse_momentum", 3, marks=pytest.mark.slow)],
 )
 def test_interrupted_and_resumed_equals_never_interrupted(name, interrupted_in, tmp_path):
     class Interrupt(keras.callbacks.Callback):
