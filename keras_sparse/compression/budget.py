@@ -50,10 +50,6 @@ class Budget:
         """Whether no cost is above its limit."""
         return all(costs[name] <= limit for name, limit in self.limits.items())
 
-    def excess(self, costs):
-        """How far the worst cost is above its limit, as a factor; at most 1 where all are met."""
-        return max(costs[name] / limit for name, limit in self.limits.items())
-
 
 def in_words(name, value):
     """A cost as people read it: `"0.12 ms"`, `"22,460,000"`."""

@@ -34,13 +34,6 @@ def arguments(data, batch_size):
     return {"x": data}
 
 
-def part(data, start, stop):
-    """Samples `start` to `stop` of arrays."""
-    return tuple(
-        keras.tree.map_structure(lambda array: np.asarray(array)[start:stop], side) for side in data
-    )
-
-
 def first_batches(data, batches, batch_size):
     """The arguments of `fit` for the first batches.
 
