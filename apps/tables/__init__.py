@@ -5,6 +5,7 @@ import importlib
 # Each with its data set, which is known before the module, and with it Keras, is imported.
 DATASETS = {
     "edge_frontier": "cifar10",
+    "compression": "cifar10",
     "implicit_causes": "mnist",
     "implicit_cifar10": "cifar10",
     "implicit_mnist": "mnist",

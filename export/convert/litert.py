@@ -200,13 +200,14 @@ def _write(model, path, specs, settings, samples):
         np.savez(calibration, *_batched(samples, keras.tree.flatten(specs)[0].shape[0]))
     try:
         answer = WORKER.ask(
-            source=str(source),
-            target=str(path),
+            # The process may have been started in another current folder.
+            source=os.path.abspath(source),
+            target=os.path.abspath(path),
             quantize=settings.quantize,
             route=settings.route,
             input_output=settings.input_output,
             sparse_encoding=settings.sparse_encoding,
-            samples=calibration and str(calibration),
+            samples=calibration and os.path.abspath(calibration),
             names=[spec.name for spec in keras.tree.flatten(specs)],
         )
     except WorkerDied as error:
