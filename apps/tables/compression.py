@@ -4,11 +4,13 @@ import dataclasses
 
 import keras
 
-from apps.tables import pictures, training
+import keras_sparse
+from apps import program
+from apps.tables import training
 from apps.tables.edge_frontier import latencies
 from apps.tables.table import FILES, Column, Row, Table
 from keras_sparse import models, surgery
-from keras_sparse.data import crop_and_flip
+from keras_sparse.data import Batches, crop_and_flip
 
 _WIDE = 2.0
 _BATCH_SIZE = 128
@@ -38,9 +40,38 @@ def _optimizer(run):
     return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
 
 
+@dataclasses.dataclass(frozen=True)
+class CompressionRow(Row):
+    """A row, and what it has from the trained wide network.
+
+    Attributes:
+        cost: what is limited, a cost of `keras_sparse.plan`; None for a dense network.
+        limit: `"half"` of the wide network's, or `"width 1"`'s.
+        start: `"inherited"` weights of the wide network, or `"scratch"`.
+        epochs: int, instead of the table's; None for these.
+    """
+
+    cost: str | None = None
+    limit: str = "half"
+    start: str = "scratch"
+    epochs: int | None = None
+
+
 def _dense(width):
-    labels = {"budget": "", "network": f"width {width:g}", "start": "scratch"}
-    return Row(labels, _network(width), _optimizer, _BATCH_SIZE)
+    labels = {"budget": "", "network": f"width {width:g}", "start": "scratch", "epochs": ""}
+    return CompressionRow(labels, _network(width), _optimizer, _BATCH_SIZE)
+
+
+def _cut(cost, limit, start, epochs=None):
+    labels = {
+        "budget": f"{limit} {cost.replace('_', ' ')}",
+        "network": "chosen shape",
+        "start": start,
+        "epochs": "" if epochs is None else str(epochs),
+    }
+    return CompressionRow(
+        labels, None, _optimizer, _BATCH_SIZE, cost=cost, limit=limit, start=start, epochs=epochs
+    )
 
 
 def train_and_convert(table, row, seed, epochs, dataset, folder, on_epoch):
@@ -48,8 +79,58 @@ def train_and_convert(table, row, seed, epochs, dataset, folder, on_epoch):
 
     Takes what `training.train` takes, and returns what it returns.
     """
-    model, seconds = training.trained_model(table, row, seed, epochs, dataset, folder, on_epoch)
+    epochs = epochs if row.epochs is None else row.epochs
+    arguments = (seed, epochs, dataset, folder, on_epoch)
+    if row.start == "inherited":
+        model, seconds = _compressed(row, *arguments), None
+    else:
+        if row.cost:
+            path = _model_of(_cut(row.cost, row.limit, "inherited"), seed, folder)
+            row = dataclasses.replace(row, model=lambda dataset: _same_shape(path))
+        model, seconds = training.trained_model(table, row, *arguments)
     return measured(model, dataset, folder), seconds
+
+
+def _model_of(row, seed, folder):
+    """The trained model of another row, with the same seed."""
+    path = folder.parents[1] / FILES / f"{row.key}-seed{seed}" / _MODEL
+    if not path.exists():
+        raise program.UsageError(f"{path} is not there: train the row {row.key} before.")
+    return path
+
+
+def _same_shape(path):
+    """The network of a file, with new weights."""
+    return keras.models.clone_model(keras.models.load_model(path, compile=False))
+
+
+def _compressed(row, seed, epochs, dataset, folder, on_epoch):
+    """The wide network, compressed."""
+    from export import LatencyTable
+
+    wide = keras.models.load_model(_model_of(_dense(_WIDE), seed, folder))
+    quantize = "int8" if row.cost == "int8_latency" else None
+    path = folder.parents[1] / f"{row.cost}.json"
+    table = LatencyTable.measure(wide, quantize=quantize, path=path)
+    limit = 0.5
+    if row.limit == "width 1":
+        narrow = _network(1.0)(dataset)
+        limit = table.model_seconds(narrow) / table.model_seconds(wide)
+    keras.utils.set_random_seed(seed)
+    result = keras_sparse.compress(
+        wide,
+        Batches(dataset.x_train, dataset.y_train, row.batch_size, seed=seed, augment=crop_and_flip),
+        target={row.cost: limit},
+        latency={row.cost: table},
+        epochs=epochs,
+        folder=folder / "compress",
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: on_epoch())],
+        verbose=0,
+    )
+    files = folder / FILES
+    files.mkdir(exist_ok=True)
+    (files / "plan.txt").write_text(f"{result.plan}\n\n{result}\n", encoding="utf-8")
+    return result.model
 
 
 def measured(model, dataset, folder):
@@ -85,7 +166,23 @@ def measured(model, dataset, folder):
 TABLE = Table(
     title="ResNet-8 on CIFAR-10: compressed to a latency against trained narrow",
     reference="MLPerf Tiny, arXiv 2106.07597",
-    rows=(_dense(_WIDE), _dense(1.0), _dense(1.25)),
+    rows=(
+        _dense(_WIDE),
+        _cut("latency", "half", "inherited"),
+        _cut("latency", "half", "scratch"),
+        _dense(1.0),
+        _dense(1.25),
+        *(
+            _cut("latency", "half", start, epochs)
+            for epochs in (0, 1, 3)
+            for start in ("inherited", "scratch")
+            if epochs or start == "inherited"
+        ),
+        _cut("latency", "width 1", "inherited"),
+        _cut("latency", "width 1", "scratch"),
+        _cut("int8_latency", "half", "inherited"),
+        _cut("int8_latency", "half", "scratch"),
+    ),
     columns={
         "accuracy": Column("test accuracy, %"),
         "accuracy_int8": Column("int8: accuracy, %"),
