@@ -72,7 +72,7 @@ def test_an_existing_file_is_replaced(model, tmp_path):
 def test_a_relative_path_after_the_current_folder_has_changed(model, tmp_path, monkeypatch):
     export.convert(model, tmp_path / "first.tflite")  # the process of the converters is there now
     monkeypatch.chdir(tmp_path)
-    calibration = np.zeros((4, *model.input_shape[1:]))
+    calibration = np.random.default_rng(0).normal(size=(64, *model.input_shape[1:]))
     export.convert(model, "second.tflite", quantize="int8", representative=calibration)
     assert (tmp_path / "second.tflite").exists()
 
