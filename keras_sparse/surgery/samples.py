@@ -29,6 +29,14 @@ _MOVES = {
     *("Squeeze", "Stack", "Swapaxes", "Transpose", "Unstack"),
 }
 
+# Operations of Keras that change each entry by itself, where the other operands are numbers.
+_ENTRY_BY_ENTRY = {
+    *("Abs", "Absolute", "Add", "Clip", "FloorDivide", "Maximum", "Minimum", "Mod", "Multiply"),
+    *("Negative", "Subtract"),
+}
+# Tried as ids before such operations, relative to the number of ids behind them.
+_REACH = (-1, 4)
+
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
@@ -147,7 +155,8 @@ def _choices(graph, shapes):
     """For each input a list of `_Choice`, found by following every entry through the graph.
 
     Where entries are only moved, the very layers are run on the entries' numbers. So it is seen
-    which of them reach an embedding, also through slices and concatenations.
+    which of them reach an embedding, also through slices and concatenations. Sums with a number
+    and the like are tried on many ids, to find those that become the ones of the table.
     """
     starts = np.cumsum([0, *(math.prod(shape) for shape in shapes)])
     numbers = {
@@ -155,10 +164,13 @@ def _choices(graph, shapes):
         for value, shape, first, last in zip(graph.inputs, shapes, starts, starts[1:], strict=False)
     }
     owners, fewest, lists = np.full(starts[-1], -1), np.full(starts[-1], np.inf), []
+    changes = dict.fromkeys(numbers, ())
     for call in graph.calls:
-        _move(call, numbers)
+        _move(call, numbers, changes)
         for value in call.inputs:
             taken = _values_taken(call, value) if value in numbers else None
+            if taken is not None and changes[value]:
+                taken = _before(changes[value], taken)
             if taken is not None and len(taken):
                 places = np.unique(numbers[value])
                 places = places[fewest[places] > len(taken)]
@@ -172,17 +184,27 @@ def _choices(graph, shapes):
     return found
 
 
-def _move(call, numbers):
-    """Adds the numbers of the entries of a call's outputs, if the call only moves entries."""
-    operation = call.operation
+def _move(call, numbers, changes):
+    """Adds the numbers of the entries of a call's outputs, if the call only moves entries.
+
+    Args:
+        call: a call of the graph.
+        numbers: `{value: numbers of its entries}`.
+        changes: `{value: the calls that changed each of its entries by itself}`.
+    """
+    operation, name = call.operation, type(call.operation).__name__
     if not call.inputs or not all(value in numbers for value in call.inputs):
         return
     if not type(operation).__module__.startswith("keras."):
         return
-    if type(operation).__name__ == "Cast":
+    if name == "Cast" or (name in _ENTRY_BY_ENTRY and _is_unary(call)):
         numbers[call.outputs[0]] = numbers[call.inputs[0]]
+        changes[call.outputs[0]] = (*changes[call.inputs[0]], *([call] if name != "Cast" else []))
         return
-    if type(operation).__name__ not in _MOVES or call.kwargs.get("training"):
+    if name not in _MOVES or call.kwargs.get("training"):
+        return
+    before = {changes[value] for value in call.inputs}
+    if len(before) > 1:
         return
     args, kwargs = call.arguments(numbers.__getitem__)
     try:
@@ -190,6 +212,30 @@ def _move(call, numbers):
     except Exception:
         return  # these sizes do not fit
     numbers.update(zip(call.outputs, map(keras.ops.convert_to_numpy, moved), strict=True))
+    changes.update(dict.fromkeys(call.outputs, *before))
+
+
+def _is_unary(call):
+    """Whether a call has one tensor and otherwise numbers."""
+    found = keras.tree.flatten((call.args, call.kwargs))
+    others = [part for part in found if part is not call.inputs[0]]
+    return len(set(call.inputs)) == 1 and all(
+        part is None or isinstance(part, (str, bool)) or np.ndim(part) == 0 for part in others
+    )
+
+
+def _before(changes, taken):
+    """Integers that such calls make the values taken; as many of these as can be found."""
+    if taken.dtype.kind not in "iuf":
+        return None
+    low, high = (share * len(taken) for share in _REACH)
+    tried = np.arange(low - 1, high + 1, dtype="int32")
+    values = tried
+    for call in changes:
+        args, kwargs = call.arguments(lambda value, now=values: now)
+        values = keras.ops.convert_to_numpy(call.operation(*args, **kwargs))
+    _, first = np.unique(values, return_index=True)
+    return tried[first[np.isin(values[first], taken)]]
 
 
 def _values_taken(call, value):

@@ -146,7 +146,14 @@ def within(table, other):
     )
 
 
-@pytest.mark.parametrize("build", [slices, text, within])
+def changed(table, other):
+    """Ids that are counted from -1, and ids that are limited, as models of users have them."""
+    x = keras.Input((6,), dtype="int32")
+    rest = ops.floor_divide(ops.clip(x[:, 3:], 0, 39) * 2, 2)
+    return x, layers.Concatenate()([table(x[:, :3] + 1), other(ops.minimum(rest, 39))])
+
+
+@pytest.mark.parametrize("build", [slices, text, within, changed])
 def test_every_row_of_an_embedding_is_compared(build, harness):
     table, other = layers.Embedding(23, 3), layers.Embedding(40, 3)
     model = with_dead_channels(harness, *build(table, other))
