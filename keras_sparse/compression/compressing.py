@@ -7,7 +7,7 @@ import keras
 
 from keras_sparse.callbacks import EpochCheckpoint
 from keras_sparse.compression.budget import in_words
-from keras_sparse.compression.data import ShuffledEpochs, arguments, is_arrays
+from keras_sparse.compression.data import arguments, training_arguments
 from keras_sparse.compression.device import fit_to_device
 from keras_sparse.compression.planning import Plan, check_allocation, measured_costs
 from keras_sparse.compression.recovery import (
@@ -86,7 +86,8 @@ def compress(
         model: a built `keras.Model`, compiled with loss, metrics and optimizer of its training.
             It is not changed.
         data: training data: `(x, y)` or `(x, y, sample_weight)` of arrays, a `tf.data.Dataset`
-            with a known number of batches, or a `keras.utils.PyDataset`.
+            with a known number of batches, or a `keras.utils.PyDataset`, also one without end
+            such as `keras_sparse.data.Batches`.
         target: `{cost: limit}`, see `plan`.
         epochs: int, epochs of training after the cut; 0 for none.
         validation_data: held-out data of the same kind, on which the metrics of the result are
@@ -97,7 +98,8 @@ def compress(
         importance, allocation, latency, exclude: see `plan`.
         folder: where the training is kept, epoch by epoch. After a kill the same call goes on
             where it was. Batches of arrays are shuffled by epoch; data sets come in their own
-            order.
+            order, and one without end starts at the batches of its epoch if it has `first_epoch`
+            and `from_epoch`, as `Batches` has.
         callbacks: list of `keras.callbacks.Callback` for the training.
         verbose: as in `fit`.
 
@@ -170,17 +172,9 @@ def _train(model, data, epochs, batch_size, validation_data, folder, callbacks, 
         validation = {"validation_data": validation_data, "validation_batch_size": batch_size}
         if "batch_size" not in arguments(validation_data, batch_size):
             del validation["validation_batch_size"]
-    # Neither is shuffled by `fit`, whose order does not depend on the epoch alone.
-    if is_arrays(data):
-        steps = {"steps_per_epoch": steps_per_epoch(data, batch_size)}
-        data = ShuffledEpochs(data, batch_size, first)
-    else:
-        steps = {}
     history = model.fit(
-        data,
-        **steps,
+        **training_arguments(data, batch_size, first),
         **validation,
-        shuffle=False,
         epochs=epochs,
         initial_epoch=first,
         callbacks=callbacks,

@@ -49,6 +49,33 @@ def first_batches(data, batches, batch_size):
     return {"x": (batch for batch in itertools.islice(iter(data), batches))}
 
 
+def training_arguments(data, batch_size, first_epoch):
+    """The arguments of `fit` for a training that starts, or goes on, at an epoch.
+
+    Arrays are shuffled by epoch. A stream without end, such as `keras_sparse.data.Batches`, starts
+    at the batches of that epoch. `fit` itself shuffles nothing: its order does not depend on the
+    epoch alone.
+
+    Args:
+        data, batch_size: see `compress`.
+        first_epoch: int, counted from the start of the training.
+
+    Returns:
+        A dict.
+    """
+    if is_arrays(data):
+        data = ShuffledEpochs(data, batch_size)
+    if not _is_endless(data):
+        return {"x": data, "shuffle": False}
+    if hasattr(data, "from_epoch"):
+        data = data.from_epoch(data.first_epoch + first_epoch)
+    return {"x": data, "shuffle": False, "steps_per_epoch": len(data)}
+
+
+def _is_endless(data):
+    return isinstance(data, keras.utils.PyDataset) and data.num_batches is None
+
+
 class ShuffledEpochs(keras.utils.PyDataset):
     """Batches of arrays, one epoch after the other, in an order that the epoch alone decides.
 
@@ -64,7 +91,11 @@ class ShuffledEpochs(keras.utils.PyDataset):
         super().__init__()
         self._data = data
         self._size = batch_size
-        self._first = first_epoch
+        self.first_epoch = first_epoch
+
+    def from_epoch(self, epoch):
+        """The same batches from another epoch on."""
+        return ShuffledEpochs(self._data, self._size, epoch)
 
     def __len__(self):
         """Steps of an epoch."""
@@ -78,7 +109,7 @@ class ShuffledEpochs(keras.utils.PyDataset):
     def __getitem__(self, index):
         """Batch `index`, counted from the start of the first epoch."""
         epoch, step = divmod(index, len(self))
-        order = np.random.default_rng([0, self._first + epoch]).permutation(count(self._data))
+        order = np.random.default_rng([0, self.first_epoch + epoch]).permutation(count(self._data))
         return _take(self._data, order[step * self._size : (step + 1) * self._size])
 
 

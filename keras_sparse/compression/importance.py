@@ -92,7 +92,9 @@ class Taylor(Importance):
         recorder = _GradientRecorder({path: sorted(own) for path, own in axes.items()})
         probe = probe_model(model, recorder)
         try:
-            probe.fit(**first_batches(data, self.batches, self.batch_size), verbose=0)
+            probe.fit(
+                **first_batches(data, self.batches, self.batch_size), shuffle=False, verbose=0
+            )
         finally:
             for variable, value in before:
                 variable.assign(value)

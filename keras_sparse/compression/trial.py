@@ -52,7 +52,7 @@ class Trial:
         """Statistics of batch normalisation for the channels that are left."""
         if layers_of_type(self._probe, keras.layers.BatchNormalization):
             batches = first_batches(self._data, _BATCHES, self._batch_size)
-            self._probe.fit(**batches, verbose=0)
+            self._probe.fit(**batches, shuffle=False, verbose=0)
 
     @contextlib.contextmanager
     def _restored(self):
@@ -76,7 +76,7 @@ def recalibrate(model, data, batch_size=64):
     if layers_of_type(model, keras.layers.BatchNormalization):
         with _forgetting(model):
             batches = first_batches(data, _BATCHES, batch_size)
-            probe_model(model, _Frozen()).fit(**batches, verbose=0)
+            probe_model(model, _Frozen()).fit(**batches, shuffle=False, verbose=0)
 
 
 @contextlib.contextmanager

@@ -50,7 +50,8 @@ class Batches(keras.utils.PyDataset):
     >>> batches = Batches(task.x_train, task.y_train, 128, augment=crop_and_flip)
     >>> model.fit(batches, steps_per_epoch=len(batches), epochs=200, shuffle=False)
 
-    To go on after epoch 120, `Batches(..., first_epoch=120)` and `fit(..., initial_epoch=120)`.
+    To go on after epoch 120, `Batches(..., first_epoch=120)` or `batches.from_epoch(120)`, and
+    `fit(..., initial_epoch=120)`.
     """
 
     def __init__(self, x, y, batch_size, seed=0, augment=None, first_epoch=0):
@@ -93,6 +94,17 @@ class Batches(keras.utils.PyDataset):
             }
             batch = self._pending.pop(index)
         return batch.result()
+
+    def from_epoch(self, epoch):
+        """The same batches from another epoch on.
+
+        Args:
+            epoch: int, the `first_epoch` of the result.
+
+        Returns:
+            A `Batches` over the same arrays, with the same seed and augmentation.
+        """
+        return Batches(self._x, self._y, self.batch_size, self.seed, self._augment, epoch)
 
     def steps_per_execution(self, most=20):
         """The largest number up to `most` that divides the steps of an epoch.

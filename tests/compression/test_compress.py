@@ -13,6 +13,7 @@ from keras_sparse.compression import GroupNorm, Importance, Random, Taylor
 from keras_sparse.compression.importance import as_importance
 from keras_sparse.compression.planning import removable_groups
 from keras_sparse.compression.recovery import base_learning_rate, recovery_optimizer
+from keras_sparse.data import Batches
 
 CRITERIA = [
     Taylor(batches=2),
@@ -102,7 +103,8 @@ class KilledError(Exception):
     pass
 
 
-def test_a_killed_recovery_goes_on_to_the_same_bits(tmp_path):
+@pytest.mark.parametrize("kind", ["arrays", "batches"])
+def test_a_killed_recovery_goes_on_to_the_same_bits(tmp_path, kind):
     class Kill(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 2:
@@ -112,13 +114,14 @@ def test_a_killed_recovery_goes_on_to_the_same_bits(tmp_path):
         [keras.Input((4,)), layers.Dense(8), layers.Dropout(0.5), layers.Dense(1)]
     )
     model.compile(optimizer="adam", loss="mse")
-    data = np.random.default_rng(0).normal(size=(2, 40, 4)).astype("float32")
+    x, y = np.random.default_rng(0).normal(size=(2, 40, 4)).astype("float32")
+    data = (x, y[:, :1]) if kind == "arrays" else Batches(x, y[:, :1], 16, seed=3, first_epoch=4)
 
     def run(folder, callbacks=()):
         keras.utils.set_random_seed(1)
         return keras_sparse.compress(
-            model, (data[0], data[1, :, :1]), target={"macs": 0.5}, epochs=3, batch_size=16,
-            importance=GroupNorm(), allocation="uniform", learning_rate=0.01,
+            model, data, target={"macs": 0.5}, epochs=3, batch_size=16,
+            importance=Taylor(batches=4, batch_size=16), learning_rate=0.01,
             folder=tmp_path / folder, callbacks=callbacks, verbose=0,
         )  # fmt: skip
 
