@@ -57,6 +57,14 @@ def widest_range(path):
     return widest if widest and widest[2] - widest[1] > _WIDE else None
 
 
+def about_a_wide_range(name, least, largest):
+    """What to do about a tensor that leaves no levels for small numbers."""
+    return (
+        f"The tensor {name!r} goes from {least:.3g} to {largest:.3g}, which leaves none of the 256 "
+        "levels to small numbers. If it is a mask, add -100 in place of the least float."
+    )
+
+
 def _results(path):
     from ai_edge_litert import schema_py_generated as schema
 

@@ -11,7 +11,7 @@ import numpy as np
 from export.compare import compare
 from export.errors import ExportError
 from export.inputs import DRAWN_SIZE, check_samples, draw_samples, open_input_specs
-from export.integers import check_int8, float_operators, widest_range
+from export.integers import about_a_wide_range, check_int8, float_operators, widest_range
 from export.names import by_name, gives_dict
 from export.tflite_file import Runner, flex_operators, operators
 
@@ -198,12 +198,7 @@ def _advice(path, quantize):
     )
     widest = widest_range(path)
     if widest:
-        name, least, largest = widest
-        advice = (
-            f"The tensor {name!r} goes from {least:.3g} to {largest:.3g}, which leaves none of the "
-            "256 levels to small numbers. If it is a mask, add -100 in place of the least float. "
-            + advice
-        )
+        advice = f"{about_a_wide_range(*widest)} {advice}"
     return advice
 
 

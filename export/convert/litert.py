@@ -121,6 +121,7 @@ def convert(
         replacing(path) as temporary,
         real_name(temporary, path),
         _about_open_sizes(specs),
+        _about_ranges(model, calibration),
     ):
         _write(model, temporary, specs, settings, calibration)
         result = verify(
@@ -182,6 +183,22 @@ def _about_open_sizes(specs):
             f"{error} The file was to have open sizes, which not all layers can have in LiteRT: "
             "give integers in `input_shape`."
         ) from error
+
+
+@contextlib.contextmanager
+def _about_ranges(model, calibration):
+    """Errors of an int8 file name a tensor whose numbers no int8 scale can hold."""
+    try:
+        yield
+    except ExportError as error:
+        if calibration is None or "256 levels" in str(error):
+            raise
+        from export.convert.ranges import about_extreme_ranges
+
+        reason = about_extreme_ranges(model, calibration)
+        if not reason:
+            raise
+        raise ExportError(f"{error} {reason}") from error
 
 
 def _write(model, path, specs, settings, samples):

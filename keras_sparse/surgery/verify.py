@@ -31,10 +31,10 @@ def check_verify(verify):
             "`verify` must be True, False, or inputs for the model: an array, or a list or dict of "
             f"arrays, all with the same number of samples. Received: verify={_described(verify)}"
         )
-    if not all(_finite(np.asarray(leaf)) for leaf in leaves):
+    if not all(_usable(np.asarray(leaf)) for leaf in leaves):
         raise ValueError(
-            "`verify` must be finite: NaN and infinity prove nothing. Received: "
-            f"verify={_described(verify)}"
+            f"`verify` must be real and finite in {keras.config.floatx()}: NaN and infinity prove "
+            f"nothing. Received: verify={_described(verify)}"
         )
 
 
@@ -231,6 +231,14 @@ def _array(output):
     if array.dtype.kind in "OSU":
         return array
     return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
+def _usable(array):
+    """Whether an input stays a finite real number in the type that models compute in."""
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite(array.astype(keras.config.floatx())).all())
+    return array.dtype.kind != "c"
 
 
 def _finite(array):

@@ -202,6 +202,7 @@ def test_inputs_of_your_own(harness):
     [
         *("yes", None, 3, [], [[1.0, 2.0]], np.ones(()), np.ones((0, 4)), {"x": "y"}),
         *(np.full((2, 4), np.nan), np.full((2, 4), -np.inf)),
+        *(np.full((2, 4), 1e300), np.full((2, 4), 1j)),
     ],
     ids=repr,
 )

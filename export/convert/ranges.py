@@ -1,0 +1,41 @@
+"""Which tensor of a model has numbers so large that int8 ends in a crash."""
+
+import keras
+import numpy as np
+
+from export.integers import about_a_wide_range
+from keras_sparse.surgery.graph import Graph
+
+# The least float of a mask is -3.4e38; no int8 scale reaches so far.
+_EXTREME = 1e30
+_SAMPLES = 8
+
+
+def about_extreme_ranges(model, samples):
+    """A sentence about the first tensor with numbers beyond 1e30, or "".
+
+    Args:
+        model: a built `keras.Model`.
+        samples: list of arrays `(n, ...)`, one for each input.
+    """
+    try:
+        for name, array in _tensors(Graph(model), samples):
+            if array.dtype.kind == "f" and np.abs(array).max() > _EXTREME:
+                return about_a_wide_range(name, array.min(), array.max())
+    except Exception:  # of any layer: what goes with an error must not replace it
+        return ""
+    return ""
+
+
+def _tensors(graph, samples):
+    """Name and value of each result, call by call."""
+    values = {
+        value: keras.ops.convert_to_tensor(array[:_SAMPLES], value.dtype)
+        for value, array in zip(graph.inputs, samples, strict=True)
+    }
+    for call in graph.calls:
+        args, kwargs = call.arguments(values.__getitem__)
+        results = keras.tree.flatten(call.operation(*args, **kwargs))
+        values.update(zip(call.outputs, results, strict=True))
+        for result in results:
+            yield call.operation.name, keras.ops.convert_to_numpy(result)
