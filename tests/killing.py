@@ -23,3 +23,19 @@ class AfterSteps(keras.callbacks.Callback):
 def kill():
     """Ends the process, with no chance to clean up."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KilledError(Exception):
+    """Stands for a kill, in the process of the test."""
+
+
+class AfterEpochs(keras.callbacks.Callback):
+    """Raises a `KilledError` at the start of an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise KilledError

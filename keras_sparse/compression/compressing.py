@@ -1,23 +1,20 @@
 """The one call: a trained model and a budget in, a smaller trained model out."""
 
 import dataclasses
-import os
 
 import keras
 
-from keras_sparse.callbacks import EpochCheckpoint
 from keras_sparse.compression.budget import in_words
-from keras_sparse.compression.data import arguments, training_arguments
 from keras_sparse.compression.device import fit_to_device
 from keras_sparse.compression.planning import Plan, check_allocation, measured_costs
 from keras_sparse.compression.recovery import (
     RATE_SHARE,
     base_learning_rate,
     compile_like,
-    evaluate,
     recovery_optimizer,
     steps_per_epoch,
 )
+from keras_sparse.compression.training import STUDENT_LOSS_WEIGHT, Training
 from keras_sparse.compression.trial import recalibrate
 from keras_sparse.validation import check_integer, check_number
 
@@ -68,6 +65,8 @@ def compress(
     validation_data=None,
     learning_rate=None,
     batch_size=128,
+    distillation=None,
+    student_loss_weight=STUDENT_LOSS_WEIGHT,
     importance=None,
     allocation="importance",
     latency=None,
@@ -95,6 +94,11 @@ def compress(
         learning_rate: float, the peak. Defaults to 0.3 times the largest learning rate of the
             model's optimizer.
         batch_size: int, for arrays.
+        distillation: a loss of `keras.distillation`, or a list of them, by which the smaller model
+            is trained on what `model` says. `model` must have one output, and the data no sample
+            weights.
+        student_loss_weight: float in [0, 1], the weight of the model's own loss beside the
+            distillation's. Regularizers keep theirs.
         importance, allocation, latency, exclude: see `plan`.
         folder: where the training is kept, epoch by epoch. After a kill the same call goes on
             where it was. Batches of arrays are shuffled by epoch; data sets come in their own
@@ -117,6 +121,9 @@ def compress(
     ... )
     >>> print(result)
     >>> result.model.save("small.keras")
+
+    Reference:
+        Distilling the knowledge in a neural network, arXiv 1503.02531.
     """
     check_allocation(allocation)
     check_integer("epochs", epochs, "[0, inf)")
@@ -124,6 +131,16 @@ def compress(
     if learning_rate is None:
         learning_rate = RATE_SHARE * base_learning_rate(_optimizer_of(model))
     check_number("learning_rate", learning_rate, "(0, inf)")
+    training = Training(
+        model,
+        data,
+        validation_data,
+        batch_size,
+        tuple(callbacks or ()),
+        verbose,
+        distillation,
+        student_loss_weight,
+    )
     steps = steps_per_epoch(data, batch_size)
     chosen, smaller, report, seconds = fit_to_device(
         model,
@@ -139,13 +156,10 @@ def compress(
     )
     compile_like(smaller, model, optimizer)
     recalibrate(smaller, data, batch_size)
-    metrics = {}
-    if validation_data is not None:
-        metrics["given"] = evaluate(model, validation_data, batch_size)
-        metrics["cut"] = evaluate(smaller, validation_data, batch_size)
-    history = _train(smaller, data, epochs, batch_size, validation_data, folder, callbacks, verbose)
-    if validation_data is not None:
-        metrics["recovered"] = evaluate(smaller, validation_data, batch_size)
+    metrics = {"given": training.evaluate(model), "cut": training.evaluate(smaller)}
+    history = training.run(smaller, epochs, folder)
+    metrics["recovered"] = training.evaluate(smaller)
+    metrics = {stage: found for stage, found in metrics.items() if found}
     return Compressed(smaller, chosen, report, _costs(chosen, smaller, seconds), metrics, history)
 
 
@@ -156,31 +170,6 @@ def _optimizer_of(model):
             "the loss and the metrics of its training."
         )
     return model.optimizer
-
-
-def _train(model, data, epochs, batch_size, validation_data, folder, callbacks, verbose):
-    """The recovery's history."""
-    if not epochs:
-        return {}
-    callbacks, first = list(callbacks or []), 0
-    if folder is not None:
-        checkpoint = EpochCheckpoint(os.path.join(folder, "recovery"), callbacks)
-        first = checkpoint.restore(model)
-        callbacks.append(checkpoint)
-    validation = {}
-    if validation_data is not None:
-        validation = {"validation_data": validation_data, "validation_batch_size": batch_size}
-        if "batch_size" not in arguments(validation_data, batch_size):
-            del validation["validation_batch_size"]
-    history = model.fit(
-        **training_arguments(data, batch_size, first),
-        **validation,
-        epochs=epochs,
-        initial_epoch=first,
-        callbacks=callbacks,
-        verbose=verbose,
-    )
-    return history.history
 
 
 def _costs(chosen, smaller, seconds):

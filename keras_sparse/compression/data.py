@@ -17,6 +17,16 @@ def count(data):
     return len(keras.tree.flatten(data[0])[0]) if is_arrays(data) else None
 
 
+def has_sample_weights(data):
+    """Whether data have sample weights, as far as can be told without reading a data set."""
+    if is_arrays(data):
+        return len(data) == 3
+    if isinstance(data, keras.utils.PyDataset):
+        return len(data[0]) == 3
+    spec = getattr(data, "element_spec", None)
+    return isinstance(spec, tuple) and len(spec) == 3
+
+
 def arguments(data, batch_size):
     """The arguments of `fit` or `evaluate`.
 

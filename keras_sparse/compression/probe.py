@@ -8,7 +8,7 @@ from keras_sparse.surgery.graph import functional
 def probe_model(model, optimizer=None):
     """A functional model that shares `model`'s layers and its loss.
 
-    The user's model keeps its own optimizer and metrics.
+    The user's model keeps its own optimizer and metrics, and the new one has no metrics.
 
     Args:
         model: a compiled `keras.Model`.
@@ -22,18 +22,19 @@ def probe_model(model, optimizer=None):
     """
     graph = functional(model)
     probe = keras.Model(graph.input, graph.output, name=graph.name)
-    config = compile_arguments(model)
-    probe.compile(
-        optimizer=optimizer or "sgd",
-        loss=config["loss"],
-        loss_weights=config["loss_weights"],
-        metrics=config["metrics"],
-    )
+    arguments = {**compile_arguments(model), "metrics": None, "weighted_metrics": None}
+    probe.compile(optimizer=optimizer or "sgd", **arguments)
     return probe
 
 
+_COMPILED = ("loss_weights", "metrics", "weighted_metrics", "run_eagerly", "jit_compile")
+
+
 def compile_arguments(model):
-    """`loss`, `loss_weights` and `metrics` with which a model was compiled.
+    """What a model was compiled with, the optimizer aside.
+
+    Returns:
+        A dict of arguments for `compile`; the loss is the model's own, metrics are new ones.
 
     Raises:
         ValueError: it was not compiled with a loss.
@@ -44,7 +45,6 @@ def compile_arguments(model):
             "metrics=...)` before, with the loss of its training."
         )
     config = model.get_compile_config() or {}
-    restored = keras.saving.deserialize_keras_object(
-        {key: config.get(key) for key in ("loss_weights", "metrics")}
-    )
+    restored = keras.saving.deserialize_keras_object({key: config.get(key) for key in _COMPILED})
+    restored["jit_compile"] = model.jit_compile
     return {"loss": model.loss, **restored}

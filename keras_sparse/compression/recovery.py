@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_sparse.compression.data import arguments, count
+from keras_sparse.compression.data import count
 from keras_sparse.compression.probe import compile_arguments
 
 # The peak learning rate of a recovery, as a share of the base training's: at the base rate itself a
@@ -71,8 +71,3 @@ def steps_per_epoch(data, batch_size):
             "`data` does not tell how many batches it has, which the learning rate schedule needs: "
             "give a `tf.data.Dataset` with a known cardinality, a `PyDataset` or arrays."
         ) from error
-
-
-def evaluate(model, data, batch_size):
-    """Loss and metrics, `{name: float}`."""
-    return model.evaluate(**arguments(data, batch_size), verbose=0, return_dict=True)

@@ -14,6 +14,7 @@ from keras_sparse.compression.importance import as_importance
 from keras_sparse.compression.planning import removable_groups
 from keras_sparse.compression.recovery import base_learning_rate, recovery_optimizer
 from keras_sparse.data import Batches
+from tests.killing import AfterEpochs, KilledError
 
 CRITERIA = [
     Taylor(batches=2),
@@ -99,17 +100,8 @@ def test_compress_meets_the_budget_and_recovers(trained, digits):
         np.testing.assert_array_equal(a, b)
 
 
-class KilledError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("kind", ["arrays", "batches"])
 def test_a_killed_recovery_goes_on_to_the_same_bits(tmp_path, kind):
-    class Kill(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 2:
-                raise KilledError
-
     model = keras.Sequential(
         [keras.Input((4,)), layers.Dense(8), layers.Dropout(0.5), layers.Dense(1)]
     )
@@ -127,7 +119,7 @@ def test_a_killed_recovery_goes_on_to_the_same_bits(tmp_path, kind):
 
     whole = run("whole")
     with pytest.raises(KilledError):
-        run("killed", [Kill()])
+        run("killed", [AfterEpochs(2)])
     again = run("killed")
     assert again.history == whole.history
     for a, b in zip(whole.model.get_weights(), again.model.get_weights(), strict=True):

@@ -1,0 +1,159 @@
+"""Training a smaller model on the outputs of the given one, with `keras.distillation`."""
+
+import keras
+
+from keras_sparse import surgery
+from keras_sparse.callbacks import EpochCheckpoint
+from keras_sparse.compression.data import has_sample_weights
+from keras_sparse.compression.probe import compile_arguments
+from keras_sparse.validation import check_number
+
+
+class StudentCheckpoint(EpochCheckpoint):
+    """Saves the student alone: the teacher does not change."""
+
+    def set_model(self, model):
+        """Takes the student of a `Distiller`."""
+        super().set_model(model.student)
+
+
+class _Distiller(keras.distillation.Distiller):
+    """Keras' `Distiller`, whose loss has those of regularizers too."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The weighted sum of both losses, and what layers add."""
+        if sample_weight is not None:
+            raise ValueError(_NO_SAMPLE_WEIGHTS)
+        added = list(self.losses)
+        loss = super().compute_loss(x, y, y_pred, training=training)
+        return keras.ops.sum(keras.ops.stack([loss, *added])) if added else loss
+
+
+_NO_SAMPLE_WEIGHTS = (
+    "`distillation` cannot be used with sample weights, which `keras.distillation.Distiller` does "
+    "not use. Leave one of them out, in `validation_data` too."
+)
+
+
+def check_distillation(model, losses, student_loss_weight, datasets):
+    """Checks what a model would be distilled by, before any work.
+
+    Args:
+        model: the teacher, a compiled `keras.Model`.
+        losses: what `compress` takes as `distillation`.
+        student_loss_weight: the weight of the model's own loss.
+        datasets: list of the data of training and validation.
+
+    Raises:
+        ValueError: Keras cannot distill this.
+    """
+    check_number("student_loss_weight", student_loss_weight, "[0, 1]")
+    for loss in as_list(losses):
+        if not isinstance(loss, keras.distillation.DistillationLoss):
+            raise ValueError(
+                "`distillation` must be a `keras.distillation.DistillationLoss`, such as "
+                f"`keras.distillation.LogitsDistillation()`, or a list. Received: {losses!r}"
+            )
+    if not as_list(losses):
+        raise ValueError("`distillation` must have at least one loss. Received: an empty list")
+    if len(keras.tree.flatten(model.outputs)) != 1:
+        raise ValueError(
+            f"`distillation` needs a model with one output. {model.name!r} has "
+            f"{len(keras.tree.flatten(model.outputs))}."
+        )
+    if compile_arguments(model)["loss_weights"] is not None:
+        raise ValueError(
+            "`distillation` does not use `loss_weights`: compile the model without, and set "
+            "`student_loss_weight`."
+        )
+    if any(has_sample_weights(data) for data in datasets):
+        raise ValueError(_NO_SAMPLE_WEIGHTS)
+    if any(isinstance(loss, keras.distillation.LogitsDistillation) for loss in as_list(losses)):
+        _check_logits(model)
+
+
+def as_list(losses):
+    """Distillation losses as a list."""
+    return list(losses) if isinstance(losses, (list, tuple)) else [losses]
+
+
+def distiller(model, student, losses, student_loss_weight):
+    """A model whose `fit` trains a student.
+
+    Args:
+        model: the teacher; it is not changed.
+        student: a compiled `keras.Model`. The distiller trains it with its optimizer.
+        losses: `DistillationLoss`, or a list.
+        student_loss_weight: float in [0, 1].
+
+    Returns:
+        A compiled `keras.distillation.Distiller`.
+
+    Raises:
+        ValueError: the layers or shapes of the two do not fit the losses.
+    """
+    # A copy: Keras freezes the teacher.
+    teacher = surgery.zero_groups(model, {})
+    for loss in as_list(losses):
+        _check_features(teacher, student, loss)
+    compiled = compile_arguments(model)
+    found = _Distiller(
+        teacher,
+        student,
+        as_list(losses),
+        student_loss_weight=student_loss_weight,
+        dtype=student.dtype_policy,
+    )
+    student.optimizer.build(student.trainable_variables)
+    found.compile(
+        optimizer=student.optimizer,
+        loss=keras.tree.flatten(compiled["loss"])[0],
+        metrics=[metric for metric in keras.tree.flatten(compiled["metrics"]) if metric],
+        weighted_metrics=compiled["weighted_metrics"],
+        run_eagerly=student.run_eagerly,
+        jit_compile=student.jit_compile,
+        # The student's optimizer has its scale.
+        auto_scale_loss=False,
+    )
+    return found
+
+
+def _check_logits(model):
+    """Raises a `ValueError` for outputs that a softmax makes no sense of."""
+    output = keras.tree.flatten(model.outputs)[0]
+    layer = output._keras_history.operation
+    softmax = isinstance(layer, keras.layers.Softmax) or (
+        getattr(layer, "activation", None) is keras.activations.softmax
+    )
+    if softmax:
+        raise ValueError(
+            f"`distillation` by logits needs a model that ends in logits. The output of "
+            f"{layer.name!r} is a softmax: give "
+            "`keras.distillation.FeatureDistillation(loss='kl_divergence')`, or a model without "
+            "the softmax, compiled with a loss `from_logits=True`."
+        )
+    if output.shape[-1] == 1:
+        raise ValueError(
+            f"`distillation` by logits needs several classes. The output of {layer.name!r} has "
+            "one: give `keras.distillation.FeatureDistillation(loss='mse')`."
+        )
+
+
+def _check_features(teacher, student, loss):
+    try:
+        loss.validate_model_compatibility(teacher, student)
+    except ValueError as error:
+        raise ValueError(f"`distillation` does not fit the model: {error}") from error
+    names = [getattr(loss, f"{side}_layer_name", None) for side in ("teacher", "student")]
+    if None in names:
+        return
+    given, found = (
+        keras.tree.map_structure(lambda tensor: tensor.shape, model.get_layer(name).output)
+        for model, name in zip((teacher, student), names, strict=True)
+    )
+    if given != found:
+        raise ValueError(
+            f"`distillation` compares the layer {names[0]!r} of the given model, of shape "
+            f"{given}, with {names[1]!r} of the smaller one, of shape {found}: its channels were "
+            f"removed. Give exclude=[{names[1]!r}], so that they stay, or another layer."
+        )

@@ -1,0 +1,101 @@
+"""What is the same in every training of a compression."""
+
+import dataclasses
+import os
+import warnings
+
+import keras
+
+from keras_sparse.callbacks import EpochCheckpoint
+from keras_sparse.compression import data as datasets
+from keras_sparse.compression.distilling import StudentCheckpoint, check_distillation, distiller
+
+# Keras' own default.
+STUDENT_LOSS_WEIGHT = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """Trains models on the same data in the same way.
+
+    Args:
+        given: the model that is compressed, the teacher of a distillation.
+        data, validation_data, batch_size, callbacks, verbose, distillation, student_loss_weight:
+            see `compress`.
+
+    Raises:
+        ValueError: `distillation` is nothing that Keras can distil the model by.
+    """
+
+    given: keras.Model
+    data: object
+    validation_data: object
+    batch_size: int
+    callbacks: tuple
+    verbose: object
+    distillation: object
+    student_loss_weight: float
+
+    def __post_init__(self):
+        if self.distillation is not None:
+            check_distillation(
+                self.given,
+                self.distillation,
+                self.student_loss_weight,
+                [self.data, self.validation_data],
+            )
+        elif self.student_loss_weight != STUDENT_LOSS_WEIGHT:
+            warnings.warn(
+                "`student_loss_weight` is for `distillation`, which is None: it does nothing. "
+                f"Received: student_loss_weight={self.student_loss_weight!r}",
+                stacklevel=4,
+            )
+
+    def run(self, model, epochs, folder=None, settings=None):
+        """Train a model to the end of its epochs.
+
+        Args:
+            model: a compiled `keras.Model`; its weights and its optimizer change.
+            epochs: int, epochs in all.
+            folder: where the training is kept and taken up again; None to keep nothing.
+            settings: dict of what JSON knows: a training with others is not taken up.
+
+        Returns:
+            `{name: values by epoch}`.
+        """
+        if not epochs:
+            return {}
+        trained, checkpoint_type = model, EpochCheckpoint
+        if self.distillation is not None:
+            trained = distiller(self.given, model, self.distillation, self.student_loss_weight)
+            checkpoint_type = StudentCheckpoint
+        callbacks, first = list(self.callbacks), 0
+        if folder is not None:
+            folder = os.path.join(folder, "recovery")
+            checkpoint = checkpoint_type(folder, callbacks, settings)
+            first = checkpoint.restore(model)
+            callbacks.append(checkpoint)
+        history = trained.fit(
+            **datasets.training_arguments(self.data, self.batch_size, first),
+            **self._validation(),
+            epochs=epochs,
+            initial_epoch=first,
+            callbacks=callbacks,
+            verbose=self.verbose,
+        )
+        return history.history
+
+    def evaluate(self, model):
+        """Loss and metrics on the validation data, `{name: float}`; empty without."""
+        if self.validation_data is None:
+            return {}
+        given = datasets.arguments(self.validation_data, self.batch_size)
+        return model.evaluate(**given, verbose=0, return_dict=True)
+
+    def _validation(self):
+        if self.validation_data is None:
+            return {}
+        if datasets.is_arrays(self.validation_data):
+            size = {"validation_batch_size": self.batch_size}
+            return {"validation_data": tuple(self.validation_data), **size}
+        return {"validation_data": self.validation_data}

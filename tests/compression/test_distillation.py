@@ -1,0 +1,128 @@
+"""Distillation from the given model."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_sparse
+from keras_sparse.compression import GroupNorm
+from tests.killing import AfterEpochs, KilledError
+
+LOGITS = keras.distillation.LogitsDistillation(temperature=2.0)
+
+
+def network(**last):
+    return keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(8, name="wide", kernel_regularizer=keras.regularizers.L2(0.1)),
+            layers.Dropout(0.5),
+            layers.Dense(3, name="last", **last),
+        ]
+    )
+
+
+def compiled(model, from_logits=True, **arguments):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+    model.compile(optimizer="adam", loss=loss, metrics=["accuracy"], **arguments)
+    return model
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(40, 4)).astype("float32"), rng.integers(0, 3, 40)
+
+
+def compress(model, data, **arguments):
+    given = {
+        "target": {"macs": 0.5}, "importance": GroupNorm(), "allocation": "uniform", "epochs": 2,
+        "batch_size": 20, "learning_rate": 0.01, "distillation": LOGITS, "verbose": 0,
+    }  # fmt: skip
+    return keras_sparse.compress(model, data, **{**given, **arguments})
+
+
+def test_a_killed_distillation_goes_on_to_the_same_bits(tmp_path, data):
+    model = compiled(network())
+
+    def run(folder, callbacks=()):
+        keras.utils.set_random_seed(1)
+        return compress(model, data, folder=tmp_path / folder, callbacks=callbacks)
+
+    whole = run("whole")
+    with pytest.raises(KilledError):
+        run("killed", [AfterEpochs(1)])
+    again = run("killed")
+    assert again.history == whole.history
+    assert {"accuracy", "student_loss", "distillation_loss"} < set(whole.history)
+    for a, b in zip(whole.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # The result is a model by itself; the given one may be trained on.
+    again.model.fit(*data, verbose=0)
+    again.model.save(tmp_path / "small.keras")
+    assert keras.saving.load_model(tmp_path / "small.keras").count_params() == 35
+    assert all(layer.trainable for layer in model.layers)
+
+
+def test_the_loss_is_the_weighted_sum_and_regularizers(data):
+    model = compiled(network())
+    result = compress(
+        model, data, epochs=1, batch_size=40, validation_data=data, student_loss_weight=0.25
+    )
+    found = {name: values[0] for name, values in result.history.items()}
+    losses = 0.25 * found["val_student_loss"] + 0.75 * found["val_distillation_loss"]
+    added = 0.1 * np.square(result.model.get_layer("wide").kernel).sum()
+    assert added > 0.01
+    assert found["val_loss"] == pytest.approx(losses + added, rel=1e-4)
+    teacher, student = (m.predict(data[0], verbose=0) for m in (model, result.model))
+    distilled = float(LOGITS.compute_loss(teacher, student))
+    assert found["val_distillation_loss"] == pytest.approx(distilled, rel=1e-4)
+    assert result.metrics["recovered"]["accuracy"] == pytest.approx(found["val_accuracy"])
+
+
+def test_features_of_a_layer_that_stays_whole(data):
+    def features(name):
+        return keras.distillation.FeatureDistillation("mse", name, name)
+
+    model = compiled(network())
+    losses = [LOGITS, features("last")]
+    assert "distillation_loss" in compress(model, data, distillation=losses, epochs=1).history
+    with pytest.raises(ValueError, match=r"exclude=\['wide'\]"):
+        compress(model, data, distillation=features("wide"))
+    with pytest.raises(ValueError, match=r"`distillation` does not fit the model: .*No such layer"):
+        compress(model, data, distillation=features("gone"))
+
+
+def two_outputs():
+    x = keras.Input((4,))
+    y = layers.Dense(8)(x)
+    model = keras.Model(x, [layers.Dense(3)(y), layers.Dense(3)(y)])
+    model.compile(optimizer="adam", loss=["mse", "mse"])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "message"),
+    [
+        (lambda: compiled(network()), {"distillation": 2.0}, "must be a `keras.distillation"),
+        (lambda: compiled(network()), {"distillation": []}, "must have at least one loss"),
+        (lambda: compiled(network()), {"student_loss_weight": 1.5}, "`student_loss_weight`"),
+        (two_outputs, {}, "needs a model with one output"),
+        (lambda: compiled(network(), loss_weights=[2.0]), {}, "does not use `loss_weights`"),
+        (lambda: compiled(network(activation="softmax"), False), {}, "ends in logits"),
+    ],
+)
+def test_what_keras_cannot_distil(data, model, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        compress(model(), data, **arguments)
+
+
+def test_sample_weights_are_refused(data):
+    model, weighted = compiled(network()), (*data, np.ones(40))
+    with pytest.raises(ValueError, match="sample weights"):
+        compress(model, weighted)
+    with pytest.raises(ValueError, match="sample weights"):
+        compress(model, data, validation_data=weighted)
+    with pytest.warns(UserWarning, match="`student_loss_weight` is for `distillation`"):
+        compress(model, weighted, distillation=None, student_loss_weight=0.3, epochs=0)
