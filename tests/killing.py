@@ -30,12 +30,13 @@ class KilledError(Exception):
 
 
 class AfterEpochs(keras.callbacks.Callback):
-    """Raises a `KilledError` at the start of an epoch."""
+    """Raises a `KilledError` when that many epochs are over and another begins."""
 
-    def __init__(self, epoch):
+    def __init__(self, epochs):
         super().__init__()
-        self.epoch = epoch
+        self.left = epochs
 
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch == self.epoch:
+        self.left -= 1
+        if self.left < 0:
             raise KilledError

@@ -6,6 +6,7 @@ from keras_sparse.compression.compressing import Compressed, compress
 from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.importance import GroupNorm, Importance, Random, Taylor
 from keras_sparse.compression.planning import Plan, plan
+from keras_sparse.compression.schedules import Growing, Iterative
 
 __all__ = [
     "Budget",
@@ -13,7 +14,9 @@ __all__ = [
     "Compressed",
     "CostModel",
     "GroupNorm",
+    "Growing",
     "Importance",
+    "Iterative",
     "Plan",
     "Random",
     "Taylor",

@@ -5,17 +5,12 @@ import dataclasses
 import keras
 
 from keras_sparse.compression.budget import in_words
-from keras_sparse.compression.device import fit_to_device
+from keras_sparse.compression.job import Job
 from keras_sparse.compression.planning import Plan, check_allocation, measured_costs
-from keras_sparse.compression.recovery import (
-    RATE_SHARE,
-    base_learning_rate,
-    compile_like,
-    recovery_optimizer,
-    steps_per_epoch,
-)
+from keras_sparse.compression.recovery import RATE_SHARE, base_learning_rate, steps_per_epoch
+from keras_sparse.compression.schedules import as_schedule
 from keras_sparse.compression.training import STUDENT_LOSS_WEIGHT, Training
-from keras_sparse.compression.trial import recalibrate
+from keras_sparse.files import check_folder
 from keras_sparse.validation import check_integer, check_number
 
 
@@ -25,13 +20,13 @@ class Compressed:
 
     Args:
         model: the smaller `keras.Model`, trained and compiled.
-        plan: the `Plan`.
-        report: the `surgery.Report` of the removal.
+        plan: the `Plan`, of several cuts the last.
+        report: the `surgery.Report` of the removal, of several cuts of the last.
         costs: `{cost: (asked or None, before, after)}`, counted on the smaller model, or predicted
             where only a device can measure.
         metrics: `{"given", "cut", "recovered": {name: float}}` on the validation
             data, empty without.
-        history: `{name: values by epoch}` of the recovery.
+        history: `{name: values by epoch}` of the training.
     """
 
     model: keras.Model
@@ -60,8 +55,10 @@ def compress(
     model,
     data,
     *,
-    target,
+    target=None,
+    plan=None,
     epochs=12,
+    schedule="one_shot",
     validation_data=None,
     learning_rate=None,
     batch_size=128,
@@ -87,8 +84,13 @@ def compress(
         data: training data: `(x, y)` or `(x, y, sample_weight)` of arrays, a `tf.data.Dataset`
             with a known number of batches, or a `keras.utils.PyDataset`, also one without end
             such as `keras_sparse.data.Batches`.
-        target: `{cost: limit}`, see `plan`.
-        epochs: int, epochs of training after the cut; 0 for none.
+        target: `{cost: limit}`, see `keras_sparse.plan`.
+        plan: a `Plan` of `model`, in place of `target`.
+        epochs: int, epochs of training in all; 0 for none.
+        schedule: how the channels go. `"one_shot"`: all at once, before the training.
+            `"iterative"`: in several cuts with an epoch of training after each, an `Iterative()`.
+            `"growing"`: chosen first, then pushed to zero while the model trains, then cut, a
+            `Growing()`.
         validation_data: held-out data of the same kind, on which the metrics of the result are
             computed.
         learning_rate: float, the peak. Defaults to 0.3 times the largest learning rate of the
@@ -99,11 +101,12 @@ def compress(
             weights.
         student_loss_weight: float in [0, 1], the weight of the model's own loss beside the
             distillation's. Regularizers keep theirs.
-        importance, allocation, latency, exclude: see `plan`.
-        folder: where the training is kept, epoch by epoch. After a kill the same call goes on
-            where it was. Batches of arrays are shuffled by epoch; data sets come in their own
-            order, and one without end starts at the batches of its epoch if it has `first_epoch`
-            and `from_epoch`, as `Batches` has.
+        importance, allocation, latency, exclude: see `keras_sparse.plan`.
+        folder: where scores, plan and training are kept, the training epoch by epoch. After a kill
+            the same call goes on where it was; one with other arguments is refused. Batches of
+            arrays are shuffled by epoch; data sets come in their own order, and one without end
+            starts at the batches of its epoch if it has `first_epoch` and `from_epoch`, as
+            `Batches` has.
         callbacks: list of `keras.callbacks.Callback` for the training.
         verbose: as in `fit`.
 
@@ -128,9 +131,21 @@ def compress(
     check_allocation(allocation)
     check_integer("epochs", epochs, "[0, inf)")
     check_integer("batch_size", batch_size, "[1, inf)")
+    schedule = as_schedule(schedule)
+    schedule.check(epochs)
+    if folder is not None:
+        check_folder("folder", folder)
+    given = {
+        "importance": importance,
+        "allocation": allocation != "importance",
+        "latency": latency,
+        "exclude": exclude,
+    }
+    _check_plan(target, plan, schedule, given)
     if learning_rate is None:
         learning_rate = RATE_SHARE * base_learning_rate(_optimizer_of(model))
     check_number("learning_rate", learning_rate, "(0, inf)")
+    steps_per_epoch(data, batch_size)
     training = Training(
         model,
         data,
@@ -141,26 +156,46 @@ def compress(
         distillation,
         student_loss_weight,
     )
-    steps = steps_per_epoch(data, batch_size)
-    chosen, smaller, report, seconds = fit_to_device(
+    job = Job(
         model,
-        data,
-        target=target,
-        importance=importance,
-        allocation=allocation,
-        latency=latency,
-        exclude=exclude,
+        training,
+        target,
+        plan,
+        epochs,
+        learning_rate,
+        importance,
+        allocation,
+        latency,
+        exclude,
+        folder,
+        repr(schedule),
     )
-    optimizer = recovery_optimizer(
-        model.optimizer, learning_rate, steps * epochs, steps if epochs > 1 else 0
-    )
-    compile_like(smaller, model, optimizer)
-    recalibrate(smaller, data, batch_size)
-    metrics = {"given": training.evaluate(model), "cut": training.evaluate(smaller)}
-    history = training.run(smaller, epochs, folder)
-    metrics["recovered"] = training.evaluate(smaller)
-    metrics = {stage: found for stage, found in metrics.items() if found}
-    return Compressed(smaller, chosen, report, _costs(chosen, smaller, seconds), metrics, history)
+    done = schedule.run(job)
+    smaller = done.cut.model
+    stages = {
+        "given": training.evaluate(model),
+        "cut": done.metrics,
+        "recovered": training.evaluate(smaller),
+    }
+    metrics = stages if validation_data is not None else {}
+    return Compressed(smaller, done.cut.plan, done.cut.report, _costs(done), metrics, done.history)
+
+
+def _check_plan(target, plan, schedule, given):
+    if (target is None) == (plan is None):
+        raise ValueError(
+            "`compress` takes either `target`, a dict such as {'macs': 0.5}, or `plan`, what "
+            f"`keras_sparse.plan` returns. Received: target={target!r}, plan of type {type(plan)}"
+        )
+    if plan is None:
+        return
+    if not isinstance(plan, Plan):
+        raise ValueError(f"`plan` must be a `Plan`, from `keras_sparse.plan`. Received: {plan!r}")
+    names = [name for name, value in given.items() if value]
+    if names:
+        raise ValueError(f"`plan` was made already: give {names} to `keras_sparse.plan`.")
+    if not schedule.takes_plan:
+        raise ValueError(f"`plan` is for one cut, {schedule} makes several: give `target`.")
 
 
 def _optimizer_of(model):
@@ -172,11 +207,11 @@ def _optimizer_of(model):
     return model.optimizer
 
 
-def _costs(chosen, smaller, seconds):
+def _costs(done):
     """`{cost: (asked, before, after)}`: counted, measured on the device, or predicted."""
-    counted = measured_costs(smaller)
+    counted = measured_costs(done.cut.model)
     costs = {}
-    for name, (before, predicted) in chosen.costs.items():
-        known = before, counted.get(name, predicted)
-        costs[name] = (chosen.asked.get(name), *seconds.get(name, known))
+    for name, (_, predicted) in done.cut.plan.costs.items():
+        _, after = done.cut.seconds.get(name, (None, counted.get(name, predicted)))
+        costs[name] = (done.cut.plan.asked.get(name), done.first.costs[name][0], after)
     return costs

@@ -17,6 +17,16 @@ def count(data):
     return len(keras.tree.flatten(data[0])[0]) if is_arrays(data) else None
 
 
+def data_sizes(data):
+    """Shapes of arrays, or how many batches a data set has; None if it does not tell."""
+    if is_arrays(data):
+        return [list(np.shape(array)) for array in keras.tree.flatten(data)]
+    try:
+        return len(data)
+    except TypeError:
+        return None
+
+
 def has_sample_weights(data):
     """Whether data have sample weights, as far as can be told without reading a data set."""
     if is_arrays(data):

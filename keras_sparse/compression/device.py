@@ -1,29 +1,73 @@
 """A cut that meets its budget as it is measured, not only as it is predicted."""
 
+import dataclasses
 import warnings
 
 from keras_sparse.compression.allocation import BudgetError
 from keras_sparse.compression.budget import Budget, in_words
-from keras_sparse.compression.planning import Planner
+from keras_sparse.compression.planning import Plan, Planner, removable_groups
 
 _TRIES = 3
 
 
-def fit_to_device(model, data, *, target, latency=None, **arguments):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cut:
+    """A model without the channels of a plan.
+
+    Args:
+        plan: the `Plan`.
+        model: the smaller `keras.Model`.
+        report: the `surgery.Report` of the removal.
+        seconds: `{latency: (before, after)}` as measured.
+    """
+
+    plan: Plan
+    model: object
+    report: object
+    seconds: dict
+
+
+def fit_to_device(
+    model, data, kept, *, target, measure=True, latency=None, exclude=(), **arguments
+):
     """Plan, cut and measure; where a measured latency is above its limit, plan for less.
 
     Args:
-        model, data, target, latency, arguments: see `plan`.
+        model, data, latency, exclude, arguments: see `plan`.
+        kept: a `PlanFolder`; a plan that it has is taken as it is.
+        target: see `plan`; or a function of `{cost: what the model costs}` that returns a `Budget`.
+        measure: bool; False to trust what is predicted.
 
     Returns:
-        `(plan, smaller, report, seconds)`; `seconds` is `{latency: (before, after)}` as measured.
+        A `Cut`.
     """
-    planner = Planner(model, data, latency=latency, **arguments)
-    asked = budget = planner.budget(target)
-    plan = planner.plan(budget)
+    groups = removable_groups(model, exclude)
+    found = kept.plan(groups)
+    if found is None:
+        planner = Planner(model, data, groups, kept, latency=latency, **arguments)
+        cut = _measured_cut(model, planner, planner.budget(target), latency if measure else None)
+        kept.save_plan(cut.plan, cut.seconds)
+    else:
+        plan, seconds = found
+        cut = Cut(plan, *plan.apply(model), seconds)
+    for name, (_, after) in cut.seconds.items():
+        limit = cut.plan.asked.get(name)
+        if limit is not None and after > limit:
+            warnings.warn(
+                f"The smaller model's {name} is {in_words(name, after)}, {after / limit - 1:.1%} "
+                f"above the {in_words(name, limit)} that were asked for, after up to {_TRIES} "
+                "plans.",
+                stacklevel=5,
+            )
+    return cut
+
+
+def _measured_cut(model, planner, asked, latency):
+    """The cut that meets the limits asked for, or the last that was tried."""
+    budget, plan = asked, planner.plan(asked)
     for tries in range(1, _TRIES + 1):
         smaller, report = plan.apply(model)
-        seconds = _measured(latency, smaller)
+        seconds = _measured(latency or {}, smaller)
         factors = {n: s / asked.limits[n] for n, s in seconds.items() if n in asked.limits}
         missed = {name: factor for name, factor in factors.items() if factor > 1}
         if not missed or tries == _TRIES:
@@ -34,17 +78,10 @@ def fit_to_device(model, data, *, target, latency=None, **arguments):
             plan = planner.plan(budget, asked)
         except BudgetError:
             break
-    for name, factor in missed.items():
-        warnings.warn(
-            f"The smaller model's {name} is {in_words(name, seconds[name])}, {factor - 1:.1%} "
-            f"above the {in_words(name, asked.limits[name])} that were asked for, after {tries} "
-            "plans.",
-            stacklevel=3,
-        )
-    return plan, smaller, report, {n: (plan.costs[n][0], s) for n, s in seconds.items()}
+    return Cut(plan, smaller, report, {n: (plan.costs[n][0], s) for n, s in seconds.items()})
 
 
 def _measured(latency, model):
     """`{latency: seconds}` of a model, for the tables that can measure one."""
-    tables = (latency or {}).items()
+    tables = latency.items()
     return {n: table.model_seconds(model) for n, table in tables if hasattr(table, "model_seconds")}

@@ -1,5 +1,7 @@
 """Training a smaller model on the outputs of the given one, with `keras.distillation`."""
 
+import json
+
 import keras
 
 from keras_sparse import surgery
@@ -75,6 +77,12 @@ def check_distillation(model, losses, student_loss_weight, datasets):
 def as_list(losses):
     """Distillation losses as a list."""
     return list(losses) if isinstance(losses, (list, tuple)) else [losses]
+
+
+def described(loss):
+    """A distillation loss in what JSON knows, as far as it tells of itself."""
+    config = loss.get_config() if hasattr(loss, "get_config") else {}
+    return {"class_name": type(loss).__name__, **json.loads(json.dumps(config, default=str))}
 
 
 def distiller(model, student, losses, student_loss_weight):

@@ -148,20 +148,25 @@ def plan(
     planner = Planner(
         model,
         data,
+        removable_groups(model, exclude),
         importance=importance,
         allocation=allocation,
         latency=latency,
-        exclude=exclude,
     )
     return planner.plan(planner.budget(target))
 
 
 class Planner:
-    """Everything that plans for one model have in common; the arguments are those of `plan`."""
+    """Everything that plans for one model have in common.
 
-    def __init__(self, model, data, *, importance, allocation, latency, exclude):
+    Args:
+        model, data, importance, allocation, latency: see `plan`.
+        groups: list of the `surgery.ChannelGroup`s of which channels may go.
+        kept: a `PlanFolder` for the scores, or None.
+    """
+
+    def __init__(self, model, data, groups, kept=None, *, importance, allocation, latency):
         importance = as_importance(Taylor() if importance is None else importance)
-        groups = removable_groups(model, exclude)
         self._model = model
         self._data = data
         self._allocation = allocation
@@ -170,13 +175,18 @@ class Planner:
             if hasattr(table, "model_seconds"):
                 self._costs.calibrate(name, table.model_seconds(model))
         self._steps = _steps(latency, self._costs)
-        self._scores = importance.scores(model, groups, data)
+
+        def compute():
+            return importance.scores(model, groups, data)
+
+        self._scores = kept.scores(groups, compute) if kept else compute()
         self._trial = None
 
     def budget(self, target):
-        """The `Budget` that a user's `target` means."""
+        """The `Budget` that a user's `target` means, or that it returns as a function of costs."""
         full = self._costs.full()
-        return Budget.of(target, {n: self._costs.total(n, full) for n in self._costs.names})
+        costs = {name: self._costs.total(name, full) for name in self._costs.names}
+        return target(costs) if callable(target) else Budget.of(target, costs)
 
     def plan(self, budget, asked=None):
         """The `Plan` for a budget; `asked` is what the user wants of it, if that differs."""

@@ -36,18 +36,19 @@ def recovery_optimizer(optimizer, peak, steps, warmup):
     Args:
         optimizer: the optimizer of the base training; it is not changed.
         peak: float, the largest learning rate.
-        steps: int, steps of the recovery; the rate ends at 0.
+        steps: int, steps of the recovery, at whose end the rate is 0; None for a rate that stays.
         warmup: int, steps of linear rise at the beginning.
 
     Returns:
         A new optimizer of the same class.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else peak, max(steps - warmup, 1), warmup_target=peak, warmup_steps=warmup
-    )
-    config = {**optimizer.get_config(), "learning_rate": schedule}
-    return type(optimizer).from_config(config)
+    rate = peak
+    if steps is not None:
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else peak, max(steps - warmup, 1), warmup_target=peak, warmup_steps=warmup
+        )
+    return type(optimizer).from_config({**optimizer.get_config(), "learning_rate": rate})
 
 
 def compile_like(model, original, optimizer):

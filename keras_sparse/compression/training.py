@@ -1,14 +1,19 @@
 """What is the same in every training of a compression."""
 
 import dataclasses
-import os
 import warnings
 
 import keras
 
 from keras_sparse.callbacks import EpochCheckpoint
 from keras_sparse.compression import data as datasets
-from keras_sparse.compression.distilling import StudentCheckpoint, check_distillation, distiller
+from keras_sparse.compression.distilling import (
+    StudentCheckpoint,
+    as_list,
+    check_distillation,
+    described,
+    distiller,
+)
 
 # Keras' own default.
 STUDENT_LOSS_WEIGHT = 0.5
@@ -71,7 +76,6 @@ class Training:
             checkpoint_type = StudentCheckpoint
         callbacks, first = list(self.callbacks), 0
         if folder is not None:
-            folder = os.path.join(folder, "recovery")
             checkpoint = checkpoint_type(folder, callbacks, settings)
             first = checkpoint.restore(model)
             callbacks.append(checkpoint)
@@ -84,6 +88,16 @@ class Training:
             verbose=self.verbose,
         )
         return history.history
+
+    def settings(self):
+        """What a continuation of a training must share with it, as JSON knows it."""
+        if self.distillation is None:
+            return {"batch_size": self.batch_size}
+        return {
+            "batch_size": self.batch_size,
+            "distillation": [described(loss) for loss in as_list(self.distillation)],
+            "student_loss_weight": self.student_loss_weight,
+        }
 
     def evaluate(self, model):
         """Loss and metrics on the validation data, `{name: float}`; empty without."""

@@ -105,7 +105,7 @@ def test_a_killed_recovery_goes_on_to_the_same_bits(tmp_path, kind):
     model = keras.Sequential(
         [keras.Input((4,)), layers.Dense(8), layers.Dropout(0.5), layers.Dense(1)]
     )
-    model.compile(optimizer="adam", loss="mse")
+    model.compile(optimizer="adam", loss="mse", run_eagerly=kind == "batches")
     x, y = np.random.default_rng(0).normal(size=(2, 40, 4)).astype("float32")
     data = (x, y[:, :1]) if kind == "arrays" else Batches(x, y[:, :1], 16, seed=3, first_epoch=4)
 

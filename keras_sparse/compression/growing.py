@@ -1,0 +1,98 @@
+"""Pushing chosen channels to zero while a model trains."""
+
+import contextlib
+
+import keras
+import numpy as np
+
+from keras_sparse.compression.recovery import compile_like, steps_per_epoch
+from keras_sparse.surgery.coupling import READER
+from keras_sparse.surgery.graph import functional
+
+# Weights without a gradient shrink by this factor in all, as an exponent of e.
+_DEPTH = 8.0
+
+
+def push(job, plan, epochs, stage):
+    """Train the given model while the channels of a plan shrink.
+
+    Its own weights move, so that the plan's groups are those of the trained model.
+
+    Args:
+        job: a `Job`.
+        plan: a `Plan` of the job's model.
+        epochs: int.
+        stage: str, where the training is kept.
+
+    Returns:
+        `{name: values by epoch}`.
+    """
+    graph = functional(job.model)
+    trained = keras.Model(graph.input, graph.output, name=graph.name)
+    steps = epochs * steps_per_epoch(job.training.data, job.training.batch_size)
+    optimizer = pushing(job.optimizer(epochs, constant=True), shrinking_masks(plan), steps)
+    compile_like(trained, job.model, optimizer)
+    return job.train(trained, plan, epochs, stage)
+
+
+@contextlib.contextmanager
+def unchanged(model):
+    """Gives a model its weights and random states back at the end of the block."""
+    before = [(v, keras.ops.convert_to_numpy(v)) for v in model.variables]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
+
+
+def shrinking_masks(plan):
+    """`{path of a weight: float array}` that fits its shape, 1 for what a plan removes."""
+    masks = {}
+    for group, removed in plan.removed.items():
+        for part in group.slices:
+            if part.role == READER:
+                continue
+            rows = (part.channels >= 0) & removed[part.channels]
+            masks.setdefault(part.path, []).append((part.axis, rows))
+    return masks
+
+
+def pushing(optimizer, masks, steps):
+    """An optimizer after whose steps some weights shrink, a little more each time.
+
+    Args:
+        optimizer: a `keras.optimizers.Optimizer`; it is not changed.
+        masks: as from `shrinking_masks`.
+        steps: int, of the whole push.
+
+    Returns:
+        A new optimizer with the same variables.
+    """
+    rise = 2.0 * _DEPTH / steps**2
+
+    class Pushing(type(optimizer)):
+        """After a step, the chosen weights decay by a share that rises linearly."""
+
+        def apply(self, grads, trainable_variables=None):
+            """A step of the optimizer, then the decay."""
+            step = keras.ops.cast(self.iterations, "float32") + 1.0
+            super().apply(grads, trainable_variables)
+            share = keras.ops.minimum(1.0, rise * step)
+            for variable in self._trainable_variables:
+                if variable.path in masks:
+                    mask = _broadcast(masks[variable.path], len(variable.shape))
+                    kept = keras.ops.cast(1.0 - share * mask, variable.dtype)
+                    variable.assign(keras.ops.multiply(variable, kept))
+
+    return Pushing.from_config(optimizer.get_config())
+
+
+def _broadcast(parts, dimensions):
+    """1 where any of the `(axis, rows)` is True, in a shape that goes with the weight's."""
+    kept = np.float32(1.0)
+    for axis, rows in parts:
+        shape = [1] * dimensions
+        shape[axis] = len(rows)
+        kept = kept * (~rows).astype("float32").reshape(shape)
+    return 1.0 - kept

@@ -1,0 +1,138 @@
+"""One compression: the steps that every schedule is made of."""
+
+import dataclasses
+import os
+
+import keras
+
+from keras_sparse.compression.data import data_sizes
+from keras_sparse.compression.device import Cut, fit_to_device
+from keras_sparse.compression.importance import Taylor, as_importance
+from keras_sparse.compression.plan_files import PlanFolder, plan_digest, weights_digest
+from keras_sparse.compression.planning import Plan
+from keras_sparse.compression.recovery import compile_like, recovery_optimizer, steps_per_epoch
+from keras_sparse.compression.training import Training
+from keras_sparse.compression.trial import recalibrate
+
+
+@dataclasses.dataclass(frozen=True)
+class Recovered:
+    """What a schedule comes to.
+
+    Args:
+        first: the `Plan` whose costs before are those of the given model.
+        cut: the last `Cut`, with the model that was trained.
+        metrics: of the model right after its last cut, `{name: float}`.
+        history: of all training, `{name: values by epoch}`.
+    """
+
+    first: Plan
+    cut: Cut
+    metrics: dict
+    history: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """The arguments of `compress`, and its steps.
+
+    Args:
+        model, target, plan, epochs, learning_rate, importance, allocation, latency, exclude: see
+            `compress`.
+        training: a `Training`.
+        folder: where all stages are kept; None to keep nothing.
+        schedule: the schedule's `repr`.
+    """
+
+    model: keras.Model
+    training: Training
+    target: dict | None
+    plan: Plan | None
+    epochs: int
+    learning_rate: float
+    importance: object
+    allocation: str
+    latency: dict | None
+    exclude: tuple
+    folder: str | None
+    schedule: str
+
+    def cut(self, model=None, target=None, stage=None, measure=True):
+        """Plan and remove channels.
+
+        Args:
+            model: the model to cut; the given one by default.
+            target: as `fit_to_device` takes it; the user's by default.
+            stage: str, a name for the folder where this cut is kept, for one of several.
+            measure: bool, whether a latency must hold as it is measured, not only as predicted.
+
+        Returns:
+            A `Cut`, whose model is not compiled.
+        """
+        if self.plan is not None:
+            return Cut(self.plan, *self.plan.apply(self.model), {})
+        model = self.model if model is None else model
+        importance = as_importance(Taylor() if self.importance is None else self.importance)
+        exclude = (self.exclude,) if isinstance(self.exclude, str) else tuple(self.exclude)
+        settings = {
+            "model": weights_digest(model),
+            "data": data_sizes(self.training.data),
+            "target": self.target,
+            "importance": repr(importance),
+            "allocation": self.allocation,
+            "latency": sorted(self.latency or {}),
+            "exclude": sorted(exclude),
+            "schedule": self.schedule,
+        }
+        return fit_to_device(
+            model,
+            self.training.data,
+            PlanFolder(self.folder_of(stage), settings),
+            target=self.target if target is None else target,
+            measure=measure,
+            importance=importance,
+            allocation=self.allocation,
+            latency=self.latency,
+            exclude=exclude,
+        )
+
+    def prepare(self, cut, epochs, constant=False):
+        """Make a model that was just cut ready for training.
+
+        Args:
+            cut: a `Cut`.
+            epochs: int, epochs of the training.
+            constant: bool, whether the learning rate stays at its peak.
+        """
+        compile_like(cut.model, self.model, self.optimizer(epochs, constant))
+        recalibrate(cut.model, self.training.data, self.training.batch_size)
+
+    def optimizer(self, epochs, constant=False):
+        """An optimizer like the given model's; see `prepare`."""
+        steps = steps_per_epoch(self.training.data, self.training.batch_size)
+        warmup = steps if epochs > 1 else 0
+        return recovery_optimizer(
+            self.model.optimizer,
+            self.learning_rate,
+            steps=None if constant else steps * epochs,
+            warmup=0 if constant else warmup,
+        )
+
+    def train(self, model, plan, epochs, stage=None):
+        """Train a compiled model; the history."""
+        settings = {
+            "model": weights_digest(self.model),
+            "plan": plan_digest(plan),
+            "data": data_sizes(self.training.data),
+            "epochs": epochs,
+            "learning_rate": self.learning_rate,
+            "schedule": self.schedule,
+            **self.training.settings(),
+        }
+        return self.training.run(model, epochs, self.folder_of(stage), settings)
+
+    def folder_of(self, stage):
+        """Where a stage is kept; None if nothing is."""
+        if self.folder is None:
+            return None
+        return os.path.join(self.folder, "recovery", *([stage] if stage else []))

@@ -1,0 +1,129 @@
+"""Scores and plans in a folder, so that a killed compression takes the same plan again."""
+
+import hashlib
+import json
+import pathlib
+import zipfile
+
+import keras
+import numpy as np
+
+from keras_sparse.compression.budget import Budget
+from keras_sparse.compression.planning import Plan
+from keras_sparse.files import replacing
+
+
+class PlanFolder:
+    """Keeps what a plan is made of; without a folder it keeps nothing.
+
+    Args:
+        folder: where `scores.npz` and `plan.npz` lie; None to keep nothing.
+        settings: dict of what JSON knows: what was kept for others is refused.
+
+    Raises:
+        ValueError: the folder holds a plan that was made with other settings, or a damaged one.
+    """
+
+    def __init__(self, folder, settings):
+        self._folder = None if folder is None else pathlib.Path(folder)
+        self._settings = json.loads(json.dumps(settings))
+        for name in ("scores", "plan"):
+            self._read(name)
+
+    def scores(self, groups, compute):
+        """The scores that are there, or `compute()`, which are kept.
+
+        Args:
+            groups: list of `surgery.ChannelGroup`, those of the same model each time.
+            compute: function that returns `{group: float array (channels,)}`.
+        """
+        kept = self._read("scores")
+        if kept is not None:
+            return dict(zip(groups, kept[1], strict=True))
+        scores = compute()
+        self._write("scores", {}, [scores[group] for group in groups])
+        return scores
+
+    def plan(self, groups):
+        """`(plan, seconds)` as `save_plan` was given them; None if there are none."""
+        kept = self._read("plan")
+        if kept is None:
+            return None
+        facts, arrays = kept
+        costs = {name: tuple(both) for name, both in facts["costs"].items()}
+        plan = Plan(
+            groups=tuple(groups),
+            widths=arrays[0],
+            scores=dict(zip(groups, arrays[1:], strict=True)),
+            budget=Budget(facts["limits"]),
+            costs=costs,
+            asked=facts["asked"],
+        )
+        return plan, {name: tuple(both) for name, both in facts["seconds"].items()}
+
+    def save_plan(self, plan, seconds):
+        """Keep a `Plan`, and `{latency: (before, after)}` as measured."""
+        facts = {
+            "limits": plan.budget.limits,
+            "costs": plan.costs,
+            "asked": plan.asked,
+            "seconds": seconds,
+        }
+        arrays = [plan.widths, *(plan.scores[group] for group in plan.groups)]
+        self._write("plan", facts, arrays)
+
+    def _write(self, name, facts, arrays):
+        if self._folder is None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"settings": self._settings, **facts}, default=float)
+        with replacing(self._folder / f"{name}.npz") as temporary:
+            np.savez(temporary, *arrays, facts=text)
+
+    def _read(self, name):
+        """`(facts, arrays)`; None if the file is not there."""
+        if self._folder is None or not (self._folder / f"{name}.npz").exists():
+            return None
+        path = self._folder / f"{name}.npz"
+        try:
+            with np.load(path) as file:
+                facts = json.loads(str(file["facts"]))
+                arrays = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]
+            found = facts.pop("settings")
+        except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"`folder` has a {path.name} that cannot be read: {error}. Give another folder to "
+                "start anew."
+            ) from error
+        self._check(found)
+        return facts, arrays
+
+    def _check(self, found):
+        names = [n for n in {**found, **self._settings} if found.get(n) != self._settings.get(n)]
+        if names:
+            old, new = (
+                ", ".join(f"{name}={settings.get(name)!r}" for name in sorted(names))
+                for settings in (found, self._settings)
+            )
+            raise ValueError(
+                f"`folder` holds a compression that was started with {old}, not {new}. Give "
+                f"another folder to start anew. Received: folder={str(self._folder.parent)!r}"
+            )
+
+
+def weights_digest(model):
+    """A text that tells a model's weights from others."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        array = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+        digest.update(f"{weight.path} {array.shape} {array.dtype} ".encode())
+        digest.update(array.view(np.uint8).data if array.size else b"")
+    return digest.hexdigest()[:16]
+
+
+def plan_digest(plan):
+    """A text that tells which channels go from others."""
+    digest = hashlib.sha256()
+    for group, mask in plan.removed.items():
+        digest.update(f"{group.name} {np.packbits(mask).tobytes().hex()} ".encode())
+    return digest.hexdigest()[:16]

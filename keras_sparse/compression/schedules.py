@@ -1,0 +1,193 @@
+"""When the channels go: at once, in several cuts, or after they were pushed to zero."""
+
+import keras
+
+from keras_sparse.compression.budget import Budget
+from keras_sparse.compression.device import Cut
+from keras_sparse.compression.growing import push, unchanged
+from keras_sparse.compression.job import Recovered
+from keras_sparse.validation import check_integer
+
+
+class OneShot:
+    """One cut, then all of the training."""
+
+    takes_plan = True
+
+    def check(self, epochs):
+        """Any number of epochs will do."""
+
+    def run(self, job):
+        """Cut and train; a `Recovered`."""
+        cut = job.cut()
+        job.prepare(cut, job.epochs)
+        metrics = job.training.evaluate(cut.model)
+        history = job.train(cut.model, cut.plan, job.epochs)
+        return Recovered(cut.plan, cut, metrics, history)
+
+    def __repr__(self):
+        return "OneShot()"
+
+
+class Iterative:
+    """Several cuts, each by the same factor of the budget, with training after each.
+
+    Between the cuts the learning rate stays at its peak. After the last one it rises and falls as
+    after one cut, over the epochs that are left. Each cut scores the channels anew.
+
+    Args:
+        cuts: int, how many. Defaults to 4.
+        epochs: int, epochs of training after each cut but the last. Defaults to 1.
+
+    Raises:
+        ValueError: a number below 2 or 1.
+
+    Example:
+
+    >>> keras_sparse.compress(model, data, target={"macs": 0.3}, epochs=20, schedule=Iterative(6))
+
+    Reference:
+        Molchanov et al., Pruning convolutional neural networks for resource efficient inference,
+        arXiv 1611.06440.
+    """
+
+    takes_plan = False
+
+    def __init__(self, cuts=4, epochs=1):
+        self.cuts = check_integer("cuts", cuts, "[2, inf)")
+        self.epochs = check_integer("epochs", epochs, "[1, inf)")
+
+    def check(self, epochs):
+        """Raises a `ValueError` unless an epoch is left for the training after the last cut."""
+        between = (self.cuts - 1) * self.epochs
+        if epochs <= between:
+            raise ValueError(
+                f"`epochs` must be above the {between} that {self} takes between its cuts. "
+                f"Received: epochs={epochs}"
+            )
+
+    def run(self, job):
+        """Cut and train in turns; a `Recovered`."""
+        nested = any(isinstance(layer, keras.Model) for layer in job.model.layers)
+        if nested and (job.exclude or job.latency):
+            raise ValueError(
+                f"`schedule` cannot be {self} for a model with models in it and `exclude` or "
+                "`latency`: the cuts inline them, under other names. Give 'one_shot' or 'growing'."
+            )
+        model, first, history = job.model, None, {}
+        for number in range(1, self.cuts + 1):
+            stage, last = f"cut_{number}", number == self.cuts
+            epochs = job.epochs - (self.cuts - 1) * self.epochs if last else self.epochs
+            costs = first and {name: before for name, (before, _) in first.costs.items()}
+            target = _Step(job.target, number / self.cuts, costs)
+            cut = job.cut(model, target, stage, measure=last)
+            first = first or cut.plan
+            job.prepare(cut, epochs, constant=not last)
+            metrics = job.training.evaluate(cut.model) if last else {}
+            trained = job.train(cut.model, cut.plan, epochs, stage)
+            history = _joined(history, trained)
+            model = cut.model
+        return Recovered(first, cut, metrics, history)
+
+    def __repr__(self):
+        return f"Iterative(cuts={self.cuts}, epochs={self.epochs})"
+
+
+class Growing:
+    """The channels are chosen, pushed to zero by a penalty that grows, and then cut.
+
+    While the given model trains, the weights of the chosen channels decay faster and faster, as
+    with an L2 penalty whose factor rises linearly from 0. What they computed moves to the others.
+    The learning rate stays at its peak; after the cut it rises and falls over the epochs left.
+
+    Args:
+        epochs: int, epochs of the push. Defaults to half of all.
+
+    Raises:
+        ValueError: a number below 1.
+
+    Reference:
+        Wang et al., Neural pruning via growing regularization, arXiv 2012.09243: GReg-1. There the
+        factor rises by a fixed amount every few steps; here so that weights that nothing holds
+        have shrunk by e^-8 at the end. The decay is apart from the gradient, as in AdamW, so that
+        every optimizer does the same.
+    """
+
+    takes_plan = True
+
+    def __init__(self, epochs=None):
+        self.epochs = None if epochs is None else check_integer("epochs", epochs, "[1, inf)")
+
+    def check(self, epochs):
+        """Raises a `ValueError` unless there are epochs before and after the cut."""
+        if epochs <= self._push(epochs) or epochs < 2:
+            raise ValueError(
+                f"`epochs` must leave epochs for the push and for the training after the cut: at "
+                f"least {self._push(epochs) + 1}. Received: epochs={epochs}"
+            )
+
+    def run(self, job):
+        """Push, cut and train; a `Recovered`."""
+        chosen = job.cut()
+        pushed = self._push(job.epochs)
+        with unchanged(job.model):
+            history = push(job, chosen.plan, pushed, "growing")
+            cut = Cut(chosen.plan, *chosen.plan.apply(job.model), chosen.seconds)
+        job.prepare(cut, job.epochs - pushed)
+        metrics = job.training.evaluate(cut.model)
+        trained = job.train(cut.model, cut.plan, job.epochs - pushed)
+        return Recovered(chosen.plan, cut, metrics, _joined(history, trained))
+
+    def _push(self, epochs):
+        return max(1, epochs // 2) if self.epochs is None else self.epochs
+
+    def __repr__(self):
+        return f"Growing(epochs={self.epochs})"
+
+
+def _joined(first, then):
+    return {name: first.get(name, []) + values for name, values in then.items()}
+
+
+class _Step:
+    """The budget of one of several cuts, a function of what the model costs.
+
+    Args:
+        target: the user's.
+        part: float, how far the cut goes, 1 for all of it, in logarithms of the costs.
+        costs: `{cost: what the given model costs}`, None before the first cut.
+    """
+
+    def __init__(self, target, part, costs):
+        self._target, self._part, self._costs = target, part, costs
+
+    def __call__(self, costs):
+        given = self._costs or costs
+        limits = Budget.of(self._target, given).limits
+        if self._part == 1:
+            return Budget(limits)
+        return Budget(
+            {
+                name: given[name] * min(1.0, limit / given[name]) ** self._part
+                for name, limit in limits.items()
+            }
+        )
+
+
+_BY_NAME = {"one_shot": OneShot, "iterative": Iterative, "growing": Growing}
+
+
+def as_schedule(schedule):
+    """What a user gives as `schedule`, as an object.
+
+    Raises:
+        ValueError: there is no such schedule.
+    """
+    if isinstance(schedule, str) and schedule in _BY_NAME:
+        return _BY_NAME[schedule]()
+    if isinstance(schedule, tuple(_BY_NAME.values())):
+        return schedule
+    raise ValueError(
+        f"`schedule` must be one of {list(_BY_NAME)}, `Iterative(...)` or `Growing(...)`. "
+        f"Received: {schedule!r}"
+    )

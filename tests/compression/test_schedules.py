@@ -1,0 +1,174 @@
+"""When the channels go, and a compression that is killed at each of its stages."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_sparse
+from keras_sparse.compression import GroupNorm, Growing, Iterative
+from keras_sparse.compression.growing import pushing
+from keras_sparse.compression.plan_files import PlanFolder
+from tests.killing import AfterEpochs, KilledError
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(40, 4)).astype("float32"), rng.normal(size=(40, 1)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(16, name="first"),
+            layers.Dropout(0.5),
+            layers.Dense(1),
+        ]
+    )
+    # Without graphs a training as short as these takes a tenth of the time.
+    model.compile(optimizer="adam", loss="mse", metrics=["mae"], run_eagerly=True)
+    return model
+
+
+def compress(model, data, **arguments):
+    keras.utils.set_random_seed(1)
+    given = {
+        "target": {"macs": 0.25}, "importance": GroupNorm(), "allocation": "uniform",
+        "batch_size": 20, "learning_rate": 0.01, "verbose": 0,
+    }  # fmt: skip
+    return keras_sparse.compress(model, data, **{**given, **arguments})
+
+
+class Counted(GroupNorm):
+    """Counts how often it was asked."""
+
+    calls = 0
+
+    def scores(self, model, groups, data=None):
+        self.calls += 1
+        return super().scores(model, groups, data)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "cuts"),
+    [("one_shot", 2, 1), (Iterative(cuts=2), 3, 2), (Growing(), 2, 1)],
+    ids=str,
+)
+def test_killed_after_each_stage_it_comes_to_the_same_bits(
+    tmp_path, monkeypatch, model, data, schedule, epochs, cuts
+):
+    arguments = {"schedule": schedule, "epochs": epochs, "importance": Counted()}
+    before = model.get_weights()
+    whole = compress(model, data, **arguments)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+    importance = Counted()
+    arguments.update(folder=tmp_path, importance=importance)
+    with monkeypatch.context() as patch:
+        patch.setattr(PlanFolder, "save_plan", lambda *_: _raise())
+        with pytest.raises(KilledError):
+            compress(model, data, **arguments)
+    for done in itertools.count():
+        try:
+            again = compress(model, data, **arguments, callbacks=[AfterEpochs(min(done, 1))])
+            break
+        except KilledError:
+            continue
+    assert done == epochs
+    assert importance.calls == cuts
+    assert again.history == whole.history
+    assert len(again.history["mae"]) == epochs
+    assert again.costs == whole.costs
+    assert str(again.plan) == str(whole.plan)
+    assert again.model.layers[1].units == 4
+    for a, b in zip(whole.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def _raise():
+    raise KilledError
+
+
+def test_a_folder_of_another_compression_is_refused(tmp_path, model, data):
+    arguments = {"folder": tmp_path, "epochs": 1}
+    compress(model, data, **arguments)
+    for change, message in (
+        ({"target": {"macs": 0.3}}, "`folder` holds .*target={'macs': 0.25}, not .*0.3"),
+        ({"importance": GroupNorm(1)}, r"`folder` holds .*GroupNorm\(order=2\)"),
+        ({"schedule": "growing", "epochs": 2}, "`folder` holds .*schedule='OneShot"),
+        ({"learning_rate": 0.02}, "cannot be taken up: .*learning_rate=0.01, not"),
+        ({"epochs": 2}, "cannot be taken up: .*epochs=1, not"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            compress(model, data, **{**arguments, **change})
+
+
+def test_files_of_a_plan(tmp_path, model, data):
+    arguments = {"folder": tmp_path, "epochs": 0}
+    compress(model, data, **arguments)
+    weights = model.get_weights()
+    model.layers[0].bias.assign(np.ones(16))
+    with pytest.raises(ValueError, match=r"`folder` holds .*model="):
+        compress(model, data, **arguments)
+    model.set_weights(weights)
+    compress(model, data, **arguments)
+    (tmp_path / "recovery" / "plan.npz").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"`folder` has a plan\.npz that cannot be read"):
+        compress(model, data, **arguments)
+
+
+def test_a_plan_in_place_of_a_target(model, data):
+    plan = keras_sparse.plan(model, target={"macs": 0.5}, importance=GroupNorm())
+    result = keras_sparse.compress(model, data, plan=plan, epochs=0)
+    assert result.plan is plan
+    assert result.model.layers[1].units == 8
+    for arguments, message in (
+        ({"plan": plan, "target": {"macs": 0.5}}, "either `target`.*or `plan`"),
+        ({}, "either `target`.*or `plan`"),
+        ({"plan": {}}, "`plan` must be a `Plan`"),
+        ({"plan": plan, "exclude": "first"}, r"`plan` was made already: give \['exclude'\]"),
+        ({"plan": plan, "schedule": "iterative"}, "`plan` is for one cut"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            keras_sparse.compress(model, data, **arguments)
+
+
+def test_pushed_weights_vanish_and_the_others_learn():
+    first, second = keras.Variable(np.ones((2, 3))), keras.Variable(np.ones(3))
+    optimizer = pushing(
+        keras.optimizers.SGD(0.1),
+        {first.path: [(1, np.array([True, False, False])), (0, np.array([False, True]))]},
+        steps=50,
+    )
+    for _ in range(50):
+        optimizer.apply([np.full((2, 3), 0.01), np.full(3, 0.01)], [first, second])
+    kept = 1 - 50 * 0.1 * 0.01
+    np.testing.assert_allclose(first[0, 1:], kept, rtol=1e-5)
+    np.testing.assert_allclose(second, kept, rtol=1e-5)
+    shrunk = np.array([first[0, 0], *first[1]])
+    assert (np.abs(shrunk) < 0.01).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"schedule": "soon"}, "`schedule` must be"),
+        ({"schedule": "iterative", "epochs": 3}, "`epochs` must be above the 3"),
+        ({"schedule": Growing(4), "epochs": 4}, "`epochs` must leave epochs"),
+        ({"schedule": "growing", "epochs": 1}, "`epochs` must leave epochs"),
+    ],
+)
+def test_schedules_that_do_not_fit(model, data, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        compress(model, data, **arguments)
+    with pytest.raises(ValueError, match="`cuts`"):
+        Iterative(cuts=1)
+    with pytest.raises(ValueError, match="`epochs`"):
+        Growing(epochs=0)
