@@ -5,11 +5,12 @@ import numpy as np
 
 from keras_sparse.channels.names import by_name
 from keras_sparse.channels.norms import channel_norms, layers_with_channels
+from keras_sparse.configured import Configured
 from keras_sparse.validation import check_number
 from keras_sparse.variables import layers_of_type
 
 
-class ChannelCriterion:
+class ChannelCriterion(Configured):
     """Base of the criteria: scores channels, the smaller the deader, and draws the line.
 
     A subclass writes `scores`; one that needs data sets `needs_data = True`.
@@ -56,15 +57,6 @@ class ChannelCriterion:
     def get_config(self):
         """The arguments, for `keras.saving`."""
         return {"threshold": self.threshold}
-
-    @classmethod
-    def from_config(cls, config):
-        """A criterion from what `get_config` returned."""
-        return cls(**config)
-
-    def __repr__(self):
-        arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")

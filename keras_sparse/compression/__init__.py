@@ -7,6 +7,7 @@ from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.importance import GroupNorm, Importance, Random, Taylor
 from keras_sparse.compression.planning import Plan, plan
 from keras_sparse.compression.schedules import Growing, Iterative
+from keras_sparse.compression.scratch import reinitialized
 
 __all__ = [
     "Budget",
@@ -22,4 +23,5 @@ __all__ = [
     "Taylor",
     "compress",
     "plan",
+    "reinitialized",
 ]

@@ -140,7 +140,7 @@ class _Moves:
         self._costs, self._budget, self._menus = costs, budget, menus
         self.widths = widths.copy()
         self.totals = _totals(costs, budget, widths)
-        self._beside = costs.neighbours()
+        self._beside = costs.neighbours(budget.limits)
         self._known = {}
 
     def of(self, i, wider):
@@ -153,6 +153,11 @@ class _Moves:
                 for w in others
             ]
         return self._known[i]
+
+    def relief(self, name, i, width, saved):
+        """How much nearer to the limit of a cost a move of group `i` comes."""
+        limit = self._budget.limits[name]
+        return self._costs.relief(name, self.widths, i, width, saved[name], limit)
 
     def take(self, i, width, saved):
         """Gives group `i` another width."""
@@ -170,7 +175,7 @@ def _narrow(costs, lost, budget, menus):
         best = None
         for i in range(len(menus)):
             for width, saved in moves.of(i, wider=False):
-                gain = sum(saved[name] / limits[name] for name in pressing)
+                gain = sum(moves.relief(name, i, width, saved) / limits[name] for name in pressing)
                 if gain > 0:
                     rate = (lost[i][width] - lost[i][moves.widths[i]]) / gain
                     if best is None or rate < best[0]:

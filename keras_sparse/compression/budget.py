@@ -5,7 +5,9 @@ import math
 import numbers
 
 # Names that a user may give, and whether a latency table is needed.
-COSTS = ("parameters", "macs", "float32_bytes", "int8_bytes", "latency", "int8_latency")
+COSTS = (
+    "parameters", "macs", "float32_bytes", "int8_bytes", "memory", "latency", "int8_latency",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

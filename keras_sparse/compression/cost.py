@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_sparse.compression.memory import Memory
 from keras_sparse.surgery.graph import Graph, weights_by_name
 from keras_sparse.surgery.macs import graph_macs
 
@@ -35,6 +36,7 @@ class CostModel:
         graph = Graph(model)
         self._layers = _layers(graph)
         self._macs = graph_macs(graph)
+        self._memory = Memory(graph, self.groups)
         self._axes = {}
         for group in self.groups:
             for part in group.slices:
@@ -43,7 +45,7 @@ class CostModel:
                     (part.axis, self._index[group], each.mean())
                 )
         self._touched = [sorted({part.layer for part in group.slices}) for group in self.groups]
-        self.names = ("parameters", "macs", "float32_bytes", "int8_bytes", *self._latency)
+        self.names = ("parameters", "macs", "float32_bytes", "int8_bytes", "memory", *self._latency)
 
     def calibrate(self, name, seconds):
         """Scales a latency so that the model as it is takes what was measured."""
@@ -55,6 +57,8 @@ class CostModel:
 
     def total(self, name, widths):
         """The cost of the whole model at these widths."""
+        if name == "memory":
+            return self._memory.peak(widths)
         return sum(self._layer(name, layer, widths) for layer in self._layers)
 
     def change(self, name, widths, group, width):
@@ -62,18 +66,44 @@ class CostModel:
         index = self._index[group] if not isinstance(group, (int, np.integer)) else group
         other = widths.copy()
         other[index] = width
+        if name == "memory":
+            return self._memory.peak(widths) - self._memory.peak(other)
         return sum(
             self._layer(name, layer, widths) - self._layer(name, layer, other)
             for layer in self._touched[index]
         )
 
-    def neighbours(self):
-        """For each group the indices of those, itself too, that share a layer with it."""
+    def relief(self, name, widths, group, width, saved, limit):
+        """How much nearer to a limit the model comes when one group gets another width.
+
+        Args:
+            name, widths, width: see `change`.
+            group: int, the group's number.
+            saved: what `change` returned.
+            limit: the limit of a cost that is above it.
+
+        Returns:
+            `saved`; of memory, of which only the peak is limited, what goes above the limit in all
+            steps, since a peak that several groups share falls only when they all get narrower.
+        """
+        if name == "memory":
+            return self._memory.relief(widths, group, width, limit)
+        return saved
+
+    def neighbours(self, names):
+        """For each group the numbers of those, itself too, whose changes of these costs it moves.
+
+        These are the groups that share a layer with it, and all of them for memory.
+        """
+        if "memory" in names:
+            return [list(range(len(self.groups)))] * len(self.groups)
         layers = [set(touched) for touched in self._touched]
         return [[j for j, own in enumerate(layers) if own & other] for other in layers]
 
     def heaviest(self, name, widths):
         """`(layer, cost)` of the layer that costs most."""
+        if name == "memory":
+            return self._memory.largest(widths)
         costs = {layer: self._layer(name, layer, widths) for layer in self._layers}
         layer = max(costs, key=costs.get)
         return layer, costs[layer]

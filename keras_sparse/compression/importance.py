@@ -6,9 +6,10 @@ import numpy as np
 from keras_sparse.channels import ChannelCriterion
 from keras_sparse.compression.data import first_batches
 from keras_sparse.compression.probe import probe_model
+from keras_sparse.configured import Configured
 
 
-class Importance:
+class Importance(Configured):
     """Base of the importance criteria: one score for each channel of each group.
 
     Scores are compared between groups, so they must mean the same in all of them. A subclass
@@ -35,19 +36,6 @@ class Importance:
             `{group: float64 array (channels,)}`; the smaller, the less a channel matters.
         """
         raise NotImplementedError
-
-    def get_config(self):
-        """The arguments, for `keras.saving`."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        """A criterion from what `get_config` returned."""
-        return cls(**config)
-
-    def __repr__(self):
-        arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")

@@ -10,7 +10,10 @@ from keras_sparse.compression.allocation import allocate, candidates, uniform
 from keras_sparse.compression.budget import Budget, in_words
 from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.importance import Taylor, as_importance
+from keras_sparse.compression.memory import Memory
 from keras_sparse.compression.trial import Trial
+from keras_sparse.surgery.graph import Graph
+from keras_sparse.surgery.macs import graph_macs
 
 _ALLOCATIONS = ("importance", "uniform")
 
@@ -66,9 +69,10 @@ class Plan:
             limit = self.budget.limits.get(name, np.inf)
             if count > limit:
                 warnings.warn(
-                    f"The smaller model has {count:,} {name}, {count / limit - 1:.1%} more than "
-                    f"the {limit:,.0f} that were asked for: some channels stay because they hold "
-                    "constants under a padded border. Ask for a little less.",
+                    f"The smaller model's {name} is {in_words(name, count)}, "
+                    f"{count / limit - 1:.1%} more than the {in_words(name, limit)} that were "
+                    "asked for: some channels stay because they hold constants under a padded "
+                    "border. Ask for a little less.",
                     stacklevel=3,
                 )
 
@@ -119,7 +123,8 @@ def plan(
         data: training data for the importance: `(x, y)` or `(x, y, sample_weight)` of arrays, a
             `tf.data.Dataset`, a `keras.utils.PyDataset` or another iterable of batches.
         target: `{cost: limit}`: `"parameters"`, `"macs"` (multiply-accumulates), `"float32_bytes"`
-            and `"int8_bytes"` (of the weights), and the names in `latency`. A limit up to 1 is a
+            and `"int8_bytes"` (of the weights), `"memory"` (peak bytes of the activations as
+            float32, at batch size 1), and the names in `latency`. A limit up to 1 is a
             share of what the model costs; above 1, or as a string like `"2 ms"` or `"100 kB"`, it
             is absolute. All limits hold.
         importance: which channels matter: an `Importance`, or a criterion of
@@ -256,8 +261,13 @@ def removable_groups(model, exclude=()):
 
 
 def measured_costs(model):
-    """Parameters and multiply-accumulates of a model as it is."""
-    return {"parameters": model.count_params(), "macs": surgery.count_macs(model).total}
+    """Costs of a model as it is, counted."""
+    graph = Graph(model)
+    return {
+        "parameters": model.count_params(),
+        "macs": sum(graph_macs(graph).values()),
+        "memory": Memory(graph, []).peak([]),
+    }
 
 
 def _steps(latency, costs):

@@ -6,10 +6,11 @@ from keras_sparse.compression.budget import Budget
 from keras_sparse.compression.device import Cut
 from keras_sparse.compression.growing import push, unchanged
 from keras_sparse.compression.job import Recovered
+from keras_sparse.configured import Configured
 from keras_sparse.validation import check_integer
 
 
-class OneShot:
+class OneShot(Configured):
     """One cut, then all of the training."""
 
     takes_plan = True
@@ -25,11 +26,8 @@ class OneShot:
         history = job.train(cut.model, cut.plan, job.epochs)
         return Recovered(cut.plan, cut, metrics, history)
 
-    def __repr__(self):
-        return "OneShot()"
 
-
-class Iterative:
+class Iterative(Configured):
     """Several cuts, each by the same factor of the budget, with training after each.
 
     Between the cuts the learning rate stays at its peak. After the last one it rises and falls as
@@ -89,11 +87,12 @@ class Iterative:
             model = cut.model
         return Recovered(first, cut, metrics, history)
 
-    def __repr__(self):
-        return f"Iterative(cuts={self.cuts}, epochs={self.epochs})"
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return {"cuts": self.cuts, "epochs": self.epochs}
 
 
-class Growing:
+class Growing(Configured):
     """The channels are chosen, pushed to zero by a penalty that grows, and then cut.
 
     While the given model trains, the weights of the chosen channels decay faster and faster, as
@@ -141,8 +140,9 @@ class Growing:
     def _push(self, epochs):
         return max(1, epochs // 2) if self.epochs is None else self.epochs
 
-    def __repr__(self):
-        return f"Growing(epochs={self.epochs})"
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return {"epochs": self.epochs}
 
 
 def _joined(first, then):

@@ -69,6 +69,9 @@ class ChannelGroup:
         slices: tuple of `WeightSlice`: everything that goes with a channel.
         joined_by: names of what joins the layers: sums, products and other merging layers.
         fixed: None if channels can be removed, else the reason why not.
+        activations: tuple of `(call, output, share)` for each tensor that has these channels: the
+            number of the call that computes it, in the order in which they run, the number of its
+            output, and the share of the tensor that is of this group.
     """
 
     name: str
@@ -77,6 +80,7 @@ class ChannelGroup:
     slices: tuple
     joined_by: tuple = ()
     fixed: str | None = None
+    activations: tuple = ()
 
     def _of(self, role):
         return tuple(s for s in self.slices if s.role == role)
@@ -213,6 +217,7 @@ class _Channels:
             owner[sets[key]] = i
             place[sets[key]] = np.arange(len(sets[key]))
         slices = self._slices(owner, place, len(keys))
+        activations = self._activations(owner, len(keys))
         names, groups = {}, []
         for i, key in enumerate(keys):
             layers, is_fixed = key
@@ -227,6 +232,7 @@ class _Channels:
                         sorted({n for r in sets[key] for n in joined.get(r, ())}, key=order.get)
                     ),
                     fixed=fixed[sets[key][0]] if is_fixed else None,
+                    activations=tuple(activations[i]),
                 )
             )
         return sorted(groups + self._inner(), key=lambda group: order[group.layers[0]])
@@ -244,6 +250,17 @@ class _Channels:
                     channels = np.where(owners == i, place[roots], -1)
                     slices[i].append(_slice(unit, name, axis, channels, role))
         return slices
+
+    def _activations(self, owner, count):
+        """For each group the tensors that have its channels."""
+        activations = [[] for _ in range(count)]
+        for place, call in enumerate(self.graph.calls):
+            for output, value in enumerate(call.outputs):
+                if value.axis is not None:
+                    owners = owner[self.of[value]]
+                    for i in np.unique(owners[owners >= 0]):
+                        activations[i].append((place, output, float((owners == i).mean())))
+        return activations
 
     def _inner(self):
         """Groups inside of layers: attention's heads."""

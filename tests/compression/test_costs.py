@@ -3,14 +3,14 @@
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
 from keras_sparse import surgery
 from keras_sparse.compression import Budget, BudgetError, CostModel, GroupNorm, Random
 from keras_sparse.compression.allocation import allocate, candidates, uniform
-from keras_sparse.compression.planning import plan, removable_groups
+from keras_sparse.compression.planning import measured_costs, plan, removable_groups
 
 WIDTHS = st.integers(2, 9)
 BLOCKS = st.lists(
@@ -37,10 +37,29 @@ def network(start, blocks):
     return keras.Model(x, layers.Dense(3)(layers.Flatten()(y)))
 
 
-@given(
-    WIDTHS, BLOCKS, st.floats(0.3, 0.95), st.sampled_from(["macs", "parameters"]), st.integers(0, 9)
+CASES = st.tuples(
+    WIDTHS,
+    BLOCKS,
+    st.floats(0.3, 0.95),
+    st.sampled_from(["macs", "parameters", "memory"]),
+    st.integers(0, 9),
 )
-def test_the_budget_holds_and_the_prediction_is_exact(start, blocks, share, name, seed):
+
+
+@settings(max_examples=5)
+@given(CASES)
+def test_the_budget_holds_and_the_prediction_is_exact(case):
+    check_budget(*case)
+
+
+@pytest.mark.slow
+@settings(max_examples=100)
+@given(CASES)
+def test_the_budget_holds_for_a_hundred_networks(case):
+    check_budget(*case)
+
+
+def check_budget(start, blocks, share, name, seed):
     model = network(start, blocks)
     try:
         chosen = plan(model, target={name: share}, importance=Random(seed))
@@ -51,8 +70,8 @@ def test_the_budget_holds_and_the_prediction_is_exact(start, blocks, share, name
         assert narrowest > share * costs.total(name, costs.full())
         return
     smaller, _ = chosen.apply(model)
-    counted = {"macs": surgery.count_macs(smaller).total, "parameters": smaller.count_params()}
-    full = {"macs": surgery.count_macs(model).total, "parameters": model.count_params()}
+    counted, full = measured_costs(smaller), measured_costs(model)
+    assert counted["macs"] == surgery.count_macs(smaller).total
     assert counted[name] <= share * full[name]
     for cost, count in counted.items():
         assert chosen.costs[cost] == (full[cost], pytest.approx(count))
@@ -72,6 +91,40 @@ def test_costs_of_a_dense_network():
     assert costs.total("float32_bytes", widths) == 4 * 61
     assert costs.total("int8_bytes", widths) == 55 + 4 * 6
     assert costs.change("macs", np.array([20]), 0, 5) == 11 * 15
+
+
+def test_memory_is_the_most_that_is_needed_at_once():
+    x = keras.Input((4, 4, 2))  # 32 numbers
+    a = layers.Conv2D(8, 1, name="a")(x)  # 128, read twice
+    b = layers.Conv2D(4, 1, name="b")(a)  # 64
+    c = layers.Conv2D(8, 1, name="c")(b)  # 128
+    y = layers.Flatten()(layers.Add(name="sum")([a, c]))  # 128 each
+    model = keras.Model(x, layers.Dense(2)(y))
+    groups = removable_groups(model)
+    costs = CostModel(model, groups)
+    by_name = {group.name: i for i, group in enumerate(groups)}
+    # At the sum: a, c and the sum itself.
+    assert costs.total("memory", costs.full()) == 4 * 3 * 128
+    widths = costs.full()
+    widths[by_name["a"]] = 2
+    # Now at b: a and b, and at c: a, b and c, and at the sum: 3 of 32.
+    assert costs.total("memory", widths) == 4 * (32 + 64 + 32)
+    assert costs.change("memory", costs.full(), by_name["a"], 2) == 4 * (3 * 128 - 128)
+    assert costs.heaviest("memory", costs.full()) == ("sum", 4 * 3 * 128)
+
+
+def test_a_peak_in_two_places_falls_when_both_get_narrower():
+    y = x = keras.Input((4, 4, 2))
+    for _ in range(2):
+        y = layers.ReLU()(layers.Conv2D(8, 1)(y))  # 128 numbers before and after
+        y = layers.Conv2D(1, 1)(y)
+    model = keras.Model(x, layers.Dense(2)(layers.Flatten()(y)))
+    groups = removable_groups(model)
+    costs = CostModel(model, groups)
+    assert [costs.change("memory", costs.full(), i, 4) for i in range(2)] == [0, 0]
+    scores = {group: np.ones(group.size) for group in groups}
+    assert allocate(costs, scores, Budget({"memory": 4 * 200})).tolist() == [6, 6]
+    assert uniform(costs, Budget({"memory": 4 * 200})).tolist() == [6, 6]
 
 
 def test_room_that_is_left_is_used():

@@ -1,0 +1,56 @@
+"""The shape of a model with new weights."""
+
+import keras
+
+from keras_sparse.compression.recovery import compile_like
+from keras_sparse.variables import layers_of_type
+
+
+def reinitialized(model, like=None):
+    """A model of the same shape with new weights, to be trained from scratch.
+
+    The shape that a compression finds, trained from scratch for long enough, may be as accurate as
+    with the weights that it kept. Train this beside the result to find out.
+
+    Args:
+        model: a built `keras.Model`, such as `result.model` of `compress`; it is not changed.
+        like: a compiled `keras.Model` whose loss, metrics and optimizer are taken, such as the
+            model that was compressed. Defaults to `model`.
+
+    Returns:
+        A compiled `keras.Model`, its optimizer new. Weights that are not trained are those of
+        `model`: frozen layers and what preprocessing layers have adapted to.
+
+    Raises:
+        ValueError: a model with layers that cannot be made again, or one that is not compiled.
+
+    Example:
+
+    >>> result = keras_sparse.compress(model, data, target={"macs": 0.5}, epochs=12)
+    >>> scratch = keras_sparse.compression.reinitialized(result.model, like=model)
+    >>> scratch.fit(x_train, y_train, epochs=12)
+
+    Reference:
+        Liu et al., Rethinking the value of network pruning, arXiv 1810.05270.
+    """
+    like = model if like is None else like
+    if getattr(like, "optimizer", None) is None:
+        raise ValueError(f"The model {like.name!r} has no optimizer: call `model.compile` before.")
+    try:
+        new = keras.models.clone_model(model)
+    except Exception as error:
+        raise ValueError(
+            f"The model {model.name!r} cannot be made again from its config: {error}"
+        ) from error
+    layers = zip(*(layers_of_type(m, keras.Layer) for m in (model, new)), strict=True)
+    for layer, fresh in layers:
+        if layer.weights and not isinstance(layer, keras.Model) and not _is_trained(layer):
+            fresh.set_weights(layer.get_weights())
+    optimizer = getattr(like.optimizer, "inner_optimizer", like.optimizer)
+    compile_like(new, like, type(optimizer).from_config(optimizer.get_config()))
+    return new
+
+
+def _is_trained(layer):
+    norm = isinstance(layer, keras.layers.BatchNormalization)
+    return bool(layer.trainable and (norm or layer.trainable_variables))
