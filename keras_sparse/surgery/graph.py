@@ -1,10 +1,13 @@
 """A Keras model as a flat list of calls. With `copying`, what reads Keras' private attributes."""
 
+import dataclasses
 import inspect
 import itertools
 
 import keras
 import numpy as np
+
+from keras_sparse.surgery.opening import CannotOpenError, Opened, is_composite, open_layer
 
 
 class Value:
@@ -88,6 +91,8 @@ class Unit:
         self.inputs = []
         self.outputs = []
         self.notes = {}
+        # Why a layer of layers is not opened, "" for others.
+        self.closed = ""
         self._arrays = {}
 
     def array(self, name):
@@ -111,8 +116,25 @@ class Unit:
         return any(port.keep.any() for port in self.outputs)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scope:
+    """One call of a layer of layers, which the graph has as the calls inside it.
+
+    Args:
+        call: the layer's own `Call`; its unit is none of the graph's.
+        inner: list of the `Call`s inside, in the order of `Graph.calls`.
+        opened: the `Opened` that these are from.
+    """
+
+    call: Call
+    inner: list
+    opened: Opened
+
+
 class Graph:
     """A model without nesting: calls in the order in which they run.
+
+    Nested models and layers of layers are seen as the calls inside them.
 
     Args:
         model: a built `keras.Model`; see `functional` for what is refused.
@@ -122,6 +144,7 @@ class Graph:
         inputs, outputs: flat lists of `Value`.
         calls: list of `Call`, in topological order.
         units: list of `Unit`, ordered by their last call.
+        scopes: list of `Scope`, the outer ones before those in them.
         model: the functional form of the model.
     """
 
@@ -130,43 +153,65 @@ class Graph:
         self.name = model.name
         model = self.model
         self.calls = []
+        self.scopes = []
         self._units = {}
+        self._unit_names = set()
+        self._scope_units = {}
         self._masked = False
         tensors = {}
         self.inputs = [_bind(tensors, tensor) for tensor in model.inputs]
-        self._walk(model, tensors, prefix="", training=None)
+        self._walk(_nodes(model), tensors, prefix="", training=None)
         self.outputs = [tensors[id(tensor)] for tensor in model.outputs]
         if self._masked:
             for call in self.calls:
                 call.masked = True
         self.units = sorted(self._units.values(), key=lambda unit: unit.index)
 
-    def _walk(self, model, tensors, prefix, training):
-        for node in _nodes(model):
+    def _walk(self, nodes, tensors, prefix, training):
+        for node in nodes:
             if node.is_input:
                 continue
             args, kwargs = _arguments(node, tensors)
             self._masked |= any(_is_masked(tensor) for tensor in node.outputs)
             operation = node.operation
+            given = kwargs.get("training")
+            within = f"{prefix}{operation.name}/", training if given is None else given
             inner = _inner_graph(operation)
             if inner is not None and _fits(inner, args):
-                given = kwargs.get("training")
                 for tensor, value in zip(inner.inputs, keras.tree.flatten(args), strict=True):
                     tensors[id(tensor)] = value
-                self._walk(
-                    inner,
-                    tensors,
-                    f"{prefix}{operation.name}/",
-                    training if given is None else given,
-                )
+                self._walk(_nodes(inner), tensors, *within)
                 for tensor, result in zip(node.outputs, inner.outputs, strict=True):
                     tensors[id(tensor)] = tensors[id(result)]
                 continue
             if training is not None and _takes_training(operation):
                 kwargs["training"] = training
+            opened, reason = _opened(node)
+            if opened is not None:
+                self._walk_opened(node, opened, args, kwargs, tensors, within)
+                continue
             call = Call(operation, args, kwargs)
             call.outputs = [_bind(tensors, tensor, call) for tensor in node.outputs]
             self._add(call, prefix)
+            call.unit.closed = reason
+
+    def _walk_opened(self, node, opened, args, kwargs, tensors, within):
+        call = Call(node.operation, args, kwargs)
+        scope = Scope(call, [], opened)
+        self.scopes.append(scope)
+        for tensor, source in zip(opened.inputs, opened.sources, strict=True):
+            tensors[id(tensor)] = tensors[id(source)]
+        first = len(self.calls)
+        self._walk(opened.nodes, tensors, *within)
+        scope.inner.extend(self.calls[first:])
+        for tensor, result in zip(node.outputs, opened.outputs, strict=True):
+            tensors[id(tensor)] = tensors[id(result)]
+        call.outputs = [tensors[id(tensor)] for tensor in node.outputs]
+        key = id(node.operation)
+        if key not in self._scope_units:
+            self._scope_units[key] = Unit(node.operation, within[0].rstrip("/"), first)
+        call.unit = self._scope_units[key]
+        call.unit.calls.append(call)
 
     def _add(self, call, prefix):
         index = len(self.calls)
@@ -174,12 +219,35 @@ class Graph:
         shared = getattr(call.operation, "weights", None)
         key = id(call.operation) if shared else (id(call.operation), index)
         if key not in self._units:
-            self._units[key] = Unit(call.operation, prefix + call.operation.name, index)
+            name = self._free_name(prefix + call.operation.name, shared)
+            self._units[key] = Unit(call.operation, name, index)
         call.unit = self._units[key]
         call.unit.index = index
         call.unit.calls.append(call)
         for value in {id(v): v for v in call.inputs + call.outputs}.values():
             value.units.append(call.unit)
+
+    def _free_name(self, name, shared):
+        """A name for a unit; layers in one layer of layers may be called alike."""
+        if not shared:
+            return name
+        numbered = (f"{name}_{n}" for n in itertools.count(1))
+        free = next(n for n in itertools.chain([name], numbered) if n not in self._unit_names)
+        self._unit_names.add(free)
+        return free
+
+
+def _opened(node):
+    """`(calls inside, "")` of a layer of layers, or `(None, why there are none)`."""
+    from keras_sparse.surgery.rules import has_rule  # rules are written in terms of graphs
+
+    if not is_composite(node.operation) or has_rule(node.operation):
+        return None, ""
+    try:
+        arguments = node.arguments
+        return open_layer(node.operation, tuple(arguments.args), dict(arguments.kwargs)), ""
+    except CannotOpenError as error:
+        return None, str(error)
 
 
 def _bind(tensors, tensor, producer=None):

@@ -131,9 +131,8 @@ class Rebuild:
                 unit = value.producer.unit if value.producer.operation.name == name else None
                 self._owners[name] = unit if self._owners.get(name, unit) is unit else None
         inputs = [self._input(value) for value in graph.inputs]
-        for call in graph.calls:
-            if call.unit.alive:
-                self._call(call)
+        for call in self._calls():
+            self._call(call)
         named = {}
         outputs = [
             self._named(self._tensors[value], name, named)
@@ -144,6 +143,41 @@ class Rebuild:
             graphs.outputs_structure(graph, outputs),
             name=graph.name,
         )
+
+    def _calls(self):
+        """The calls of the smaller model: a layer of layers in which nothing changes is one."""
+        for unit in self._graph.units:
+            if unit.alive:
+                with _making(unit):
+                    self._unchanged[unit] = _keeps_everything(unit)
+        closed = self._closed()
+        within = set()
+        for call in self._graph.calls:
+            if call in within:
+                continue
+            scope = closed.get(call)
+            if scope is None:
+                if call.unit.alive:
+                    yield call
+            else:
+                within.update(scope.inner)
+                yield scope.call
+
+    def _closed(self):
+        """`{first call: Scope}` of the layers of layers in which nothing changes."""
+        calls = {}
+        for scope in self._graph.scopes:
+            calls.setdefault(scope.call.unit, set()).update(scope.inner)
+        closed = {}
+        for scope in reversed(self._graph.scopes):  # the outer ones replace those in them
+            inner = calls[scope.call.unit]
+            units = {call.unit for call in inner}
+            if scope.inner and all(
+                self._unchanged.get(unit, False) and inner.issuperset(unit.calls) for unit in units
+            ):
+                closed[scope.inner[0]] = scope
+                self._unchanged[scope.call.unit] = True
+        return closed
 
     def _named(self, tensor, name, named):
         """An output under the name that it has in the large model.
@@ -168,9 +202,6 @@ class Rebuild:
 
     def _call(self, call):
         unit = call.unit
-        if unit not in self._unchanged:
-            with _making(unit):
-                self._unchanged[unit] = _keeps_everything(unit)
         if self._unchanged[unit]:
             args, kwargs = call.arguments(self._tensors.__getitem__)
             result = self._layer(unit)(*args, **kwargs)
@@ -209,7 +240,18 @@ class Rebuild:
             layer = copying.twin(operation, name)
             self.shared[unit] = str(error)
         self._finished.add(layer)
+        self._find_inner(operation, layer)
         return layer
+
+    def _find_inner(self, operation, layer):
+        """Notes the copies of the layers in a layer of layers, for the report."""
+        parts = [layers_of_type(whole, keras.Layer) for whole in (operation, layer)]
+        copies = {id(old): new for old, new in zip(*parts, strict=True)}
+        for unit in self._graph.units:
+            copy = copies.get(id(unit.operation))
+            if copy is not None and unit.operation is not operation:
+                self.layers[unit] = copy
+                self._finished.add(copy)
 
     def _free_name(self, unit):
         base = unit.name.replace("/", "_")

@@ -273,10 +273,11 @@ def make_report(graph, rebuild):
     """The report of an analysed graph and its smaller model."""
     after = Graph(rebuild.model)
     macs = graph_macs(graph), graph_macs(after)
+    counts = {id(unit.operation): macs[1].get(unit.name, 0) for unit in after.units}
     layers = {}
     for unit in graph.units:
         if isinstance(unit.operation, keras.Layer) and unit.operation.weights:
-            layers[unit.name] = _layer_report(unit, rebuild.layers.get(unit), *macs)
+            layers[unit.name] = _layer_report(unit, rebuild.layers.get(unit), macs[0], counts)
     return Report(
         layers=layers,
         cuts=rebuild.cuts,
@@ -288,7 +289,7 @@ def make_report(graph, rebuild):
     )
 
 
-def _layer_report(unit, layer, macs_before, macs_after):
+def _layer_report(unit, layer, macs_before, counts_after):
     port = unit.outputs[0]
     kept = port.kept if layer is not None else np.zeros(0, int)
     uniform = port.constants.uniform
@@ -302,7 +303,7 @@ def _layer_report(unit, layer, macs_before, macs_after):
         kind=type(unit.operation).__name__,
         channels=(port.size, len(kept)),
         parameters=(unit.operation.count_params(), layer.count_params() if layer else 0),
-        macs=(macs_before.get(unit.name, 0), macs_after.get(layer.name, 0) if layer else 0),
+        macs=(macs_before.get(unit.name, 0), counts_after.get(id(layer), 0)),
         kept=kept,
         dead=dead,
     )

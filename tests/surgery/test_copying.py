@@ -45,6 +45,17 @@ class Hidden(layers.Layer):
         raise NotImplementedError("no config")
 
 
+class Closed(Hidden):
+    """With a weight of its own, so that surgery does not look inside."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.scale = self.add_weight(shape=shape[-1:], name="scale")
+
+    def call(self, x, training=None):
+        return super().call(x * self.scale, training=training)
+
+
 class Network(layers.Layer):
     """Models in a layer."""
 
@@ -134,8 +145,9 @@ def around(layer, harness, dead=(1, 4)):
     [
         (lambda: layers.Identity(dtype=keras.DTypePolicy("float32")), 4),
         (lambda: Scale(ops.tanh), 6),
-        (lambda: Hidden(6), 6),
-        (lambda: Network(6), 6),
+        (lambda: Hidden(6), 4),
+        (lambda: Closed(6), 6),
+        (lambda: Network(6), 4),
         (doubled, 6),
         (lambda: Times(3.0), 6),
         (lambda: layers.Lambda(lambda x: x * 2), 6),
@@ -145,6 +157,7 @@ def around(layer, harness, dead=(1, 4)):
         "policy",
         "no config",
         "layers within",
+        "layers and weights",
         "models within",
         "own call",
         "forgets",
@@ -280,7 +293,7 @@ def test_state_that_moves_is_the_same_and_stays(harness):
 
 
 def test_dead_channels_in_a_layer_of_layers_are_named(harness):
-    model = around(Hidden(6), harness)
+    model = around(Closed(6), harness)
     inner = model.layers[2].parts[0]
     kernel = np.array(ops.convert_to_numpy(inner.kernel))
     kernel[:, :3] = 0

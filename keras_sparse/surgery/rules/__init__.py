@@ -22,6 +22,7 @@ from keras_sparse.surgery.rules import (  # noqa: F401 - importing a module regi
     time_distributed,
 )
 from keras_sparse.surgery.rules.base import Elementwise, Opaque, Passing, Rule, register_rule
+from keras_sparse.surgery.rules.base import has_rule as has_rule
 from keras_sparse.surgery.rules.base import rule_for as rule_for
 from keras_sparse.surgery.rules.linear import Linear
 

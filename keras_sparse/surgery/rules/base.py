@@ -50,16 +50,26 @@ def register_rule(*layer_types):
     return decorate
 
 
+def has_rule(operation):
+    """Whether there is a rule for the class of a layer or operation."""
+    return _registered(operation) is not None
+
+
+def _registered(operation):
+    rule = _RULES.get(type(operation))
+    if rule is None and type(operation).__module__.startswith("keras."):
+        rule = _RULES.get(type(operation).__name__)
+    return rule
+
+
 def rule_for(unit):
     """The rule of a unit; opaque, with the reason, where there is none that holds."""
     if unit.stand_in is not None:
         return unit.stand_in
-    operation = unit.operation
-    rule = _RULES.get(type(operation))
-    if rule is None and type(operation).__module__.startswith("keras."):
-        rule = _RULES.get(type(operation).__name__)
+    rule = _registered(unit.operation)
     if rule is None:
-        return Opaque(f"{type(operation).__name__} has no rule")
+        closed = f", and {unit.closed}" if unit.closed else ""
+        return Opaque(f"{type(unit.operation).__name__} has no rule{closed}")
     try:
         rule = rule.for_unit(unit)
         refusal = _refusal(rule, unit)

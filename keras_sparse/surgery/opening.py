@@ -1,0 +1,236 @@
+"""Layers of layers, opened: the calls that their `call` makes. Reads Keras' private attributes."""
+
+import collections
+import dataclasses
+import inspect
+import traceback
+
+import keras
+import numpy as np
+
+from keras_sparse.variables import layers_of_type
+
+# Sizes that are tried for open axes in the comparison of a layer with its calls.
+_SIZES = (4, 16, 64)
+_BATCH = 2
+# The same operations in the same order: what differs is rounding of fused ones.
+_ALLOWED = 1e-5
+
+
+class CannotOpenError(Exception):
+    """A layer of layers that stays closed; the message is the reason, for the report."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """The calls inside a layer of layers.
+
+    Args:
+        sources: flat list of the `keras.KerasTensor`s that the layer is called on, each once.
+        inputs: list of `keras.KerasTensor` that stand for them.
+        outputs: flat list of `keras.KerasTensor`.
+        nodes: Keras' nodes between them, in topological order.
+    """
+
+    sources: list
+    inputs: list
+    outputs: list
+    nodes: list
+
+
+def is_composite(operation):
+    """Whether an operation is a layer, not of Keras itself, that holds other layers."""
+    return (
+        isinstance(operation, keras.Layer)
+        and not type(operation).__module__.startswith("keras.")
+        and not isinstance(operation, keras.layers.Wrapper)
+        and len(layers_of_type(operation, keras.Layer)) > 1
+    )
+
+
+def open_layer(layer, args, kwargs):
+    """The calls that a layer of layers makes, found by calling it on symbolic tensors.
+
+    They compute what the layer computes: both are compared on random inputs. And they do so in
+    training, for `call` makes the same calls with and without `training`.
+
+    Args:
+        layer: a built `keras.Layer` for which `is_composite` holds.
+        args, kwargs: its arguments in the model, with a `keras.KerasTensor` for each tensor.
+
+    Returns:
+        An `Opened`.
+
+    Raises:
+        CannotOpenError: the layer has to stay closed.
+    """
+    _check_state(layer, args, kwargs)
+    by_training = "training" in inspect.signature(layer.call).parameters
+    given = kwargs.get("training") if by_training else None
+    kwargs = {key: value for key, value in kwargs.items() if key != "training"}
+
+    def trace(training):
+        return _trace(layer, args, {**kwargs, "training": training} if by_training else kwargs)
+
+    opened = trace(given)
+    if by_training and given is None:
+        forms = {_form(trace(training)) for training in (False, True)}
+        if forms != {_form(opened)}:
+            raise CannotOpenError("its `call` does something else in training")
+    _check_equal(layer, args, {**kwargs, **({"training": False} if by_training else {})}, opened)
+    return opened
+
+
+def _check_state(layer, args, kwargs):
+    """What tracing cannot see: state of the layer's own, masks, casts of its inputs."""
+    inner = [part for part in layers_of_type(layer, keras.Layer) if part is not layer]
+    known = {id(variable) for part in inner for variable in part.variables}
+    own = [variable.name for variable in layer.variables if id(variable) not in known]
+    if own:
+        raise CannotOpenError(f"it has variables of its own ({', '.join(own[:3])})")
+    paths = collections.Counter(weight.path for weight in layer.weights)
+    alike = [path for path, count in paths.items() if count > 1]
+    if alike:
+        raise CannotOpenError(
+            f"several of its weights are called {alike[0]}: name its layers apart"
+        )
+    tensors = _tensors((args, kwargs))
+    if any(getattr(tensor, "_keras_mask", None) is not None for tensor in tensors):
+        raise CannotOpenError("it is called on tensors with a mask")
+    compute = layer.compute_dtype
+    floats = {str(tensor.dtype) for tensor in tensors if "float" in str(tensor.dtype)}
+    if floats - {compute}:
+        raise CannotOpenError(f"it casts its inputs to {compute}")
+
+
+def _tensors(structure):
+    """The symbolic tensors in a structure, each once."""
+    flat = keras.tree.flatten(structure)
+    found = {id(leaf): leaf for leaf in flat if isinstance(leaf, keras.KerasTensor)}
+    return list(found.values())
+
+
+def _filled(structure, values):
+    """A structure with `values[id(tensor)]` in the place of each symbolic tensor."""
+
+    def swap(leaf):
+        return values[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf
+
+    return keras.tree.map_structure(swap, structure)
+
+
+def _trace(layer, args, kwargs):
+    tensors = _tensors((args, kwargs))
+    inputs = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype) for tensor in tensors]
+    values = {id(tensor): new for tensor, new in zip(tensors, inputs, strict=True)}
+    args, kwargs = _filled((args, kwargs), values)
+    try:
+        outputs = keras.tree.flatten(layer.call(*args, **kwargs))
+    except Exception as error:
+        raise CannotOpenError(f"its `call` stops at {_line(error, layer)}") from error
+    if not outputs or not all(isinstance(output, keras.KerasTensor) for output in outputs):
+        raise CannotOpenError("its `call` returns something that is no tensor")
+    nodes = _nodes_between(inputs, outputs)
+    _forget(nodes)
+    return Opened(tensors, inputs, outputs, nodes)
+
+
+def _line(error, layer):
+    """Where in the layer's own file an error came from, and the error."""
+    file = inspect.getsourcefile(type(layer))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    where = f"{frames[-1].line!r}" if frames and frames[-1].line else "a line of another file"
+    return f"{where} ({type(error).__name__}: {' '.join(str(error).split())[:80]})"
+
+
+def _node_of(tensor):
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
+
+
+def _nodes_between(inputs, outputs):
+    """What is computed from the inputs to the outputs, each node after those that it needs."""
+    known = {id(_node_of(tensor)) for tensor in inputs}
+    nodes, waiting = [], [(_node_of(tensor), False) for tensor in reversed(outputs)]
+    while waiting:
+        node, ready = waiting.pop()
+        if ready:
+            nodes.append(node)
+        elif id(node) not in known:
+            known.add(id(node))
+            waiting.append((node, True))
+            waiting += [(_node_of(tensor), False) for tensor in reversed(node.input_tensors)]
+    if any(node.is_input for node in nodes):
+        raise CannotOpenError("its `call` reads tensors that it is not called on")
+    return nodes
+
+
+def _forget(nodes):
+    """Takes traced calls out of the layers' own records: the user's model stays as it was."""
+    for node, parents in [(node, node.parent_nodes) for node in nodes]:
+        node.operation._inbound_nodes.remove(node)
+        for parent in parents:
+            if node in parent.operation._outbound_nodes:
+                parent.operation._outbound_nodes.remove(node)
+
+
+def _form(opened):
+    """What is called on what, without `training`."""
+    places = {id(tensor): str(i) for i, tensor in enumerate(opened.inputs)}
+    calls = []
+    for node in opened.nodes:
+        operation = node.operation
+        who = id(operation) if getattr(operation, "weights", None) else type(operation).__name__
+        kwargs = {k: v for k, v in node.arguments.kwargs.items() if k != "training"}
+        places |= {id(t): f"{len(calls)}.{i}" for i, t in enumerate(node.outputs)}
+        calls.append((who, repr(_filled((tuple(node.arguments.args), kwargs), places))))
+    return tuple(calls), tuple(places[id(tensor)] for tensor in opened.outputs)
+
+
+def _check_equal(layer, args, kwargs, opened):
+    """Compares the layer with its calls, one by one, on random inputs."""
+    failure = None
+    for size in _SIZES:
+        rng = np.random.default_rng(0)
+        tensors = _tensors((args, kwargs))
+        arrays = [_random(tensor, size, rng) for tensor in tensors]
+        values = {id(tensor): array for tensor, array in zip(tensors, arrays, strict=True)}
+        try:
+            wanted = _run(
+                lambda values=values: layer.call(*_filled(args, values), **_filled(kwargs, values))
+            )
+        except Exception as error:
+            failure = failure or error
+            continue
+        got = _run(lambda arrays=arrays: _interpreted(opened, arrays))
+        if not all(map(_near, got, wanted)):
+            raise CannotOpenError("its calls, one by one, compute something else")
+        return
+    raise CannotOpenError(f"it takes no random inputs ({' '.join(str(failure).split())[:80]})")
+
+
+def _random(tensor, size, rng):
+    batch, *rest = tensor.shape
+    shape = (batch or _BATCH, *(size if axis is None else axis for axis in rest))
+    drawn = rng.standard_normal(shape) if "float" in tensor.dtype else rng.integers(0, 2, shape)
+    return keras.ops.convert_to_tensor(drawn.astype("float32"), tensor.dtype)
+
+
+def _run(function):
+    return [keras.ops.convert_to_numpy(output) for output in keras.tree.flatten(function())]
+
+
+def _interpreted(opened, arrays):
+    values = {id(t): array for t, array in zip(opened.inputs, arrays, strict=True)}
+    for node in opened.nodes:
+        args, kwargs = _filled((tuple(node.arguments.args), node.arguments.kwargs), values)
+        if "training" in kwargs:
+            kwargs = {**kwargs, "training": False}
+        results = keras.tree.flatten(node.operation(*args, **kwargs))
+        values |= {id(t): result for t, result in zip(node.outputs, results, strict=True)}
+    return [values[id(tensor)] for tensor in opened.outputs]
+
+
+def _near(array, other):
+    scale = max(np.abs(other).max(initial=0.0), 1e-30)
+    return array.shape == other.shape and np.abs(array - other).max(initial=0.0) <= _ALLOWED * scale

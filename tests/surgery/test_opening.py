@@ -1,0 +1,220 @@
+"""Layers of layers: seen as the layers in them, and themselves again where nothing changes."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_sparse import surgery
+
+
+class Block(layers.Layer):
+    """A residual block."""
+
+    last_name = "y"
+
+    def __init__(self, width=6, hidden=8, **kwargs):
+        super().__init__(**kwargs)
+        self.norm = layers.LayerNormalization(name="norm")
+        self.first = layers.Dense(hidden, activation="relu", name="x")
+        self.drop = layers.Dropout(0.5)
+        self.second = layers.Dense(width, name=self.last_name)
+
+    def call(self, x, training=None):
+        hidden = self.drop(self.first(self.norm(x)), training=training)
+        return x + self.second(hidden)
+
+
+class Deep(layers.Layer):
+    """Three levels, and a layer that is called twice."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.blocks = [Block(name="a"), Block(name="b")]
+        self.last = layers.Dense(6, name="last")
+
+    def call(self, x):
+        for block in self.blocks:
+            x = block(block(x))
+        return self.last(x)
+
+
+class Outer(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.deep = Deep(name="deep")
+
+    def call(self, inputs):
+        left, right = inputs["left"], inputs["right"]
+        return {"sum": self.deep(left) + right, "right": right}
+
+
+def kill(layer, count=3):
+    """The first columns become zero, so that the channels are constant."""
+    value = ops.convert_to_numpy(layer.kernel).copy()
+    value[..., :count] = 0
+    layer.kernel.assign(value)
+
+
+def model_of(*blocks, harness, size=6):
+    x = keras.Input((5, size), name="in")
+    y = x
+    for block in blocks:
+        y = block(y)
+    model = keras.Model(x, layers.Dense(3, name="out")(y))
+    harness.randomise(model)
+    return model
+
+
+def test_dead_channels_inside_are_removed(harness):
+    changed, same = Block(name="changed"), Block(name="same")
+    model = model_of(changed, same, harness=harness)
+    kill(changed.first)
+    smaller, report = harness.cut(model)
+    assert report.channels["changed/x"] == (8, 5)
+    assert report.channels["changed/y"] == report.channels["same/norm"] == (6, 6)
+    assert report.layers["changed/x"].macs == (240, 150)
+    # What has nothing to lose is the user's own layer, with weights of its own.
+    own = smaller.get_layer("same")
+    assert type(own) is Block
+    assert not {id(v) for v in own.variables} & {id(v) for v in same.variables}
+    assert not any(isinstance(layer, Block) for layer in smaller.layers if layer is not own)
+
+
+def test_the_smaller_model_needs_no_code_of_the_user(harness, tmp_path):
+    block = Block()
+    model = model_of(block, harness=harness)
+    kill(block.first)
+    smaller, _ = harness.cut(model)
+    smaller.save(tmp_path / "small.keras")
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    x = np.random.default_rng(0).normal(size=(4, 5, 6))
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), smaller.predict(x, verbose=0))
+
+
+def test_three_levels_with_calls_that_share(harness):
+    outer = Outer(name="outer")
+    left, right = keras.Input((5, 6), name="left"), keras.Input((5, 6), name="right")
+    result = outer({"left": left, "right": right})
+    model = keras.Model([left, right], [layers.Dense(3)(result["sum"]), result["right"]])
+    harness.randomise(model)
+    for block, count in zip(outer.deep.blocks, (2, 4), strict=True):
+        kill(block.first, count)
+    _, report = harness.cut(model)
+    assert report.channels["outer/deep/a/x"] == (8, 6)
+    assert report.channels["outer/deep/b/x"] == (8, 4)
+
+
+def test_a_layer_that_is_called_inside_and_outside_stays_one_layer(harness):
+    block = Block()
+    x = keras.Input((5, 6))
+    model = keras.Model(x, block(x) + block.second(layers.Dense(8)(x)))
+    harness.randomise(model)
+    smaller, _ = harness.cut(model)
+    assert smaller.count_params() == model.count_params()
+
+
+def test_dropout_inside_drops_in_training_alone(harness):
+    block = Block()
+    model = model_of(block, harness=harness)
+    kill(block.first)
+    smaller, _ = harness.cut(model)
+    x = np.random.default_rng(0).normal(size=(2, 5, 6))
+    first, second = (ops.convert_to_numpy(smaller(x, training=True)) for _ in range(2))
+    assert np.abs(first - second).max() > 1e-3
+    np.testing.assert_array_equal(smaller(x, training=False), smaller(x))
+
+
+def test_the_model_stays_as_it_was(harness):
+    block = Block()
+    model = model_of(block, harness=harness)
+    kill(block.first)
+    before = len(block.first._inbound_nodes), model.get_weights()
+    harness.cut(model)
+    assert len(block.first._inbound_nodes) == before[0]
+    for old, new in zip(before[1], model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+class Token(Block):
+    def build(self, shape):
+        self.token = self.add_weight(shape=(6,), name="token")
+
+    def call(self, x, training=None):
+        return super().call(x + self.token)
+
+
+class Namesakes(Block):
+    last_name = "x"
+
+
+class Switch(Block):
+    def call(self, x, training=None):
+        return super().call(x * 2.0 if training else x)
+
+
+class Sizes(Block):
+    def call(self, x):
+        return super().call(ops.broadcast_to(ops.ones((6,)), (ops.shape(x)[0], 5, 6)) + x)
+
+
+class Numbers(Block):
+    def call(self, x):
+        return super().call(x) + keras.random.normal((6,))
+
+
+class Alike(Block):
+    def call(self, x):
+        return super().call(x if self.built and isinstance(x, keras.KerasTensor) else 2.0 * x)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (Token, r"variables of its own \(token\)"),
+        (Namesakes, "several of its weights are called block/x/kernel"),
+        (Switch, "something else in training"),
+        (Sizes, r"stops at .*ops\.shape\(x\)\[0\]"),
+        (Numbers, "compute something else"),
+        (Alike, "compute something else"),
+    ],
+)
+def test_layers_that_stay_closed_say_why(kind, reason, harness):
+    block = kind(name="block")
+    model = model_of(block, harness=harness)
+    kill(block.first)
+    smaller, report = surgery.remove_dead_channels(model, verify=kind is not Numbers)
+    assert type(smaller.get_layer("block")) is kind
+    assert re.search(reason, " ".join(report.notes["block"]))
+
+
+def test_masks_keep_a_layer_closed(harness):
+    block = Block(name="block")
+    x = keras.Input((5, 6))
+    model = keras.Model(x, layers.Dense(3)(block(layers.Masking()(x))))
+    kill(block.first)
+    _, report = surgery.remove_dead_channels(model)
+    assert "called on tensors with a mask" in " ".join(report.notes["block"])
+
+
+def test_channels_inside_are_groups(harness):
+    block = Block(name="block")
+    model = model_of(block, harness=harness)
+    group = next(g for g in surgery.channel_groups(model) if g.layers == ("block/x",))
+    assert (group.size, group.fixed) == (8, None)
+    zeroed = surgery.zero_groups(model, {group: [0, 5]})
+    smaller, report = harness.cut(zeroed)
+    assert report.channels["block/x"] == (8, 6)
+    assert surgery.count_macs(model).layers["block/x"] == 240
+
+
+def test_zero_channels_sets_what_is_small_inside(harness):
+    block = Block(name="block")
+    model = model_of(block, harness=harness)
+    kill(block.first)
+    block.first.kernel.assign(ops.convert_to_numpy(block.first.kernel) + 1e-9)
+    zeroed, _ = surgery.zero_channels(model, 1e-6)
+    _, report = surgery.remove_dead_channels(zeroed)
+    assert report.channels["block/x"] == (8, 5)
