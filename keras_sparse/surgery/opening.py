@@ -132,7 +132,17 @@ def _trace(layer, args, kwargs):
         raise CannotOpenError("its `call` returns something that is no tensor")
     nodes = _nodes_between(inputs, outputs)
     _forget(nodes)
+    for node in nodes:
+        _infer_batch(node.operation)
     return Opened(tensors, inputs, outputs, nodes)
+
+
+def _infer_batch(operation):
+    """Lets a reshape of the trace infer the size that it read from an open shape."""
+    shape = getattr(operation, "newshape", None)
+    if isinstance(shape, (tuple, list)) and None in shape and -1 not in shape:
+        first = list(shape).index(None)
+        operation.newshape = (*shape[:first], -1, *shape[first + 1 :])
 
 
 def _line(error, layer):
@@ -140,7 +150,11 @@ def _line(error, layer):
     file = inspect.getsourcefile(type(layer))
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     where = f"{frames[-1].line!r}" if frames and frames[-1].line else "a line of another file"
-    return f"{where} ({type(error).__name__}: {' '.join(str(error).split())[:80]})"
+    return f"{where} ({_short(error)})"
+
+
+def _short(error):
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:100]
 
 
 def _node_of(tensor):
@@ -202,11 +216,14 @@ def _check_equal(layer, args, kwargs, opened):
         except Exception as error:
             failure = failure or error
             continue
-        got = _run(lambda arrays=arrays: _interpreted(opened, arrays))
+        try:
+            got = _run(lambda arrays=arrays: _interpreted(opened, arrays))
+        except Exception as error:
+            raise CannotOpenError(f"its calls do not run one by one ({_short(error)})") from error
         if not all(map(_near, got, wanted)):
             raise CannotOpenError("its calls, one by one, compute something else")
         return
-    raise CannotOpenError(f"it takes no random inputs ({' '.join(str(failure).split())[:80]})")
+    raise CannotOpenError(f"it takes no random inputs ({_short(failure)})")
 
 
 def _random(tensor, size, rng):

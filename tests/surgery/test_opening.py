@@ -83,6 +83,13 @@ def test_dead_channels_inside_are_removed(harness):
     assert not any(isinstance(layer, Block) for layer in smaller.layers if layer is not own)
 
 
+def test_reshapes_that_read_the_size_of_the_batch(harness):
+    block = Heads(name="block")
+    model = model_of(block, harness=harness)
+    kill(block.first)
+    assert harness.cut(model)[1].channels["block/x"] == (8, 5)
+
+
 def test_the_smaller_model_needs_no_code_of_the_user(harness, tmp_path):
     block = Block()
     model = model_of(block, harness=harness)
@@ -160,6 +167,14 @@ class Sizes(Block):
         return super().call(ops.broadcast_to(ops.ones((6,)), (ops.shape(x)[0], 5, 6)) + x)
 
 
+class Heads(Block):
+    """Reads the open size of the batch, as attention by hand does."""
+
+    def call(self, x, training=None):
+        halves = ops.reshape(x, (ops.shape(x)[0], 5, 2, 3))
+        return super().call(ops.reshape(halves, (ops.shape(x)[0], 5, 6)))
+
+
 class Numbers(Block):
     def call(self, x):
         return super().call(x) + keras.random.normal((6,))
@@ -205,7 +220,7 @@ def test_channels_inside_are_groups(harness):
     group = next(g for g in surgery.channel_groups(model) if g.layers == ("block/x",))
     assert (group.size, group.fixed) == (8, None)
     zeroed = surgery.zero_groups(model, {group: [0, 5]})
-    smaller, report = harness.cut(zeroed)
+    _, report = harness.cut(zeroed)
     assert report.channels["block/x"] == (8, 6)
     assert surgery.count_macs(model).layers["block/x"] == 240
 
