@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import inspect
 import traceback
+import weakref
 
 import keras
 import numpy as np
@@ -15,6 +16,8 @@ _SIZES = (4, 16, 64)
 _BATCH = 2
 # The same operations in the same order: what differs is rounding of fused ones.
 _ALLOWED = 1e-5
+# What was compared: several graphs are made of one model.
+_COMPARED = weakref.WeakKeyDictionary()
 
 
 class CannotOpenError(Exception):
@@ -77,7 +80,12 @@ def open_layer(layer, args, kwargs):
         forms = {_form(trace(training)) for training in (False, True)}
         if forms != {_form(opened)}:
             raise CannotOpenError("its `call` does something else in training")
-    _check_equal(layer, args, {**kwargs, **({"training": False} if by_training else {})}, opened)
+    compared = _COMPARED.setdefault(layer, set())
+    called_on = repr([(tensor.shape, tensor.dtype) for tensor in opened.inputs])
+    if called_on not in compared:
+        quiet = {"training": False} if by_training else {}
+        _check_equal(layer, args, {**kwargs, **quiet}, opened)
+        compared.add(called_on)
     return opened
 
 
