@@ -3,6 +3,7 @@
 import dataclasses
 
 import keras
+import numpy as np
 
 import keras_sparse
 from apps import program
@@ -10,6 +11,9 @@ from apps.tables import training
 from apps.tables.edge_frontier import latencies
 from apps.tables.table import FILES, Column, Row, Table
 from keras_sparse import models, surgery
+from keras_sparse.compression.budget import Budget
+from keras_sparse.compression.importance import Random
+from keras_sparse.compression.planning import Plan, removable_groups
 from keras_sparse.data import Batches, crop_and_flip
 
 _WIDE = 2.0
@@ -17,6 +21,8 @@ _BATCH_SIZE = 128
 _RATE = 0.1
 # A weight decay of 5e-4 in the gradient; that of Keras' L2(c) is 2cw.
 _L2 = 2.5e-4
+# A mild weight: a strong one costs accuracy with a teacher that is hardly better.
+_DISTILLATION = keras.distillation.LogitsDistillation(temperature=2.0)
 _MODEL = "model.keras"
 # The ranges of the int8 file are read from so many training images; and so many test images show
 # that the float32 file is the network.
@@ -47,13 +53,15 @@ class CompressionRow(Row):
     Attributes:
         cost: what is limited, a cost of `keras_sparse.plan`; None for a dense network.
         limit: `"half"` of the wide network's, or `"width 1"`'s.
-        start: `"inherited"` weights of the wide network, or `"scratch"`.
+        start: `"inherited"` weights of the wide network, `"random channels"` of it, or `"scratch"`.
+        distilled: whether the wide network teaches.
         epochs: int, instead of the table's; None for these.
     """
 
     cost: str | None = None
     limit: str = "half"
     start: str = "scratch"
+    distilled: bool = False
     epochs: int | None = None
 
 
@@ -62,15 +70,16 @@ def _dense(width):
     return CompressionRow(labels, _network(width), _optimizer, _BATCH_SIZE)
 
 
-def _cut(cost, limit, start, epochs=None):
+def _cut(cost, limit, start, **settings):
+    epochs = settings.get("epochs")
     labels = {
         "budget": f"{limit} {cost.replace('_', ' ')}",
         "network": "chosen shape",
-        "start": start,
+        "start": start + (", distilled" if settings.get("distilled") else ""),
         "epochs": "" if epochs is None else str(epochs),
     }
     return CompressionRow(
-        labels, None, _optimizer, _BATCH_SIZE, cost=cost, limit=limit, start=start, epochs=epochs
+        labels, None, _optimizer, _BATCH_SIZE, cost=cost, limit=limit, start=start, **settings
     )
 
 
@@ -81,7 +90,7 @@ def train_and_convert(table, row, seed, epochs, dataset, folder, on_epoch):
     """
     epochs = epochs if row.epochs is None else row.epochs
     arguments = (seed, epochs, dataset, folder, on_epoch)
-    if row.start == "inherited":
+    if row.start != "scratch":
         model, seconds = _compressed(row, *arguments), None
     else:
         if row.cost:
@@ -106,23 +115,19 @@ def _same_shape(path):
 
 def _compressed(row, seed, epochs, dataset, folder, on_epoch):
     """The wide network, compressed."""
-    from export import LatencyTable
-
     wide = keras.models.load_model(_model_of(_dense(_WIDE), seed, folder))
-    quantize = "int8" if row.cost == "int8_latency" else None
-    path = folder.parents[1] / f"{row.cost}.json"
-    table = LatencyTable.measure(wide, quantize=quantize, path=path)
-    limit = 0.5
-    if row.limit == "width 1":
-        narrow = _network(1.0)(dataset)
-        limit = table.model_seconds(narrow) / table.model_seconds(wide)
+    if row.start == "random channels":
+        path = _model_of(_cut(row.cost, row.limit, "inherited"), seed, folder)
+        chosen = {"plan": _random_plan(wide, path, seed)}
+    else:
+        chosen = _target(row, wide, dataset, folder)
     keras.utils.set_random_seed(seed)
     result = keras_sparse.compress(
         wide,
         Batches(dataset.x_train, dataset.y_train, row.batch_size, seed=seed, augment=crop_and_flip),
-        target={row.cost: limit},
-        latency={row.cost: table},
+        **chosen,
         epochs=epochs,
+        distillation=_DISTILLATION if row.distilled else None,
         folder=folder / "compress",
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: on_epoch())],
         verbose=0,
@@ -131,6 +136,29 @@ def _compressed(row, seed, epochs, dataset, folder, on_epoch):
     files.mkdir(exist_ok=True)
     (files / "plan.txt").write_text(f"{result.plan}\n\n{result}\n", encoding="utf-8")
     return result.model
+
+
+def _random_plan(wide, path, seed):
+    """As many channels of each group as the network of a file has, chosen by chance."""
+    small = keras.models.load_model(path, compile=False)
+    groups = removable_groups(wide)
+    widths = [small.get_layer(group.layers[0]).output.shape[-1] for group in groups]
+    scores = Random(seed).scores(wide, groups)
+    return Plan(tuple(groups), np.array(widths), scores, Budget({}), {}, {})
+
+
+def _target(row, wide, dataset, folder):
+    """The arguments of `compress` for a row's budget."""
+    from export import LatencyTable
+
+    quantize = "int8" if row.cost == "int8_latency" else None
+    path = folder.parents[1] / f"{row.cost}.json"
+    table = LatencyTable.measure(wide, quantize=quantize, path=path)
+    limit = 0.5
+    if row.limit == "width 1":
+        narrow = _network(1.0)(dataset)
+        limit = table.model_seconds(narrow) / table.model_seconds(wide)
+    return {"target": {row.cost: limit}, "latency": {row.cost: table}}
 
 
 def measured(model, dataset, folder):
@@ -173,11 +201,13 @@ TABLE = Table(
         _dense(1.0),
         _dense(1.25),
         *(
-            _cut("latency", "half", start, epochs)
+            _cut("latency", "half", start, epochs=epochs)
             for epochs in (0, 1, 3)
             for start in ("inherited", "scratch")
             if epochs or start == "inherited"
         ),
+        _cut("latency", "half", "inherited", distilled=True),
+        _cut("latency", "half", "random channels"),
         _cut("latency", "width 1", "inherited"),
         _cut("latency", "width 1", "scratch"),
         _cut("int8_latency", "half", "inherited"),
