@@ -66,7 +66,23 @@ def first_batches(data, batches, batch_size):
         return arguments(taken, batch_size)
     if isinstance(data, keras.utils.PyDataset):
         return {"x": data, "steps_per_epoch": min(batches, len(data))}
-    return {"x": (batch for batch in itertools.islice(iter(data), batches))}
+    if hasattr(data, "element_spec"):
+        return {"x": data.take(batches)}
+    return {"x": _Listed(itertools.islice(iter(data), batches))}
+
+
+class _Listed(keras.utils.PyDataset):
+    """Batches in memory: of an iterator Keras would say that it ran out of data."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self._batches = list(batches)
+
+    def __len__(self):
+        return len(self._batches)
+
+    def __getitem__(self, index):
+        return self._batches[index]
 
 
 def training_arguments(data, batch_size, first_epoch):

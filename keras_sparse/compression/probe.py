@@ -5,7 +5,7 @@ import keras
 from keras_sparse.surgery.graph import functional
 
 
-def probe_model(model, optimizer=None):
+def probe_model(model, optimizer):
     """A functional model that shares `model`'s layers and its loss.
 
     The user's model keeps its own optimizer and metrics, and the new one has no metrics.
@@ -23,8 +23,24 @@ def probe_model(model, optimizer=None):
     graph = functional(model)
     probe = keras.Model(graph.input, graph.output, name=graph.name)
     arguments = {**compile_arguments(model), "metrics": None, "weighted_metrics": None}
-    probe.compile(optimizer=optimizer or "sgd", **arguments)
+    optimizer = scaled_like(optimizer, model)
+    probe.compile(optimizer=optimizer, auto_scale_loss=False, **arguments)
     return probe
+
+
+def scaled_like(optimizer, original):
+    """An optimizer that scales the loss if that of another model does.
+
+    Keras decides it by the dtype of a whole model, which need not be its layers'.
+    """
+    scaling = original.optimizer
+    if not isinstance(scaling, keras.optimizers.LossScaleOptimizer):
+        return optimizer
+    return keras.optimizers.LossScaleOptimizer(
+        optimizer,
+        initial_scale=scaling.initial_scale,
+        dynamic_growth_steps=scaling.dynamic_growth_steps,
+    )
 
 
 _COMPILED = ("loss_weights", "metrics", "weighted_metrics", "run_eagerly", "jit_compile")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_sparse.compression.data import count
-from keras_sparse.compression.probe import compile_arguments
+from keras_sparse.compression.probe import compile_arguments, scaled_like
 
 # The peak learning rate of a recovery, as a share of the base training's: at the base rate itself a
 # recovery of a dozen epochs washes out what was learnt (docs/compression.md).
@@ -52,8 +52,9 @@ def recovery_optimizer(optimizer, peak, steps, warmup):
 
 
 def compile_like(model, original, optimizer):
-    """Compiles a model with the loss and metrics of another."""
-    model.compile(optimizer=optimizer, **compile_arguments(original))
+    """Compiles a model with the loss, the metrics and the loss scaling of another."""
+    optimizer = scaled_like(optimizer, original)
+    model.compile(optimizer=optimizer, auto_scale_loss=False, **compile_arguments(original))
 
 
 def steps_per_epoch(data, batch_size):
