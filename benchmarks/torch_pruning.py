@@ -203,9 +203,7 @@ class TorchPruning:
         fits = self.fits_macs() if cost == "macs" else self.fits_latency()
         total, tried = self.torch.channels(self.network), set()
         for removed in range(1, total):
-            network = self.torch.pruned(
-                self.network, self.gradients, importance, removed, round_to
-            )
+            network = self.torch.pruned(self.network, self.gradients, importance, removed, round_to)
             shape = tuple(network.shapes().items())
             if shape not in tried and fits(network):
                 model = self.torch.to_keras(network, self.run.wide)
@@ -247,9 +245,7 @@ class TorchPruning:
 def times(run):
     """Fastest inference of the wide network and all that are cut, in turns."""
     models = {"wide": run.wide}
-    models |= {
-        n: keras.models.load_model(run.path(n)) for n in run.names if run.path(n).exists()
-    }
+    models |= {n: keras.models.load_model(run.path(n)) for n in run.names if run.path(n).exists()}
     figures = {name: {} for name in models}
     for key, quantize in (("latency_ms", None), ("latency_int8_ms", "int8")):
         seconds = time_files([tflite_bytes(model, quantize) for model in models.values()])
