@@ -22,10 +22,14 @@ def probe_model(model, optimizer):
     """
     graph = functional(model)
     probe = keras.Model(graph.input, graph.output, name=graph.name)
-    arguments = {**compile_arguments(model), "metrics": None, "weighted_metrics": None}
     optimizer = scaled_like(optimizer, model)
-    probe.compile(optimizer=optimizer, auto_scale_loss=False, **arguments)
+    probe.compile(optimizer=optimizer, auto_scale_loss=False, **loss_arguments(model))
     return probe
+
+
+def loss_arguments(model):
+    """Like `compile_arguments`, without metrics."""
+    return {**compile_arguments(model), "metrics": None, "weighted_metrics": None}
 
 
 def scaled_like(optimizer, original):

@@ -5,7 +5,8 @@ import contextlib
 import keras
 
 from keras_sparse.compression.data import first_batches
-from keras_sparse.compression.probe import probe_model
+from keras_sparse.compression.probe import loss_arguments, probe_model
+from keras_sparse.surgery.graph import functional
 from keras_sparse.surgery.group_zeroing import zero_slices
 from keras_sparse.variables import layers_of_type
 
@@ -24,8 +25,23 @@ class _Frozen(keras.optimizers.Optimizer):
         """Nothing."""
 
 
+class _InTraining(keras.Model):
+    """Computes as in training, where batch normalisation uses the statistics of the batch."""
+
+    def __init__(self, graph):
+        super().__init__(name=graph.name)
+        self.graph = graph
+
+    def call(self, inputs):
+        """The outputs of the graph."""
+        return self.graph(inputs, training=True)
+
+
 class Trial:
     """Sets channels of a model to zero for a moment, and evaluates it.
+
+    Batch normalisation uses the statistics of each batch: those of its moving averages are of the
+    model with all channels.
 
     Args:
         model: a compiled `keras.Model`; it is as before after each trial.
@@ -34,32 +50,26 @@ class Trial:
     """
 
     def __init__(self, model, data, batch_size=64):
-        self._probe = probe_model(model, _Frozen())
+        self._probe = _InTraining(functional(model))
+        self._probe.compile(**loss_arguments(model))
         self._data = data
         self._batch_size = batch_size
         self._weights = {weight.path: weight for weight in model.weights}
 
     def loss(self, masks):
         """The loss on training data without the channels of `{group: bool array}`."""
+        batches = first_batches(self._data, _BATCHES, self._batch_size)
+        steps = batches.pop("steps_per_epoch", None)
         with self._restored():
             zero_slices(masks, self._weights)
-            self._recalibrate()
-            batches = first_batches(self._data, _BATCHES, self._batch_size)
-            steps = batches.pop("steps_per_epoch", None)
             return self._probe.evaluate(**batches, steps=steps, verbose=0, return_dict=True)["loss"]
-
-    def _recalibrate(self):
-        """Statistics of batch normalisation for the channels that are left."""
-        if layers_of_type(self._probe, keras.layers.BatchNormalization):
-            batches = first_batches(self._data, _BATCHES, self._batch_size)
-            self._probe.fit(**batches, shuffle=False, verbose=0)
 
     @contextlib.contextmanager
     def _restored(self):
-        before = [(v, keras.ops.convert_to_numpy(v)) for v in self._probe.variables]
+        graph = self._probe.graph
+        before = [(v, keras.ops.convert_to_numpy(v)) for v in graph.variables]
         try:
-            with _forgetting(self._probe):
-                yield
+            yield
         finally:
             for variable, value in before:
                 variable.assign(value)
