@@ -4,7 +4,7 @@ import contextlib
 
 import numpy as np
 
-from keras_sparse.compression.budget import in_words
+from keras_sparse.compression.budget import Budget, in_words
 
 # No group gets narrower than this share of its width while the budget can be met without.
 _LEAST_SHARE = 0.1
@@ -105,6 +105,17 @@ def uniform(costs, budget):
         else:
             high = middle - 1
     return at(low)
+
+
+def check_narrowest(costs, budget):
+    """Raises a `BudgetError` if one channel in every group costs too much.
+
+    Of a latency only what is planned can tell: it need not fall with the channels.
+    """
+    sure = {name: limit for name, limit in budget.limits.items() if not name.endswith("latency")}
+    totals = _totals(costs, Budget(sure), np.ones(len(costs.groups), int))
+    if not Budget(sure).met(totals):
+        raise BudgetError(_too_small(costs, Budget(sure), totals))
 
 
 def _lost(scores):

@@ -87,7 +87,7 @@ class Job:
         return fit_to_device(
             model,
             self.training.data,
-            PlanFolder(self.folder_of(stage), settings),
+            PlanFolder(self.folder_of(stage), settings, ("model", "data", "importance", "exclude")),
             target=self.target if target is None else target,
             measure=measure,
             importance=importance,

@@ -18,16 +18,19 @@ class PlanFolder:
 
     Args:
         folder: where `scores.npz` and `plan.npz` lie; None to keep nothing.
-        settings: dict of what JSON knows: what was kept for others is refused.
+        settings: dict of what JSON knows, on which a plan depends: one that was made with others is
+            refused.
+        of_scores: names of the settings on which the scores depend.
 
     Raises:
         ValueError: the folder holds a plan that was made with other settings, or a damaged one.
     """
 
-    def __init__(self, folder, settings):
+    def __init__(self, folder, settings, of_scores):
         self._folder = None if folder is None else pathlib.Path(folder)
-        self._settings = json.loads(json.dumps(settings))
-        for name in ("scores", "plan"):
+        settings = json.loads(json.dumps(settings))
+        self._settings = {"plan": settings, "scores": {name: settings[name] for name in of_scores}}
+        for name in self._settings:
             self._read(name)
 
     def scores(self, groups, compute):
@@ -76,7 +79,7 @@ class PlanFolder:
         if self._folder is None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"settings": self._settings, **facts}, default=float)
+        text = json.dumps({"settings": self._settings[name], **facts}, default=float)
         with replacing(self._folder / f"{name}.npz") as temporary:
             np.savez(temporary, *arrays, facts=text)
 
@@ -95,15 +98,15 @@ class PlanFolder:
                 f"`folder` has a {path.name} that cannot be read: {error}. Give another folder to "
                 "start anew."
             ) from error
-        self._check(found)
+        self._check(found, self._settings[name])
         return facts, arrays
 
-    def _check(self, found):
-        names = [n for n in {**found, **self._settings} if found.get(n) != self._settings.get(n)]
+    def _check(self, found, wanted):
+        names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
         if names:
             old, new = (
                 ", ".join(f"{name}={settings.get(name)!r}" for name in sorted(names))
-                for settings in (found, self._settings)
+                for settings in (found, wanted)
             )
             raise ValueError(
                 f"`folder` holds a compression that was started with {old}, not {new}. Give "

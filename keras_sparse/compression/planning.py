@@ -1,12 +1,18 @@
 """A plan: which channels to remove so that a budget holds."""
 
 import dataclasses
+import functools
 import warnings
 
 import numpy as np
 
 from keras_sparse import surgery
-from keras_sparse.compression.allocation import allocate, candidates, uniform
+from keras_sparse.compression.allocation import (
+    allocate,
+    candidates,
+    check_narrowest,
+    uniform,
+)
 from keras_sparse.compression.budget import Budget, in_words
 from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.importance import Taylor, as_importance
@@ -180,18 +186,28 @@ class Planner:
             if hasattr(table, "model_seconds"):
                 self._costs.calibrate(name, table.model_seconds(model))
         self._steps = _steps(latency, self._costs)
-
-        def compute():
-            return importance.scores(model, groups, data)
-
-        self._scores = kept.scores(groups, compute) if kept else compute()
+        self._importance = importance
+        self._kept = kept
         self._trial = None
 
+    @functools.cached_property
+    def _scores(self):
+        def compute():
+            return self._importance.scores(self._model, self._costs.groups, self._data)
+
+        return self._kept.scores(self._costs.groups, compute) if self._kept else compute()
+
     def budget(self, target):
-        """The `Budget` that a user's `target` means, or that it returns as a function of costs."""
+        """The `Budget` that a user's `target` means, or that it returns as a function of costs.
+
+        Raises:
+            BudgetError: no choice of channels meets it, which is told before the scores take time.
+        """
         full = self._costs.full()
         costs = {name: self._costs.total(name, full) for name in self._costs.names}
-        return target(costs) if callable(target) else Budget.of(target, costs)
+        budget = target(costs) if callable(target) else Budget.of(target, costs)
+        check_narrowest(self._costs, budget)
+        return budget
 
     def plan(self, budget, asked=None):
         """The `Plan` for a budget; `asked` is what the user wants of it, if that differs."""

@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 import keras_sparse
-from keras_sparse.compression import GroupNorm, Growing, Iterative
+from keras_sparse.compression import BudgetError, GroupNorm, Growing, Iterative
 from keras_sparse.compression.growing import pushing
 from keras_sparse.compression.plan_files import PlanFolder
 from tests.killing import AfterEpochs, KilledError
@@ -108,6 +108,14 @@ def test_a_folder_of_another_compression_is_refused(tmp_path, model, data):
     ):
         with pytest.raises(ValueError, match=message):
             compress(model, data, **{**arguments, **change})
+
+
+def test_a_budget_that_cannot_be_met_costs_no_scores(tmp_path, model, data):
+    importance = Counted()
+    with pytest.raises(BudgetError):
+        compress(model, data, target={"macs": 1e-6}, folder=tmp_path, importance=importance)
+    assert not importance.calls
+    assert not list(tmp_path.iterdir())
 
 
 def test_files_of_a_plan(tmp_path, model, data):
