@@ -3,12 +3,13 @@
 import concurrent.futures
 import functools
 import math
-import operator
 import os
 import threading
 
 import keras
 import numpy as np
+
+from keras_sparse.validation import check_integer
 
 # Batches that are made in the background, so that the training thread finds the next one ready.
 _AHEAD = 8
@@ -61,9 +62,9 @@ class Batches(keras.utils.PyDataset):
                 "`x` and `y` must hold as many images as targets, and at least one. Received: "
                 f"{len(x)} and {len(y)}"
             )
-        self.batch_size = whole_number("batch_size", batch_size, 1)
-        self.seed = whole_number("seed", seed, 0)
-        self.first_epoch = whole_number("first_epoch", first_epoch, 0)
+        self.batch_size = check_integer("batch_size", batch_size, "[1, inf)")
+        self.seed = check_integer("seed", seed, "[0, inf)")
+        self.first_epoch = check_integer("first_epoch", first_epoch, "[0, inf)")
         self._x, self._y, self._augment = x, y, augment
         self._pool = concurrent.futures.ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
         self._lock = threading.Lock()
@@ -142,14 +143,3 @@ class Batches(keras.utils.PyDataset):
 @functools.lru_cache(maxsize=4)
 def _order(seed, epoch, count):
     return np.random.default_rng([seed, epoch]).permutation(count)
-
-
-def whole_number(name, value, least):
-    """The argument as an int, or a ValueError that says what it must be."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least:
-        raise ValueError(f"`{name}` must be an integer of {least} or more. Received: {value!r}")
-    return number

@@ -6,7 +6,7 @@ import contextlib
 import keras
 import numpy as np
 
-from keras_sparse.data.batches import whole_number
+from keras_sparse.validation import check_integer
 
 # Of ImageNet's training images, the usual figures; pixels from 0 to 255.
 _MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
@@ -42,7 +42,7 @@ class ImageStream(abc.ABC):
     def __init__(self, name, classes, train_images, test_images, size=224):
         self.name, self.classes = name, classes
         self.train_images, self.test_images = train_images, test_images
-        self.size = whole_number("size", size, 1)
+        self.size = check_integer("size", size, "[1, inf)")
 
     @property
     def input_shape(self):
@@ -58,7 +58,7 @@ class ImageStream(abc.ABC):
         Raises:
             ValueError: a batch size below 1, or above the number of images.
         """
-        if whole_number("batch_size", batch_size, 1) > self.train_images:
+        if check_integer("batch_size", batch_size, "[1, inf)") > self.train_images:
             raise ValueError(
                 f"`batch_size` must be at most the {self.train_images} training images. "
                 f"Received: batch_size={batch_size}"
@@ -98,7 +98,7 @@ class ImageStream(abc.ABC):
         ... )
         """
         self.steps_per_epoch(batch_size)
-        seed = whole_number("seed", seed, 0)
+        seed = check_integer("seed", seed, "[0, inf)")
         tf = tensorflow()
 
         def epoch(number):
@@ -112,7 +112,7 @@ class ImageStream(abc.ABC):
             images = images.map(varied, num_parallel_calls=tf.data.AUTOTUNE)
             return images.batch(batch_size, drop_remainder=True)
 
-        epochs = tf.data.Dataset.counter(whole_number("first_epoch", first_epoch, 0))
+        epochs = tf.data.Dataset.counter(check_integer("first_epoch", first_epoch, "[0, inf)"))
         return _finished(epochs.flat_map(epoch))
 
     def test(self, batch_size):
@@ -127,7 +127,7 @@ class ImageStream(abc.ABC):
         Raises:
             ValueError: a batch size below 1.
         """
-        whole_number("batch_size", batch_size, 1)
+        check_integer("batch_size", batch_size, "[1, inf)")
         tf = tensorflow()
         images = self._tested().map(
             lambda encoded, label: (_centre(encoded, self.size), label),

@@ -150,7 +150,7 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path):
 
 
 def test_numbers_that_do_not_fit(folder):
-    with pytest.raises(ValueError, match="`size` must be an integer of 1 or more"):
+    with pytest.raises(ValueError, match="`size` must be 1 or more, and an integer"):
         ImageFolder(folder, size=0)
     images = ImageFolder(folder, size=8)
     with pytest.raises(ValueError, match="at most the 15 training images"):
