@@ -244,8 +244,8 @@ def _opened(node):
     if not is_composite(node.operation) or has_rule(node.operation):
         return None, ""
     try:
-        arguments = node.arguments
-        return open_layer(node.operation, tuple(arguments.args), dict(arguments.kwargs)), ""
+        args, kwargs = tuple(node.arguments.args), dict(node.arguments.kwargs)
+        return open_layer(node.operation, args, kwargs, node.outputs), ""
     except CannotOpenError as error:
         return None, str(error)
 

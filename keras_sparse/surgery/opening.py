@@ -51,7 +51,7 @@ def is_composite(operation):
     )
 
 
-def open_layer(layer, args, kwargs):
+def open_layer(layer, args, kwargs, outputs):
     """The calls that a layer of layers makes, found by calling it on symbolic tensors.
 
     They compute what the layer computes: both are compared on random inputs. And they do so in
@@ -60,6 +60,7 @@ def open_layer(layer, args, kwargs):
     Args:
         layer: a built `keras.Layer` for which `is_composite` holds.
         args, kwargs: its arguments in the model, with a `keras.KerasTensor` for each tensor.
+        outputs: flat list of the `keras.KerasTensor`s that it returns there.
 
     Returns:
         An `Opened`.
@@ -68,6 +69,9 @@ def open_layer(layer, args, kwargs):
         CannotOpenError: the layer has to stay closed.
     """
     _check_state(layer, args, kwargs)
+    for tensor in [*_tensors((args, kwargs)), *outputs]:
+        if getattr(tensor, "_keras_mask", None) is not None:
+            raise CannotOpenError("it is called on tensors with a mask, or makes one")
     by_training = "training" in inspect.signature(layer.call).parameters
     given = kwargs.get("training") if by_training else None
     kwargs = {key: value for key, value in kwargs.items() if key != "training"}
@@ -90,7 +94,7 @@ def open_layer(layer, args, kwargs):
 
 
 def _check_state(layer, args, kwargs):
-    """What tracing cannot see: state of the layer's own, masks, casts of its inputs."""
+    """What tracing cannot see: state of the layer's own, losses, casts of its inputs."""
     inner = [part for part in layers_of_type(layer, keras.Layer) if part is not layer]
     known = {id(variable) for part in inner for variable in part.variables}
     own = [variable.name for variable in layer.variables if id(variable) not in known]
@@ -102,9 +106,9 @@ def _check_state(layer, args, kwargs):
         raise CannotOpenError(
             f"several of its weights are called {alike[0]}: name its layers apart"
         )
+    if layer.activity_regularizer is not None:
+        raise CannotOpenError("it has an activity regularizer")
     tensors = _tensors((args, kwargs))
-    if any(getattr(tensor, "_keras_mask", None) is not None for tensor in tensors):
-        raise CannotOpenError("it is called on tensors with a mask")
     compute = layer.compute_dtype
     floats = {str(tensor.dtype) for tensor in tensors if "float" in str(tensor.dtype)}
     if floats - {compute}:

@@ -153,10 +153,16 @@ def test_steps_per_execution_that_ends_with_the_epoch():
     [
         ({"y": np.arange(3)}, "as many images as targets, and at least one. Received: 22 and 3"),
         ({"x": [], "y": []}, "Received: 0 and 0"),
-        ({"batch_size": 0}, "`batch_size` must be 1 or more, and an integer. Received: batch_size=0"),
+        (
+            {"batch_size": 0},
+            "`batch_size` must be 1 or more, and an integer. Received: batch_size=0",
+        ),
         ({"batch_size": 2.0}, "Received: batch_size=2.0"),
         ({"seed": -1}, "`seed` must be 0 or more, and an integer"),
-        ({"first_epoch": None}, "`first_epoch` must be 0 or more, and an integer. Received: first_epoch=None"),
+        (
+            {"first_epoch": None},
+            "`first_epoch` must be 0 or more, and an integer. Received: first_epoch=None",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(changes, message):

@@ -155,9 +155,9 @@ def test_numbers_that_do_not_fit(folder):
     images = ImageFolder(folder, size=8)
     with pytest.raises(ValueError, match="at most the 15 training images"):
         images.train(16)
-    with pytest.raises(ValueError, match="`seed` must be .*integer"):
+    with pytest.raises(ValueError, match=r"`seed` must be .*integer"):
         images.train(4, seed=0.5)
-    with pytest.raises(ValueError, match="`first_epoch` must be .*integer"):
+    with pytest.raises(ValueError, match=r"`first_epoch` must be .*integer"):
         images.train(4, first_epoch=-1)
-    with pytest.raises(ValueError, match="`batch_size` must be .*integer"):
+    with pytest.raises(ValueError, match=r"`batch_size` must be .*integer"):
         images.test(0)

@@ -192,7 +192,7 @@ class Alike(Block):
         (Namesakes, "several of its weights are called block/x/kernel"),
         (Switch, "something else in training"),
         (Sizes, r"stops at .*ops\.shape\(x\)\[0\]"),
-        (Numbers, "compute something else"),
+        pytest.param(Numbers, "compute something else", marks=pytest.mark.tensorflow),
         (Alike, "compute something else"),
     ],
 )
@@ -203,6 +203,39 @@ def test_layers_that_stay_closed_say_why(kind, reason, harness):
     smaller, report = surgery.remove_dead_channels(model, verify=kind is not Numbers)
     assert type(smaller.get_layer("block")) is kind
     assert re.search(reason, " ".join(report.notes["block"]))
+
+
+class Ids(layers.Layer):
+    """Makes a mask, which what follows reads."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.table = layers.Embedding(9, 6, mask_zero=True)
+        self.inner = layers.Dense(6)
+
+    def call(self, x):
+        return self.inner(self.table(x)) * 2.0
+
+    def compute_mask(self, x, mask=None):
+        return self.table.compute_mask(x)
+
+
+def test_a_layer_that_makes_a_mask_stays_closed(harness):
+    block = Ids(name="block")
+    x = keras.Input((5,), dtype="int32")
+    model = keras.Model(x, layers.LSTM(4)(block(x)))
+    harness.randomise(model)
+    kill(block.inner)
+    smaller, _ = harness.cut(model)
+    assert type(smaller.get_layer("block")) is Ids
+
+
+def test_a_penalty_on_outputs_keeps_a_layer_closed(harness):
+    block = Block(name="block", activity_regularizer="l2")
+    model = model_of(block, harness=harness)
+    kill(block.first)
+    _, report = harness.cut(model)
+    assert "activity regularizer" in " ".join(report.notes["block"])
 
 
 def test_masks_keep_a_layer_closed(harness):
