@@ -13,6 +13,8 @@ from export.inputs import check_samples, input_specs
 from keras_sparse.loading import load_model
 
 _TRIED = 32
+# A mild one: the given model is hardly better than the smaller one.
+_TEMPERATURE = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +119,21 @@ def _loss_name(loss):
 
 def _is_crossentropy(loss):
     return _loss_name(loss) in _CROSSENTROPIES
+
+
+def distillation(model):
+    """What the smaller model learns from the outputs of the given one.
+
+    Raises:
+        UsageError: the outputs are no logits of classes.
+    """
+    activation = _last_activation(model)
+    if not _is_crossentropy(model.loss) or activation in ("softmax", "sigmoid"):
+        raise program.UsageError(
+            f"--distill is for classifiers that give logits, with a cross-entropy as their loss. "
+            f"The loss is {_loss_name(model.loss)}, and the last activation {activation}."
+        )
+    return keras.distillation.LogitsDistillation(temperature=_TEMPERATURE)
 
 
 def _last_activation(model):

@@ -10,12 +10,13 @@ from apps import paths, program
 GROUP = "budget"
 IMPORTANCE = ("taylor", "norm", "random")
 ALLOCATIONS = ("importance", "uniform")
+SCHEDULES = ("one_shot", "iterative", "growing")
 HELD_OUT = 0.1
 EPOCHS, BATCH_SIZE = 12, 128
 # What each way to call the program has for itself.
 OF_TARGET = (
     *("data", "epochs", "learning_rate", "batch_size", "allocation", "importance", "exclude"),
-    *("plan_only", "seed", "loss", "import", "num_threads", "table"),
+    *("plan_only", "seed", "loss", "import", "num_threads", "table", "schedule", "distill"),
 )
 _OF_CUT = ("report_json", "threshold", "channel_multiple", "representative")
 _FILES = (
@@ -76,6 +77,19 @@ def define():
         enum_values=ALLOCATIONS,
         help="How many channels each layer loses: by importance and cost, or the same share in "
         "all. Default: importance.",
+    )
+    choice(
+        "schedule",
+        enum_values=SCHEDULES,
+        help="How the channels go: all at once before the training, in several cuts, or pushed to "
+        "zero while the model trains. Default: one_shot.",
+    )
+    flags.DEFINE_bool(
+        "distill",
+        False,
+        "Train the smaller model on the outputs of the given one too. For classifiers that give "
+        "logits.",
+        module_name=GROUP,
     )
     flags.DEFINE_list("exclude", [], "Layers whose channels all stay.", module_name=GROUP)
     flags.DEFINE_bool(
@@ -156,6 +170,8 @@ def check(values):
     except ValueError as error:
         raise program.UsageError(str(error)) from error
     costs = targets(values)
+    if values.plan_only and (values.distill or values.schedule):
+        raise program.UsageError("--distill and --schedule are for the training: not --plan_only.")
     if values.table and not any(name.endswith("latency") for name in costs):
         raise program.UsageError("--table is for the targets latency and int8_latency.")
 

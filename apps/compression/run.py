@@ -15,6 +15,7 @@ from export import ExportError, run_folder
 from export.quantize import variants
 from keras_sparse.compression import Budget, GroupNorm, Random, Taylor
 from keras_sparse.compression.budget import COSTS
+from keras_sparse.compression.planning import removable_groups
 from keras_sparse.compression.recovery import RATE_SHARE, base_learning_rate
 
 
@@ -55,6 +56,9 @@ def _compress(values):
         "allocation": values.allocation or "importance",
         "exclude": tuple(values.exclude or ()),
     }
+    # Before any time is measured.
+    removable_groups(model, arguments["exclude"])
+    distillation = inputs.distillation(model) if values.distill else None
     folder = pathlib.Path(values.out)
     facts = _facts(values, target, model)
     if values.plan_only:
@@ -71,6 +75,8 @@ def _compress(values):
         learning_rate=facts["settings"]["learning_rate"],
         batch_size=facts["settings"]["batch_size"],
         latency=tables(model, target, folder, values),
+        schedule=facts["settings"]["schedule"],
+        distillation=distillation,
         folder=folder,
         callbacks=[start],
         **arguments,
@@ -104,6 +110,8 @@ def _facts(values, target, model):
             "batch_size": values.batch_size or BATCH_SIZE,
             "importance": values.importance or "taylor",
             "allocation": values.allocation or "importance",
+            "schedule": values.schedule or "one_shot",
+            "distill": bool(values.distill),
             "exclude": list(values.exclude or ()),
             "loss": values.loss,
             "seed": values.seed or 0,

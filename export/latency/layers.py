@@ -1,6 +1,9 @@
 """TFLite files of one layer each, at any width."""
 
+import contextlib
 import dataclasses
+import os
+import warnings
 
 import keras
 import numpy as np
@@ -149,12 +152,32 @@ def tflite_bytes(model, quantize):
     ]
     run = tf.function(lambda x: model.stateless_call(*weights, x, training=False)[0])
     function = run.get_concrete_function(tf.TensorSpec(shape, "float32"))
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
-    if quantize == "int8":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: (
-            [rng.standard_normal(shape).astype("float32")] for _ in range(2)
-        )
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-    return converter.convert()
+    with _silence():
+        # The second argument keeps alive what the function refers to.
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+        if quantize == "int8":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: (
+                [rng.standard_normal(shape).astype("float32")] for _ in range(2)
+            )
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = tf.int8
+        return converter.convert()
+
+
+@contextlib.contextmanager
+def _silence():
+    """Nothing on the terminal, of the converter's native part either; errors are raised."""
+    streams = [os.dup(1), os.dup(2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for stream, own in zip((1, 2), streams, strict=True):
+            os.dup2(own, stream)
+            os.close(own)
+        os.close(nowhere)

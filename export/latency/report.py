@@ -9,27 +9,28 @@ def lines(table, unit=1e6):
         unit: how many units a second has; microseconds.
 
     Returns:
-        List of strings: time and share of each layer, then the width that costs as much as the
-        layer's own and the next one that costs less.
+        List of strings: time and share of each layer with the next width that costs less; then
+        the widths that cost as much as the layer's own.
     """
     total = table.total()
-    rows = [f"{'layer':<28}{'in':>6}{'out':>6}{'us':>10}{'share':>8}  widths"]
+    size = max((len(name) for name in table.rows), default=0) + 2
+    rows = [f"{'layer':<{size}}{'in':>6}{'out':>6}{'us':>10}{'share':>8}"]
+    wasted = []
     for name, row in table.rows.items():
         inputs, outputs = row["inputs"], row["outputs"]
         seconds = table.seconds(name, inputs, outputs)
         share = seconds / total if total else 0.0
-        start = f"{name:<28}{inputs:>6}{outputs:>6}{unit * seconds:>10.1f}{share:>8.1%}"
-        rows.append(f"{start}  {_widths(table, name, row, unit)}")
-    rows.append(f"{'sum of the layers':<40}{unit * total:>10.1f}")
-    return rows
+        start = f"{name:<{size}}{inputs:>6}{outputs:>6}{unit * seconds:>10.1f}{share:>8.1%}"
+        below = max((width for width in table.steps(name) if width < outputs), default=0)
+        rows.append(f"{start}  {_below(table, name, row, below, unit)}")
+        free = [width for width in row["widths"] if below < width < outputs]
+        if free:
+            widths = f"{free[0]} to {free[-1]}" if len(free) > 1 else str(free[0])
+            wasted.append(f"{name}: {widths} channels cost what {outputs} do")
+    return [*rows, f"{'sum':<{size + 12}}{unit * total:>10.1f}", "", *wasted]
 
 
-def _widths(table, name, row, unit):
-    steps = [width for width in table.steps(name) if width < row["outputs"]]
-    if not steps:
+def _below(table, name, row, below, unit):
+    if not below:
         return "no narrower layer is faster"
-    below = steps[-1]
-    seconds = table.seconds(name, row["inputs"], below)
-    wasted = [w for w in row["widths"] if below < w < row["outputs"]]
-    free = f"; {wasted[0]} to {wasted[-1]} channels cost what {row['outputs']} do" if wasted else ""
-    return f"next step down: {below} ({unit * seconds:.1f} us){free}"
+    return f"next step down: {below} ({unit * table.seconds(name, row['inputs'], below):.1f} us)"

@@ -1,5 +1,6 @@
 """How long each layer of a model takes at each width, measured."""
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -8,31 +9,34 @@ import platform
 
 import numpy as np
 
-from export.errors import ExportError
 from export.latency.timing import time_files
 
 # A width is worth having if no wider one is within this factor of its time.
 _SAME = 1.03
-_MOST_WIDTHS = 24
+# Kernels compute at most so many output channels at once.
+_TILE = 16
 _QUANTIZE = (None, "int8")
 
 
 class LatencyTable:
     """Measured time of the dense layers and convolutions of a model, by their widths.
 
-    The time of a layer is a staircase in its output channels and a line in its input channels. So
-    each layer is timed as a TFLite file of its own at the widths where steps can be, and at half of
-    its input channels. The sum over the layers predicts the time of a whole network; what is no
-    dense layer and no convolution is not counted.
+    The time of a layer is a staircase in its output channels and nearly a line in its input
+    channels. So each layer is timed as a TFLite file of its own at the widths where steps can be,
+    and with fewer input channels. The whole model is timed too, and the times of the layers are
+    scaled so that their sum is the model's: it has sums and pooling beside them, and the caches are
+    not theirs alone.
 
     Make one by `measure` or `load`.
 
     Args:
         rows: `{layer: row}`; a row is a dict of `inputs`, `outputs`: the layer's widths; `axes`:
             where these stand in its weights; `widths`, `seconds`: output widths and their times;
-            `slope`: share of the time that goes with the input channels, None where inputs and
-            outputs have one width; `calls`: how often the model calls the layer; `key`.
+            `ratios`: dict of `inputs`, `outputs` and `values`, the times with fewer inputs
+            relative to those, or None; `calls`: how often the model calls the layer; `key`.
         machine: dict that says what was measured on.
+        whole: dict of what all layers have in common: `invoke`: seconds of an inference of an empty
+            file; `grain`: input channels that take the same time; `scale`: factor of the times.
 
     Example:
 
@@ -42,9 +46,10 @@ class LatencyTable:
     >>> plan = keras_sparse.plan(model, data, target={"latency": 0.5}, latency={"latency": table})
     """
 
-    def __init__(self, rows, machine):
+    def __init__(self, rows, machine, whole):
         self.rows = rows
         self.machine = machine
+        self.whole = whole
 
     @classmethod
     def measure(
@@ -84,14 +89,15 @@ class LatencyTable:
         if (time is None) != (device is None):
             raise ValueError("`time` and `device` belong together: say what `time` runs files on.")
         from export.latency.layers import timed_layers  # Keras takes seconds to import
+        from export.latency.rows import measured_rows
 
         machine = _machine(device, num_threads, quantize)
-        known = cls.load(path, machine).by_key() if path and os.path.exists(path) else {}
+        old = cls.load(path, machine) if path and os.path.exists(path) else cls({}, machine, {})
+        known = {row["key"]: row for row in old.rows.values()}
         layers = timed_layers(model)
-        keys = {layer.key(): layer for layer in layers}
-        missing = {key: layer for key, layer in keys.items() if key not in known}
-        run = time or (lambda files: time_files(files, num_threads=num_threads, progress=progress))
-        known |= _measure(missing, quantize, run)
+        missing = {layer.key(): layer for layer in layers if layer.key() not in known}
+        run = time or functools.partial(time_files, num_threads=num_threads)
+        known |= measured_rows(missing, quantize, run, progress)
         rows = {
             layer.name: {
                 **known[layer.key()],
@@ -101,10 +107,23 @@ class LatencyTable:
             }
             for layer in layers
         }
-        table = cls(rows, machine)
+        table = cls(rows, machine, old.whole)
+        if rows.keys() != old.rows.keys() or missing:
+            table.whole = table._fitted(model, run)
         if path:
             table.save(path)
         return table
+
+    def _fitted(self, model, run):
+        """What the model takes beside its layers."""
+        from export.latency.rows import input_grain, invoke_seconds
+
+        quantize = self.machine["quantize"]
+        invoke, grain = invoke_seconds(quantize, run), input_grain(quantize, run)
+        self.whole = {"invoke": invoke, "grain": grain, "scale": 1.0}
+        layers = self.total() - invoke
+        left = self.model_seconds(model, time=run) - invoke
+        return {**self.whole, "scale": max(left, 0.0) / layers if layers else 1.0}
 
     def layer_seconds(self, layer, shapes):
         """Time of one layer whose weights have these shapes.
@@ -122,12 +141,13 @@ class LatencyTable:
         return self.seconds(layer, *(shapes[name][axis] * factor for name, axis, factor in axes))
 
     def seconds(self, layer, inputs, outputs):
-        """Time of one layer at these widths: that of the next width that was measured."""
-        row = self.rows[layer]
-        widths = np.array(row["widths"])
-        i = min(int(np.searchsorted(widths, outputs - 1e-9)), len(widths) - 1)
-        share = 1.0 if row["slope"] is None else 1 - row["slope"] * (1 - inputs / row["inputs"])
-        return row["calls"] * row["seconds"][i] * max(share, 0.0)
+        """Time of one layer at these widths, and of what follows it."""
+        row, whole = self.rows[layer], self.whole
+        inputs = -(-inputs // whole["grain"]) * whole["grain"]
+        seconds = max(np.interp(_beside(outputs, row["widths"]), row["widths"], row["seconds"]))
+        own = whole["scale"] * seconds * _ratio(row["ratios"], inputs, outputs)
+        first = layer == next(iter(self.rows))
+        return float(row["calls"] * own + first * whole["invoke"])
 
     def steps(self, layer):
         """Output widths of a layer that are worth having: no wider one takes the same time."""
@@ -159,13 +179,11 @@ class LatencyTable:
             self.seconds(name, row["inputs"], row["outputs"]) for name, row in self.rows.items()
         )
 
-    def by_key(self):
-        """The rows by what layers of equal time have in common."""
-        return {row["key"]: row for row in self.rows.values()}
-
     def save(self, path):
         """Write the table as JSON."""
-        text = json.dumps({"machine": self.machine, "rows": self.rows}, indent=1)
+        text = json.dumps(
+            {"machine": self.machine, "whole": self.whole, "rows": self.rows}, indent=1
+        )
         temporary = pathlib.Path(f"{path}.part")
         temporary.write_text(text)
         temporary.replace(path)
@@ -183,7 +201,7 @@ class LatencyTable:
         """
         try:
             state = json.loads(pathlib.Path(path).read_text())
-            rows, found = state["rows"], state["machine"]
+            rows, found, whole = state["rows"], state["machine"], state["whole"]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is no latency table: {error!r}. Remove it.") from error
         if machine is not None and found != machine:
@@ -192,7 +210,7 @@ class LatencyTable:
                 f"{path} was measured elsewhere; times of another machine say nothing here. "
                 f"(there, here): {differing}. Give another `path`."
             )
-        return cls(rows, found)
+        return cls(rows, found, whole)
 
 
 def _machine(device, num_threads, quantize):
@@ -215,48 +233,25 @@ def _processor():
         return platform.processor() or platform.machine()
 
 
-def _measure(layers, quantize, run):
-    """`{key: row}` for layers that are not known yet."""
-    files, places = [], []
-    for key, layer in layers.items():
-        inputs, outputs = layer.widths
-        for width in _widths(inputs if layer.one_width else outputs):
-            own = (width, width * outputs // inputs) if layer.one_width else (inputs, width)
-            if layer.fits(*own):
-                places.append((key, own[1]))
-                files.append(_file(layer, *own, quantize))
-        if not layer.one_width and inputs > 1:
-            places.append((key, None))
-            files.append(_file(layer, inputs // 2, outputs, quantize))
-    rows = {}
-    for (key, width), seconds in zip(places, run(files) if files else [], strict=True):
-        inputs, outputs = layers[key].widths
-        empty = {"inputs": inputs, "outputs": outputs, "widths": [], "seconds": [], "slope": None}
-        row = rows.setdefault(key, empty)
-        if width is None:
-            saved = 1 - seconds / row["seconds"][-1]
-            row["slope"] = float(np.clip(saved / (1 - (inputs // 2) / inputs), 0.0, 1.0))
-        else:
-            row["widths"].append(width)
-            row["seconds"].append(seconds)
-    return rows
+def _beside(width, measured):
+    """The widths whose time this one can have: measured ones and whole tiles on both sides.
+
+    A kernel that is not full takes as long as a fuller one, at times longer than a full one.
+    """
+    below = [own for own in measured if own <= width + 1e-9]
+    above = [own for own in measured if own >= width - 1e-9]
+    return [
+        max([width // _TILE * _TILE, *below[-1:]]),
+        min([-(-width // _TILE) * _TILE, *above[:1]]),
+    ]
 
 
-def _widths(size):
-    """Where steps can be: multiples of 4 or more, at most 24 of them, and the width itself."""
-    step = 4
-    while size / step > _MOST_WIDTHS:
-        step *= 2
-    return sorted({1, 2} | set(range(step, size, step)) | {size}) if size > 2 else [size]
-
-
-def _file(layer, inputs, outputs, quantize):
-    from export.latency.layers import tflite_bytes
-
-    try:
-        return tflite_bytes(layer.model(inputs, outputs), quantize)
-    except Exception as error:
-        raise ExportError(
-            f"The layer {layer.name!r} cannot be converted with {inputs} input and "
-            f"{outputs} output channels: {error}"
-        ) from error
+def _ratio(ratios, inputs, outputs):
+    """Time with so many inputs relative to that with all of them; a line between measured ones."""
+    if ratios is None:
+        return 1.0
+    at = [np.interp(outputs, ratios["outputs"], values) for values in ratios["values"]]
+    known = ratios["inputs"]
+    i = int(np.clip(np.searchsorted(known, inputs), 1, len(known) - 1))
+    slope = (at[i] - at[i - 1]) / (known[i] - known[i - 1])
+    return max(at[i] + slope * (inputs - known[i]), 0.0)

@@ -8,34 +8,60 @@ from export.benchmark.worker import fill_inputs
 
 _BURST_SECONDS = 0.002
 _FEWEST_RUNS, _MOST_RUNS = 3, 200
+_BURSTS = 6
+_FEWEST_PASSES, _MOST_PASSES = 3, 10
+_PAUSE_SECONDS = 0.2
+# Passes agree within 2% and 50 ns.
+_AGREE, _RESOLUTION = 1.02, 5e-8
 
 
-def time_files(contents, *, num_threads=1, rounds=12, instances=2, progress=None):
+def time_files(contents, *, num_threads=1, progress=None):
     """The least time of an inference for each of some TFLite files.
 
-    The files take turns in bursts of 2 ms, so that a machine that is busy for a moment does not
-    judge one of them. A file is loaded more than once: where its memory comes to lie matters too.
+    The files take turns in bursts of 2 ms, in several passes over all of them, so that a machine
+    that is busy for a moment does not judge one of them. A file is loaded anew in each pass: where
+    its memory comes to lie matters too. Files whose least time was seen in one pass alone are
+    passed over again.
 
     Args:
         contents: list of files as bytes.
         num_threads: threads of LiteRT.
-        rounds: bursts of each instance.
-        instances: how often each file is loaded.
         progress: called as `progress(done, total)`, or None.
 
     Returns:
         List of seconds.
     """
-    least = [float("inf")] * len(contents)
-    for done in range(instances):
-        loaded = [_load(content, num_threads) for content in contents]
-        runs = [_runs(interpreter) for interpreter in loaded]
-        for turn in range(rounds):
-            for place in range(len(loaded)):
-                i = (place + turn) % len(loaded)
-                least[i] = min(least[i], _burst(loaded[i], runs[i]))
-            if progress:
-                progress(done * rounds + turn + 1, instances * rounds)
+    times = [[] for _ in contents]
+    for done in range(_MOST_PASSES):
+        left = [i for i, own in enumerate(times) if not _settled(own)]
+        if not left:
+            break
+        if done:
+            time.sleep(_PAUSE_SECONDS)
+        for i, seconds in zip(left, _pass([contents[i] for i in left], num_threads), strict=True):
+            times[i].append(seconds)
+        if progress:
+            progress(min(done + 1, _FEWEST_PASSES), _FEWEST_PASSES)
+    return [min(own) for own in times]
+
+
+def _settled(times):
+    """Whether two passes found nearly the least time."""
+    if len(times) < _FEWEST_PASSES:
+        return False
+    least, second = sorted(times)[:2]
+    return second < _AGREE * least + _RESOLUTION
+
+
+def _pass(contents, num_threads):
+    """The least time of each file in a few bursts."""
+    loaded = [_load(content, num_threads) for content in contents]
+    runs = [_runs(interpreter) for interpreter in loaded]
+    least = [float("inf")] * len(loaded)
+    for turn in range(_BURSTS):
+        for place in range(len(loaded)):
+            i = (place + turn) % len(loaded)
+            least[i] = min(least[i], _burst(loaded[i], runs[i]))
     return least
 
 

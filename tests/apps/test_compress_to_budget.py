@@ -173,8 +173,9 @@ def test_a_killed_run_goes_on_to_the_same_numbers(whole, compress, monkeypatch):
         ({"target": "macs=0.5,macs=0.6"}, "--target limits macs twice"),
         ({"target": "macs=2ms"}, "`target` has no quantity for 'macs'"),
         ({"target": "macs=-1"}, "`target` must have a share"),
-        ({"target": "macs=1e-9"}, "`target` cannot be met"),
         ({"exclude": "third"}, "`exclude` names ['third']"),
+        ({"exclude": "third", "target": "latency=0.5"}, "`exclude` names ['third']"),
+        ({"schedule": "growing", "plan_only": True}, "not --plan_only"),
         ({"exclude": "first,second"}, "The model has no channels that can be removed"),
         ({"threshold": 0.0}, "--threshold cuts dead channels out"),
         ({"table": "t.json"}, "--table is for the targets latency and int8_latency"),
@@ -194,6 +195,11 @@ def test_bad_input_is_one_line_and_writes_nothing(values, message, compress, fol
     assert message in err
     assert not os.listdir(tmp_path)
     assert sorted(os.listdir(folder)) == before
+
+
+def test_a_budget_that_cannot_be_met(compress):
+    status, _, err = compress(*QUICK, target="macs=1e-9")
+    assert (status, "`target` cannot be met" in err) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -226,6 +232,27 @@ def test_the_loss_of_a_file_without_one(compress):
     for name, kind in (("softmax", "probabilities"), (None, "logits")):
         _, told = inputs._named_loss("categorical_crossentropy", network(activation=name))
         assert f"categorical_crossentropy of {kind}" in told
+
+
+def test_distillation_is_of_logits(loaded, compress):
+    assert inputs.distillation(loaded).temperature == 2.0
+    status, _, err = compress(
+        "--distill", model="plain.keras", loss="sparse_categorical_crossentropy"
+    )
+    assert (status, "the last activation softmax" in err) == (1, True), err
+
+
+def test_schedule_and_distillation_reach_compress(compress, monkeypatch):
+    given = {}
+
+    def stop(*_, **arguments):
+        given.update(arguments)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(run.keras_sparse, "compress", stop)
+    assert compress("--distill", schedule="growing")[0] == 1
+    assert given["schedule"] == "growing"
+    assert isinstance(given["distillation"], keras.distillation.LogitsDistillation)
 
 
 def test_layers_of_a_persons_own(compress, tmp_path, monkeypatch):

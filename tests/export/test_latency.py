@@ -13,6 +13,9 @@ from keras import layers
 import keras_sparse
 from export import ExportError, LatencyTable
 from export.latency import report
+from export.latency.layers import tflite_bytes, timed_layers
+from export.latency.resizing import ResizableFile
+from export.latency.rows import _references
 from keras_sparse.compression import GroupNorm
 
 
@@ -22,7 +25,7 @@ def network():
     y = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(y)
     y = layers.Conv2D(16, 1, groups=4, name="grouped")(y)
     y = layers.Conv2D(12, 3, name="second")(y)
-    return keras.Model(x, layers.Dense(4, name="logits")(layers.Flatten()(y)))
+    return keras.Model(x, layers.Dense(5, name="logits")(layers.Flatten()(y)))
 
 
 def shapes_of(content):
@@ -33,8 +36,21 @@ def shapes_of(content):
 
 
 def staircase(contents):
-    """A device with tiles of 8 output channels, whose time is a line in the input channels."""
-    return [1e-6 * (1 + inputs) * -(-outputs // 8) for inputs, outputs in map(shapes_of, contents)]
+    """Tiles of 8 output channels, a line in the input channels, and 2 us for each inference."""
+    return [1e-6 * (2 + _work(*shapes_of(content))) for content in contents]
+
+
+def timed(contents):
+    return zip(staircase(contents), contents, strict=True)
+
+
+def _work(inputs, outputs):
+    whole, empty = (3, 5), (1, 1)
+    return {whole: LAYERS, empty: 0}.get((inputs, outputs), inputs * -(-outputs // 8))
+
+
+# first, depthwise, grouped, second, logits
+LAYERS = 3 * 2 + 16 * 2 + 16 * 2 + 16 * 2 + 192
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +66,65 @@ def table(model, tmp_path_factory):
 
 def test_rows_have_the_times_of_the_device(table):
     assert set(table.rows) == {"first", "depthwise", "grouped", "second", "logits"}
-    assert table.seconds("first", 3, 16) == pytest.approx(8e-6)
-    assert table.seconds("first", 3, 5) == pytest.approx(4e-6)
-    assert table.seconds("second", 16, 12) == pytest.approx(34e-6)
-    # 16 of 17 parts of the time go with the input channels.
-    assert table.seconds("second", 4, 12) == pytest.approx(10e-6)
-    assert table.seconds("depthwise", 8, 8) == pytest.approx(9e-6)
+    assert table.total() == pytest.approx(1e-6 * (2 + LAYERS))
+    assert table.seconds("second", 16, 12) == pytest.approx(32e-6)
+    assert table.seconds("second", 16, 5) == pytest.approx(16e-6)
+    assert table.seconds("second", 3, 12) == pytest.approx(6e-6)
+    assert table.seconds("depthwise", 8, 8) == pytest.approx(8e-6)
+    # The first layer has the 2 us of an inference too.
+    assert table.seconds("first", 3, 5) == pytest.approx(5e-6)
     assert all(width % 4 == 0 for width in table.rows["grouped"]["widths"])
+
+
+def test_the_layers_are_scaled_to_the_model(table, model):
+    def slow(contents):
+        return [s + 1e-4 * (shapes_of(c) == [3, 5]) for s, c in timed(contents)]
+
+    slower = LatencyTable.measure(model, time=slow, device="made up")
+    assert slower.total() == pytest.approx(table.total() + 1e-4)
+    ratio = slower.seconds("second", 16, 8) / table.seconds("second", 16, 8)
+    assert ratio == pytest.approx(1 + 100 / LAYERS)
+
+
+def test_input_channels_that_are_taken_together(model):
+    def in_eights(contents):
+        pairs = map(shapes_of, contents)
+        return [1e-6 * (2 + -(-a // 8) * -(-b // 8)) if a > 1 else 2e-6 for a, b in pairs]
+
+    table = LatencyTable.measure(model, time=in_eights, device="made up")
+    assert table.whole["grain"] == 8
+    scale = table.whole["scale"]
+    assert table.seconds("second", 9, 8) == pytest.approx(scale * 2e-6)
+
+
+def test_a_width_between_two_takes_the_time_of_the_slower():
+    row = {"widths": [16, 24, 32], "seconds": [1.0, 3.0, 2.0], "ratios": None, "calls": 1}
+    whole = {"invoke": 0.0, "grain": 1, "scale": 1.0}
+    table = LatencyTable({"conv": row}, {}, whole)
+    times = [table.seconds("conv", 8, width) for width in (16, 17, 24, 31, 32)]
+    assert times == [1.0, 3.0, 3.0, 3.0, 2.0]
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_a_resized_file_has_the_shapes_of_a_converted_one(quantize, model):
+    for layer in timed_layers(model)[1:]:
+        small, large = _references(layer)
+        contents = [tflite_bytes(layer.model(*pair), quantize) for pair in (small, large)]
+        resized = ResizableFile(*contents, small, large).at(layer.widths)
+        converted = tflite_bytes(layer.model(*layer.widths), quantize)
+        details = [Interpreter(model_content=c).get_tensor_details() for c in (resized, converted)]
+        shapes = [[tuple(d["shape"]) for d in each] for each in details]
+        assert shapes[0] == shapes[1], layer.name
+        assert len(resized) == pytest.approx(len(converted), rel=0.05)
+
+
+def test_files_that_compute_different_things_are_not_resized():
+    contents = []
+    for width, activation in ((8, None), (16, "relu")):
+        layer = keras.layers.Dense(width, activation=activation)
+        contents.append(tflite_bytes(keras.Sequential([keras.Input((3,)), layer]), None))
+    with pytest.raises(ValueError, match="different things"):
+        ResizableFile(*contents, (3, 8), (3, 16))
 
 
 def test_steps_are_the_widths_worth_having(table):
@@ -66,8 +134,8 @@ def test_steps_are_the_widths_worth_having(table):
 
 
 def test_shapes_of_weights_give_the_widths(table):
-    assert table.layer_seconds("first", {"kernel": (3, 3, 3, 7)}) == pytest.approx(4e-6)
-    assert table.layer_seconds("depthwise", {"kernel": (3, 3, 8, 1)}) == pytest.approx(9e-6)
+    assert table.layer_seconds("second", {"kernel": (3, 3, 16, 7)}) == pytest.approx(16e-6)
+    assert table.layer_seconds("depthwise", {"kernel": (3, 3, 8, 1)}) == pytest.approx(8e-6)
     assert table.layer_seconds("batch_normalization", {"gamma": (3,)}) == 0
 
 
@@ -123,8 +191,9 @@ class Stub:
 
 def test_the_report_names_wasted_widths(table):
     text = "\n".join(report.lines(table))
-    assert "next step down: 8 (4.0 us); 12 to 12 channels cost what 16 do" in text
-    assert "sum of the layers" in text
+    assert "next step down: 8 (16.0 us)" in text
+    assert "first: 12 channels cost what 16 do" in text
+    assert "sum  " in text
 
 
 @pytest.mark.parametrize("quantize", [None, "int8"])

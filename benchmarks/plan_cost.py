@@ -1,0 +1,65 @@
+"""Times `keras_sparse.plan` beside what it cannot do without: a copy of the model, and its batches.
+
+    python -m benchmarks.plan_cost
+
+Seconds for a plan of half the MACs with random weights and data; for `clone_model`; for forward and
+backward passes of the 20 batches that the importance takes; and the plan without these passes as a
+multiple of the clone. The plan by importance tries several allocations, each on 20 batches more.
+"""
+
+import time
+
+import keras
+import numpy as np
+from absl import app, flags
+
+import keras_sparse
+from benchmarks.machine import describe
+from keras_sparse.compression import Taylor
+
+_MODELS = flags.DEFINE_list("models", "ResNet50,MobileNetV2", "Names in keras.applications.")
+_SIZE = flags.DEFINE_integer("size", 224, "Height and width of the input.", lower_bound=32)
+_BATCHES = flags.DEFINE_integer("batches", 20, "Batches of the importance.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Images in a batch.", lower_bound=1)
+
+
+def main(_):
+    """Prints a row for each model."""
+    print(describe())
+    print("| model | clone, s | batches, s | plan, s | without batches / clone |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    count = _BATCHES.value * _BATCH_SIZE.value
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((count, _SIZE.value, _SIZE.value, 3)).astype("float32")
+    y = rng.integers(0, 10, count)
+    for name in _MODELS.value:
+        keras.utils.set_random_seed(0)
+        model = getattr(keras.applications, name)(input_shape=x.shape[1:], weights=None, classes=10)
+        model.compile(loss="sparse_categorical_crossentropy")
+        clone = min(_seconds(lambda m=model: keras.models.clone_model(m)) for _ in range(3))
+        batches = _seconds(lambda m=model: _passes(m, x, y))
+        importance = Taylor(batches=_BATCHES.value, batch_size=_BATCH_SIZE.value)
+        plan = _seconds(
+            lambda m=model, i=importance: keras_sparse.plan(
+                m, (x, y), target={"macs": 0.5}, importance=i, allocation="uniform"
+            )
+        )
+        ratio = (plan - batches) / clone
+        print(f"| {name} | {clone:.2f} | {batches:.1f} | {plan:.1f} | {ratio:.1f} |", flush=True)
+
+
+def _seconds(call):
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _passes(model, x, y):
+    """An epoch of a copy, which traces its step as the importance does."""
+    copy = keras.models.clone_model(model)
+    copy.compile(loss=model.loss, optimizer=keras.optimizers.SGD(0.0))
+    copy.fit(x, y, batch_size=_BATCH_SIZE.value, verbose=0)
+
+
+if __name__ == "__main__":
+    app.run(main)
