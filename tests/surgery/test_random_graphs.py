@@ -44,6 +44,28 @@ def nested(x, width):
     return block(x)
 
 
+class Wrapped(layers.Layer):
+    """A layer of layers."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, x, training=None):
+        return self.inner(x, training=training)
+
+
+def layer_of_layers(x, width):
+    """Another block in a layer, or in two, called once or twice."""
+    names = ["residual", "squeeze_and_excite", "batch_norm", "shared", "half", "nested"]
+    start = keras.Input(x.shape[1:])
+    block = Wrapped(keras.Model(start, BLOCKS[names[width % len(names)]](start, width)))
+    if width % 2:
+        block = Wrapped(block)
+    y = block(x)
+    return block(y) if y.shape == x.shape else y
+
+
 def half_of_the_channels(x, width):
     half = (x.shape[-1] + 1) // 2
     return ops.concatenate([x[..., :half], layers.Conv2D(width, 1)(x[..., half:])], axis=-1)
@@ -166,6 +188,7 @@ BLOCKS = {
     "dropout": lambda x, width: layers.Dropout(0.3)(x),
     "shared": shared_convolution,
     "nested": nested,
+    "layer_of_layers": layer_of_layers,
     "operators": lambda x, width: ops.relu6(x * 0.7 + 1.0) / 6.0 - np.arange(x.shape[-1]) * 0.1,
     "half": lambda x, width: half_of_the_channels(x, width) if x.shape[-1] > 1 else x,
     "permute": lambda x, width: layers.Permute((2, 1, 3))(x),
