@@ -12,7 +12,7 @@ from apps.tables.edge_frontier import latencies
 from apps.tables.table import FILES, Column, Row, Table
 from keras_sparse import models, surgery
 from keras_sparse.compression.budget import Budget
-from keras_sparse.compression.importance import Random
+from keras_sparse.compression.importance import Random, Taylor
 from keras_sparse.compression.planning import Plan, removable_groups
 from keras_sparse.data import Batches, crop_and_flip
 
@@ -116,15 +116,19 @@ def _same_shape(path):
 def _compressed(row, seed, epochs, dataset, folder, on_epoch):
     """The wide network, compressed."""
     wide = keras.models.load_model(_model_of(_dense(_WIDE), seed, folder))
-    if row.start == "random channels":
-        path = _model_of(_cut(row.cost, row.limit, "inherited"), seed, folder)
-        chosen = {"plan": _random_plan(wide, path, seed)}
-    else:
+    batches = Batches(
+        dataset.x_train, dataset.y_train, row.batch_size, seed=seed, augment=crop_and_flip
+    )
+    first = _cut(row.cost, row.limit, "inherited")
+    if row.key == first.key:
         chosen = _target(row, wide, dataset, folder)
+    else:
+        importance = Random(seed) if row.start == "random channels" else Taylor()
+        chosen = {"plan": _plan_like(wide, _model_of(first, seed, folder), importance, batches)}
     keras.utils.set_random_seed(seed)
     result = keras_sparse.compress(
         wide,
-        Batches(dataset.x_train, dataset.y_train, row.batch_size, seed=seed, augment=crop_and_flip),
+        batches,
         **chosen,
         epochs=epochs,
         distillation=_DISTILLATION if row.distilled else None,
@@ -138,12 +142,12 @@ def _compressed(row, seed, epochs, dataset, folder, on_epoch):
     return result.model
 
 
-def _random_plan(wide, path, seed):
-    """As many channels of each group as the network of a file has, chosen by chance."""
+def _plan_like(wide, path, importance, batches):
+    """A plan for the shape of the network in a file, with the channels that matter most."""
     small = keras.models.load_model(path, compile=False)
     groups = removable_groups(wide)
     widths = [small.get_layer(group.layers[0]).output.shape[-1] for group in groups]
-    scores = Random(seed).scores(wide, groups)
+    scores = importance.scores(wide, groups, batches)
     return Plan(tuple(groups), np.array(widths), scores, Budget({}), {}, {})
 
 
