@@ -37,20 +37,40 @@ if BACKEND == "tensorflow":
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
+    # To rewrite a graph takes longer than to run it for a few steps.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 # Few random examples here, thousands by `--hypothesis-profile=nightly`.
 hypothesis.settings.register_profile("few", max_examples=10, deadline=None)
 hypothesis.settings.register_profile("nightly", max_examples=2000, deadline=None)
 hypothesis.settings.load_profile("few")
 
-# Graphs and models of earlier tests are millions of objects: to look through them all for what is
-# garbage, again and again, took an eighth of the time. Seldom is enough.
+# Graphs and models are millions of objects: to look through them all for what is garbage, again and
+# again, took an eighth of the time. At the end of each file is enough.
 gc.freeze()
 gc.set_threshold(50_000, 20, 20)
 
 # A shell without job control starts `pytest &` with Ctrl-C ignored, and so would the programs that
 # tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collect_garbage():
+    yield
+    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _without_xla(request, monkeypatch):
+    """Masks move in a graph of TensorFlow, which takes half the time that XLA takes to compile.
+
+    Not so in slow tests and in those that are marked `xla`.
+    """
+    with_xla = any(map(request.node.get_closest_marker, ("xla", "slow")))
+    if BACKEND == "tensorflow" and not with_xla:
+        graph = functools.partial(tf.function, autograph=False)
+        monkeypatch.setattr("keras_sparse.optimizers.dynamic_mask.compiled", graph)
 
 
 @functools.cache

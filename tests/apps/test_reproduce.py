@@ -358,7 +358,7 @@ def test_every_table_builds_its_rows(name, small_networks):
     whole = training.Run(seed=0, epochs=table.epochs, steps_per_epoch=937)
     shortest = training.Run(seed=0, epochs=1, steps_per_epoch=1)
     for row in table.rows:
-        if table.dataset:
+        if table.dataset and row.model:  # or the experiment makes it
             assert row.model(dataset).output_shape == (None, classes)
         for run in (whole, shortest):
             assert isinstance(row.optimizer(run), keras.optimizers.Optimizer)

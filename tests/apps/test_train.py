@@ -91,6 +91,7 @@ def test_history_has_a_row_for_each_epoch(finished):
     assert names | {"images_per_second", "peak_memory_mib"} <= set(lines[0].split(","))
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line_and_status_1_from_the_shell(tmp_path):
     code, stdout, err = run("--model=lenet_5", f"--out={tmp_path}")  # told with Keras imported
     # TensorFlow itself may say a word on the machine.
@@ -104,6 +105,7 @@ def test_bad_input_is_one_line_and_status_1_from_the_shell(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--model=lenet_5"], "at least 16x16"),  # told with Keras imported
         (["--l1=-1"], "--l1=-1: -1.0 is not a finite number, 0 or more"),
         (["--epochs=many"], "flag --epochs=many"),
         (["--optimizer=lion"], "one of <rda|grda|"),

@@ -258,7 +258,9 @@ def test_a_worker_that_dies_between_answers(end, message, tmp_path, monkeypatch)
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "end", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_an_interrupted_benchmark_leaves_no_process(end, tflite_files):
     program = f"import export; export.benchmark({tflite_files!r}, rounds=10**9)"
     parent = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)

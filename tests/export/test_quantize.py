@@ -17,6 +17,7 @@ from export.convert.__main__ import main as convert_main
 from export.quantize import variants
 from export.tflite_file import _dequantized, _quantized
 from keras_sparse import data
+from tests.optimizers.matrix import thorough
 
 pytestmark = pytest.mark.tensorflow
 
@@ -131,7 +132,7 @@ def test_two_inputs_are_calibrated_each_on_its_own_samples(route, tmp_path):
     assert result.max_relative_error < 0.05
 
 
-@pytest.mark.parametrize("quantize", [None, "int8"])
+@pytest.mark.parametrize("quantize", thorough([None, "int8"], "int8"))
 def test_larger_batches(quantize, trained, digits, on_digits, tmp_path):
     result = export.convert(
         trained,
@@ -208,7 +209,7 @@ def test_samples_that_are_not_like_the_data_are_found(trained, digits, on_digits
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", thorough(["mixed_float16", "mixed_bfloat16"], "mixed_float16"))
 def test_mixed_precision_is_rebuilt_in_float32(policy, tmp_path):
     keras.config.set_dtype_policy(policy)
     try:
@@ -251,7 +252,7 @@ def pruned(share=0.8):
     return model
 
 
-@pytest.mark.parametrize("quantize", [None, "float16"])
+@pytest.mark.parametrize("quantize", thorough([None, "float16"], None))
 def test_sparse_encoding_is_smaller_and_equal(quantize, tmp_path):
     model = pruned()
     sizes = [
@@ -273,7 +274,10 @@ def pruned_dense():
 
 @pytest.mark.parametrize(
     ("make_model", "quantize"),
-    [(pruned, "dynamic"), (pruned_dense, "dynamic"), (pruned_dense, "int8")],
+    thorough(
+        [(pruned, "dynamic"), (pruned_dense, "dynamic"), (pruned_dense, "int8")],
+        (pruned_dense, "int8"),
+    ),
 )
 def test_sparse_int8_made_by_hand_does_not_pass(make_model, quantize, tmp_path):
     """Why it is refused: the converter writes it, and the runtime does not run it."""

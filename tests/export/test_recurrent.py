@@ -1,5 +1,7 @@
 """Recurrent layers in int8: right for one sample after another, and small."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -8,14 +10,19 @@ from keras import layers
 import export
 from export.convert.recurrent import FusedLSTM
 from export.tflite_file import Runner
+from tests.optimizers.matrix import thorough
 
 pytestmark = pytest.mark.tensorflow
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("return_sequences", [False, True])
-@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize(
+    ("masked", "return_sequences", "go_backwards"),
+    thorough(
+        list(itertools.product([False, True], repeat=3)),
+        *[(False, False, False), (True, True, False), (True, False, True), (False, True, True)],
+    ),
+)
 def test_an_lstm_for_one_operator_computes_the_same(masked, return_sequences, go_backwards):
     layer = layers.LSTM(5, return_sequences=return_sequences, go_backwards=go_backwards)
     x = keras.ops.convert_to_tensor(RNG.normal(size=(6, 7, 3)).astype("float32"))
@@ -58,10 +65,11 @@ def embedded():
         (embedded, "litert", 60_000),
         (lambda: network(layers.GRU(8), shape=(5, 6)), "litert", 30_000),
         (lambda: network(layers.LSTM(8), shape=(5, 6)), "quantizer", 30_000),
-        (
+        pytest.param(
             lambda: network(layers.ConvLSTM2D(2, 3), layers.Flatten(), shape=(3, 6, 6, 1)),
             "quantizer",
             30_000,
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -94,7 +94,19 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("name", SMALL)
+# The others are built of the same blocks.
+SOME = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow)
+        if name in {"alexnet_b", "vgg16_d", "vgg16_like", "vgg19_bn", "resnet_50"}
+        else name
+        for name in SMALL
+    ],
+)
+
+
+@SOME
 def test_arguments_and_saving(name, tmp_path):
     build, width = SMALL[name]
     model = build(
@@ -117,7 +129,7 @@ def test_arguments_and_saving(name, tmp_path):
     np.testing.assert_array_equal(ops.convert_to_numpy(loaded(x)), outputs)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@SOME
 def test_surgery_removes_their_dead_channels(name):
     build, width = SMALL[name]
     model = build(input_shape=(32, 32, 3), width=width)

@@ -1,5 +1,7 @@
 """Every optimizer with a tiny problem, for the tests that all of them must pass."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -21,9 +23,16 @@ DENSITY = 0.2
 
 def thorough(values, *kept):
     """Parameters of which only the kept ones are run by default; `-m slow` runs the others."""
+    slow = functools.partial(pytest.param, marks=pytest.mark.slow)
     return [
-        value if value in kept else pytest.param(value, marks=pytest.mark.slow) for value in values
+        value if value in kept else slow(*value if isinstance(value, tuple) else (value,))
+        for value in values
     ]
+
+
+def slow_on_jax(test):
+    """A test that takes JAX long to compile, and shows nothing of the backend."""
+    return pytest.mark.slow(test) if keras.backend.backend() == "jax" else test
 
 
 STEPS_PER_EPOCH = 6

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 
 import keras
 import numpy as np
@@ -22,10 +23,12 @@ from .matrix import (
 )
 from .test_matrix import on_jax, on_tensorflow, tensorflow
 
-ALL = pytest.mark.parametrize("name", thorough(THRESHOLDING, "target", "published", "GRDA"))
-SOME = pytest.mark.parametrize(
-    "name", thorough(["target", "l1", "published"], "target", "published")
-)
+
+def some(*kept):
+    """By default each is tried in some of the ways, and each way with one of them."""
+    return pytest.mark.parametrize("name", thorough(["target", "l1", "published"], *kept))
+
+
 # A search over all layers, thresholds that count steps, and none of either.
 ON_TWO_DEVICES = pytest.mark.parametrize(
     "name", thorough(["target by channel", "published", "ProxSGD"], "target by channel")
@@ -66,7 +69,10 @@ def check_same(model, reference):
     np.testing.assert_allclose(weights(model), reference, atol=2e-4)
 
 
-@ALL
+# The search for a target takes JAX long where it is not compiled.
+@pytest.mark.parametrize(
+    "name", thorough(THRESHOLDING, "published", "GRDA", *["target"] * on_tensorflow)
+)
 def test_compiled_is_eager(name):
     """Also where the optimizer is built while the step is traced, as `fit` does it."""
     compiled = trained(name, build=False, jit_compile=not on_tensorflow)
@@ -74,17 +80,17 @@ def test_compiled_is_eager(name):
 
 
 @tensorflow
-@SOME
+@some("target", "published")
 def test_xla_is_plain_tensorflow(name):
     check_same(trained(name, jit_compile=True), weights(trained(name, jit_compile=False)))
 
 
-@SOME
+@some("target")
 def test_several_steps_per_execution(name):
     check_same(trained(name, steps_per_execution=3), plain(name))
 
 
-@SOME
+@some("published")
 def test_gradient_accumulation_is_a_larger_batch(name):
     """t counts applied steps: twice the batch in one step, or in two."""
     x, y = make_data()
@@ -99,24 +105,26 @@ def test_gradient_accumulation_is_a_larger_batch(name):
     check_same(models[0], weights(models[1]))
 
 
-@SOME
+@some("target")
 def test_loss_scale_factor_cancels_out(name):
     check_same(trained(name, optimizer=THRESHOLDING[name](loss_scale_factor=64.0)), plain(name))
 
 
-@pytest.mark.parametrize("option", ["clipnorm", "global_clipnorm", "clipvalue"])
+@pytest.mark.parametrize(
+    "option", thorough(["clipnorm", "global_clipnorm", "clipvalue"], "clipnorm")
+)
 def test_clipping(option):
     """Gradients that are clipped to almost nothing do not move weights by more."""
     start = weights(make_model())
     moved = {
-        limit: np.abs(weights(trained("l1", optimizer=RDA(l1=0.0, **{option: limit}))) - start)
+        limit: np.abs(weights(trained("l1", 1, optimizer=RDA(l1=0.0, **{option: limit}))) - start)
         for limit in (1e-4, 1e4)
     }
-    assert moved[1e-4].max() < 24 * 0.1 * 1e-4 * 1.01
+    assert moved[1e-4].max() < 6 * 0.1 * 1e-4 * 1.01
     assert moved[1e4].max() > 0.01
 
 
-@SOME
+@some("published")
 def test_learning_rate_schedule_that_is_constant(name):
     rate = THRESHOLDING[name]().get_config()["learning_rate"]
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([5], [rate, rate])
@@ -124,9 +132,17 @@ def test_learning_rate_schedule_that_is_constant(name):
 
 
 @pytest.mark.parametrize(
-    "policy", thorough(["mixed_float16", "mixed_bfloat16", "bfloat16"], "mixed_float16", "bfloat16")
+    ("name", "policy"),
+    thorough(
+        list(
+            itertools.product(
+                ["target", "l1", "published"], ["mixed_float16", "mixed_bfloat16", "bfloat16"]
+            )
+        ),
+        ("target", "mixed_float16"),
+        ("published", "bfloat16"),
+    ),
 )
-@SOME
 def test_mixed_precision(name, policy):
     model = trained(name, policy=policy)
     check_zeros(model)
@@ -148,7 +164,7 @@ def test_t_counts_applied_steps_alone():
     np.testing.assert_allclose(ops.convert_to_numpy(variable), expected, rtol=1e-6)
 
 
-@SOME
+@some("published")
 def test_embeddings_frozen_layers_and_constraints(name):
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
@@ -174,12 +190,12 @@ def test_embeddings_frozen_layers_and_constraints(name):
 
 
 @tensorflow
-@SOME
+@some("published")
 def test_a_custom_train_step(name):
     check_same(trained(name, model=make_model_with_its_own_step()), plain(name))
 
 
-@SOME
+@some("target")
 def test_under_multi_optimizer(name):
     model = make_model()
     kernels = keras.optimizers.OptimizerMap(

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_sparse import surgery
 
-from .matrix import THRESHOLDING
+from .matrix import THRESHOLDING, thorough
 from .problems import blobs
 
 
@@ -76,7 +76,7 @@ def test_a_step_without_gradients_changes_the_smaller_model_as_the_large_one(nam
     np.testing.assert_array_equal(zeros[0][report.layers["hidden"].kept], zeros[1])
 
 
-@pytest.mark.parametrize("name", THRESHOLDING)
+@pytest.mark.parametrize("name", thorough(THRESHOLDING, "target by channel", "published"))
 def test_the_smaller_model_trains_on(name):
     model = with_dead_channels(name)
     smaller, report = surgery.remove_dead_channels(model)

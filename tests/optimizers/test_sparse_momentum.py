@@ -1,4 +1,5 @@
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from keras import ops
 from keras_sparse.masks.schedules import ConstantSchedule
 from keras_sparse.optimizers.sparse_momentum import SparseMomentum
 
+from .matrix import slow_on_jax, thorough
 from .reference import fill, first, network, prune_count, split, state
 
 SHAPES = ((3, 3, 2, 8), (40, 12), (12, 5), (6, 2))
@@ -38,9 +40,18 @@ def reference(masks, weights, momenta, rate, redistribution):
     return [k | first(np.abs(v), g, ~k) for k, v, g in zip(keep, momenta, grown, strict=True)]
 
 
-@pytest.mark.parametrize("redistribution", ["momentum", "magnitude", "nonzero", "none"])
-@pytest.mark.parametrize(("density", "rate", "ties"), [(0.1, 0.5, False), (0.6, 0.3, True)])
-def test_an_update_is_the_rule_of_the_paper(redistribution, density, rate, ties):
+FEW, MANY = (0.1, 0.5, False), (0.6, 0.3, True)
+
+
+@pytest.mark.parametrize(
+    ("redistribution", "numbers"),
+    thorough(
+        list(itertools.product(["momentum", "magnitude", "nonzero", "none"], [FEW, MANY])),
+        *[("momentum", FEW), ("magnitude", MANY), ("nonzero", MANY), ("none", FEW)],
+    ),
+)
+def test_an_update_is_the_rule_of_the_paper(redistribution, numbers):
+    density, rate, ties = numbers
     optimizer = SparseMomentum(
         0.1,
         density=density,
@@ -63,6 +74,7 @@ def test_an_update_is_the_rule_of_the_paper(redistribution, density, rate, ties)
             v.assign(np.where(mask, rng.standard_normal(v.shape), 0))
 
 
+@slow_on_jax
 def test_growth_by_gradient_takes_the_largest_gradients():
     optimizer = SparseMomentum(
         density=0.2, growth="gradient", redistribution="none", update_every=None, seed=0
@@ -77,6 +89,7 @@ def test_growth_by_gradient_takes_the_largest_gradients():
     )
 
 
+@slow_on_jax
 def test_growth_by_channel_shares_by_the_mean_momentum_of_channels():
     optimizer = SparseMomentum(
         0.1,
@@ -98,6 +111,7 @@ def test_growth_by_channel_shares_by_the_mean_momentum_of_channels():
     np.testing.assert_array_equal(state(optimizer, variables)[0][0], expected)
 
 
+@slow_on_jax
 def test_global_pruning_takes_the_smallest_of_all_layers():
     optimizer = SparseMomentum(
         density=0.3, prune="global_magnitude", redistribution="none", growth="random",
@@ -128,6 +142,7 @@ def test_with_adam_the_score_is_divided_by_the_root_of_the_second_moment():
     np.testing.assert_array_equal(state(optimizer, variables)[0][0], keep | first(score, 10, ~keep))
 
 
+@slow_on_jax
 def test_grown_weights_start_at_zero_and_keep_their_momentum():
     optimizer = SparseMomentum(0.0, density=0.2, update_every=1, seed=0)
     variables = network(optimizer, [(10, 10)])

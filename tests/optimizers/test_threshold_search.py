@@ -2,7 +2,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
@@ -19,7 +19,6 @@ def thresholds(for_gpu, values, *arguments):
 
 
 @either_device
-@settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.integers(1, 300), min_size=1, max_size=4),
     st.floats(0, 0.99),
@@ -43,7 +42,6 @@ def test_cuts_the_share_asked_for_or_as_much_as_the_bounds_allow(for_gpu, sizes,
 
 
 @either_device
-@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(0, 0.99), st.integers(0, 2**31))
 def test_of_the_channels_of_a_layer_a_tenth_stays(for_gpu, first, second, sparsity, seed):
     rng = np.random.default_rng(seed)

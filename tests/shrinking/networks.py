@@ -67,19 +67,19 @@ def kill(model, names=("conv", "hidden"), dead=slice(DEAD)):
         layer.set_weights([kernel, bias])
 
 
-def compiled(model, optimizer):
+def compiled(model, optimizer, run_eagerly=False):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, metrics=["accuracy"])
+    model.compile(optimizer, loss, metrics=["accuracy"], run_eagerly=run_eagerly)
     return model
 
 
-def make(name, dead=True, seed=0):
+def make(name, dead=True, seed=0, run_eagerly=False):
     """A compiled network with one of `OPTIMIZERS`; dead or not, the same weights elsewhere."""
     keras.utils.set_random_seed(seed)
     model = network()
     if dead:
         kill(model)
-    return compiled(model, OPTIMIZERS[name]())
+    return compiled(model, OPTIMIZERS[name](), run_eagerly)
 
 
 def weights(model):

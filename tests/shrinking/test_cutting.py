@@ -34,7 +34,7 @@ from .networks import (
 @functools.cache
 def trained(name):
     """A network with dead channels, which a cut does not change."""
-    model = make(name)
+    model = make(name, run_eagerly=True)
     model.fit(*images(), batch_size=8, epochs=2, verbose=0)
     return model
 
@@ -114,7 +114,7 @@ def test_masks_hold_the_kept_ones():
 
 
 def test_dual_averaging_goes_on_from_the_weights_that_are_there():
-    model = compiled(network(), RDA(0.05, l1=2e-3, groups="channel"))
+    model = compiled(network(), RDA(0.05, l1=2e-3, groups="channel"), run_eagerly=True)
     kill(model)
     model.fit(*images(), batch_size=8, epochs=2, verbose=0)
     smaller, report = cut(model, dead_of(model))
@@ -275,7 +275,7 @@ def test_masks_take_in_what_was_folded_into_weights():
     first = layers.Conv2D(6, 3, padding="same", activation="relu", name="conv")(inputs)
     second = layers.Conv2D(4, 3, padding="same", name="second")(first)
     model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(second)))
-    compiled(model, SparseMomentum(0.05, density=0.4, update_every=None, seed=1))
+    compiled(model, SparseMomentum(0.05, density=0.4, update_every=None, seed=1), run_eagerly=True)
     model.fit(x, y, batch_size=8, verbose=0)
     # Two channels that are constant and not zero: under padding one has to carry both.
     kernel = array(model.get_layer("conv").kernel)
@@ -291,7 +291,7 @@ def test_masks_take_in_what_was_folded_into_weights():
 
 def test_what_was_excluded_by_its_path_stays_excluded():
     model = network()
-    compiled(model, RDA(0.1, l1=0.5, exclude=model.get_layer("logits")))
+    compiled(model, RDA(0.1, l1=0.5, exclude=model.get_layer("logits")), run_eagerly=True)
     assert model.get_layer("logits").kernel.path.startswith("network/")
     kill(model)
     model.fit(*images(), batch_size=8, verbose=0)
@@ -343,7 +343,7 @@ def test_dead_by_the_scale_of_batch_normalisation():
     x = layers.Conv2D(8, 3, use_bias=False, name="conv")(inputs)
     x = layers.ReLU()(layers.BatchNormalization(name="bn")(x))
     model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
-    compiled(model, "adam").fit(*images(), batch_size=8, verbose=0)
+    compiled(model, "adam", run_eagerly=True).fit(*images(), batch_size=8, verbose=0)
     smaller, report = cut(model, {"bn": np.arange(8) < 3})
     assert report.channels["conv"] == (8, 5)
     assert smaller.get_layer("bn").gamma.shape == (5,)

@@ -1,11 +1,14 @@
 """Each family of layers: outputs stay, and as much is removed as can be."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 from keras import layers, ops
 
 from keras_sparse import surgery
+from tests.optimizers.matrix import thorough
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -202,8 +205,13 @@ def test_recurrent_with_initial_state_is_left_whole(harness):
     assert report.channels["rnn"] == (6, 6)
 
 
-@pytest.mark.parametrize("merge_mode", ["concat", None, "sum", "ave", "mul"])
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize(
+    ("kind", "merge_mode"),
+    thorough(
+        list(itertools.product(["LSTM", "GRU"], ["concat", None, "sum", "ave", "mul"])),
+        *[("LSTM", "concat"), ("GRU", None), ("LSTM", "sum"), ("GRU", "ave"), ("LSTM", "mul")],
+    ),
+)
 def test_bidirectional(kind, merge_mode, harness):
     x = inputs = keras.Input((5, 4))
     x = layers.Dense(6, activation="sigmoid", name="before")(x)

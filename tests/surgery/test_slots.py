@@ -43,7 +43,7 @@ def network(harness):
 )
 def test_same_steps_as_the_large_model(name, harness):
     model = network(harness)
-    model.compile(OPTIMIZERS[name](), "mse")
+    model.compile(OPTIMIZERS[name](), "mse", run_eagerly=True)
     x, y = harness.rng.standard_normal((32, 5)), harness.rng.standard_normal((32, 3))
     x, y = x.astype("float32"), y.astype("float32")
     model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
@@ -51,7 +51,7 @@ def test_same_steps_as_the_large_model(name, harness):
     assert report.channels["hidden"] == (12, 8)
     optimizer = surgery.slice_optimizer(model.optimizer, report, smaller)
     assert int(optimizer.iterations) == int(model.optimizer.iterations) == 8
-    smaller.compile(optimizer, "mse")
+    smaller.compile(optimizer, "mse", run_eagerly=True)
     for network_ in (model, smaller):
         network_.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
     np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (model(x), smaller(x))), atol=1e-5)
