@@ -1,0 +1,72 @@
+"""The table of compressed networks: its rows depend on one another."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from apps.tables import compression, engine
+from apps.tables.table import FILES
+from keras_sparse import surgery
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture
+def cifar_dir(tmp_path):
+    """A small cifar10.npz of noise."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", 64), ("test", 8)):
+        arrays[f"x_{part}"] = rng.integers(0, 256, (count, 32, 32, 3))
+        arrays[f"y_{part}"] = rng.integers(0, 10, count)
+    np.savez(tmp_path / "cifar10.npz", **arrays)
+    return tmp_path
+
+
+def measured(model, dataset, folder):
+    """Without the files, which take most of the time."""
+    files = folder / FILES
+    files.mkdir(exist_ok=True)
+    model.save(files / "model.keras")
+    return {"macs": surgery.count_macs(model).total, "parameters": model.count_params()}
+
+
+@pytest.mark.slow
+def test_all_rows_of_a_budget_have_one_shape(cifar_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(compression, "measured", measured)
+    monkeypatch.setattr(compression, "_WIDE", 0.5)
+    rows = (
+        compression._dense(0.5),
+        compression._cut("macs", "half", "inherited"),
+        compression._cut("macs", "half", "scratch"),
+        compression._cut("macs", "half", "random channels"),
+        compression._cut("macs", "half", "inherited", epochs=0),
+    )
+    table = dataclasses.replace(compression.TABLE, rows=rows, together=None)
+    out = tmp_path / "out"
+    engine.prepare("compression", table, out, 1, 1, "", None, str(cifar_dir)).run("test")
+    cells = [json.loads((out / "cells" / f"{row.key}-seed0.json").read_text()) for row in rows]
+    wide, *others = [cell["figures"]["macs"] for cell in cells]
+    assert len(set(others)) == 1
+    assert others[0] <= wide / 2
+    kernels = [
+        keras.saving.load_model(out / FILES / f"{row.key}-seed0" / "model.keras")
+        .get_layer("stage3_conv2")
+        .kernel.numpy()
+        for row in rows[1:]
+    ]
+    shapes = {kernel.shape for kernel in kernels}
+    assert len(shapes) == 1
+    assert len({kernel.tobytes() for kernel in kernels}) == len(kernels)
+
+
+def test_a_row_whose_first_is_missing_says_which(cifar_dir, tmp_path, monkeypatch):
+    row = compression._cut("macs", "half", "scratch")
+    table = dataclasses.replace(compression.TABLE, rows=(row,), together=None)
+    out = tmp_path / "out"
+    program = engine.prepare("compression", table, out, 1, 1, "", None, str(cifar_dir))
+    with pytest.raises(ValueError, match="train the row half-macs-chosen-shape-inherited before"):
+        program.run("test")
