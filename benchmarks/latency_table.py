@@ -3,8 +3,8 @@
     python -m benchmarks.latency_table --networks=resnet_8 --folder=FOLDER
 
 Each network loses random channels of its groups; a table of its layers predicts what the rest
-takes, scaled to the measured time of the whole network as `keras_sparse.plan` does. Files and times
-are kept in FOLDER, so a run that was stopped goes on. `--notime` writes files and times nothing.
+takes, scaled to the time of the whole network in the same run. Files and times are kept in FOLDER,
+so a run that was stopped goes on. `--notime` writes files and times nothing.
 """
 
 import json
@@ -115,8 +115,8 @@ def _times(model, groups, widths, kind, files, folder):
     measured = np.array(json.loads(path.read_text())["measured"])
     table = LatencyTable.load(table)
     costs = CostModel(model, groups, {"latency": table})
-    costs.calibrate("latency", measured[0])
     predicted = np.array([costs.total("latency", own) for own in widths])
+    predicted *= measured[0] / predicted[0]
     return predicted[1:], measured[1:]
 
 

@@ -4,7 +4,8 @@
 
 Seconds for a plan of half the MACs with random weights and data; for `clone_model`; for forward and
 backward passes of the 20 batches that the importance takes; and the plan without these passes as a
-multiple of the clone. The plan by importance tries several allocations, each on 20 batches more.
+multiple of the clone. The plan is `allocation="uniform"`; the default tries some ten allocations,
+each with a forward pass of 20 batches more.
 """
 
 import time

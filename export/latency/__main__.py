@@ -37,11 +37,9 @@ def main(argv, values=flags.FLAGS):
                 path=values.table,
                 progress=progress,
             )
-        measured = table.model_seconds(model)
     except (ExportError, ValueError, OSError) as error:
         sys.exit(f"export.latency: {error}")
     print("\n".join(report.lines(table)))
-    print(f"{'measured as a whole':<40}{1e6 * measured:>10.1f}")
     print(f"On {table.machine['device']}, {table.machine['threads']} thread(s).")
 
 

@@ -32,7 +32,6 @@ class CostModel:
         self.groups = list(groups)
         self._index = {group: i for i, group in enumerate(self.groups)}
         self._latency = dict(latency or {})
-        self._scale = {}
         graph = Graph(model)
         self._layers = _layers(graph)
         self._macs = graph_macs(graph)
@@ -46,10 +45,6 @@ class CostModel:
                 )
         self._touched = [sorted({part.layer for part in group.slices}) for group in self.groups]
         self.names = ("parameters", "macs", "float32_bytes", "int8_bytes", "memory", *self._latency)
-
-    def calibrate(self, name, seconds):
-        """Scales a latency so that the model as it is takes what was measured."""
-        self._scale[name] = seconds / self.total(name, self.full())
 
     def full(self):
         """The widths of the model as it is, an int array with one entry for each group."""
@@ -121,8 +116,7 @@ class CostModel:
     def _layer(self, name, layer, widths):
         shapes = self.shapes(layer, widths)
         if name in self._latency:
-            seconds = self._latency[name].layer_seconds(layer, shapes)
-            return self._scale.get(name, 1.0) * seconds
+            return self._latency[name].layer_seconds(layer, shapes)
         sizes = {weight: float(np.prod(shape)) for weight, shape in shapes.items()}
         if name == "parameters":
             return sum(sizes.values())

@@ -182,9 +182,6 @@ class Planner:
         self._data = data
         self._allocation = allocation
         self._costs = CostModel(model, groups, latency)
-        for name, table in (latency or {}).items():
-            if hasattr(table, "model_seconds"):
-                self._costs.calibrate(name, table.model_seconds(model))
         self._steps = _steps(latency, self._costs)
         self._importance = importance
         self._kept = kept

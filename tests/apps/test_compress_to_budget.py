@@ -278,26 +278,6 @@ def test_layers_of_a_persons_own(compress, tmp_path, monkeypatch):
     assert status is None, err
 
 
-class Table:
-    """A device that never takes the same time twice."""
-
-    seconds = 0.0
-
-    def model_seconds(self, model):
-        Table.seconds += 1.0
-        return Table.seconds
-
-
-def test_a_model_is_timed_once_in_the_life_of_a_folder(tmp_path):
-    model = network()
-    remembering = latency.Remembering(Table(), tmp_path / "latency_measured.json")
-    assert remembering.model_seconds(model) == remembering.model_seconds(model) == 1.0
-    again = latency.Remembering(Table(), tmp_path / "latency_measured.json")
-    assert again.model_seconds(model) == 1.0
-    other = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
-    assert again.model_seconds(other) == 2.0
-
-
 @pytest.mark.parametrize(
     ("table", "quantize", "several", "name"),
     [
