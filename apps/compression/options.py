@@ -16,12 +16,23 @@ EPOCHS, BATCH_SIZE = 12, 128
 # What each way to call the program has for itself.
 OF_TARGET = (
     *("data", "epochs", "learning_rate", "batch_size", "allocation", "importance", "exclude"),
-    *("plan_only", "seed", "loss", "import", "num_threads", "table", "schedule", "distill"),
+    *(
+        "plan_only",
+        "seed",
+        "loss",
+        "import",
+        "num_threads",
+        "table",
+        "schedule",
+        "distill",
+        "baselines",
+    ),
 )
 _OF_CUT = ("report_json", "threshold", "channel_multiple", "representative")
 _FILES = (
     *("dense.keras", "compact.keras", "dense.tflite", "compact.tflite", "plan.json"),
     *("report.json", "report.md", "history.csv", "settings.json", "accuracy.png", "channels.png"),
+    "scratch.keras",
 )
 
 
@@ -39,10 +50,10 @@ def define():
     flags.DEFINE_multi_string(
         "target",
         [],
-        "What the smaller model may cost: macs, parameters, float32_bytes, int8_bytes, latency or "
-        "int8_latency. A number up to 1 is a share of what the model costs: macs=0.5; others are "
-        "absolute: parameters=100k, latency=2ms. Several, by commas or again: all hold. --out is a "
-        "folder then.",
+        "What the smaller model may cost: macs, parameters, float32_bytes, int8_bytes, memory, "
+        "latency or int8_latency. A number up to 1 is a share of what the model costs: macs=0.5; "
+        "others are absolute: parameters=100k, latency=2ms. Several, by commas or again: all hold. "
+        "--out is a folder then.",
         module_name=GROUP,
     )
     string(
@@ -89,6 +100,13 @@ def define():
         False,
         "Train the smaller model on the outputs of the given one too. For classifiers that give "
         "logits.",
+        module_name=GROUP,
+    )
+    flags.DEFINE_bool(
+        "baselines",
+        False,
+        "Train beside it, with as many epochs: the same shape from scratch, the given network made "
+        "narrow everywhere, and random channels in the same shape.",
         module_name=GROUP,
     )
     flags.DEFINE_list("exclude", [], "Layers whose channels all stay.", module_name=GROUP)
@@ -170,8 +188,10 @@ def check(values):
     except ValueError as error:
         raise program.UsageError(str(error)) from error
     costs = targets(values)
-    if values.plan_only and (values.distill or values.schedule):
-        raise program.UsageError("--distill and --schedule are for the training: not --plan_only.")
+    if values.plan_only and (values.distill or values.schedule or values.baselines):
+        raise program.UsageError(
+            "--distill, --schedule and --baselines are for the training: not --plan_only."
+        )
     if values.table and not any(name.endswith("latency") for name in costs):
         raise program.UsageError("--table is for the targets latency and int8_latency.")
 

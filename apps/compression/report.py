@@ -7,6 +7,7 @@ import rich
 import rich.table
 from rich.markup import escape
 
+from apps.compression import baselines
 from export import benchmark, run_folder
 from export.benchmark.progress import progress_bar
 from export.quantize import variants
@@ -29,7 +30,8 @@ def deliver(model, result, data, folder, facts, *, labels, num_threads):
         result: a `Compressed`.
         data: a `Data`.
         folder: a folder, as `run_folder.prepare` returns it.
-        facts: dict of what else belongs into the report: `command`, `settings`, `quantize`.
+        facts: dict of what else belongs into the report: `command`, `settings`, `quantize`, and
+            `baselines` if there are any.
         labels: integer classes of the held-out samples, or None.
         num_threads: int, threads of LiteRT.
 
@@ -156,6 +158,8 @@ def _print(report, folder):
         table.add_row(*map(escape, row))
     rich.print(table)
     rich.print(escape(_summary(report)))
+    for line in _about_baselines(report):
+        rich.print(escape(line))
     for sentence in _failed(report):
         rich.print(escape(sentence))
     rich.print(escape(f"Everything is in {folder}; start with {folder / 'report.md'}."))
@@ -198,6 +202,7 @@ def _markdown(report, pictures):
         "| --- | ---: | ---: | ---: |",
         *(f"| {' | '.join(row)} |" for row in _rows(report)),
         "",
+        *_about_baselines(report),
         *(line for sentence in _failed(report) for line in (sentence, "")),
         *(_about_files(report) if "files" in report else ()),
         *(line for file, title in pictures.items() for line in (f"![{title}]({file})", "")),
@@ -211,6 +216,25 @@ def _markdown(report, pictures):
         "",
     ]
     return "\n".join(lines)
+
+
+def _about_baselines(report):
+    """The baselines beside the compact model, as lines of Markdown."""
+    if "baselines" not in report:
+        return []
+    rows = {"compact": report["compact"], **report["baselines"]}
+    names = [name for name in report["compact"] if all(name in row for row in rows.values())]
+    lines = [
+        f"| | {' | '.join(_LABELS.get(name, name) for name in names)} |",
+        f"| --- |{' ---: |' * len(names)}",
+        *(
+            f"| {title} | {' | '.join(_text(row[name]) for name in names)} |"
+            for title, row in rows.items()
+        ),
+        "",
+    ]
+    sentence = baselines.verdict(report)
+    return [*lines, sentence, ""] if sentence else lines
 
 
 def _about_files(report):

@@ -8,7 +8,7 @@ import keras
 
 import keras_sparse
 from apps import program
-from apps.compression import inputs, report
+from apps.compression import baselines, inputs, report
 from apps.compression.latency import tables
 from apps.compression.options import BATCH_SIZE, EPOCHS, targets
 from export import ExportError, run_folder
@@ -67,6 +67,7 @@ def _compress(values):
         return None
     start = _Start(folder, facts["settings"])
     start.check()
+    latency = tables(model, target, folder, values)
     result = keras_sparse.compress(
         model,
         data.train,
@@ -74,14 +75,19 @@ def _compress(values):
         epochs=facts["settings"]["epochs"],
         learning_rate=facts["settings"]["learning_rate"],
         batch_size=facts["settings"]["batch_size"],
-        latency=tables(model, target, folder, values),
+        latency=latency,
         schedule=facts["settings"]["schedule"],
         distillation=distillation,
         folder=folder,
         callbacks=[start],
         **arguments,
     )
-    return model, result, data, {**facts, "quantize": kinds}
+    facts["quantize"] = kinds
+    if values.baselines:
+        facts["baselines"] = baselines.train(
+            model, result, data, folder, facts["settings"], latency
+        )
+    return model, result, data, facts
 
 
 def _kinds(values, target):

@@ -13,7 +13,7 @@ from keras import layers
 from sklearn.datasets import load_digits
 
 from apps import program
-from apps.compression import inputs, latency, options, report, run
+from apps.compression import baselines, inputs, latency, options, report, run
 from tests.in_process import run_program
 
 
@@ -120,6 +120,30 @@ def test_a_whole_run(whole, folder):
     assert "| | dense | compact | ratio |" in text
     assert f"| parameters | {dense['parameters']:,} | {compact['parameters']:,} |" in text
     assert "macs: at most " in text
+
+
+def test_baselines_are_trained_beside_it(compress, tmp_path, monkeypatch):
+    reports = []
+    monkeypatch.setattr(report, "deliver", lambda *arguments, **_: reports.append(arguments))
+    status, _, err = compress("--baselines", *QUICK, data="split.npz", epochs=1)
+    assert status is None, err
+    (_, result, _, _, facts) = reports[0]
+    found = facts["baselines"]
+    assert set(found) == {baselines.SCRATCH, baselines.NARROW, baselines.RANDOM}
+    assert len({row["macs"] for row in found.values()}) == 1  # all are uniform here
+    scratch = keras.saving.load_model(tmp_path / "run" / "scratch.keras")
+    assert scratch.count_params() == result.model.count_params()
+    kernels = [model.get_layer("last").kernel.numpy() for model in (scratch, result.model)]
+    assert np.abs(kernels[0] - kernels[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize(("scratch", "told"), [(0.80, False), (0.88, True), (0.95, True)])
+def test_a_shape_that_is_as_good_from_scratch_is_told(scratch, told):
+    rows = {baselines.SCRATCH: {"accuracy": scratch, "macs": 5}}
+    facts = {"compact": {"accuracy": 0.9, "macs": 5}, "held_out": 400, "baselines": rows}
+    lines = report._about_baselines(facts)
+    assert f"| {baselines.SCRATCH} | {scratch:.4f} | 5 |" in lines
+    assert ("It is in scratch.keras." in lines[-2]) == told
 
 
 def test_only_a_plan(compress, tmp_path):

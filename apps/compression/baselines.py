@@ -1,0 +1,127 @@
+"""What else could be trained within the same budget, with as many epochs."""
+
+import dataclasses
+import math
+
+import keras
+
+import keras_sparse
+from export import run_folder
+from keras_sparse.compression import BudgetError, Random, reinitialized
+from keras_sparse.compression.recovery import (
+    base_learning_rate,
+    compile_like,
+    recovery_optimizer,
+    steps_per_epoch,
+)
+from keras_sparse.compression.training import STUDENT_LOSS_WEIGHT, Training
+from keras_sparse.surgery import count_macs
+
+SCRATCH = "the shape, from scratch"
+NARROW = "narrow, from scratch"
+RANDOM = "random channels in the shape"
+
+
+def train(model, result, data, folder, settings, latency):
+    """Train the baselines, and save `scratch.keras`.
+
+    Args:
+        model: the given `keras.Model`.
+        result: its `Compressed`.
+        data: a `Data`.
+        folder: `pathlib.Path` of the run.
+        settings: dict, the run's.
+        latency: tables by cost, as `compress` takes them.
+
+    Returns:
+        `{name: {metric or cost: number}}`.
+    """
+    training = Training(
+        given=model,
+        data=data.train,
+        validation_data=data.test,
+        batch_size=settings["batch_size"],
+        callbacks=(),
+        verbose="auto",
+        distillation=None,
+        student_loss_weight=STUDENT_LOSS_WEIGHT,
+    )
+    found = {}
+    scratch = _from_scratch(result.model, model, training, settings, folder / "recovery/scratch")
+    run_folder.save_model(scratch, folder / "scratch.keras")
+    found[SCRATCH] = _figures(scratch, training)
+    narrow = _narrow(model, data, settings, latency)
+    if narrow is not None:
+        narrow = _from_scratch(narrow, model, training, settings, folder / "recovery/narrow")
+        found[NARROW] = _figures(narrow, training)
+    found[RANDOM] = _random(model, result, data, settings, folder / "recovery/random")
+    return found
+
+
+def _from_scratch(network, model, training, settings, folder):
+    """A network trained with new weights, at the given model's own learning rate."""
+    keras.utils.set_random_seed(settings["seed"])
+    new = reinitialized(network, like=model)
+    steps = steps_per_epoch(training.data, training.batch_size)
+    epochs = settings["epochs"]
+    rate = base_learning_rate(model.optimizer)
+    warmup = steps if epochs > 1 else 0
+    compile_like(new, model, recovery_optimizer(model.optimizer, rate, steps * epochs, warmup))
+    training.run(new, epochs, folder, {"epochs": epochs, "seed": settings["seed"]})
+    return new
+
+
+def _narrow(model, data, settings, latency):
+    """The given network with the same share of channels everywhere; None if none fits."""
+    try:
+        plan = keras_sparse.plan(
+            model,
+            data.train,
+            target=settings["target"],
+            importance=Random(settings["seed"]),
+            allocation="uniform",
+            latency=latency,
+            exclude=tuple(settings["exclude"]),
+        )
+    except BudgetError:
+        return None
+    return plan.apply(model)[0]
+
+
+def _random(model, result, data, settings, folder):
+    """Figures of the same shape with channels that were chosen by chance."""
+    scores = Random(settings["seed"]).scores(model, result.plan.groups)
+    found = keras_sparse.compress(
+        model,
+        data.train,
+        plan=dataclasses.replace(result.plan, scores=scores),
+        epochs=settings["epochs"],
+        learning_rate=settings["learning_rate"],
+        batch_size=settings["batch_size"],
+        validation_data=data.test,
+        folder=folder,
+    )
+    return {**found.metrics["recovered"], **_costs(found.model)}
+
+
+def _figures(network, training):
+    return {**training.evaluate(network), **_costs(network)}
+
+
+def _costs(network):
+    return {"parameters": network.count_params(), "macs": count_macs(network).total}
+
+
+def verdict(report):
+    """A sentence on whether the shape from scratch is as good as the compact model; "" if not."""
+    compact = report["compact"].get("accuracy")
+    scratch = report.get("baselines", {}).get(SCRATCH, {}).get("accuracy")
+    if compact is None or scratch is None:
+        return ""
+    noise = math.sqrt(2 * compact * (1 - compact) / report["held_out"])
+    if scratch < compact - noise:
+        return ""
+    return (
+        f"The shape trained from scratch is as good: accuracy {scratch:.4f}, and {compact:.4f} of "
+        f"the compact model, where {noise:.4f} is noise. It is in scratch.keras."
+    )
