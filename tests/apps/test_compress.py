@@ -143,6 +143,7 @@ def test_threshold_zeroes_first_and_says_so(model, path, tmp_path, capsys):
     assert_same(smaller, model)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_quantized_files_beside_the_smaller_model(model, path, tmp_path, capsys):
     x = np.random.default_rng(0).normal(size=(60, 6, 6, 2)).astype("float32")

@@ -389,6 +389,7 @@ def test_every_table_is_written_and_drawn(name, tmp_path):
     assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_adam_alone_kills_an_inactive_unit(tmp_path, monkeypatch):
     monkeypatch.setattr(inactive_unit, "_STEPS_PER_EPOCH", 300)
     prepared = engine.prepare(

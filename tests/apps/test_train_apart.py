@@ -79,6 +79,7 @@ def check_two_devices(tmp_path, strategy):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.slow
 @tensorflow
 def test_two_devices(mirrored, tmp_path, monkeypatch):
     def made(devices):
@@ -102,6 +103,7 @@ def free_ports(count):
     return ports
 
 
+@pytest.mark.slow
 @integration
 @tensorflow
 def test_two_workers_on_loopback(whole, tmp_path):

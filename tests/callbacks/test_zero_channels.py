@@ -270,7 +270,8 @@ class TestSettling:
             optimizer.apply([rate * keras.ops.convert_to_tensor(weight)])
         return float(np.abs(keras.ops.convert_to_numpy(weight))[0])
 
-    @pytest.mark.parametrize("beta_1", [0.9, pytest.param(0.5, marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("beta_1", [0.9, 0.5])
     def test_limit_is_where_keras_adam_stops_settling(self, beta_1):
         model = regularized_model(1e-4)
         model.compile(keras.optimizers.Adam(beta_1=beta_1))

@@ -8,6 +8,7 @@ import pytest
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "channels.md"
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow  # once is enough
 def test_page(tmp_path, monkeypatch, capsys):
     """The page's code, in order, with fewer epochs: it writes its pictures and TensorBoard's."""

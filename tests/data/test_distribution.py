@@ -56,6 +56,7 @@ def folder(tmp_path_factory):
     return pictures.write(tmp_path_factory.mktemp("pictures"))
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_two_replicas_of_a_mirrored_strategy(folder, mirrored):
     def make_distributed_model():

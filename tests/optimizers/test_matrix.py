@@ -47,7 +47,7 @@ def moved(model):
     return any((a != b).any() for a, b in zip(before, after, strict=True))
 
 
-@ALL
+@some("SparseMomentum", "RigL", "MagnitudePruning")
 def test_fit_without_a_callback_and_on_from_a_file_to_the_same_bits(name, tmp_path):
     """Those whose first masks depend on weights are built while the step is traced, as by `fit`."""
     build = name not in {"SNIP", "DeepR", "MagnitudePruning"}
@@ -219,8 +219,10 @@ DISTRIBUTED = pytest.mark.parametrize(
     [
         ("SparseMomentum", {}, ()),
         ("RigL", {}, (SeparateUpdates,)),
-        ("SNIP", {}, ()),
-        ("SET", {"update_every": None}, (lambda: MaskUpdate(2),)),
+        pytest.param("SNIP", {}, (), marks=pytest.mark.slow),
+        pytest.param(
+            "SET", {"update_every": None}, (lambda: MaskUpdate(2),), marks=pytest.mark.slow
+        ),
     ],
     ids=["SparseMomentum", "RigL", "SNIP", "SET"],
 )

@@ -80,7 +80,7 @@ def test_compiled_is_eager(name):
 
 
 @tensorflow
-@some("target", "published")
+@some("published")
 def test_xla_is_plain_tensorflow(name):
     check_same(trained(name, jit_compile=True), weights(trained(name, jit_compile=False)))
 

@@ -39,7 +39,10 @@ def failed(name, folder, way):
 @pytest.mark.parametrize(
     ("name", "way", "end"),
     [
-        pytest.param("SparseMomentum", "keras", killed, marks=pytest.mark.integration),
+        # With XLA, as the other process.
+        pytest.param(
+            "SparseMomentum", "keras", killed, marks=[pytest.mark.integration, pytest.mark.xla]
+        ),
         ("target", "backup", failed),
         pytest.param("RigL", "backup", failed, marks=pytest.mark.slow),
         pytest.param("published", "backup", killed, marks=pytest.mark.slow),

@@ -148,7 +148,7 @@ DUAL_AVERAGING = {
 }
 
 
-@pytest.mark.parametrize("form", DUAL_AVERAGING)
+@pytest.mark.parametrize("form", ["accumulated", pytest.param("published", marks=pytest.mark.slow)])
 def test_dual_averaging_takes_the_steps_of_the_large_network(form):
     keras.utils.set_random_seed(0)
     large = plain_network()
