@@ -47,13 +47,16 @@ def train(model, result, data, folder, settings, latency):
         student_loss_weight=STUDENT_LOSS_WEIGHT,
     )
     found = {}
+    print(f"Training {SCRATCH} ...", flush=True)
     scratch = _from_scratch(result.model, model, training, settings, folder / "recovery/scratch")
     run_folder.save_model(scratch, folder / "scratch.keras")
     found[SCRATCH] = _figures(scratch, training)
     narrow = _narrow(model, data, settings, latency)
     if narrow is not None:
+        print(f"Training {NARROW} ...", flush=True)
         narrow = _from_scratch(narrow, model, training, settings, folder / "recovery/narrow")
         found[NARROW] = _figures(narrow, training)
+    print(f"Training {RANDOM} ...", flush=True)
     found[RANDOM] = _random(model, result, data, settings, folder / "recovery/random")
     return found
 

@@ -158,8 +158,8 @@ def _print(report, folder):
         table.add_row(*map(escape, row))
     rich.print(table)
     rich.print(escape(_summary(report)))
-    for line in _about_baselines(report):
-        rich.print(escape(line))
+    if "baselines" in report:
+        _print_baselines(report)
     for sentence in _failed(report):
         rich.print(escape(sentence))
     rich.print(escape(f"Everything is in {folder}; start with {folder / 'report.md'}."))
@@ -218,19 +218,34 @@ def _markdown(report, pictures):
     return "\n".join(lines)
 
 
-def _about_baselines(report):
-    """The baselines beside the compact model, as lines of Markdown."""
-    if "baselines" not in report:
-        return []
+def _baselines(report):
+    """Headings and rows, as text, of the baselines below the compact model."""
     rows = {"compact": report["compact"], **report["baselines"]}
     names = [name for name in report["compact"] if all(name in row for row in rows.values())]
+    headings = ["", *(_LABELS.get(name, name) for name in names)]
+    return headings, [[title, *(_text(row[n]) for n in names)] for title, row in rows.items()]
+
+
+def _print_baselines(report):
+    headings, rows = _baselines(report)
+    table = rich.table.Table(title="The compact model, and what could be trained instead")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading else "left")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    rich.print(table)
+    rich.print(escape(baselines.verdict(report)))
+
+
+def _about_baselines(report):
+    """The baselines as lines of Markdown."""
+    if "baselines" not in report:
+        return []
+    headings, rows = _baselines(report)
     lines = [
-        f"| | {' | '.join(_LABELS.get(name, name) for name in names)} |",
-        f"| --- |{' ---: |' * len(names)}",
-        *(
-            f"| {title} | {' | '.join(_text(row[name]) for name in names)} |"
-            for title, row in rows.items()
-        ),
+        f"| {' | '.join(headings)} |",
+        f"| --- |{' ---: |' * (len(headings) - 1)}",
+        *(f"| {' | '.join(row)} |" for row in rows),
         "",
     ]
     sentence = baselines.verdict(report)
