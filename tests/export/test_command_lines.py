@@ -130,6 +130,7 @@ def test_convert_answers_before_keras_is_imported(tmp_path):
         assert done.returncode == 1
 
 
+@pytest.mark.slow
 def test_benchmark(tflite_files, tmp_path):
     output = tmp_path / "result.json"
     done = run(

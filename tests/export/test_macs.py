@@ -57,6 +57,7 @@ def test_what_is_no_tflite_file(content, tmp_path):
         file_macs(tmp_path / "model.tflite")
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_a_converted_network_has_the_macs_of_its_keras_model(tmp_path):
     import export

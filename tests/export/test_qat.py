@@ -146,6 +146,7 @@ def test_training_learns_and_the_file_computes_the_same(digits, tmp_path):
     assert all(map(np.array_equal, before, after))  # the user's model is not touched
 
 
+@pytest.mark.slow
 def test_a_layer_that_cannot_be_quantized(tmp_path, capfd):
     model = keras.Sequential([keras.Input((4,)), layers.Rescaling(2.0), layers.Dense(2)])
     x, y = np.ones((8, 4)), np.zeros((8, 2))

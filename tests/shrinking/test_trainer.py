@@ -169,7 +169,11 @@ def test_learning_rate_schedules_go_on():
 
 @pytest.mark.parametrize(
     ("name", "interrupted_in"),
-    [("adam", 1), ("rda", 3), pytest.param("sparse_momentum", 3, marks=pytest.mark.slow)],
+    [
+        ("rda", 3),
+        pytest.param("adam", 1, marks=pytest.mark.slow),
+        pytest.param("sparse_momentum", 3, marks=pytest.mark.slow),
+    ],
 )
 def test_interrupted_and_resumed_equals_never_interrupted(name, interrupted_in, tmp_path):
     class Interrupt(keras.callbacks.Callback):
