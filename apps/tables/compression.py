@@ -8,9 +8,9 @@ import numpy as np
 import keras_sparse
 from apps import program
 from apps.tables import pictures, training
-from apps.tables.edge_frontier import latencies
-from apps.tables.table import FILES, Column, Row, Table
-from keras_sparse import models, surgery
+from apps.tables.table import FILES, Row, Table
+from apps.tables.tflite_files import COLUMNS, file_figures, latencies
+from keras_sparse import models
 from keras_sparse.compression.budget import Budget
 from keras_sparse.compression.importance import Random, Taylor
 from keras_sparse.compression.planning import Plan, removable_groups
@@ -26,9 +26,6 @@ _L2 = 2.5e-4
 # A mild weight: a strong one costs accuracy with a teacher that is hardly better.
 _DISTILLATION = keras.distillation.LogitsDistillation(temperature=2.0)
 _MODEL = "model.keras"
-# The ranges of the int8 file are read from so many training images; and so many test images show
-# that the float32 file is the network.
-_CALIBRATED, _VERIFIED = 200, 500
 
 
 def _network(width):
@@ -171,32 +168,9 @@ def _target(row, wide, dataset, folder):
 
 def measured(model, dataset, folder):
     """The figures of a trained model, which is left in `folder` with its files."""
-    # Imported here: only tables that measure files need TensorFlow.
-    from export import convert
-    from export.verify import Tolerance
-
-    files = folder / FILES
-    files.mkdir(exist_ok=True)
-    model.save(files / _MODEL)
-    exact = convert(model, files / "float32.tflite", samples=dataset.x_test[:_VERIFIED])
-    rounded = convert(
-        model,
-        files / "int8.tflite",
-        quantize="int8",
-        representative=dataset.x_train[:_CALIBRATED],
-        samples=dataset.x_test,
-        labels=dataset.y_test,
-        # What rounding costs is a result here, not an error.
-        tolerance=Tolerance(error=1.0, agreement=0.0, accuracy=1.0),
-    )
-    return {
-        "accuracy": 100 * rounded.keras_accuracy,
-        "accuracy_int8": 100 * rounded.accuracy,
-        "macs": surgery.count_macs(model).total / 1e6,
-        "parameters": model.count_params(),
-        "size": exact.bytes / 1000,
-        "size_int8": rounded.bytes / 1000,
-    }
+    figures = file_figures(model, dataset, folder)
+    model.save(folder / FILES / _MODEL)
+    return figures
 
 
 TABLE = Table(
@@ -223,16 +197,7 @@ TABLE = Table(
         _cut("macs", "half", "inherited"),
         _cut("macs", "half", "scratch"),
     ),
-    columns={
-        "accuracy": Column("test accuracy, %"),
-        "accuracy_int8": Column("int8: accuracy, %"),
-        "latency": Column("latency, ms", ".3f"),
-        "latency_int8": Column("int8: latency, ms", ".3f"),
-        "size": Column("file, kB", ".1f"),
-        "size_int8": Column("int8: file, kB", ".1f"),
-        "macs": Column("MACs, millions"),
-        "parameters": Column("parameters", ",.0f"),
-    },
+    columns=COLUMNS,
     measure=None,
     epochs=30,
     dataset="cifar10",

@@ -4,7 +4,8 @@ import keras
 
 import keras_sparse
 from apps.tables import pictures, training
-from apps.tables.table import FILES, Column, Row, Table
+from apps.tables.table import Row, Table
+from apps.tables.tflite_files import COLUMNS, file_figures, latencies
 from keras_sparse import models, surgery
 from keras_sparse.data import crop_and_flip
 from keras_sparse.masks.schedules import CosineSchedule
@@ -16,10 +17,6 @@ _L2 = 2.5e-4
 _CLASSIFIER = "logits/"
 # Kernels whose channels a residual adds up: one goes only where all that are added are zero.
 _ADDED_UP = ("^conv1/", "_conv2/", "_shortcut/")
-_KINDS = {"float32": None, "int8": "int8"}
-# The ranges of the int8 file are read from so many training images; and so many test images show
-# that the float32 file is the network.
-_CALIBRATED, _VERIFIED = 200, 500
 
 
 def _network(width, l2=0.0, gamma_l2=0.0):
@@ -118,35 +115,8 @@ def train_cut_and_convert(table, row, seed, epochs, dataset, folder, on_epoch):
     most 1e-6, or a |γ| of at most 1e-3. Takes what `training.train` takes, and returns what it
     returns.
     """
-    # Imported here: only this table needs TensorFlow.
-    from export import convert
-    from export.verify import Tolerance
-
     model, seconds = training.trained_model(table, row, seed, epochs, dataset, folder, on_epoch)
-    smaller = _without_dead_channels(model)
-    files = folder / FILES
-    files.mkdir(exist_ok=True)
-    x_test, y_test = dataset.x_test, dataset.y_test
-    exact = convert(smaller, files / "float32.tflite", samples=x_test[:_VERIFIED])
-    rounded = convert(
-        smaller,
-        files / "int8.tflite",
-        quantize="int8",
-        representative=dataset.x_train[:_CALIBRATED],
-        samples=x_test,
-        labels=y_test,
-        # What rounding costs is a result here, not an error.
-        tolerance=Tolerance(error=1.0, agreement=0.0, accuracy=1.0),
-    )
-    figures = {
-        "accuracy": 100 * rounded.keras_accuracy,
-        "accuracy_int8": 100 * rounded.accuracy,
-        "macs": surgery.count_macs(smaller).total / 1e6,
-        "parameters": smaller.count_params(),
-        "size": exact.bytes / 1000,
-        "size_int8": rounded.bytes / 1000,
-    }
-    return figures, seconds
+    return file_figures(_without_dead_channels(model), dataset, folder), seconds
 
 
 def _without_dead_channels(model):
@@ -154,15 +124,6 @@ def _without_dead_channels(model):
     model, _ = surgery.zero_channels(model, 1e-3, criterion="batch_norm")
     smaller, _ = surgery.remove_dead_channels(model)
     return smaller
-
-
-def latencies(folders):
-    """The fastest inference of each run's files, timed in turns; see `Table.together`."""
-    from export import benchmark
-
-    timing = benchmark([path / f"{kind}.tflite" for path in folders.values() for kind in _KINDS])
-    fastest = iter([file.min_ms for file in timing.files])
-    return {name: {"latency": next(fastest), "latency_int8": next(fastest)} for name in folders}
 
 
 TABLE = Table(
@@ -185,16 +146,7 @@ TABLE = Table(
         _rda_target(0.5),
         _rda_target(0.85, "inner", _ADDED_UP),
     ),
-    columns={
-        "accuracy": Column("test accuracy, %"),
-        "accuracy_int8": Column("int8: accuracy, %"),
-        "latency": Column("latency, ms", ".3f"),
-        "latency_int8": Column("int8: latency, ms", ".3f"),
-        "size": Column("file, kB", ".1f"),
-        "size_int8": Column("int8: file, kB", ".1f"),
-        "macs": Column("MACs, millions"),
-        "parameters": Column("parameters", ",.0f"),
-    },
+    columns=COLUMNS,
     measure=None,
     epochs=100,
     dataset="cifar10",
