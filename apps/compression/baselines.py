@@ -8,6 +8,7 @@ import keras
 import keras_sparse
 from export import run_folder
 from keras_sparse.compression import BudgetError, Random, reinitialized
+from keras_sparse.compression.planning import measured_costs
 from keras_sparse.compression.recovery import (
     base_learning_rate,
     compile_like,
@@ -15,7 +16,6 @@ from keras_sparse.compression.recovery import (
     steps_per_epoch,
 )
 from keras_sparse.compression.training import STUDENT_LOSS_WEIGHT, Training
-from keras_sparse.surgery import count_macs
 
 SCRATCH = "the shape, from scratch"
 NARROW = "narrow, from scratch"
@@ -104,15 +104,11 @@ def _random(model, result, data, settings, folder):
         validation_data=data.test,
         folder=folder,
     )
-    return {**found.metrics["recovered"], **_costs(found.model)}
+    return {**found.metrics["recovered"], **measured_costs(found.model)}
 
 
 def _figures(network, training):
-    return {**training.evaluate(network), **_costs(network)}
-
-
-def _costs(network):
-    return {"parameters": network.count_params(), "macs": count_macs(network).total}
+    return {**training.evaluate(network), **measured_costs(network)}
 
 
 def verdict(report):

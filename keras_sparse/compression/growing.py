@@ -1,7 +1,5 @@
 """Pushing chosen channels to zero while a model trains."""
 
-import contextlib
-
 import keras
 import numpy as np
 
@@ -33,17 +31,6 @@ def push(job, plan, epochs, stage):
     optimizer = pushing(job.optimizer(epochs, constant=True), shrinking_masks(plan), steps)
     compile_like(trained, job.model, optimizer)
     return job.train(trained, plan, epochs, stage)
-
-
-@contextlib.contextmanager
-def unchanged(model):
-    """Gives a model its weights and random states back at the end of the block."""
-    before = [(v, keras.ops.convert_to_numpy(v)) for v in model.variables]
-    try:
-        yield
-    finally:
-        for variable, value in before:
-            variable.assign(value)
 
 
 def shrinking_masks(plan):

@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_sparse.channels import ChannelCriterion
 from keras_sparse.compression.data import first_batches
-from keras_sparse.compression.probe import probe_model
+from keras_sparse.compression.probe import probe_model, unchanged
 from keras_sparse.configured import Configured
 
 
@@ -75,17 +75,13 @@ class Taylor(Importance):
         for group in groups:
             for part in group.members + group.normalizations:
                 axes.setdefault(part.path, set()).add(part.axis)
-        # Statistics of batch normalisation and states of dropout move too.
-        before = [(v, keras.ops.convert_to_numpy(v)) for v in model.variables]
         recorder = _GradientRecorder({path: sorted(own) for path, own in axes.items()})
         probe = probe_model(model, recorder)
-        try:
+        # Statistics of batch normalisation and states of dropout move too.
+        with unchanged(model):
             probe.fit(
                 **first_batches(data, self.batches, self.batch_size), shuffle=False, verbose=0
             )
-        finally:
-            for variable, value in before:
-                variable.assign(value)
         squares = recorder.squares()
         scores = {}
         for group in groups:

@@ -1,5 +1,7 @@
 """A model over the same layers as the user's, compiled apart from it."""
 
+import contextlib
+
 import keras
 
 from keras_sparse.surgery.graph import functional
@@ -68,3 +70,14 @@ def compile_arguments(model):
     restored = keras.saving.deserialize_keras_object({key: config.get(key) for key in _COMPILED})
     restored["jit_compile"] = model.jit_compile
     return {"loss": model.loss, **restored}
+
+
+@contextlib.contextmanager
+def unchanged(model):
+    """Gives a model its weights and random states back at the end of the block."""
+    before = [(v, keras.ops.convert_to_numpy(v)) for v in model.variables]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)

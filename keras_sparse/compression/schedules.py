@@ -4,8 +4,9 @@ import keras
 
 from keras_sparse.compression.budget import Budget
 from keras_sparse.compression.device import Cut
-from keras_sparse.compression.growing import push, unchanged
+from keras_sparse.compression.growing import push
 from keras_sparse.compression.job import Recovered
+from keras_sparse.compression.probe import unchanged
 from keras_sparse.configured import Configured
 from keras_sparse.validation import check_integer
 

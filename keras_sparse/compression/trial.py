@@ -5,7 +5,7 @@ import contextlib
 import keras
 
 from keras_sparse.compression.data import first_batches
-from keras_sparse.compression.probe import loss_arguments, probe_model
+from keras_sparse.compression.probe import loss_arguments, probe_model, unchanged
 from keras_sparse.surgery.graph import functional
 from keras_sparse.surgery.group_zeroing import zero_slices
 from keras_sparse.variables import layers_of_type
@@ -60,19 +60,9 @@ class Trial:
         """The loss on training data without the channels of `{group: bool array}`."""
         batches = first_batches(self._data, _BATCHES, self._batch_size)
         steps = batches.pop("steps_per_epoch", None)
-        with self._restored():
+        with unchanged(self._probe.graph):
             zero_slices(masks, self._weights)
             return self._probe.evaluate(**batches, steps=steps, verbose=0, return_dict=True)["loss"]
-
-    @contextlib.contextmanager
-    def _restored(self):
-        graph = self._probe.graph
-        before = [(v, keras.ops.convert_to_numpy(v)) for v in graph.variables]
-        try:
-            yield
-        finally:
-            for variable, value in before:
-                variable.assign(value)
 
 
 def recalibrate(model, data, batch_size=64):

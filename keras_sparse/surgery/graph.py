@@ -7,7 +7,7 @@ import itertools
 import keras
 import numpy as np
 
-from keras_sparse.surgery.opening import CannotOpenError, Opened, is_composite, open_layer
+from keras_sparse.surgery.opening import CannotOpenError, Opened, forget, is_composite, open_layer
 
 
 class Value:
@@ -349,7 +349,7 @@ def _traced(model, dtypes):
     inputs, by_name = _inputs_of(model, dtypes)
     outputs = model.call(**inputs) if by_name else model.call(inputs)
     traced = keras.Model(inputs, outputs, name=model.name)
-    _forget_calls(traced)
+    forget([node for node in _nodes(traced) if not node.is_input])
     return traced
 
 
@@ -359,16 +359,6 @@ def _takes_words(traced, tensor):
         isinstance(node.operation, kinds) and any(tensor is x for x in node.input_tensors)
         for node in _nodes(traced)
     )
-
-
-def _forget_calls(traced):
-    """Takes the traced calls out of the layers' own records: the user's model stays as it was."""
-    nodes = [(node, node.parent_nodes) for node in _nodes(traced) if not node.is_input]
-    for node, parents in nodes:
-        node.operation._inbound_nodes.remove(node)
-        for parent in parents:
-            if node in parent.operation._outbound_nodes:
-                parent.operation._outbound_nodes.remove(node)
 
 
 def _inputs_of(model, dtypes):

@@ -143,7 +143,7 @@ def _trace(layer, args, kwargs):
     if not outputs or not all(isinstance(output, keras.KerasTensor) for output in outputs):
         raise CannotOpenError("its `call` returns something that is no tensor")
     nodes = _nodes_between(inputs, outputs)
-    _forget(nodes)
+    forget(nodes)
     for node in nodes:
         _infer_batch(node.operation)
     return Opened(tensors, inputs, outputs, nodes)
@@ -191,7 +191,7 @@ def _nodes_between(inputs, outputs):
     return nodes
 
 
-def _forget(nodes):
+def forget(nodes):
     """Takes traced calls out of the layers' own records: the user's model stays as it was."""
     for node, parents in [(node, node.parent_nodes) for node in nodes]:
         node.operation._inbound_nodes.remove(node)
