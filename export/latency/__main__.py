@@ -8,11 +8,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import app, flags
 
-flags.DEFINE_enum("quantize", None, ["int8"], "Default: float32.", module_name="latency")
-flags.DEFINE_integer("num_threads", 1, "Threads of LiteRT.", lower_bound=1, module_name="latency")
-flags.DEFINE_string(
-    "table", None, "JSON file that keeps the measured times.", module_name="latency"
-)
+
+def define_flags():
+    """Defines the flags; not on import, since other programs have some of the same names."""
+    flags.DEFINE_enum("quantize", None, ["int8"], "Default: float32.")
+    flags.DEFINE_integer("num_threads", 1, "Threads of LiteRT.", lower_bound=1)
+    flags.DEFINE_string("table", None, "JSON file that keeps the measured times.")
 
 
 def main(argv, values=flags.FLAGS):
@@ -44,4 +45,5 @@ def main(argv, values=flags.FLAGS):
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -1,0 +1,45 @@
+"""`keras-sparse COMMAND`: the programs of this project under one name, from any folder."""
+
+import runpy
+import sys
+
+# Name: (module, what it does). Each is `python -m MODULE` as well.
+COMMANDS = {
+    "train": ("apps.train", "Train a sparse network, cut out what died, convert and time."),
+    "compress": ("apps.compress", "Make a model smaller: dead channels, or down to a budget."),
+    "reproduce": ("apps.reproduce", "Run a table of a paper and set it beside what was published."),
+    "convert": ("export.convert", "Convert a model to a TFLite file that is proven equal."),
+    "quantize": ("export.quantize", "Train a model for int8, then convert it."),
+    "benchmark": ("export.benchmark", "Time TFLite files side by side on this machine."),
+    "android": ("export.android", "Time TFLite files on an Android phone, through adb."),
+    "latency": ("export.latency", "Measure what each layer of a model costs on this machine."),
+}
+_HELP = ("help", "--help", "-help", "-h", "--h")
+
+
+def main():
+    """Run the program that the first argument names, with the other arguments as its own."""
+    name, *arguments = sys.argv[1:] or ["help"]
+    if name in _HELP:
+        print(_overview())
+        return
+    if name not in COMMANDS:
+        sys.exit(f"keras-sparse: there is no command {name!r}; give one of {', '.join(COMMANDS)}")
+    module, description = COMMANDS[name]
+    # What absl prints for --help.
+    sys.modules["__main__"].__doc__ = description
+    sys.argv = [f"keras-sparse {name}", *arguments]
+    runpy.run_module(module, run_name="__main__")
+
+
+def _overview():
+    lines = [f"  {name:10} {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "keras-sparse COMMAND [ARGUMENTS]",
+            "",
+            *lines,
+            "",
+            "keras-sparse COMMAND --help lists the flags of a command.",
+        ]
+    )
