@@ -4,6 +4,7 @@ from export.benchmark import BenchmarkResult, FileTiming, benchmark
 from export.convert import SparseRuntimeReport, convert, sparse_runtime_report
 from export.errors import ExportError
 from export.latency import LatencyTable
+from export.micro import Micro
 from export.quantize import quantization_aware
 from export.tflite_file import operators
 from export.verify import Tolerance, Verification, verify
@@ -13,6 +14,7 @@ __all__ = [
     "ExportError",
     "FileTiming",
     "LatencyTable",
+    "Micro",
     "SparseRuntimeReport",
     "Tolerance",
     "Verification",

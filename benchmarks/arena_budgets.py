@@ -1,0 +1,146 @@
+"""ResNet-8 of MLPerf Tiny compressed to arenas of a microcontroller, on CIFAR-10.
+
+    python -m benchmarks.arena_budgets --data_dir=FOLDER --train_images=10000 --epochs=6,3
+
+The network is trained, cut to each arena by `keras_sparse.compress`, as LiteRT for Microcontrollers
+measures it in int8, and trained again. Beside it the widest uniformly narrow ResNet-8 that fits,
+trained from scratch for as many epochs as both trainings together. Accuracies are of all test
+images, after the last epoch.
+
+Rows are appended to OUT/rows.jsonl; the same command skips those that are there, and goes on with a
+recovery that was cut short.
+"""
+
+import json
+import pathlib
+import time
+
+import keras
+from absl import app, flags
+from keras.optimizers.schedules import CosineDecay
+
+import keras_sparse
+from benchmarks.machine import describe
+from keras_sparse import data, models, surgery
+
+DATA_DIR = flags.DEFINE_string("data_dir", None, "folder with cifar10.npz")
+IMAGES = flags.DEFINE_integer("train_images", None, "the first ones only; all by default")
+EPOCHS = flags.DEFINE_list("epochs", ["6", "3"], "of the training and of the recovery")
+ARENAS = flags.DEFINE_list("arenas", ["24", "32", "40"], "in kB")
+KINDS = flags.DEFINE_list("kinds", ["compressed", "narrow"], "which networks to train")
+SEED = flags.DEFINE_integer("seed", 0, "of weights and of the order of images", lower_bound=0)
+OUT = flags.DEFINE_string("out", "runs/arena_budgets", "folder of models and rows.jsonl")
+
+BATCH_SIZE = 64
+RATE = 0.1
+# A weight decay of 5e-4 in the gradient; that of Keras' L2(c) is 2cw.
+L2 = 2.5e-4
+SIXTEENTH = 1 / 16
+
+
+def batches(task):
+    x, y = (array[: IMAGES.value] for array in (task.x_train, task.y_train))
+    return data.Batches(x, y, BATCH_SIZE, SEED.value, data.crop_and_flip)
+
+
+def network(task, width):
+    regularizer = keras.regularizers.L2(L2)
+    shape, classes = task.input_shape, task.classes
+    return models.resnet_8(shape, classes, width=width, kernel_regularizer=regularizer)
+
+
+def trained(task, width, epochs):
+    """A network of this width from scratch; the rate falls to 0 along a cosine."""
+    keras.utils.set_random_seed(SEED.value)
+    images = batches(task)
+    steps = len(images)
+    model = network(task, width)
+    rate = CosineDecay(RATE, epochs * steps)
+    model.compile(
+        keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    model.fit(images, steps_per_epoch=steps, epochs=epochs, shuffle=False, verbose=2)
+    return model
+
+
+def given(task):
+    """The network that is compressed."""
+    path = pathlib.Path(OUT.value) / f"given-seed{SEED.value}.keras"
+    if not path.exists():
+        trained(task, 1.0, int(EPOCHS.value[0])).save(path)
+    return keras.models.load_model(path)
+
+
+def widest(task, arena):
+    """The widest uniform network in steps of a channel of the first layer that fits."""
+    from export.micro import Micro
+
+    widths = [i * SIXTEENTH for i in range(16, 0, -1)]
+    return next(w for w in widths if Micro().costs(network(task, w))["arena"] <= arena)
+
+
+def compressed(task, arena):
+    """Accuracies of the given, the cut and the recovered network."""
+    from export.micro import Micro
+
+    result = keras_sparse.compress(
+        given(task),
+        batches(task),
+        target={"arena": arena},
+        epochs=int(EPOCHS.value[1]),
+        batch_size=BATCH_SIZE,
+        validation_data=(task.x_test, task.y_test),
+        micro=Micro(),
+        folder=pathlib.Path(OUT.value) / f"{arena}-seed{SEED.value}",
+        verbose=2,
+    )
+    print(result, result.plan, sep="\n", flush=True)
+    stages = {stage: 100 * found["accuracy"] for stage, found in result.metrics.items()}
+    predicted = result.plan.costs["arena"][1]
+    return result.model, {**stages, "predicted": predicted, "plan": result.plan.to_dict()["groups"]}
+
+
+def narrow(task, arena):
+    """Accuracy of the widest narrow network, from scratch."""
+    width = widest(task, arena)
+    model = trained(task, width, sum(map(int, EPOCHS.value)))
+    accuracy = model.evaluate(task.x_test, task.y_test, 500, verbose=0)[1]
+    return model, {"recovered": 100 * accuracy, "width": width}
+
+
+def row(kind, task, arena):
+    """Compute a row, and keep the model."""
+    start = time.time()
+    model, figures = {"compressed": compressed, "narrow": narrow}[kind](task, arena)
+    model.save(pathlib.Path(OUT.value) / f"{kind}-{arena}-seed{SEED.value}.keras")
+    return {
+        **{"arena": arena, "row": kind, "seed": SEED.value, "epochs": EPOCHS.value},
+        "train_images": IMAGES.value,
+        **figures,
+        **{"macs": surgery.count_macs(model).total, "parameters": model.count_params()},
+        **{"seconds": time.time() - start, "machine": describe()},
+    }
+
+
+def main(_):
+    print(describe())
+    task = data.load("cifar10", data_dir=DATA_DIR.value)
+    path = pathlib.Path(OUT.value) / "rows.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = path.read_text().splitlines() if path.exists() else []
+    known = {(row["arena"], row["row"], row["seed"]): row for row in map(json.loads, lines)}
+    for kind in KINDS.value:
+        for arena in (1000 * int(text) for text in ARENAS.value):
+            key = arena, kind, SEED.value
+            if key not in known:
+                known[key] = row(kind, task, arena)
+                with open(path, "a") as file:
+                    file.write(json.dumps(known[key]) + "\n")
+            print(json.dumps(known[key]), flush=True)
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("data_dir")
+    app.run(main)

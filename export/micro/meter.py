@@ -1,0 +1,41 @@
+"""Measures a Keras model as a microcontroller would have it, for `keras_sparse.compress`."""
+
+import pathlib
+import tempfile
+
+from export.micro.measuring import arena_of
+from export.micro.process import check_installed
+
+
+class Micro:
+    """Measures the arena and the flash that a Keras model takes in int8.
+
+    Give it to `keras_sparse.compress` as `micro`. Each measurement converts the model, with random
+    samples for its ranges: neither number depends on them.
+
+    Raises:
+        ExportError: `tflite-micro` is not installed.
+
+    Example:
+
+    >>> result = keras_sparse.compress(
+    ...     model, data, target={"arena": "40 kB", "flash": "60 kB"}, micro=export.Micro()
+    ... )
+    """
+
+    def __init__(self):
+        check_installed()
+
+    def costs(self, model):
+        """`{"arena": bytes, "flash": bytes}` of a model with one input of fixed sizes.
+
+        Raises:
+            ExportError: the model cannot be converted, or has operators that the runtime lacks.
+        """
+        from export.latency.layers import tflite_bytes
+
+        content = tflite_bytes(model, "int8")
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "model.tflite"
+            path.write_bytes(content)
+            return {"arena": arena_of(path), "flash": len(content)}

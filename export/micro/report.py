@@ -1,0 +1,101 @@
+"""A microcontroller's figures for people: Markdown and a picture."""
+
+from export.micro.result import agreement_text
+
+_SHOWN = 6
+
+
+def markdown(result):
+    """`MicroResult.to_markdown`."""
+    head = ["file", "flash", "arena", "head", "tail", "MACs", "peak at", "as LiteRT"]
+    lines = [
+        "LiteRT for Microcontrollers on this machine; bytes.",
+        "",
+        *_table(
+            head,
+            [
+                [
+                    name,
+                    *(f"{n:,}" for n in (file.bytes, file.arena, file.head, file.tail, file.macs)),
+                    file.peak.layer,
+                    agreement_text(file.agreement),
+                ]
+                for name, file in zip(result.names, result.files, strict=True)
+            ],
+        ),
+        "",
+        "Flash is the file alone; the runtime's code comes to it, and depends on the processor and "
+        "on its kernels. Arena is the smallest in which the file runs; head: activations, tail: "
+        "what stays. The tail is that of a host of 64 bits.",
+        "",
+    ]
+    for name, file in zip(result.names, result.files, strict=True):
+        lines += _details(name, file)
+    return "\n".join(lines)
+
+
+def _table(head, rows):
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _details(name, file):
+    peak = file.peak
+    rows = [
+        [t.name, "x".join(map(str, t.shape)), f"{t.bytes:,}", f"{t.bytes / peak.bytes:.0%}"]
+        for t in sorted(peak.tensors, key=lambda tensor: -tensor.bytes)
+    ]
+    lines = [
+        f"`{name}` needs most at {peak.layer} ({peak.operator}), {peak.bytes:,} bytes:",
+        "",
+        *_table(["tensor", "shape", "bytes", "share"], rows),
+        "",
+        f"Operators to register: {', '.join(f'`{method}`' for method in file.resolver)}.",
+        "",
+    ]
+    return [*lines, *_differences(file.agreement)]
+
+
+def _differences(agreement):
+    what = "random samples" if agreement.drawn else "samples"
+    line = f"Outputs on {agreement.samples} {what}, beside LiteRT's: {agreement_text(agreement)}."
+    if not agreement.layers:
+        return [line, ""]
+    rows = [
+        [d.layer, d.operator, f"{d.share:.2%}", f"{d.largest:.3g}"]
+        for d in agreement.layers[:_SHOWN]
+    ]
+    head = ["tensors that differ, in order", "operator", "elements", "largest"]
+    return [line, "", *_table(head, rows), ""]
+
+
+def plot(result, path):
+    """`MicroResult.plot`."""
+    from matplotlib.figure import Figure
+
+    from keras_sparse.files import replacing
+
+    count = len(result.files)
+    width = max(len(file.memory) for file in result.files)
+    figure = Figure(figsize=(max(6, 2 + 0.3 * width), 1.2 + 2.6 * count), layout="constrained")
+    plots = figure.subplots(count, squeeze=False, sharey=True)[:, 0]
+    for axes, name, file in zip(plots, result.names, result.files, strict=True):
+        _bars(axes, file)
+        axes.set_title(f"{name}: arena {file.arena / 1000:.1f} kB", fontsize="medium")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _bars(axes, file):
+    """What an operator reads and writes, and what waits for later ones."""
+    own = [next((t.bytes for t in row.tensors if t.name == row.layer), 0) for row in file.memory]
+    written = [size / 1000 for size in own]
+    others = [row.bytes / 1000 - size for row, size in zip(file.memory, written, strict=True)]
+    places = range(len(file.memory))
+    axes.bar(places, others, color="C0", label="read, or kept for later")
+    axes.bar(places, written, bottom=others, color="C1", label="written")
+    axes.axhline(file.head / 1000, color="gray", linewidth=1, linestyle="--", label="head")
+    axes.set_xticks(list(places), [row.layer for row in file.memory], rotation=90, fontsize=7)
+    axes.set_ylabel("kB of activations")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize=7)

@@ -1,0 +1,153 @@
+"""What was measured of files on a microcontroller's runtime: dictionary and table."""
+
+import dataclasses
+import os
+import pathlib
+
+import rich.box
+import rich.table
+
+from export.benchmark.result import ratios_to_first
+from export.micro.agreement import Agreement
+from export.micro.operators import resolver_method
+
+
+@dataclasses.dataclass(frozen=True)
+class FileMemory:
+    """One file's figures.
+
+    Attributes:
+        path: the file, as it was given.
+        bytes: its size, which is what the model takes of the flash.
+        arena: bytes of the smallest arena in which it runs, as found by trying.
+        head: bytes of the arena for activations and scratch memory.
+        tail: bytes that stay: quantization, operators, tensors.
+        macs: multiply-accumulates of one inference.
+        operators: dict from operator to how often it occurs.
+        memory: tuple of `OperatorMemory`, what is alive at each operator.
+        agreement: `Agreement` with LiteRT.
+    """
+
+    path: str
+    bytes: int
+    arena: int
+    head: int
+    tail: int
+    macs: int
+    operators: dict
+    memory: tuple
+    agreement: Agreement
+
+    @property
+    def peak(self):
+        """The `OperatorMemory` that needs most."""
+        return max(self.memory, key=lambda operator: operator.bytes)
+
+    @property
+    def resolver(self):
+        """Methods of `tflite::MicroMutableOpResolver` that firmware must call."""
+        return [resolver_method(name) for name in sorted(self.operators)]
+
+    def to_dict(self):
+        """Plain values for JSON."""
+        return {
+            "model": self.path,
+            "flash_bytes": self.bytes,
+            "arena_bytes": self.arena,
+            "head_bytes": self.head,
+            "tail_bytes": self.tail,
+            "macs": self.macs,
+            "operators": self.operators,
+            "resolver": self.resolver,
+            "peak": dataclasses.asdict(self.peak),
+            "memory": [
+                {"operator": row.operator, "layer": row.layer, "bytes": row.bytes}
+                for row in self.memory
+            ],
+            "agreement": {
+                **dataclasses.asdict(self.agreement),
+                "within_a_step": self.agreement.within_a_step,
+            },
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class MicroResult:
+    """Figures of several files.
+
+    `rich.print(result)` shows a table, `to_dict()` gives plain values for JSON.
+
+    Attributes:
+        files: a tuple of `FileMemory`, in the order of the given paths.
+    """
+
+    files: tuple
+
+    @property
+    def names(self):
+        """The files' names, with their folders, or paths, where two have the same name."""
+        paths = [pathlib.Path(file.path) for file in self.files]
+        for depth in (1, 2):
+            names = [os.path.join(*path.parts[-depth:]) for path in paths]
+            if len(set(names)) == len(names):
+                return names
+        return [file.path for file in self.files]
+
+    def to_dict(self):
+        """Plain values for JSON: `{"files": [...]}`, one entry of `FileMemory.to_dict` each."""
+        ratios = zip(
+            ratios_to_first([file.arena for file in self.files]),
+            ratios_to_first([file.bytes for file in self.files]),
+            strict=True,
+        )
+        keys = ("arena_ratio_to_first", "flash_ratio_to_first")
+        return {
+            "files": [
+                {**file.to_dict(), **dict(zip(keys, values, strict=True))}
+                for file, values in zip(self.files, ratios, strict=True)
+            ]
+        }
+
+    def to_markdown(self):
+        """The figures as Markdown tables, and the tensors at each file's peak."""
+        from export.micro.report import markdown
+
+        return markdown(self)
+
+    def plot(self, path):
+        """Writes a picture: what is alive at each operator, file below file.
+
+        Args:
+            path: file to write; its ending (`.png`, `.svg`) gives the format.
+
+        Raises:
+            ValueError: `path` cannot be written.
+        """
+        from export.micro.report import plot
+
+        plot(self, path)
+
+    def __rich__(self):
+        table = rich.table.Table(
+            title="LiteRT for Microcontrollers, bytes",
+            box=rich.box.SIMPLE,
+            pad_edge=False,
+            collapse_padding=True,
+        )
+        table.add_column("file", overflow="fold")
+        for name in ("flash", "arena", "head", "tail", "MACs", "peak at", "as LiteRT"):
+            table.add_column(name, justify="right", overflow="fold")
+        for name, file in zip(self.names, self.files, strict=True):
+            sizes = (file.bytes, file.arena, file.head, file.tail, file.macs)
+            found = agreement_text(file.agreement)
+            table.add_row(name, *(f"{size:,}" for size in sizes), file.peak.layer, found)
+        return table
+
+
+def agreement_text(agreement):
+    """How far the outputs are from LiteRT's, in a few words."""
+    if agreement.steps is None:
+        return f"error {agreement.error:.1g}"
+    if agreement.steps == 0:
+        return "equal"
+    return f"{agreement.steps} step{'s' * (agreement.steps > 1)} in {agreement.share:.1%}"
