@@ -10,7 +10,8 @@ LENETS = ("lenet_300_100", "lenet_5")
 MODELS = (
     "small_cnn",
     *LENETS,
-    *("alexnet_s", "alexnet_b", "basicnet", "mobilenet_v1", "resnet_8", "resnet_18", "resnet_50"),
+    *("alexnet_s", "alexnet_b", "basicnet", "ds_cnn", "mobilenet_v1"),
+    *("resnet_8", "resnet_18", "resnet_50"),
     *("vgg16_bn", "vgg16_c", "vgg16_d", "vgg16_like", "vgg19_bn", "wide_resnet"),
 )
 # What belongs to some choices only, besides what `methods.METHODS` has of the optimizers.

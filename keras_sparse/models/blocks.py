@@ -86,6 +86,10 @@ class Blocks:
         x = layers.Dense(units, use_bias=self._use_bias, name=name, **self._kernel())(x)
         return self.bn_relu(x, name)
 
+    def dense(self, x, units, name):
+        """A dense layer with a bias; `units` are taken as they are."""
+        return layers.Dense(units, name=name, **self._kernel())(x)
+
     def classifier(self, x, classes, activation):
         """The last layer, named `logits`."""
         # Half precision is for what comes before: a softmax or loss of it is too coarse.

@@ -63,7 +63,13 @@ def test_vgg16_like_has_one_hidden_dense_layer_less():
 
 
 @pytest.mark.parametrize(
-    ("build", "parameters"), [(models.resnet_8, 78_666), (models.mobilenet_v1, 221_794)]
+    ("build", "parameters"),
+    [
+        (models.resnet_8, 78_666),
+        (models.mobilenet_v1, 221_794),
+        (models.ds_cnn, 24_908),
+        (models.autoencoder, 269_992),
+    ],
 )
 def test_counts_of_mlperf_tiny(build, parameters):
     # With the averages of batch normalisation, as the benchmark counts.
@@ -90,6 +96,7 @@ SMALL = {
     "resnet_18": (models.resnet_18, 0.1),
     "resnet_50": (models.resnet_50, 0.1),
     "mobilenet_v1": (models.mobilenet_v1, 0.1),
+    "ds_cnn": (models.ds_cnn, 0.3),
     "wide_resnet": (functools.partial(models.wide_resnet, 10, dropout=0.3), 0.5),
 }
 
@@ -195,5 +202,7 @@ def test_errors_say_what_the_networks_need():
         models.resnet_8(width=0)
     with pytest.raises(ValueError, match="depth=20"):
         models.wide_resnet(20, 2)
+    with pytest.raises(ValueError, match="features in one axis"):
+        models.autoencoder((5, 128))
     with pytest.raises(ValueError, match="stem='mnist'"):
         models.resnet_18(stem="mnist")
