@@ -31,7 +31,6 @@ import keras
 from absl import app, flags
 
 import keras_sparse
-from apps.compression.latency import Remembering
 from apps.tables.compression import measured
 from benchmarks.machine import describe
 from export import LatencyTable
@@ -99,8 +98,7 @@ class Run:
 
     def table(self):
         """Measured latencies, kept in the folder, so that all rows have the same limit."""
-        table = LatencyTable.measure(self.wide, path=self.out / "latency.json")
-        return table, Remembering(table, self.out / "measured.json")
+        return LatencyTable.measure(self.wide, path=self.out / "latency.json")
 
     def rows(self):
         """`{(name, stage): row}`."""
@@ -162,8 +160,8 @@ def ours(run, cost):
     """The network that `keras_sparse.compress` chooses, not trained."""
     limit, latency = {"macs": SHARE}, None
     if cost == "latency":
-        table = run.table()[1]
-        limit = {"latency": f"{1e3 * SHARE * table.model_seconds(run.wide)} ms"}
+        table = run.table()
+        limit = {"latency": f"{1e3 * SHARE * table.total()} ms"}
         latency = {"latency": table}
     result = keras_sparse.compress(
         run.wide,
@@ -227,17 +225,16 @@ class TorchPruning:
 
     def fits_latency(self):
         """The same for the measured latency."""
-        table, whole = self.run.table()
-        seconds = whole.model_seconds(self.run.wide)
-        limit, factor = SHARE * seconds, seconds / table.total()
+        table = self.run.table()
+        limit = SHARE * table.total()
 
         def fits(network):
             predicted = sum(
                 table.seconds(name, *widths) for name, widths in network.shapes().items()
             )
-            if factor * predicted > PREDICTED * limit:
+            if predicted > PREDICTED * limit:
                 return False
-            return whole.model_seconds(self.torch.to_keras(network, self.run.wide)) <= limit
+            return table.model_seconds(self.torch.to_keras(network, self.run.wide)) <= limit
 
         return fits
 

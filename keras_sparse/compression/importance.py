@@ -102,44 +102,58 @@ class Taylor(Importance):
 class _GradientRecorder(keras.optimizers.Optimizer):
     """Adds up `(sum of w * g)^2` along the axes that are asked for, and changes no weight.
 
-    As an optimizer it works on every backend, with any loss and in mixed precision.
+    As an optimizer it works on every backend, with any loss and in mixed precision. All sums are
+    in one variable: hundreds of small ones would take longer to trace than the model.
     """
 
     def __init__(self, axes):
         super().__init__(learning_rate=1.0, name="gradient_recorder")
         self._axes = axes
-        self._sums = {}
 
     def build(self, variables):
-        """A sum for each axis of each variable."""
+        """The variable with the sums."""
         if self.built:
             return
         super().build(variables)
-        for i, variable in enumerate(variables):
+        self._slices, size = {}, 0
+        for variable in variables:
             for axis in self._axes.get(variable.path, ()):
-                self._sums[i, axis] = self.add_variable(
-                    (variable.shape[axis],), dtype="float32", name=f"square_{i}_{axis}"
-                )
-        self._paths = [variable.path for variable in variables]
+                self._slices[variable.path, axis] = slice(size, size + variable.shape[axis])
+                size += variable.shape[axis]
+        self._sums = self.add_variable((size,), dtype="float32", name="squares")
 
-    def update_step(self, gradient, variable, learning_rate):
+    def apply(self, grads, trainable_variables=None):
         """Adds this batch's."""
-        i = self._get_variable_index(variable)
-        product = keras.ops.cast(
-            keras.ops.multiply(keras.ops.convert_to_tensor(variable), gradient), "float32"
-        )
-        for axis in self._axes.get(self._paths[i], ()):
-            others = [a for a in range(len(product.shape)) if a != axis]
-            rows = keras.ops.sum(product, axis=others) if others else product
-            self.assign_add(self._sums[i, axis], keras.ops.square(rows))
+        variables = list(trainable_variables or self._trainable_variables)
+        if not self.built:
+            self.build(variables)
+        gradients = {v.path: (v, g) for v, g in zip(variables, grads, strict=True)}
+        scale = self.loss_scale_factor
+        rows = [
+            _products(*gradients.get(path, (None, None)), axis, own.stop - own.start)
+            for (path, axis), own in self._slices.items()
+        ]
+        if rows:
+            rows = keras.ops.concatenate(rows)
+            rows = rows if scale is None else rows / scale
+            self._sums.assign_add(keras.ops.square(rows))
+        self._iterations.assign_add(1)
 
     def squares(self):
         """`{(path, axis): the mean over batches}`."""
         steps = max(int(keras.ops.convert_to_numpy(self.iterations)), 1)
-        return {
-            (self._paths[i], axis): keras.ops.convert_to_numpy(value).astype(np.float64) / steps
-            for (i, axis), value in self._sums.items()
-        }
+        sums = keras.ops.convert_to_numpy(self._sums).astype(np.float64) / steps
+        return {place: sums[own] for place, own in self._slices.items()}
+
+
+def _products(variable, gradient, axis, size):
+    """`sum of w * g` over all axes but one; 0 without a gradient."""
+    if gradient is None:
+        return keras.ops.zeros((size,), "float32")
+    product = keras.ops.multiply(keras.ops.convert_to_tensor(variable), gradient)
+    others = [a for a in range(len(product.shape)) if a != axis]
+    product = keras.ops.cast(product, "float32")
+    return keras.ops.sum(product, axis=others) if others else product
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
