@@ -271,7 +271,8 @@ class Rebuild:
             if key.endswith("_initializer") and key in vars(layer):
                 setattr(layer, key, value)
         for old, new in zip(copying.moving(unit.operation), copying.moving(layer), strict=False):
-            new.assign(old)
+            # A copy: on JAX, a training deletes the arrays that it started from.
+            new.assign(np.array(keras.ops.convert_to_numpy(old)))
         if layer.weights:
             self._set_weights(unit, layer)
             if hasattr(layer, "finalize_state"):

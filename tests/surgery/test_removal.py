@@ -227,3 +227,13 @@ def test_wrong_rule_is_found_out(harness):
     model.layers[1].kernel.assign(kernel)
     with pytest.raises(RuntimeError, match="not returned"):
         surgery.remove_dead_channels(model)
+
+
+def test_training_the_smaller_model_leaves_the_given_one_usable():
+    model = keras.Sequential([keras.Input((4,)), layers.Dropout(0.5), layers.Dense(2)])
+    smaller, _ = surgery.remove_dead_channels(model)
+    x, y = np.ones((8, 4), "float32"), np.ones((8, 2), "float32")
+    for own in (smaller, model):
+        own.compile(loss="mse", optimizer="sgd")
+        own.fit(x, y, verbose=0)
+        assert np.isfinite(own.get_weights()[0]).all()
