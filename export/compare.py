@@ -97,12 +97,15 @@ def _error_faults(pairs, figures, tolerance, drawn):
                 f"differs from the Keras model by {_error(value, other):.3g} in output {name!r}, "
                 f"{relative:.3g} of the output's scale; the tolerance is {tolerance.error:.3g}"
             )
-        column = _lost_column(value, other, tolerance, drawn)
-        if column is not None:
-            whole, own, lost = np.abs(value).max(), value[..., column], other[..., column]
+        lost = _lost_column(value, other, tolerance, drawn)
+        if lost is not None:
+            axis, column = lost
+            where = "the last axis" if axis == value.ndim - 1 else f"axis {axis}"
+            whole = np.abs(value).max()
+            own, left = value.take(column, axis), other.take(column, axis)
             yield (
-                f"has lost column {column} of the last axis of output {name!r}: it differs from "
-                f"the Keras model by {_error(own, lost):.3g}, where the column goes from "
+                f"has lost column {column} of {where} of output {name!r}: it differs from "
+                f"the Keras model by {_error(own, left):.3g}, where the column goes from "
                 f"{own.min():.3g} to {own.max():.3g} and the whole output up to {whole:.3g}. One "
                 "scale serves a whole output: give columns of other sizes an output of their own, "
                 "or rescale them"
@@ -110,17 +113,34 @@ def _error_faults(pairs, figures, tolerance, drawn):
 
 
 def _lost_column(value, other, tolerance, drawn):
-    """The worst column that carries no more of what varies in it, or None.
+    """The worst column that carries no more of what varies in it, as `(axis, column)`, or None.
 
     Numbers from 0 to 1 are taken for probabilities, which share a scale: a class that never
     comes may vanish, and so may a feature that is zero for more than half of the samples.
     """
     if value.ndim < 2 or (value.min() >= 0 and value.max() <= 1):
         return None
-    value, other = (each.reshape(-1, each.shape[-1]) for each in (value, other))
+    for axis in _column_axes(value):
+        column = _lost_along(axis, value, other, tolerance, drawn)
+        if column is not None:
+            return axis, column
+    return None
+
+
+def _column_axes(value):
+    """The axes along which an output has quantities of different kinds."""
+    last = value.ndim - 1
+    # Some detectors have boxes and scores first, and many places behind them.
+    first = value.ndim > 2 and value.shape[1] < min(value.shape[2:])
+    return [1, last] if first else [last]
+
+
+def _lost_along(axis, value, other, tolerance, drawn):
+    columns = (np.moveaxis(each, axis, -1) for each in (value, other))
+    value, other = (each.reshape(-1, each.shape[-1]) for each in columns)
     ranges = np.ptp(value, axis=0)
     varies = (ranges > 1e-6 * np.abs(value).max()) & (np.mean(value == 0, axis=0) <= 0.5)
-    if varies.sum() < 2:
+    if not varies.any():
         return None
     errors = np.abs(value - other).max(axis=0)
     shares = np.where(varies, errors / np.where(varies, ranges, 1), 0)
@@ -130,7 +150,7 @@ def _lost_column(value, other, tolerance, drawn):
         worse |= np.ptp(other, axis=0) == 0
     shares = np.where(worse, shares, 0)
     worst = int(shares.argmax())
-    return worst if shares[worst] > max(_LOST, tolerance.error) else None
+    return worst if shares[worst] >= max(_LOST, tolerance.error) else None
 
 
 def _agreements(pairs):

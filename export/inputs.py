@@ -54,6 +54,8 @@ def open_input_specs(model, batch_size=1):
     """`input_specs` that may have None for unknown sizes."""
     import keras
 
+    from keras_sparse.validation import check_integer
+
     if not isinstance(model, keras.Model):
         raise ValueError(f"`model` must be a keras.Model. Received: model={model!r}")
     if not model.built:
@@ -61,10 +63,7 @@ def open_input_specs(model, batch_size=1):
             f"`model` ({model.name!r}) is not built: its inputs have no shape yet. Give it a "
             "keras.Input, or call it once on data."
         )
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(
-            f"`batch_size` must be an integer of 1 or more. Received: batch_size={batch_size!r}"
-        )
+    batch_size = check_integer("batch_size", batch_size, "[1, inf)")
     structure = _symbolic_inputs(model)
     specs = []
     for tensor, (name, names) in zip(

@@ -154,8 +154,14 @@ def _nested(samples, specs, name):
         ]
     if isinstance(samples, collections.abc.Mapping):
         return _by_name(samples, keras.tree.flatten(specs), name)
-    shapes = [np.shape(each) for each in keras.tree.flatten(samples) if _is_array(each)]
-    raise _other_shapes(specs, name, shapes)
+    leaves = keras.tree.flatten(samples)
+    if len(leaves) == len(keras.tree.flatten(specs)) and all(map(_is_array, leaves)):
+        names = keras.tree.map_structure(lambda spec: spec.name, specs)
+        raise _OtherShapesError(
+            f"`{name}` must be nested as the model's inputs are, {names}, or be a dict by these "
+            f"names. Received: a {type(samples).__name__} of {len(leaves)} arrays"
+        )
+    raise _other_shapes(specs, name, [np.shape(each) for each in leaves if _is_array(each)])
 
 
 def _is_like(samples, specs):

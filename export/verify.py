@@ -42,6 +42,18 @@ class Tolerance:
     agreement: float
     accuracy: float
 
+    def __post_init__(self):
+        for name, value in dataclasses.asdict(self).items():
+            # Infinity is no limit.
+            if not _is_limit(value):
+                raise ValueError(
+                    f"`{name}` must be a number of 0 or more. Received: {name}={value!r}"
+                )
+
+
+def _is_limit(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and value >= 0
+
 
 # By kind of quantization; only a broken file shall fail, what rounding costs is in the report.
 # A network trained on the digits has errors of 5e-7, 4e-4, 0.006 and 0.05 of the outputs' scale and
@@ -210,7 +222,7 @@ def as_tolerance(tolerance, quantize):
         return TOLERANCES[quantize]
     if isinstance(tolerance, Tolerance):
         return tolerance
-    if not isinstance(tolerance, numbers.Real) or not tolerance >= 0:
+    if not _is_limit(tolerance):
         raise ValueError(
             "`tolerance` must be a number of 0 or more, or an export.verify.Tolerance. "
             f"Received: tolerance={tolerance!r}"
@@ -229,6 +241,8 @@ def check_labels(labels, samples):
             f"`labels` must be integers of shape ({count},), one for each sample. "
             f"Received: {labels.dtype} of shape {labels.shape}"
         )
+    if labels.min() < 0:
+        raise ValueError(f"`labels` must be classes of 0 or more. Received: {labels.min()}")
     return labels
 
 

@@ -170,8 +170,10 @@ def prunable_variables(model, exclude=None, include_frozen=False):
         A list of `keras.Variable`s; see `is_prunable`.
 
     Raises:
-        ValueError: `exclude` matches nothing.
+        ValueError: a model that is not built, or `exclude` matches nothing.
     """
+    if not isinstance(model, keras.Layer) or not model.built:
+        raise ValueError(f"`model` must be a built keras.Model. Received: model={model!r}")
     patterns = path_patterns(exclude)
     check_patterns_match(patterns, [weight.path for weight in model.weights])
     return prunable_by_patterns(model, patterns, include_frozen)
@@ -198,7 +200,7 @@ def sparsity(model, exclude=None, include_frozen=False):
         A float in [0, 1]; 0.0 for a model without prunable weights.
 
     Raises:
-        ValueError: `exclude` matches nothing.
+        ValueError: a model that is not built, or `exclude` matches nothing.
 
     Example:
 
@@ -212,7 +214,7 @@ def share_of_zeros(variables):
     """The share of exact zeros in variables; 0.0 for none."""
     values = [keras.ops.convert_to_numpy(v) for v in variables]
     size = sum(value.size for value in values)
-    return 1.0 - sum(np.count_nonzero(value) for value in values) / size if size else 0.0
+    return 1.0 - sum(int(np.count_nonzero(value)) for value in values) / size if size else 0.0
 
 
 def dead_layers(variables):

@@ -132,6 +132,12 @@ def test_sparsity_counts_prunable_weights_alone(model):
     assert sparsity(keras.Sequential([keras.Input((2,)), layers.ReLU()])) == 0
 
 
+@pytest.mark.parametrize("wrong", [keras.Sequential([layers.Dense(3)]), "model.keras", None])
+def test_what_is_no_built_model_has_no_sparsity(wrong):
+    with pytest.raises(ValueError, match="must be a built"):
+        sparsity(wrong)
+
+
 def test_dead_layers(model):
     kernel = model.get_layer("stem").kernel
     kernel.assign(np.zeros(kernel.shape))

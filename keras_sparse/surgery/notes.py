@@ -6,7 +6,8 @@ import numpy as np
 from keras_sparse.channels import channel_norms, layers_with_channels
 from keras_sparse.surgery.macs import unit_macs
 from keras_sparse.surgery.rules import Opaque
-from keras_sparse.variables import is_prunable
+from keras_sparse.surgery.rules.activations import why_mixed
+from keras_sparse.variables import is_prunable, layers_of_type
 
 
 def notes(graph, rebuild):
@@ -23,7 +24,7 @@ def notes(graph, rebuild):
     for unit in graph.units:
         if not unit.alive or not isinstance(unit.operation, keras.Layer):
             continue
-        remarks = list(_inside(unit)) if type(unit.rule) is Opaque else []
+        remarks = list(_inside(unit))
         if unit in rebuild.whole:
             remarks.append(f"stays whole: {unit.rule.reason}")
         if unit in rebuild.shared:
@@ -37,17 +38,30 @@ def notes(graph, rebuild):
 
 
 def _inside(unit):
-    """On what a layer that stays whole has in it."""
-    dead = {}
-    for layer in layers_with_channels(unit.operation):
-        count = int(np.sum(channel_norms(layer) == 0))
-        if count:
-            dead[layer.name] = count
+    """On what a layer has in it of which no rule knows whether it is constant."""
+    opaque = type(unit.rule) is Opaque
+    reason = unit.rule.reason if opaque else why_mixed(getattr(unit.operation, "activation", None))
+    if reason is None:
+        return
+    dead = _dead_channels(unit.operation)
     if dead:
         where = ", ".join(f"{name}: {count}" for name, count in dead.items())
-        yield (
-            f"{sum(dead.values())} channels with zero weights stay ({where}): {unit.rule.reason}"
-        )
+        yield f"{sum(dead.values())} channels with zero weights stay ({where}): {reason}"
     kernels = [w for w in unit.operation.weights if is_prunable(w) and "embeddings" not in w.path]
-    if kernels and not unit_macs(unit, unit.rule):
+    if opaque and kernels and not unit_macs(unit, unit.rule):
         yield "its multiply-accumulates are not counted"
+
+
+def _dead_channels(layer):
+    """`{layer name: number of channels whose weights are zero}`, where there are some."""
+    known = layers_with_channels(layer)
+    counts = {part.name: np.sum(channel_norms(part) == 0) for part in known}
+    for part in layers_of_type(layer, keras.Layer):
+        if type(part).__module__.startswith("keras.") or part in known:
+            continue
+        inner = {id(w) for below in part._flatten_layers(include_self=False) for w in below.weights}
+        for weight in part.weights:
+            if id(weight) not in inner and is_prunable(weight):
+                rows = keras.ops.convert_to_numpy(weight).reshape(-1, weight.shape[-1])
+                counts[part.name] = counts.get(part.name, 0) + np.sum(~rows.any(axis=0))
+    return {name: int(count) for name, count in counts.items() if count}

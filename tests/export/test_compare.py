@@ -46,11 +46,21 @@ def test_dead_columns_of_other_kinds():
 
 
 def test_a_column_that_is_constant_is_lost_even_if_no_other_is_better():
-    wanted = np.c_[1000 + RNG.random(50), RNG.random(50) - 0.5]
-    got = 8 * np.round(wanted / 8)
-    with pytest.raises(ExportError, match="lost column"):
-        compared(wanted, got)
-    compared(wanted, got, drawn=True)
+    few = RNG.random(50) - 0.5
+    for wanted in (np.c_[1000 + RNG.random(50), few], np.c_[np.full(50, 1000), few]):
+        got = 8 * np.round(wanted / 8)
+        with pytest.raises(ExportError, match="lost column"):
+            compared(wanted, got)
+        compared(wanted, got, drawn=True)
+
+
+def test_boxes_and_scores_in_the_first_axis():
+    wanted, got = boxes_and_score((50, 30))
+    first = wanted.transpose(0, 2, 1), got.transpose(0, 2, 1)
+    with pytest.raises(ExportError, match="lost column 4 of axis 1 of output"):
+        compared(*first)
+    # Rows of a picture are no columns.
+    compared(*(each.reshape(50, 5, 5, 6) for each in first))
 
 
 def test_columns_that_are_not_lost():
@@ -71,6 +81,13 @@ def test_columns_that_are_not_lost():
     compared(features, np.round(64 * features) / 64)
     # What was asked for not to be judged.
     compared(*boxes_and_score(), tolerance=Tolerance(error=10.0, agreement=0.0, accuracy=1.0))
+
+
+@pytest.mark.parametrize("number", [-0.1, np.nan, True, "a", None])
+@pytest.mark.parametrize("field", ["error", "agreement", "accuracy"])
+def test_a_tolerance_is_checked(field, number):
+    with pytest.raises(ValueError, match=f"`{field}` must be a number of 0 or more. Received"):
+        Tolerance(**{"error": 0.1, "agreement": 0.9, "accuracy": 0.1, field: number})
 
 
 def test_the_error_of_every_output():

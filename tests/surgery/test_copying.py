@@ -303,3 +303,32 @@ def test_dead_channels_in_a_layer_of_layers_are_named(harness):
     assert dead.startswith(f"3 channels with zero weights stay ({inner.name}: 3)")
     assert "not counted" in macs
     assert report.to_dict()["notes"] == report.notes
+
+
+class Matrix(layers.Layer):
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 6), name="kernel")
+
+    def call(self, x):
+        return ops.matmul(x, self.kernel)
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (
+            layers.Dense(6, activation=lambda x: ops.relu(x) + 1, name="a"),
+            "<lambda> mixes channels",
+        ),
+        (Matrix(name="a"), "Matrix has no rule"),
+    ],
+)
+def test_dead_channels_whose_output_is_not_known_are_named(harness, layer, reason):
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(2)(layer(x)))
+    kernel = np.ones((4, 6))
+    kernel[:, 2:5] = 0
+    layer.kernel.assign(kernel)
+    _, report = harness.cut(model)
+    note = report.notes["a"][0]
+    assert note.startswith(f"3 channels with zero weights stay (a: 3): {reason}"), note

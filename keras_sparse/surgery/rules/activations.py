@@ -27,6 +27,14 @@ def mixes_channels(activation):
         return True
 
 
+def why_mixed(activation):
+    """Why channels behind an activation are not known to be constant, or None."""
+    if not mixes_channels(activation):
+        return None
+    name = getattr(activation, "__name__", type(activation).__name__)
+    return f"{name} mixes channels, or may do so"
+
+
 def activate(activation, values, dtype):
     """The activation of an array of constants, computed in the layer's precision."""
     if activation is None or activation is keras.activations.linear:
@@ -41,11 +49,7 @@ class ActivationRule(Elementwise):
 
     def refuses(self, call):
         """Softmax and its like, and functions of the user."""
-        activation = call.operation.activation
-        if not mixes_channels(activation):
-            return None
-        name = getattr(activation, "__name__", type(activation).__name__)
-        return f"{name} mixes channels, or may do so"
+        return why_mixed(call.operation.activation)
 
 
 @register_rule(keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
