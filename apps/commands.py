@@ -12,6 +12,7 @@ COMMANDS = {
     "quantize": ("export.quantize", "Train a model for int8, then convert it."),
     "benchmark": ("export.benchmark", "Time TFLite files side by side on this machine."),
     "android": ("export.android", "Time TFLite files on an Android phone, through adb."),
+    "micro": ("export.micro", "Measure what a file needs of a microcontroller."),
     "latency": ("export.latency", "Measure what each layer of a model costs on this machine."),
 }
 _HELP = ("help", "--help", "-help", "-h", "--h")

@@ -51,8 +51,9 @@ def define():
         "target",
         [],
         "What the smaller model may cost: macs, parameters, float32_bytes, int8_bytes, memory, "
-        "latency or int8_latency. A number up to 1 is a share of what the model costs: macs=0.5; "
-        "others are absolute: parameters=100k, latency=2ms. Several, by commas or again: all hold. "
+        "latency or int8_latency, arena or flash of a microcontroller. A number up to 1 is a share "
+        "of what the model costs: macs=0.5; others are absolute: parameters=100k, latency=2ms. "
+        "Several, by commas or again: all hold. "
         "--out is a folder then.",
         module_name=GROUP,
     )

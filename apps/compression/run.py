@@ -11,7 +11,7 @@ from apps import program
 from apps.compression import baselines, inputs, report
 from apps.compression.latency import tables
 from apps.compression.options import BATCH_SIZE, EPOCHS, targets
-from export import ExportError, run_folder
+from export import ExportError, Micro, run_folder
 from export.quantize import variants
 from keras_sparse.compression import Budget, GroupNorm, Random, Taylor
 from keras_sparse.compression.budget import COSTS
@@ -68,6 +68,7 @@ def _compress(values):
     start = _Start(folder, facts["settings"])
     start.check()
     latency = tables(model, target, folder, values)
+    micro = Micro() if {"arena", "flash"} & set(target) else None
     result = keras_sparse.compress(
         model,
         data.train,
@@ -76,6 +77,7 @@ def _compress(values):
         learning_rate=facts["settings"]["learning_rate"],
         batch_size=facts["settings"]["batch_size"],
         latency=latency,
+        micro=micro,
         schedule=facts["settings"]["schedule"],
         distillation=distillation,
         folder=folder,

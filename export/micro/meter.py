@@ -3,6 +3,7 @@
 import pathlib
 import tempfile
 
+from export.errors import ExportError
 from export.micro.measuring import arena_of
 from export.micro.process import check_installed
 
@@ -30,12 +31,22 @@ class Micro:
         """`{"arena": bytes, "flash": bytes}` of a model with one input of fixed sizes.
 
         Raises:
-            ExportError: the model cannot be converted, or has operators that the runtime lacks.
+            ExportError: the model has other inputs, or operators that the runtime lacks.
         """
         from export.latency.layers import tflite_bytes
 
+        _check_inputs(model)
         content = tflite_bytes(model, "int8")
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "model.tflite"
             path.write_bytes(content)
             return {"arena": arena_of(path), "flash": len(content)}
+
+
+def _check_inputs(model):
+    shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+    if len(shapes) != 1 or None in shapes[0]:
+        raise ExportError(
+            "`Micro` measures models with one input of fixed sizes. Build the model with the sizes "
+            f"of the device. Received: inputs of shape {shapes}"
+        )

@@ -7,6 +7,7 @@ import numbers
 # Names that a user may give, and whether a latency table is needed.
 COSTS = (
     "parameters", "macs", "float32_bytes", "int8_bytes", "memory", "latency", "int8_latency",
+    "arena", "flash",
 )  # fmt: skip
 
 

@@ -67,6 +67,7 @@ def compress(
     importance=None,
     allocation="importance",
     latency=None,
+    micro=None,
     exclude=(),
     folder=None,
     callbacks=None,
@@ -102,6 +103,9 @@ def compress(
         student_loss_weight: float in [0, 1], the weight of the model's own loss beside the
             distillation's. Regularizers keep theirs.
         importance, allocation, latency, exclude: see `keras_sparse.plan`.
+        micro: what measures the targets `"arena"` and `"flash"`, an `export.Micro`. They are
+            predicted from what it says of `model`, and where the smaller model needs more than is
+            allowed, a smaller one is planned. With None they are only predicted.
         folder: where scores, plan and training are kept, the training epoch by epoch. After a kill
             the same call goes on where it was; one with other arguments is refused. Batches of
             arrays are shuffled by epoch; data sets come in their own order, and one without end
@@ -139,8 +143,10 @@ def compress(
         "importance": importance,
         "allocation": allocation != "importance",
         "latency": latency,
+        "micro": micro,
         "exclude": exclude,
     }
+    _check_micro(micro, target)
     _check_plan(target, plan, schedule, given)
     if learning_rate is None:
         learning_rate = RATE_SHARE * base_learning_rate(_optimizer_of(model))
@@ -167,6 +173,7 @@ def compress(
         allocation,
         latency,
         exclude,
+        micro,
         folder,
         repr(schedule),
     )
@@ -179,6 +186,18 @@ def compress(
     }
     metrics = stages if validation_data is not None else {}
     return Compressed(smaller, done.cut.plan, done.cut.report, _costs(done), metrics, done.history)
+
+
+def _check_micro(micro, target):
+    if micro is None:
+        return
+    if not callable(getattr(micro, "costs", None)):
+        raise ValueError(f"`micro` must be an `export.Micro()`. Received: {micro!r}")
+    if isinstance(target, dict) and not {"arena", "flash"} & set(target):
+        raise ValueError(
+            "`micro` measures 'arena' and 'flash', and `target` limits neither. "
+            f"Received: target={target!r}"
+        )
 
 
 def _check_plan(target, plan, schedule, given):

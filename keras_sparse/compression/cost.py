@@ -1,8 +1,11 @@
 """What a model costs at any width of its groups, without building it."""
 
+import functools
+
 import numpy as np
 
 from keras_sparse.compression.memory import Memory
+from keras_sparse.compression.micro import Micro
 from keras_sparse.surgery.graph import Graph, weights_by_name
 from keras_sparse.surgery.macs import graph_macs
 
@@ -25,8 +28,11 @@ class CostModel:
             these shapes, `{weight name: shape}`.
 
     Attributes:
-        names: the costs that can be asked for.
+        names: the costs that are told of every model.
+        micro_names: those that can be asked for besides, of LiteRT for Microcontrollers in int8.
     """
+
+    micro_names = ("arena", "flash")
 
     def __init__(self, model, groups, latency=None):
         self.groups = list(groups)
@@ -36,6 +42,8 @@ class CostModel:
         self._layers = _layers(graph)
         self._macs = graph_macs(graph)
         self._memory = Memory(graph, self.groups)
+        self._graph = graph
+        self._beyond = dict.fromkeys(self.micro_names, 0.0)
         self._axes = {}
         for group in self.groups:
             for part in group.slices:
@@ -46,14 +54,37 @@ class CostModel:
         self._touched = [sorted({part.layer for part in group.slices}) for group in self.groups]
         self.names = ("parameters", "macs", "float32_bytes", "int8_bytes", "memory", *self._latency)
 
+    def names_with(self, target):
+        """`names`, and the others that a target limits."""
+        limited = target if isinstance(target, dict) else {}
+        return [*self.names, *(name for name in self.micro_names if name in limited)]
+
     def full(self):
         """The widths of the model as it is, an int array with one entry for each group."""
         return np.array([group.size for group in self.groups])
+
+    @functools.cached_property
+    def _micro(self):
+        return Micro(self._graph, self.groups)
+
+    def calibrate(self, measured):
+        """Makes predictions of the model as it is equal to what was measured.
+
+        Args:
+            measured: `{cost: number}`, of `micro_names`.
+        """
+        for name, found in measured.items():
+            self._beyond[name] += found - self.total(name, self.full())
 
     def total(self, name, widths):
         """The cost of the whole model at these widths."""
         if name == "memory":
             return self._memory.peak(widths)
+        if name == "arena":
+            return self._micro.arena(widths) + self._beyond[name]
+        if name == "flash":
+            kernels = sum(self._layer(name, layer, widths) for layer in self._layers)
+            return kernels + self._micro.file_overhead(widths) + self._beyond[name]
         return sum(self._layer(name, layer, widths) for layer in self._layers)
 
     def change(self, name, widths, group, width):
@@ -61,12 +92,15 @@ class CostModel:
         index = self._index[group] if not isinstance(group, (int, np.integer)) else group
         other = widths.copy()
         other[index] = width
-        if name == "memory":
-            return self._memory.peak(widths) - self._memory.peak(other)
-        return sum(
+        if name in ("memory", "arena"):
+            return self.total(name, widths) - self.total(name, other)
+        saved = sum(
             self._layer(name, layer, widths) - self._layer(name, layer, other)
             for layer in self._touched[index]
         )
+        if name == "flash":
+            saved += self._micro.file_overhead(widths) - self._micro.file_overhead(other)
+        return saved
 
     def relief(self, name, widths, group, width, saved, limit):
         """How much nearer to a limit the model comes when one group gets another width.
@@ -78,19 +112,22 @@ class CostModel:
             limit: the limit of a cost that is above it.
 
         Returns:
-            `saved`; of memory, of which only the peak is limited, what goes above the limit in all
-            steps, since a peak that several groups share falls only when they all get narrower.
+            `saved`; of memory and the arena, of which only the peak is limited, what goes above the
+            limit in all steps, since a peak that several groups share falls only when they all get
+            narrower.
         """
         if name == "memory":
             return self._memory.relief(widths, group, width, limit)
+        if name == "arena":
+            return self._micro.relief(widths, group, width, limit - self._beyond[name])
         return saved
 
     def neighbours(self, names):
         """For each group the numbers of those, itself too, whose changes of these costs it moves.
 
-        These are the groups that share a layer with it, and all of them for memory.
+        These are the groups that share a layer with it, and all of them for what has a peak.
         """
-        if "memory" in names:
+        if "memory" in names or "arena" in names:
             return [list(range(len(self.groups)))] * len(self.groups)
         layers = [set(touched) for touched in self._touched]
         return [[j for j, own in enumerate(layers) if own & other] for other in layers]
@@ -99,9 +136,15 @@ class CostModel:
         """`(layer, cost)` of the layer that costs most."""
         if name == "memory":
             return self._memory.largest(widths)
+        if name == "arena":
+            return self._micro.largest(widths)
         costs = {layer: self._layer(name, layer, widths) for layer in self._layers}
         layer = max(costs, key=costs.get)
         return layer, costs[layer]
+
+    def peak(self, widths):
+        """What is in the arena when most of it is taken; see `Micro.peak`."""
+        return self._micro.peak(widths)
 
     def shapes(self, layer, widths):
         """`{weight name: shape}` of a layer at these widths."""
@@ -122,6 +165,8 @@ class CostModel:
             return sum(sizes.values())
         if name == "float32_bytes":
             return _FLOAT32 * sum(sizes.values())
+        if name == "flash":
+            return sum(sizes[key] for key in _kernels(self._layers[layer]))
         if name == "int8_bytes":
             kernels = _kernels(self._layers[layer])
             return sum(n if key in kernels else _FLOAT32 * n for key, n in sizes.items())

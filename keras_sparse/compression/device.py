@@ -22,7 +22,7 @@ class Cut:
         plan: the `Plan`.
         model: the smaller `keras.Model`.
         report: the `surgery.Report` of the removal.
-        seconds: `{latency: (before, after)}` as measured.
+        seconds: `{cost: (before, after)}` as measured: latencies, and bytes of a microcontroller.
     """
 
     plan: Plan
@@ -32,13 +32,14 @@ class Cut:
 
 
 def fit_to_device(
-    model, data, kept, *, target, measure=True, latency=None, exclude=(), **arguments
+    model, data, kept, *, target, measure=True, latency=None, micro=None, exclude=(), **arguments
 ):
-    """Plan, cut and measure; where a measured latency is above its limit, plan for less.
+    """Plan, cut and measure; where a measured cost is above its limit, plan for less.
 
     Args:
         model, data, latency, exclude, arguments: see `plan`.
         kept: a `PlanFolder`; a plan that it has is taken as it is.
+        micro: see `compress`.
         target: see `plan`; or a function of `{cost: what the model costs}` that returns a `Budget`.
         measure: bool; False to trust what is predicted.
 
@@ -49,7 +50,10 @@ def fit_to_device(
     found = kept.plan(groups)
     if found is None:
         planner = Planner(model, data, groups, kept, latency=latency, **arguments)
-        cut = _measured_cut(model, planner, planner.budget(target), latency if measure else None)
+        if micro is not None:
+            planner.calibrate(micro.costs(model))
+        devices = (latency or {}, micro) if measure else ({}, None)
+        cut = _measured_cut(model, planner, planner.budget(target), *devices)
         kept.save_plan(cut.plan, cut.seconds)
     else:
         plan, seconds = found
@@ -66,18 +70,19 @@ def fit_to_device(
     return cut
 
 
-def _measured_cut(model, planner, asked, latency):
+def _measured_cut(model, planner, asked, latency, micro):
     """The cut that meets the limits asked for, or the last that was tried."""
     budget, plan = asked, planner.plan(asked)
     for tries in range(1, _TRIES + 1):
         smaller, report = plan.apply(model)
-        seconds = _measured(latency or {}, smaller, plan)
+        seconds = _measured(latency, micro, smaller, plan)
         factors = {n: s / asked.limits[n] for n, s in seconds.items() if n in asked.limits}
         missed = {name: factor for name, factor in factors.items() if factor > 1}
         if not missed or tries == _TRIES:
             break
-        limits = budget.limits.items()
-        budget = Budget({name: limit / missed.get(name, 1.0) for name, limit in limits})
+        # Below what this plan was predicted to cost, or the same plan might come again.
+        limits = {n: min(budget.limits[n], plan.costs[n][1]) / f for n, f in missed.items()}
+        budget = Budget({**budget.limits, **limits})
         try:
             plan = planner.plan(budget, asked)
         except BudgetError:
@@ -85,9 +90,10 @@ def _measured_cut(model, planner, asked, latency):
     return Cut(plan, smaller, report, {n: (plan.costs[n][0], s) for n, s in seconds.items()})
 
 
-def _measured(latency, model, plan):
-    """`{latency: seconds}` of a model, for the tables that can measure one."""
-    return {
+def _measured(latency, micro, model, plan):
+    """`{cost: number}` of a model: latencies of tables that can measure one, arena and flash."""
+    bytes_of = {} if micro is None else micro.costs(model)
+    return {name: size for name, size in bytes_of.items() if name in plan.asked} | {
         name: _least(table, model, plan.costs[name][1])
         for name, table in latency.items()
         if hasattr(table, "model_seconds")

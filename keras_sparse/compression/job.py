@@ -37,8 +37,8 @@ class Job:
     """The arguments of `compress`, and its steps.
 
     Args:
-        model, target, plan, epochs, learning_rate, importance, allocation, latency, exclude: see
-            `compress`.
+        model, target, plan, epochs, learning_rate, importance, allocation, latency, exclude, micro:
+            see `compress`.
         training: a `Training`.
         folder: where all stages are kept; None to keep nothing.
         schedule: the schedule's `repr`.
@@ -54,6 +54,7 @@ class Job:
     allocation: str
     latency: dict | None
     exclude: tuple
+    micro: object
     folder: str | None
     schedule: str
 
@@ -64,7 +65,7 @@ class Job:
             model: the model to cut; the given one by default.
             target: as `fit_to_device` takes it; the user's by default.
             stage: str, a name for the folder where this cut is kept, for one of several.
-            measure: bool, whether a latency must hold as it is measured, not only as predicted.
+            measure: bool, whether costs must hold as a device measures them, not only as predicted.
 
         Returns:
             A `Cut`, whose model is not compiled.
@@ -81,6 +82,7 @@ class Job:
             "importance": repr(importance),
             "allocation": self.allocation,
             "latency": sorted(self.latency or {}),
+            "micro": None if self.micro is None else True,
             "exclude": sorted(exclude),
             "schedule": self.schedule,
         }
@@ -93,6 +95,7 @@ class Job:
             importance=importance,
             allocation=self.allocation,
             latency=self.latency,
+            micro=self.micro,
             exclude=exclude,
         )
 

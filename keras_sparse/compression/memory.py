@@ -20,7 +20,7 @@ class Memory:
 
     def __init__(self, graph, groups):
         self._layers = [call.unit.name for call in graph.calls]
-        values, places = _values(graph)
+        values, places = value_places(graph)
         alive = _alive(graph, values)
         fixed = np.array([_bytes(value) for value in values], float)
         by_width = np.zeros((len(values), len(groups)))
@@ -53,7 +53,7 @@ class Memory:
         return self._fixed + self._by_width @ np.asarray(widths, float)
 
 
-def _values(graph):
+def value_places(graph):
     """All tensors, and `{(call, output): number of the tensor}`; inputs come first."""
     values = list(graph.inputs)
     places = {}

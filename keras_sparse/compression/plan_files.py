@@ -61,15 +61,17 @@ class PlanFolder:
             budget=Budget(facts["limits"]),
             costs=costs,
             asked=facts["asked"],
+            peak=facts.get("peak", {}),
         )
         return plan, {name: tuple(both) for name, both in facts["seconds"].items()}
 
     def save_plan(self, plan, seconds):
-        """Keep a `Plan`, and `{latency: (before, after)}` as measured."""
+        """Keep a `Plan`, and `{cost: (before, after)}` as measured."""
         facts = {
             "limits": plan.budget.limits,
             "costs": plan.costs,
             "asked": plan.asked,
+            "peak": plan.peak,
             "seconds": seconds,
         }
         arrays = [plan.widths, *(plan.scores[group] for group in plan.groups)]

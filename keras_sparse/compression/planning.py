@@ -35,7 +35,10 @@ class Plan:
         budget: the `Budget`.
         costs: `{cost: (before, predicted after)}`, for all costs that can be predicted.
         asked: the limits that the user asked for, absolute; other than the budget's where a
-            measured latency was found to differ from the predicted one.
+            measured cost was found to differ from the predicted one.
+        peak: where the arena is limited, `{"before", "after": (layer, tensors)}`: the layer at
+            which most activations are needed, and `(layer, bytes, groups)` of each, the largest
+            first: what computed it and which groups' channels it has. Else empty.
     """
 
     groups: tuple
@@ -44,6 +47,7 @@ class Plan:
     budget: Budget
     costs: dict
     asked: dict
+    peak: dict = dataclasses.field(default_factory=dict)
 
     @property
     def removed(self):
@@ -87,6 +91,9 @@ class Plan:
         return {
             "limits": {name: float(limit) for name, limit in self.budget.limits.items()},
             "costs": {name: [float(a), float(b)] for name, (a, b) in self.costs.items()},
+            "peak": {
+                stage: [layer, *map(list, tensors)] for stage, (layer, tensors) in self.peak.items()
+            },
             "groups": {
                 group.name: {
                     "layers": list(group.layers),
@@ -108,6 +115,13 @@ class Plan:
             limit = self.asked.get(name)
             asked = "" if limit is None else f", at most {in_words(name, limit)} asked"
             lines.append(f"{name}: {change} ({after / before:.3f}){asked}")
+        for stage, (layer, tensors) in self.peak.items():
+            parts = (
+                f"{name} {size:,}" + (f" (channels of {', '.join(groups)})" if groups else "")
+                for name, size, groups in tensors
+            )
+            total = sum(size for _, size, _ in tensors)
+            lines.append(f"peak {stage}: {total:,} bytes at {layer}: {'; '.join(parts)}")
         return "\n".join(lines)
 
 
@@ -130,7 +144,8 @@ def plan(
             `tf.data.Dataset`, a `keras.utils.PyDataset` or another iterable of batches.
         target: `{cost: limit}`: `"parameters"`, `"macs"` (multiply-accumulates), `"float32_bytes"`
             and `"int8_bytes"` (of the weights), `"memory"` (peak bytes of the activations as
-            float32, at batch size 1), and the names in `latency`. A limit up to 1 is a
+            float32, at batch size 1), `"arena"` and `"flash"` (RAM and file in int8 under LiteRT
+            for Microcontrollers), and the names in `latency`. A limit up to 1 is a
             share of what the model costs; above 1, or as a string like `"2 ms"` or `"100 kB"`, it
             is absolute. All limits hold.
         importance: which channels matter: an `Importance`, or a criterion of
@@ -194,6 +209,10 @@ class Planner:
 
         return self._kept.scores(self._costs.groups, compute) if self._kept else compute()
 
+    def calibrate(self, measured):
+        """Predict `{cost: number}` of the given model as it was measured; see `CostModel`."""
+        self._costs.calibrate(measured)
+
     def budget(self, target):
         """The `Budget` that a user's `target` means, or that it returns as a function of costs.
 
@@ -201,7 +220,8 @@ class Planner:
             BudgetError: no choice of channels meets it, which is told before the scores take time.
         """
         full = self._costs.full()
-        costs = {name: self._costs.total(name, full) for name in self._costs.names}
+        names = self._costs.names_with(getattr(target, "target", target))
+        costs = {name: self._costs.total(name, full) for name in names}
         budget = target(costs) if callable(target) else Budget.of(target, costs)
         check_narrowest(self._costs, budget)
         return budget
@@ -209,10 +229,14 @@ class Planner:
     def plan(self, budget, asked=None):
         """The `Plan` for a budget; `asked` is what the user wants of it, if that differs."""
         widths = self._widths(budget)
-        totals = self._costs.total
-        costs = {n: (totals(n, self._costs.full()), totals(n, widths)) for n in self._costs.names}
         limits = (asked or budget).limits
-        return Plan(tuple(self._costs.groups), widths, self._scores, budget, costs, limits)
+        full, totals = self._costs.full(), self._costs.total
+        names = self._costs.names_with(limits)
+        costs = {name: (totals(name, full), totals(name, widths)) for name in names}
+        peak = {}
+        if "arena" in limits:
+            peak = {"before": self._costs.peak(full), "after": self._costs.peak(widths)}
+        return Plan(tuple(self._costs.groups), widths, self._scores, budget, costs, limits, peak)
 
     def _widths(self, budget):
         """Those that do best right after the cut; by scores alone where there are no data."""

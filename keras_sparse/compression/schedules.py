@@ -160,11 +160,11 @@ class _Step:
     """
 
     def __init__(self, target, part, costs):
-        self._target, self._part, self._costs = target, part, costs
+        self.target, self._part, self._costs = target, part, costs
 
     def __call__(self, costs):
         given = self._costs or costs
-        limits = Budget.of(self._target, given).limits
+        limits = Budget.of(self.target, given).limits
         if self._part == 1:
             return Budget(limits)
         return Budget(

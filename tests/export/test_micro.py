@@ -6,11 +6,12 @@ import pathlib
 import shutil
 import subprocess
 
+import keras
 import numpy as np
 import pytest
 
 from export import ExportError
-from export.micro import measure, process, write_c_array
+from export.micro import Micro, measure, process, write_c_array
 from export.micro.operators import resolver_method
 from export.micro.process import RefusedError, Runtime
 from tests.export.tflite_file import Operators, Types, schema, write, write_dense
@@ -148,6 +149,12 @@ def test_without_the_package(dense, monkeypatch):
     monkeypatch.setattr(process.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ExportError, match=r"pip install 'keras-sparse\[micro\]'"):
         measure([dense])
+
+
+def test_a_model_that_cannot_be_measured():
+    x = [keras.Input((4,)), keras.Input((4,))]
+    with pytest.raises(ExportError, match=r"one input of fixed sizes.*\(4,\), \(4,\)"):
+        Micro().costs(keras.Model(x, keras.layers.Add()(x)))
 
 
 @pytest.mark.skipif(not shutil.which("c++"), reason="no C++ compiler")

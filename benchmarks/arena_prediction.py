@@ -1,0 +1,67 @@
+"""Arena and flash as `keras_sparse.plan` predicts them, beside those that are measured.
+
+    python -m benchmarks.arena_prediction --shapes=50
+
+Networks of MLPerf Tiny lose random channels, so that every group has a random width. Each is
+predicted from the large network, then made, converted to int8 and measured by LiteRT for
+Microcontrollers. Rows go to OUT; the same command skips those that are there.
+"""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+from absl import app, flags
+
+from benchmarks.machine import describe
+from export.micro import Micro
+from keras_sparse import models, surgery
+from keras_sparse.compression import CostModel
+from keras_sparse.compression.planning import removable_groups
+
+SHAPES = flags.DEFINE_integer("shapes", 50, "how many", lower_bound=1)
+OUT = flags.DEFINE_string("out", "runs/arena_prediction.jsonl", "file of the rows")
+
+# MobileNetV1 takes the converter longest.
+NETWORKS = (*("resnet_8", "ds_cnn", "autoencoder") * 3, "mobilenet_v1")
+
+
+def shape(number):
+    """One network, with the channels that a seed leaves it."""
+    name = NETWORKS[number % len(NETWORKS)]
+    keras.utils.set_random_seed(number)
+    model = getattr(models, name)()
+    groups = removable_groups(model)
+    rng = np.random.default_rng(number)
+    widths = np.array([rng.integers(max(1, group.size // 4), group.size + 1) for group in groups])
+    removed = {g: np.arange(g.size) >= w for g, w in zip(groups, widths, strict=True)}
+    smaller, _ = surgery.remove_dead_channels(surgery.zero_groups(model, removed))
+    costs, found = CostModel(model, groups), Micro().costs(smaller)
+    row = {"number": number, "network": name, "widths": widths.tolist()}
+    for cost, measured in found.items():
+        predicted = costs.total(cost, widths)
+        row |= {cost: measured, f"{cost}_predicted": predicted}
+        row[f"{cost}_error"] = predicted / measured - 1
+    return row
+
+
+def main(_):
+    print(describe())
+    path = pathlib.Path(OUT.value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = {row["number"]: row for row in map(json.loads, lines)}
+    for number in range(SHAPES.value):
+        if number not in rows:
+            rows[number] = shape(number)
+            with open(path, "a") as file:
+                file.write(json.dumps(rows[number]) + "\n")
+            print(json.dumps(rows[number]), flush=True)
+    for cost in ("arena", "flash"):
+        errors = np.abs([row[f"{cost}_error"] for row in rows.values()])
+        print(f"{cost}: mean error {errors.mean():.2%}, largest {errors.max():.2%}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,154 @@
+"""What a model takes of a microcontroller in int8, at any width of its groups."""
+
+import numpy as np
+
+from keras_sparse.compression.memory import value_places
+from keras_sparse.compression.operators import Operators
+
+# The runtime puts each tensor on a multiple of so many bytes.
+_ALIGNMENT = 16
+# Bytes that stay in the arena: for the model, for each operator, for each that has a kernel, and
+# for each output channel of a kernel, which has a scale of its own. Fitted to measurements.
+_MODEL, _OPERATOR, _KERNEL, _CHANNEL = 640, 165, 95, 8
+# Bytes that the planner takes for each tensor while it plans, before there are activations.
+_PLANNING = 90
+# Bytes of a file beside its kernels: for each kernel, names and shapes; for each output channel,
+# the bias and the scales and zero points of both. Fitted to measurements.
+_FILE_KERNEL, _FILE_CHANNEL = 420, 25
+
+
+class Micro:
+    """Arena and file with which LiteRT for Microcontrollers runs a model in int8.
+
+    Activations are those of the operators that TensorFlow's converter makes of the layers, in its
+    order. A tensor is needed from the operator that computes it to the last one that reads it, and
+    lies where the runtime's planner puts it: the largest first, each at the lowest place that is
+    free for as long. Beside them the runtime keeps what belongs to operators and channels, as
+    measured on a host of 64 bits.
+
+    Args:
+        graph: a `surgery.graph.Graph`.
+        groups: list of the `surgery.ChannelGroup`s of its model.
+
+    Reference:
+        David et al., TensorFlow Lite Micro, arXiv 2010.08678, section 4.4: memory planning.
+    """
+
+    def __init__(self, graph, groups):
+        operators = Operators(graph)
+        self._layers = [step.layer for step in operators.steps]
+        self._groups = groups
+        fixed, by_width = _sizes(graph, operators.tensors, groups)
+        # Bytes of a tensor: those of other channels, and those by width of each group.
+        self._fixed, self._by_width = fixed, by_width
+        self._alive = _alive(operators)
+        self._beside = [np.flatnonzero(row) for row in self._alive.T @ self._alive > 0]
+        self._names = operators.names
+        # Output channels of kernels: the sizes of what they write, by position.
+        written = [(step.writes[0], operators.positions(step)) for step in operators.kernels]
+        self._channels = sum((by_width[i] / n for i, n in written), np.zeros(len(groups)))
+        channels = sum(fixed[i] / n for i, n in written)
+        self._least = _PLANNING * (len(fixed) + 2 * len(written))
+        self._kernels, self._other_channels = len(written), channels
+        self._stay = _MODEL + _OPERATOR * len(operators.steps) + _KERNEL * len(written)
+
+    def arena(self, widths):
+        """Bytes of the smallest arena."""
+        return self._tail(widths) + max(self._head(widths), self._least)
+
+    def file_overhead(self, widths):
+        """Bytes of the file beside the weights of kernels."""
+        return float(_FILE_KERNEL * self._kernels + _FILE_CHANNEL * self._channels_at(widths))
+
+    def relief(self, widths, group, width, limit):
+        """How many bytes above a limit go, over all operators, when one group gets narrower."""
+        live, other = (self._live(w) for w in (widths, _with(widths, group, width)))
+        gap = self._head(widths) - live.max()
+        room = limit - self._tail(widths) - gap
+        saved = np.maximum(live - room, 0).sum() - np.maximum(other - room, 0).sum()
+        return float(saved + _CHANNEL * self._channels[group] * (widths[group] - width))
+
+    def largest(self, widths):
+        """`(layer, bytes)` of the operator that needs most activations."""
+        live = self._live(widths)
+        return self._layers[int(live.argmax())], float(live.max())
+
+    def peak(self, widths):
+        """What is in memory at the operator that needs most.
+
+        Returns:
+            `(layer, [(layer that computed it, bytes, names of the groups of its channels)])`, the
+            largest first.
+        """
+        step = int(self._live(widths).argmax())
+        sizes = self._bytes(widths)
+        found = [
+            (
+                self._names[i],
+                int(sizes[i]),
+                [g.name for g, own in zip(self._groups, self._by_width[i], strict=True) if own],
+            )
+            for i in np.flatnonzero(self._alive[step])
+        ]
+        return self._layers[step], sorted(found, key=lambda tensor: -tensor[1])
+
+    def _bytes(self, widths):
+        sizes = self._fixed + self._by_width @ np.asarray(widths, float)
+        return np.ceil(sizes / _ALIGNMENT - 1e-9) * _ALIGNMENT
+
+    def _live(self, widths):
+        return self._alive @ self._bytes(widths)
+
+    def _tail(self, widths):
+        return float(self._stay + _CHANNEL * self._channels_at(widths))
+
+    def _channels_at(self, widths):
+        """Output channels of all kernels."""
+        return self._other_channels + self._channels @ np.asarray(widths, float)
+
+    def _head(self, widths):
+        """Bytes of activations as the runtime's planner places them."""
+        sizes = self._bytes(widths)
+        starts = {}
+        # Of tensors of one size the last comes first.
+        for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], -i)):
+            start = 0.0
+            for below, end in sorted(starts[j] for j in self._beside[i] if j in starts):
+                if below - start >= sizes[i]:
+                    break
+                start = max(start, end)
+            starts[i] = start, start + sizes[i]
+        return max(end for _, end in starts.values())
+
+
+def _with(widths, group, width):
+    other = np.array(widths)
+    other[group] = width
+    return other
+
+
+def _sizes(graph, tensors, groups):
+    """Elements of each tensor: of channels in no group, and by width of each group."""
+    values, places = value_places(graph)
+    sizes = np.array([np.prod([n or 1 for n in value.shape[1:]]) for value in values], float)
+    by_width = np.zeros((len(values), len(groups)))
+    for i, group in enumerate(groups):
+        for call, output, share in group.activations:
+            row = places[call, output]
+            by_width[row, i] += sizes[row] * share / group.size
+    number = {id(value): i for i, value in enumerate(values)}
+    rows = [number[id(value)] for value in tensors]
+    fixed = sizes - by_width @ np.array([group.size for group in groups], float)
+    return fixed[rows], by_width[rows]
+
+
+def _alive(operators):
+    """Array (operators, tensors): 1 for tensors that are needed while an operator runs."""
+    count, last = len(operators.tensors), len(operators.steps) - 1
+    first, until = np.zeros(count, int), np.zeros(count, int)
+    for i, step in enumerate(operators.steps):
+        first[step.writes] = until[step.writes] = i
+        until[step.reads] = i
+    until[operators.outputs] = last
+    steps = np.arange(last + 1)[:, None]
+    return ((first <= steps) & (steps <= until)).astype(float)
