@@ -5,6 +5,30 @@ import pathlib
 import signal
 import sys
 
+from absl import app, flags
+
+
+def run(name, main):
+    """Parses the flags and runs a program.
+
+    Wrong flags, files that cannot be read or written and a full disk end it with one line.
+
+    Args:
+        name: of the program, for that line: `"export.convert"`.
+        main: function of the arguments that are no flags, the program's name first.
+    """
+    try:
+        app.run(main, flags_parser=lambda argv: _parse(name, argv))
+    except OSError as error:
+        sys.exit(f"{name}: {error}")
+
+
+def _parse(name, argv):
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, UnicodeError) as error:  # a file of flags that is no text
+        sys.exit(f"{name}: {' '.join(str(error).split())} (--help shows the flags)")
+
 
 def check_files(source, target, samples=None):
     """A ValueError about files that cannot be right, before Keras is imported.

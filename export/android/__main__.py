@@ -10,12 +10,13 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import rich
-from absl import app, flags
+from absl import flags
 
 from export import ExportError
 from export.android import benchmark_on_android
 from export.android.session import parse_cores
 from export.benchmark.progress import progress_bar
+from export.command_line import run
 
 BINARY = flags.DEFINE_string(
     "benchmark_binary", None, "benchmark_model for the phone; BUILD.md says where to get it."
@@ -78,4 +79,4 @@ def _save(result):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run("export.android", main)

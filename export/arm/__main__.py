@@ -4,11 +4,11 @@ import sys
 
 import rich
 import rich.table
-from absl import app, flags
+from absl import flags
 
 from export import ExportError
 from export.arm import check_on_arm
-from export.command_line import clean_up_when_terminated
+from export.command_line import clean_up_when_terminated, run
 
 ROOT = flags.DEFINE_string("root", None, "The folder that export/arm/prepare.sh made.")
 
@@ -32,4 +32,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run("export.arm", main)

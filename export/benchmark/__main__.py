@@ -9,11 +9,11 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import rich
-from absl import app, flags
+from absl import flags
 
 from export import ExportError, benchmark
 from export.benchmark.progress import progress_bar
-from export.command_line import clean_up_when_terminated
+from export.command_line import clean_up_when_terminated, run
 
 NUM_THREADS = flags.DEFINE_integer("num_threads", 1, "Threads per interpreter.", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds in which every file has a turn.", lower_bound=1)
@@ -61,4 +61,4 @@ def _output(path):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run("export.benchmark", main)

@@ -6,10 +6,10 @@ import sys
 # TensorFlow reads this when it is imported; its log would bury the one line that matters.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from absl import app, flags
+from absl import flags
 
 from export import ExportError, convert
-from export.command_line import check_files, clean_up_when_terminated
+from export.command_line import check_files, clean_up_when_terminated, run
 from export.convert.settings import Settings
 
 _CALIBRATED = 200
@@ -133,4 +133,4 @@ def _is_told(result):
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    run("export.convert", main)

@@ -6,7 +6,9 @@ import sys
 # TensorFlow reads this when it is imported; its log would bury the table.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from absl import app, flags
+from absl import flags
+
+from export.command_line import run
 
 
 def define_flags():
@@ -46,4 +48,4 @@ def main(argv, values=flags.FLAGS):
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    run("export.latency", main)

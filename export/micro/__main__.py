@@ -9,9 +9,9 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import rich
-from absl import app, flags
+from absl import flags
 
-from export.command_line import clean_up_when_terminated
+from export.command_line import clean_up_when_terminated, run
 
 SAMPLES = flags.DEFINE_string("samples", None, ".npy or .npz of what the model takes.")
 ARENA = flags.DEFINE_integer("arena", None, "Bytes that the files must do with.", lower_bound=1)
@@ -79,4 +79,4 @@ def _output(path):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run("export.micro", main)

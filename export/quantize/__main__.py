@@ -6,10 +6,10 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from absl import app, flags
+from absl import flags
 
 from export import ExportError, quantization_aware
-from export.command_line import check_files, clean_up_when_terminated
+from export.command_line import check_files, clean_up_when_terminated, run
 
 
 def define_flags():
@@ -77,4 +77,4 @@ def _train(source, target, values):
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    run("export.quantize", main)

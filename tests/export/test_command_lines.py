@@ -169,6 +169,20 @@ def test_benchmark_answers_bad_input_with_one_line(arguments, message, capsys):
     assert not capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "program", ["convert", "benchmark", "latency", "quantize", "android", "arm"]
+)
+def test_wrong_flags_are_one_line(program, tmp_path, capsys):
+    noise = tmp_path / "flags"
+    noise.write_bytes(bytes(range(256)))
+    for flag in ("--no_such_flag=1", f"--flagfile={noise}", f"--flagfile={tmp_path}/absent"):
+        told = run_program(f"export.{program}", flag)
+        assert told.startswith(f"export.{program}: ")
+        assert "\n" not in told
+        assert "--help" in told
+    assert not capsys.readouterr().err
+
+
 def test_benchmark_ends_with_one_line_and_status_1():
     done = run("export.benchmark", __file__)
     assert done.returncode == 1
