@@ -63,7 +63,8 @@ def main(values=flags.FLAGS):
     """Meet a budget, or cut out what is dead."""
     if values.target:
         options.check(values)
-        from apps.compression import run
+        with program.quiet_import():
+            from apps.compression import run
 
         run.main(values)
     else:

@@ -12,7 +12,8 @@ def main(values=flags.FLAGS):
     try:
         check_flags(values)
         # Keras takes seconds to import, and --help and wrong flags need not wait for it.
-        from apps.training import run
+        with program.quiet_import():
+            from apps.training import run
 
         training = run.prepare(values)
     except ValueError as error:

@@ -11,10 +11,11 @@ import tempfile
 
 import numpy as np
 import rich
-import rich.table
 from rich.markup import escape
 
+from export import page, run_report
 from export.benchmark import benchmark
+from export.machine import processor
 from export.quantize import variants
 from keras_sparse.files import remove_left_behind, replacing
 
@@ -53,12 +54,13 @@ def prepare(path):
     return path
 
 
-def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None):
+def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None, dense=None):
     """Save, cut, convert, time and report a trained classifier.
 
     Writes `model.keras`, `compact.keras`, `model.tflite`, `compact.tflite`, `history.csv`,
-    `report.json`, `report.md`, `accuracy.png` and `channels.png`, each whole or not at all, and
-    for each kind of quantization `model-KIND.tflite` and `compact-KIND.tflite`.
+    `report.json`, `report.md`, `report.html`, `accuracy.png` and `channels.png`, each whole or not
+    at all, and for each kind of quantization `model-KIND.tflite` and `compact-KIND.tflite`. With a
+    dense network also `dense.keras`, `dense.tflite` and `dense-KIND.tflite`.
 
     Args:
         model: the trained `keras.Model`; its outputs are one value per class.
@@ -70,6 +72,7 @@ def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None):
         quantize: any of `"float16"`, `"dynamic"`, `"int8"`. A kind that fails is told in the
             report and stops nothing.
         x_train: images as the model takes them; `"int8"` is calibrated on the first 200.
+        dense: `(model, history)` of the same network trained dense, to compare with, or None.
 
     Returns:
         The report, as in `report.json`.
@@ -84,47 +87,58 @@ def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None):
     write_history(history, folder / "history.csv")
     compact, surgery = remove_dead_channels(model)
     save_model(compact, folder / "compact.keras")
-    outputs = [m.predict(test.x, batch_size=256, verbose=0) for m in (model, compact)]
+    networks = {"trained": model, "compact": compact}
+    if dense:
+        save_model(dense[0], folder / "dense.keras")
+        networks = {"dense": dense[0], **networks}
+    outputs = {name: m.predict(test.x, batch_size=256, verbose=0) for name, m in networks.items()}
     files = variants.write_variants(
-        {"model": model, "compact": compact},
+        {"model" if name == "trained" else name: m for name, m in networks.items()},
         folder,
         quantize,
         samples=test.x[:_COMPARED_SAMPLES],
         labels=test.y[:_COMPARED_SAMPLES],
         representative=None if x_train is None else x_train[:_CALIBRATED_SAMPLES],
     )
+    timing = benchmark(variants.paths(files))
     report = {
         **facts,
         "test_images": len(test.x),
         **_sparsity(model),
-        "trained": _figures(model, outputs[0], test, files[0].verification),
-        "compact": _figures(compact, outputs[1], test, files[1].verification),
-        **_difference(*outputs),
+        **{
+            name: _figures(m, outputs[name], test, file.verification, timed)
+            for (name, m), file, timed in zip(networks.items(), files, timing.files, strict=False)
+        },
+        **_difference(outputs["trained"], outputs["compact"]),
         "channels": {name: list(pair) for name, pair in surgery.channels.items()},
         "versions": versions("keras-sparse", "keras", "tensorflow", "ai-edge-litert", "numpy"),
+        "processor": processor(),
+        "num_threads": 1,
+        "latency_ratio": timing.ratios[len(networks) - 1],
+        "latency_note": run_report.latency_note(timing.to_dict(), len(networks)),
+        "files": variants.rows(files, timing),
+        "benchmark": timing.to_dict(),
+        "surgery": surgery.to_dict(),
     }
-    timing = benchmark(variants.paths(files))
-    for name, file in zip(("trained", "compact"), timing.files, strict=False):
-        report[name]["latency_ms_median"] = file.median_ms
-    report["latency_ratio"] = timing.ratios[1]
-    report["files"] = variants.rows(files, timing)
-    report["benchmark"] = timing.to_dict()
-    report["surgery"] = surgery.to_dict()
-    write_picture(plot_history(history), folder / "accuracy.png")
+    dense_history = dense[1] if dense else None
+    write_picture(plot_history(history, dense_history), folder / "accuracy.png")
     surgery.plot(folder / "channels.png")
     write_text(json.dumps(report, indent=1), folder / "report.json")
-    write_text(_markdown(report), folder / "report.md")
-    _print_table(report, folder)
+    write_text(run_report.markdown(report), folder / "report.md")
+    if page.available():
+        write_text(run_report.html(report, history, dense_history), folder / "report.html")
+    run_report.show(report, folder)
     return report
 
 
-def save(model, history, test, folder, facts):
+def save(model, history, test, folder, facts, *, dense=None):
     """Save and report a trained classifier as it is: what needs no TensorFlow.
 
-    Writes `model.keras`, `history.csv`, `accuracy.png` and `report.json`, each whole or not at all.
+    Writes `model.keras`, `history.csv`, `accuracy.png` and `report.json`, each whole or not at all,
+    and `dense.keras` of a dense network.
 
     Args:
-        model, history, test, folder, facts: see `deliver`.
+        model, history, test, folder, facts, dense: see `deliver`.
 
     Returns:
         The report, as in `report.json`.
@@ -133,20 +147,25 @@ def save(model, history, test, folder, facts):
 
     save_model(model, folder / "model.keras")
     write_history(history, folder / "history.csv")
-    outputs = model.predict(test.x, batch_size=256, verbose=0)
     report = {
         **facts,
         "test_images": len(test.x),
         **_sparsity(model),
-        "accuracy": float(np.mean(outputs.argmax(-1) == test.y)),
+        "accuracy": _accuracy(model.predict(test.x, batch_size=256, verbose=0), test),
         "parameters": model.count_params(),
         "versions": versions("keras-sparse", "keras", "tensorflow", "jax", "numpy"),
     }
-    write_picture(plot_history(history), folder / "accuracy.png")
+    compared = ""
+    if dense:
+        save_model(dense[0], folder / "dense.keras")
+        outputs = dense[0].predict(test.x, batch_size=256, verbose=0)
+        report["dense"] = {"accuracy": _accuracy(outputs, test)}
+        compared = f" (dense {report['dense']['accuracy']:.4f})"
+    write_picture(plot_history(history, dense and dense[1]), folder / "accuracy.png")
     write_text(json.dumps(report, indent=1), folder / "report.json")
     text = (
-        f"Test accuracy {report['accuracy']:.4f}, {report['sparsity']:.1%} of the "
-        f"{report['prunable_weights']:,} prunable weights are zero. {_missed(report)}"
+        f"Test accuracy {report['accuracy']:.4f}{compared}, {report['sparsity']:.1%} of the "
+        f"{report['prunable_weights']:,} prunable weights are zero. {run_report.missed(report)} "
         f"Everything is in {folder}."
     )
     rich.print(escape(text))
@@ -195,16 +214,22 @@ def _sparsity(model):
     }
 
 
-def _figures(model, outputs, test, file):
+def _figures(model, outputs, test, file, timed):
     from keras_sparse.surgery import count_macs
 
     return {
-        "accuracy": float(np.mean(outputs.argmax(-1) == test.y)),
+        "accuracy": _accuracy(outputs, test),
         "parameters": model.count_params(),
         "macs": count_macs(model).total,
         "tflite_bytes": file.bytes,
         "tflite_max_abs_error": file.max_abs_error,
+        "latency_ms_median": timed.median_ms,
+        "latency_ms_min": timed.min_ms,
     }
+
+
+def _accuracy(outputs, test):
+    return float(np.mean(outputs.argmax(-1) == test.y))
 
 
 def _difference(trained, compact):
@@ -222,101 +247,3 @@ def versions(*packages):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
-
-
-_ROWS = (
-    ("test accuracy", "accuracy", "{:.4f}"),
-    ("parameters", "parameters", "{:,}"),
-    ("multiply-accumulates", "macs", "{:,}"),
-    ("TFLite file, bytes", "tflite_bytes", "{:,}"),
-    ("TFLite latency, median ms", "latency_ms_median", "{:.4f}"),
-    ("TFLite error to Keras, largest", "tflite_max_abs_error", "{:.1e}"),
-)
-
-
-def _rows(report):
-    """Label, trained, compact and their ratio, as text."""
-    for label, key, pattern in _ROWS:
-        before, after = report["trained"][key], report["compact"][key]
-        counts = key not in ("accuracy", "tflite_max_abs_error")
-        ratio = report["latency_ratio"] if key == "latency_ms_median" else after / (before or 1)
-        yield label, pattern.format(before), pattern.format(after), f"{ratio:.3f}" * counts
-
-
-def _missed(report):
-    missed = report.get("missed_target")
-    if not missed:
-        return ""
-    return (
-        f"The target is not met: a sparsity of {missed['asked']:.3g} was asked for, and "
-        f"{missed['reached']:.3g} is reached. {missed['why']} "
-    )
-
-
-def _summary(report):
-    return (
-        f"{_missed(report)}"
-        f"{report['sparsity']:.1%} of the {report['prunable_weights']:,} prunable weights are "
-        f"zero. The two networks agree on {report['same_predictions']:.2%} of "
-        f"{report['test_images']:,} test images; their outputs differ by at most "
-        f"{report['surgery_max_abs_error']:.1e}, where the largest is "
-        f"{report['outputs_scale']:.3g}."
-    )
-
-
-def _print_table(report, folder):
-    table = rich.table.Table(title="Trained network, and without its dead channels")
-    for column in ("", "trained", "compact", "ratio"):
-        table.add_column(column, justify="right" if column else "left")
-    for row in _rows(report):
-        table.add_row(*row)
-    rich.print(table)
-    rich.print(escape(_summary(report)))
-    if _quantized(report):
-        variants.show(report["files"])
-    rich.print(escape(f"Everything is in {folder}; start with {folder / 'report.md'}."))
-
-
-def _markdown(report):
-    lines = [
-        f"# {report['model']} on {report['dataset']}",
-        "",
-        f"`{report['command']}`",
-        "",
-        _summary(report),
-        "",
-        "| | trained | compact | ratio |",
-        "| --- | ---: | ---: | ---: |",
-        *(f"| {' | '.join(row)} |" for row in _rows(report)),
-        "",
-        "Latency: one sample, one thread, both files timed in turns in one run; its ratio is that "
-        "of the fastest inferences.",
-        "",
-        *(_files(report) if _quantized(report) else ()),
-        "![Accuracy and sparsity by epoch](accuracy.png)",
-        "",
-        "![Channels kept by layer](channels.png)",
-        "",
-        "| layer | channels before | after |",
-        "| --- | ---: | ---: |",
-        *(f"| {name} | {a} | {b} |" for name, (a, b) in report["channels"].items()),
-        "",
-        "Versions: " + ", ".join(f"{k} {v}" for k, v in report["versions"].items()) + ".",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _quantized(report):
-    return any(row["quantize"] != "float32" for row in report["files"])
-
-
-def _files(report):
-    count = report["files"][0]["samples"]
-    return [
-        *variants.markdown(report["files"]),
-        "",
-        f"Errors, predictions and accuracy of a file: on the first {count} test images, beside the "
-        "network in Keras. Ratios are to `model.tflite`; gzip is about what is downloaded.",
-        "",
-    ]

@@ -31,7 +31,8 @@ OF_TARGET = (
 _OF_CUT = ("report_json", "threshold", "channel_multiple", "representative")
 _FILES = (
     *("dense.keras", "compact.keras", "dense.tflite", "compact.tflite", "plan.json"),
-    *("report.json", "report.md", "history.csv", "settings.json", "accuracy.png", "channels.png"),
+    *("report.json", "report.md", "report.html", "history.csv", "settings.json"),
+    *("accuracy.png", "channels.png"),
     "scratch.keras",
 )
 

@@ -8,8 +8,11 @@ import rich.table
 from rich.markup import escape
 
 from apps.compression import baselines
-from export import benchmark, run_folder
+from export import benchmark, page, run_folder, run_report
 from export.benchmark.progress import progress_bar
+from export.machine import processor
+from export.page import parts
+from export.page.page import Table
 from export.quantize import variants
 from keras_sparse.surgery import count_macs
 
@@ -22,8 +25,8 @@ def deliver(model, result, data, folder, facts, *, labels, num_threads):
     """Save, convert, time and report a compression.
 
     Writes `dense.keras`, `compact.keras`, `plan.json`, `history.csv`, `accuracy.png`,
-    `channels.png`, `report.json`, `report.md` and, on TensorFlow, the TFLite files of both models,
-    each whole or not at all.
+    `channels.png`, `report.json`, `report.md`, `report.html` and, on TensorFlow, the TFLite files
+    of both models, each whole or not at all.
 
     Args:
         model: the given `keras.Model`.
@@ -70,6 +73,8 @@ def deliver(model, result, data, folder, facts, *, labels, num_threads):
     pictures = _pictures(result, folder)
     run_folder.write_text(json.dumps(report, indent=1), folder / "report.json")
     run_folder.write_text(_markdown(report, pictures), folder / "report.md")
+    if page.available():
+        run_folder.write_text(html(report, result.history), folder / "report.html")
     _print(report, folder)
     return report
 
@@ -95,6 +100,8 @@ def _files(networks, data, folder, kinds, labels, num_threads):
     return {
         "files": variants.rows(found, timing),
         "num_threads": num_threads,
+        "processor": processor(),
+        "latency_note": run_report.latency_note(timing.to_dict(), len(networks)),
         "benchmark": timing.to_dict(),
     }
 
@@ -111,7 +118,7 @@ def _add_files(report):
 _OF_FILES = (
     ("accuracy", "accuracy"),
     ("bytes", "bytes"),
-    ("latency_ms_median", "latency, median ms"),
+    ("latency_ms_min", "latency, fastest ms"),
 )
 _LABELS = {"macs": "multiply-accumulates"}
 
@@ -134,6 +141,15 @@ def _text(value):
 
 def _summary(report):
     """What was asked for and what came out, in sentences."""
+    cut = ", ".join(f"{name} {value:.4f}" for name, value in report["after_cut"].items())
+    epochs = report["settings"]["epochs"]
+    return (
+        f"{' '.join(_cost_sentences(report))} On {report['held_out']:,} held-out samples; right "
+        f"after the cut, before {epochs} epochs of training: {cut}."
+    )
+
+
+def _cost_sentences(report):
     sentences = []
     for name, (asked, before, after) in report["costs"].items():
         if asked is not None:
@@ -142,27 +158,20 @@ def _summary(report):
                 f"{name}: at most {asked:.4g} asked for, {before:.4g} before, {after:.4g} "
                 f"after.{met}"
             )
-    cut = ", ".join(f"{name} {value:.4f}" for name, value in report["after_cut"].items())
-    epochs = report["settings"]["epochs"]
-    return (
-        f"{' '.join(sentences)} On {report['held_out']:,} held-out samples; right after the cut, "
-        f"before {epochs} epochs of training: {cut}."
-    )
+    return sentences
 
 
 def _print(report, folder):
-    table = rich.table.Table(title="The dense model, and the compact one")
-    for column in ("", *_NETWORKS, "ratio"):
-        table.add_column(column, justify="right" if column else "left")
-    for row in _rows(report):
-        table.add_row(*map(escape, row))
-    rich.print(table)
-    rich.print(escape(_summary(report)))
+    title = "The dense model, and the compact one"
+    run_report.print_networks(list(_rows(report)), [*_NETWORKS, "ratio"], title)
+    told = [_summary(report), report.get("latency_note"), parts.timed_on(report)]
+    for sentence in filter(None, told):
+        rich.print(escape(sentence))
     if "baselines" in report:
         _print_baselines(report)
     for sentence in _failed(report):
         rich.print(escape(sentence))
-    rich.print(escape(f"Everything is in {folder}; start with {folder / 'report.md'}."))
+    rich.print(escape(run_report.what_to_open(folder)))
 
 
 def _failed(report):
@@ -254,12 +263,82 @@ def _about_baselines(report):
 
 def _about_files(report):
     return [
-        f"Latency: one sample, {report['num_threads']} thread(s), all files timed in turns in one "
-        "run.",
+        " ".join(filter(None, [report["latency_note"], parts.timed_on(report)])),
         "",
         *variants.markdown([row for row in report["files"] if "error" not in row]),
         "",
-        f"Errors, predictions and accuracy of a file: on the first {report['files'][0]['samples']} "
-        "held-out samples, beside the model in Keras. Ratios are to `dense.tflite`.",
+        _about_columns(report),
         "",
+    ]
+
+
+def _about_columns(report):
+    return (
+        f"Errors, agreement and accuracy of a file: on the first {report['files'][0]['samples']} "
+        "held-out samples, beside the model in Keras. Ratios are to `dense.tflite`."
+    )
+
+
+def html(report, history):
+    """The report as a page: one file that needs nothing beside it.
+
+    Args:
+        report: what `report.json` holds.
+        history: dict from a log's name to its values by epoch of the training after the cut.
+    """
+    rows = [list(row) for row in _rows(report)]
+    missed = [s for s in _cost_sentences(report) if "not met" in s]
+    sections = [
+        Table("The networks", ["", *_NETWORKS, "ratio"], rows, parts.timed_on(report)),
+        list(filter(None, [_frontier(report), parts.epochs(history)])),
+    ]
+    if "baselines" in report:
+        headings, found = _baselines(report)
+        verdict = baselines.verdict(report)
+        sections.append(Table("What could be trained instead", headings, found, verdict))
+    if "files" in report and len(report["files"]) > len(_NETWORKS):
+        header, body = variants.table(report["files"])
+        sections.append(Table("Files", header, body, _about_columns(report)))
+    sections.append(parts.channels(report["surgery"], _NETWORKS))
+    if "benchmark" in report:
+        files = report["benchmark"]["files"][: len(_NETWORKS)]
+        sections.append(parts.operators(files, _NETWORKS))
+    sections.append(parts.stays(report["surgery"]))
+    summary = [_summary(report), report.get("latency_note"), *_failed(report)]
+    return page.render(
+        page.Page(
+            title=f"{report['model']} on {report['data']}",
+            warnings=missed,
+            cards=_cards(report),
+            summary=list(filter(None, summary)),
+            sections=list(filter(None, sections)),
+            settings=report["settings"],
+            command=report["command"],
+            machine=parts.machine(report),
+        )
+    )
+
+
+def _frontier(report):
+    if "files" not in report:
+        return None
+    names = {name: name for name in _NETWORKS}
+    return parts.frontier(report["files"], names, report["files"][0]["samples"])
+
+
+_CARDS = (
+    "accuracy",
+    "float32 file, latency, fastest ms",
+    "int8 file, latency, fastest ms",
+    "macs",
+    "float32 file, bytes",
+    "parameters",
+)
+
+
+def _cards(report):
+    texts = dict(zip(report["dense"], _rows(report), strict=True))
+    return [
+        page.Card(label, before, after, ratio and f"× {ratio}")
+        for label, before, after, ratio in (texts[key] for key in _CARDS if key in texts)
     ]

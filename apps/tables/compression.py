@@ -7,7 +7,7 @@ import numpy as np
 
 import keras_sparse
 from apps import program
-from apps.tables import pictures, training
+from apps.tables import compression_picture, training
 from apps.tables.table import FILES, Row, Table
 from apps.tables.tflite_files import COLUMNS, file_figures, latencies
 from keras_sparse import models
@@ -205,13 +205,7 @@ TABLE = Table(
     jit_compile=False,
     experiment=train_and_convert,
     together=latencies,
-    picture=pictures.frontier(
-        y="accuracy",
-        panels=("latency", "size"),
-        variants={"float32": "", "int8": "_int8"},
-        series="start",
-        line=None,
-    ),
+    picture=compression_picture.draw,
     backend="tensorflow",
     notes=f"""\
 Width {_WIDE:g} is trained first; *inherited* is `keras_sparse.compress` of it, with as many epochs

@@ -19,12 +19,17 @@ _CRITERIA = {
 }
 
 
+# Are in history.csv, but not of the progress bar.
+_QUIET = ("zero_channels_gap", "grown", "pruned", "peak_memory_mib")
+
+
 class Progress(keras.callbacks.ProgbarLogger):
-    """Keras' progress bar, without the figures of single layers."""
+    """Keras' progress bar, without the figures of single layers and those that need a word."""
 
     def on_epoch_end(self, epoch, logs=None):
         """Show the epoch's totals."""
-        super().on_epoch_end(epoch, {k: v for k, v in (logs or {}).items() if "/" not in k})
+        logs = {k: v for k, v in (logs or {}).items() if "/" not in k and k not in _QUIET}
+        super().on_epoch_end(epoch, logs)
 
 
 def callbacks(values, task, log_dir):

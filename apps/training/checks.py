@@ -9,12 +9,14 @@ from apps.training import methods
 from apps.training.choices import check, refuse_unused
 from apps.training.flags import GREY, KINDS, OF_MODELS, OF_SCHEDULES, STAGES
 
+_NETWORKS = ("dense", "model", "compact")
 # What a training writes into its folder.
 _FILES = (
-    *("model.keras", "compact.keras", "model.tflite", "compact.tflite"),
-    *("history.csv", "report.json", "report.md", "accuracy.png", "channels.png", "masks.npz"),
+    *(f"{name}{ending}" for name in _NETWORKS for ending in (".keras", ".tflite")),
+    *("history.csv", "dense_history.csv", "report.json", "report.md", "report.html"),
+    *("accuracy.png", "channels.png", "masks.npz"),
 )
-_FOLDERS = ("checkpoint", "tensorboard")
+_FOLDERS = ("checkpoint", "dense_checkpoint", "tensorboard")
 
 
 def check_flags(values):
@@ -123,5 +125,5 @@ def _check_output(values):
     check(scalars, "tensorboard", "left away with --strategy=multi_worker", values)
     files = [*_FILES]
     for kind in values.quantize:
-        files += [f"{name}-{kind}.tflite" for name in ("model", "compact")]
+        files += [f"{name}-{kind}.tflite" for name in _NETWORKS]
     paths.check_out(values.out or f"runs/{values.dataset}", files, _FOLDERS)

@@ -285,6 +285,13 @@ def _training(group):
         help="Keep a checkpoint in --out, written after each epoch, and go on from it if there is "
         "one: killed at any point and started again, a run ends with the same numbers.",
     )
+    group.switch(
+        "baseline",
+        default=True,
+        help="Afterwards train the same network dense for as many epochs, to compare with: inside "
+        "masks by the optimizer that is inside, instead of rda, grda and prox_sgd by adam, else "
+        "without --l2.",
+    )
     group.switch("mixed_precision", help="Compute in float16 and keep weights in float32.")
     group.choice(
         "strategy",

@@ -13,6 +13,8 @@ from export.quantize import variants
 from keras_sparse.callbacks import MaskHistory
 from keras_sparse.files import replacing
 
+_TOLD = ("dataset", "model", "optimizer", "epochs", "seed")
+
 
 class HistoryWriter(keras.callbacks.Callback):
     """Writes the table of all epochs after each of them, whole or not at all."""
@@ -54,7 +56,7 @@ def log_dir(values):
     return folder(values) / "tensorboard" if values.tensorboard else None
 
 
-def write(model, history, task, values, told):
+def write(model, history, task, values, told, dense=None):
     """Write the trained network and all that is told of it.
 
     Args:
@@ -64,11 +66,12 @@ def write(model, history, task, values, told):
         values: the `FlagValues`.
         told: dict of what else belongs into the report: `command`, how the program was called, and
             `missed_target`, if there is one.
+        dense: `(model, history)` of the baseline, or None.
 
     Raises:
         UsageError: the network cannot be converted; it is saved then.
     """
-    facts = {name: values[name].value for name in ("dataset", "model", "optimizer", "seed")}
+    facts = {name: values[name].value for name in _TOLD}
     facts |= told
     test = run_folder.TestSet(*task.test)
     out = folder(values)
@@ -76,13 +79,15 @@ def write(model, history, task, values, told):
         kinds = variants.checked_kinds(values.quantize)
         images, _ = task.samples
         try:
-            run_folder.deliver(model, history, test, out, facts, quantize=kinds, x_train=images)
+            run_folder.deliver(
+                model, history, test, out, facts, quantize=kinds, x_train=images, dense=dense
+            )
         except ExportError as error:
             raise program.UsageError(
                 f"The trained network is {out / 'model.keras'}; what follows failed: {error}"
             ) from error
     else:
-        run_folder.save(model, history, test, out, facts)
+        run_folder.save(model, history, test, out, facts, dense=dense)
 
 
 def write_masks(callbacks, path):

@@ -7,6 +7,7 @@ import keras
 from apps import program
 from apps.tables.training import Run
 from apps.training import methods, networks, outputs, strategies, tasks
+from apps.training.baseline import dense_values
 from apps.training.callbacks import Progress, callbacks
 from apps.training.flags import GROUPS
 from apps.training.missed_targets import missed_targets
@@ -15,7 +16,7 @@ from export import run_folder
 from keras_sparse.callbacks import EpochCheckpoint
 
 # What may differ between a run and its continuation.
-_FREE = ("data_dir", "export", "out", "quantize", "resume", "tensorboard")
+_FREE = ("baseline", "data_dir", "export", "out", "quantize", "resume", "tensorboard")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,18 +49,38 @@ class Training:
             UsageError: the network died.
         """
         with missed_targets() as missed:
-            history = self.model.fit(
-                **self.task.arguments(self.values, self.first_epoch),
-                epochs=self.values.epochs,
-                initial_epoch=self.first_epoch,
-                callbacks=self.callbacks,
-                verbose="auto" if self.strategy.is_chief else 0,
-            )
+            history = self._fit()
         if self.strategy.is_chief:
             self._check_alive()
             outputs.write_masks(self.callbacks, outputs.folder(self.values) / "masks.npz")
+        dense = self._dense()
+        if self.strategy.is_chief:
             told = {"command": command, **({"missed_target": missed[0]} if missed else {})}
-            outputs.write(self._plain_model(), history.history, self.task, self.values, told)
+            outputs.write(self._plain_model(), history, self.task, self.values, told, dense)
+
+    def _fit(self):
+        return self.model.fit(
+            **self.task.arguments(self.values, self.first_epoch),
+            epochs=self.values.epochs,
+            initial_epoch=self.first_epoch,
+            callbacks=self.callbacks,
+            verbose="auto" if self.strategy.is_chief else 0,
+        ).history
+
+    def _dense(self):
+        """The baseline and its history, or None."""
+        values = dense_values(self.values)
+        if values is None:
+            return None
+        if self.strategy.is_chief:
+            print(
+                f"Training the same network dense, with {values.optimizer}, to compare with "
+                "(--nobaseline leaves this out)",
+                flush=True,
+            )
+        training = _training(values, self.strategy, self.task, "dense_")
+        history = training._fit()
+        return training._plain_model(), history
 
     def _check_alive(self):
         for callback in self.callbacks:
@@ -96,6 +117,11 @@ def prepare(values):
     strategy = strategies.use(values)
     outputs.check_flags(values)
     task = tasks.load(values, strategy.divides)
+    return _training(values, strategy, task)
+
+
+def _training(values, strategy, task, prefix=""):
+    """A `Training`; the prefix is that of its files."""
     with strategy.scope():
         model = compiled(task, values)
         strategy.adapt(model, task.samples)
@@ -104,13 +130,14 @@ def prepare(values):
             run_folder.prepare(outputs.folder(values))
         first_epoch = 0
         if values.resume:
-            path = outputs.folder(values) / "checkpoint"
+            path = outputs.folder(values) / f"{prefix}checkpoint"
             found.append(EpochCheckpoint(path, found, _settings(values), strategy.is_chief))
             first_epoch = found[-1].restore(model)
         else:
             found.append(keras.callbacks.History())
     if strategy.is_chief:
-        found.append(outputs.HistoryWriter(outputs.folder(values) / "history.csv"))
+        path = outputs.folder(values) / f"{prefix}history.csv"
+        found.append(outputs.HistoryWriter(path))
         found.append(Progress())
     return Training(values, strategy, task, model, found, first_epoch)
 

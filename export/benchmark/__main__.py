@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import sys
 
 # TensorFlow reads this when it is imported, which writing a file does.
@@ -19,6 +20,7 @@ NUM_THREADS = flags.DEFINE_integer("num_threads", 1, "Threads per interpreter.",
 ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds in which every file has a turn.", lower_bound=1)
 RESULT_JSON = flags.DEFINE_string("result_json", None, "Write the figures to this file as well.")
 MARKDOWN = flags.DEFINE_string("markdown", None, "Write a table in Markdown to this file.")
+HTML = flags.DEFINE_string("html", None, "Write a page with all figures to this file.")
 PLOT = flags.DEFINE_string("plot", None, "Draw latency over MACs ratios to this file, .png or .svg")
 
 
@@ -32,6 +34,7 @@ def main(argv):
             # Entered first: a file that cannot be written is told before the work.
             figures = stack.enter_context(_output(RESULT_JSON.value))
             table = stack.enter_context(_output(MARKDOWN.value))
+            page = stack.enter_context(_output(HTML.value))
             with progress_bar() as progress:
                 result = benchmark(
                     argv[1:],
@@ -44,11 +47,17 @@ def main(argv):
                 figures.write_text(text, encoding="utf-8")
             if table:
                 table.write_text(result.to_markdown(), encoding="utf-8")
+            if page:
+                page.write_text(result.to_html(_command()), encoding="utf-8")
         if PLOT.value:
             result.plot(PLOT.value)
     except (ExportError, ValueError) as error:
         sys.exit(f"export.benchmark: {error}")
     rich.print(result)
+
+
+def _command():
+    return shlex.join(["python", "-m", "export.benchmark", *sys.argv[1:]])
 
 
 def _output(path):

@@ -1,6 +1,12 @@
 """A benchmark's figures for people: Markdown and a picture."""
 
 LONGEST_OPERATORS = 5
+_ABOUT = (
+    "Files are timed in turns. Ratios are to the first file; the latency ratio is that of the "
+    "fastest inferences. Memory is what loading and running the file added, with the runtime's "
+    "pages that this touched. Tiled MACs: channels of hidden layers rounded up to the blocks that "
+    "the kernels compute. A + marks loops, of which one turn is counted."
+)
 
 
 def markdown(result):
@@ -9,12 +15,9 @@ def markdown(result):
     lines = [
         f"LiteRT on this machine, {threads} thread(s), one sample; files timed in turns.",
         "",
-        *_table([["file", *(label for label, _ in _COLUMNS)], *_rows(result)]),
+        *_table(table(result)[0]),
         "",
-        "Ratios are to the first file; the latency ratio is that of the fastest inferences. Memory "
-        "is what loading and running the file added, with the runtime's pages that this touched. "
-        "Tiled MACs: channels of hidden layers rounded "
-        "up to the blocks that the kernels compute. A + marks loops, of which one turn is counted.",
+        _ABOUT,
         "",
     ]
     for name, file in zip(result.names, result.files, strict=True):
@@ -24,14 +27,20 @@ def markdown(result):
 
 def plot(result, path):
     """`BenchmarkResult.plot`."""
-    from matplotlib.figure import Figure
-
     from keras_sparse.files import replacing
 
     if not all(file.macs.total for file in result.files):
         raise ValueError("A file has no multiply-accumulates, so there is no ratio to plot.")
-    figure = Figure(figsize=(6, 6), layout="constrained")
-    axes = figure.add_subplot()
+    with replacing(path) as temporary:
+        figure(result).savefig(temporary, dpi=120)
+
+
+def figure(result):
+    """What `BenchmarkResult.plot` draws."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(6, 6), layout="constrained")
+    axes = drawn.add_subplot()
     # A colour for each file: names beside the points would lie on each other.
     points = zip(
         result.names, result.macs_ratios, result.tiled_macs_ratios, result.ratios, strict=True
@@ -49,8 +58,12 @@ def plot(result, path):
     )
     axes.grid(alpha=0.3)
     axes.legend()
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    return drawn
+
+
+def table(result):
+    """Rows of text, the first of them of headings, and how they are read."""
+    return [["file", *(label for label, _ in _COLUMNS)], *_rows(result)], _ABOUT
 
 
 def _rows(result):

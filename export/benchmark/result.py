@@ -4,12 +4,12 @@ import dataclasses
 import os
 
 import numpy as np
-import rich.box
 import rich.table
 
 from export.benchmark.macs import FileMacs
 
 MEGABYTE = 2**20  # as litert-benchmark counts
+NAME_COLUMNS = 24  # with all figures, 80 columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +165,16 @@ class BenchmarkResult:
 
         return markdown(self)
 
+    def to_html(self, command=""):
+        """The figures as a page: one file of HTML that loads nothing.
+
+        Args:
+            command: how the files were timed, to copy; "" leaves it out.
+        """
+        from export.benchmark.page import html
+
+        return html(self, command)
+
     def plot(self, path):
         """Writes a picture: latency ratio over MACs ratio, and the line where both are equal.
 
@@ -182,11 +192,12 @@ class BenchmarkResult:
         threads = self.files[0].num_threads
         table = rich.table.Table(
             title=f"LiteRT on this machine, {threads} thread(s), milliseconds",
-            box=rich.box.SIMPLE,
+            box=None,
             pad_edge=False,
             collapse_padding=True,
         )
-        table.add_column("file", overflow="fold")
+        longest = max(map(len, self.names))
+        table.add_column("file", overflow="fold", min_width=min(longest, NAME_COLUMNS))
         for name in ("MB", "median", "p90", "p99", "min", "peak MB", "ratio", "MACs ratio"):
             table.add_column(name, justify="right")
         columns = zip(self.names, self.files, self.ratios, self.macs_ratios, strict=True)

@@ -5,11 +5,11 @@ import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 
 import numpy as np
 
 from export.latency.timing import time_files
+from export.machine import processor
 
 # A width is worth having if no wider one is within this factor of its time.
 _SAME = 1.03
@@ -215,22 +215,11 @@ class LatencyTable:
 
 def _machine(device, num_threads, quantize):
     return {
-        "device": device or _processor(),
+        "device": device or processor(),
         "litert": importlib.metadata.version("ai-edge-litert"),
         "threads": num_threads,
         "quantize": quantize,
     }
-
-
-def _processor():
-    """The processor's name and its widest vector instructions."""
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        facts = dict(map(str.strip, line.split(":", 1)) for line in reversed(lines) if ":" in line)
-        flags = [f for f in ("avx512f", "avx512_vnni", "avx2") if f in facts.get("flags", "")]
-        return " ".join([facts.get("model name", platform.machine()), *flags])
-    except OSError:
-        return platform.processor() or platform.machine()
 
 
 def _beside(width, measured):

@@ -3,15 +3,27 @@ import pytest
 from keras_sparse.analysis import plot_history
 
 
+def drawn(axes):
+    return {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+
+
 def test_draws_what_is_there():
-    figure = plot_history({"accuracy": [0.1, 0.9], "sparsity": [0.0, 0.5], "loss": [2.0, 1.0]})
-    (axes,) = figure.axes
-    drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
-    assert drawn == {
+    history = {"accuracy": [0.1, 0.9], "sparsity": [0.0, 0.5], "loss": [2.0, 1.0]}
+    above, below = plot_history(history, dense={"val_accuracy": [0.2, 0.8]}).axes
+    assert drawn(above) == {
         "training accuracy": [0.1, 0.9],
-        "sparsity: zeros among prunable weights": [0.0, 0.5],
+        "test accuracy, dense network": [0.2, 0.8],
     }
-    assert list(axes.lines[0].get_xdata()) == [1, 2]
+    assert drawn(below) == {"sparsity: zeros among prunable weights": [0.0, 0.5]}
+    assert list(above.lines[0].get_xdata()) == [1, 2]
+
+
+def test_the_axis_tells_98_from_99():
+    accuracy = [0.1, 0.6, 0.9, *[0.98] * 6, 0.99]
+    (axes,) = plot_history({"val_accuracy": accuracy}).axes
+    low, high = axes.get_ylim()
+    assert 0.9 < low < 0.98
+    assert 0.99 < high < 1
 
 
 def test_nothing_to_draw_is_an_error():

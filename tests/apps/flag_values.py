@@ -9,6 +9,7 @@ from apps.training.flags import define
 # A network without batch normalisation, whose averages differ from device to device.
 SMALL = (
     *("--model=lenet_300_100", "--width=0.1", "--init_scale=0", "--noexport"),
+    "--nobaseline",
     *("--train_images=80", "--test_images=40", "--batch_size=16"),
 )
 

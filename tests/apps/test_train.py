@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import keras
 import pytest
@@ -15,9 +16,9 @@ from tests.in_process import run_program
 
 pytestmark = pytest.mark.tensorflow
 FILES = {
-    *("model.keras", "compact.keras", "model.tflite", "compact.tflite"),
-    *("model-int8.tflite", "compact-int8.tflite"),
-    *("history.csv", "report.json", "report.md", "accuracy.png", "channels.png"),
+    *(f"{n}{e}" for n in ("dense", "model", "compact") for e in (".keras", ".tflite")),
+    *("history.csv", "dense_history.csv", "report.json", "report.md", "accuracy.png"),
+    *("channels.png", *(["report.html"] if find_spec("jinja2") else [])),
 }
 
 
@@ -37,10 +38,9 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "new" / "folder"
-    code, out, err = run(
-        "--epochs=3", "--l1=0.01", "--batch_size=64", "--quantize=int8", f"--out={folder}"
-    )
+    code, out, err = run("--epochs=3", "--l1=0.01", "--batch_size=64", f"--out={folder}")
     assert code == 0, err
+    assert "I0000" not in err
     return folder, out
 
 
@@ -51,12 +51,12 @@ def test_writes_every_file_and_nothing_else(finished):
 def test_report_holds_what_was_measured(finished):
     folder, _ = finished
     report = json.loads((folder / "report.json").read_text())
-    for name in ("model", "compact"):
+    for name in ("dense", "model", "compact"):
         part = report["trained" if name == "model" else name]
         model = keras.saving.load_model(folder / f"{name}.keras")
         assert part["parameters"] == model.count_params()
         assert part["tflite_bytes"] == (folder / f"{name}.tflite").stat().st_size
-        assert part["latency_ms_median"] > 0
+        assert part["latency_ms_median"] >= part["latency_ms_min"] > 0
         assert part["macs"] > 0
         assert 0 <= part["tflite_max_abs_error"] < 1e-3
         assert 0 <= part["accuracy"] <= 1
@@ -77,7 +77,11 @@ def test_report_holds_what_was_measured(finished):
 
 
 def test_prints_one_table_and_progress(finished):
-    _, out = finished
+    folder, out = finished
+    assert "Training the same network dense, with adam" in out
+    assert ": inf" not in out.partition("Everything is in")[0]
+    assert max(map(len, out.partition("The networks")[2].splitlines())) <= 80
+    assert "report." in out.replace("\n", "").partition(f"Everything is in {folder}.")[2]
     assert out.count("test accuracy") == 1
     assert "Epoch 3/3" in out
     assert re.search(r"zero_channels: \d+", out)

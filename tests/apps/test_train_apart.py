@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
 from apps import program
+from apps.training import outputs
 
 from .flag_values import SMALL, train_small, weights
 
@@ -60,6 +62,30 @@ def test_killed_and_resumed_is_never_killed(whole, tmp_path):
     for a, b in zip(train_small(tmp_path, *ARGUMENTS), whole[1], strict=True):
         np.testing.assert_array_equal(a, b)
     assert table(tmp_path) == table(whole[0])
+
+
+@tensorflow
+def test_a_baseline_that_was_killed_goes_on(whole, tmp_path, monkeypatch):
+    arguments = (*ARGUMENTS, "--baseline")
+    train_small(tmp_path / "whole", *arguments)
+    ordinary = outputs.HistoryWriter.on_epoch_end
+
+    def interrupted(self, epoch, logs=None):
+        ordinary(self, epoch, logs)
+        if self._path.name == "dense_history.csv":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(outputs.HistoryWriter, "on_epoch_end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_small(tmp_path / "run", *arguments)
+    monkeypatch.undo()
+    for a, b in zip(train_small(tmp_path / "run", *arguments), whole[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    dense = [keras.saving.load_model(tmp_path / name / "dense.keras") for name in ("run", "whole")]
+    for a, b in zip(*(model.get_weights() for model in dense), strict=True):
+        np.testing.assert_array_equal(a, b)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert 0 < report["dense"]["accuracy"] <= 1
 
 
 @tensorflow

@@ -183,6 +183,23 @@ def test_markdown():
     assert "| Convolution | 2 | 75.0% |" in text
 
 
+def test_page():
+    pytest.importorskip("jinja2")
+    files = timing("<a>.tflite", [[4.0]]), timing("b.tflite", [[1.0]], macs=FileMacs(250, 400))
+    page = BenchmarkResult(files).to_html("python -m export.benchmark <a>.tflite b.tflite")
+    for text in ("&lt;a&gt;.tflite b.tflite", ">262,144<", "× 0.250", ">0.333<", "Convolution"):
+        assert text in page
+    assert "<a>" not in page
+
+
+def test_names_are_whole_in_80_columns():
+    names = "compact-dynamic.tflite", "b.tflite"
+    result = BenchmarkResult(tuple(timing(name, [[4.0]]) for name in names))
+    console = rich.console.Console(width=80, file=io.StringIO())
+    console.print(result)
+    assert all(f"{name} " in console.file.getvalue() for name in names)
+
+
 def test_picture(tmp_path):
     files = timing("a.tflite", [[4.0]]), timing("b.tflite", [[1.0]], macs=FileMacs(250, 400))
     BenchmarkResult(files).plot(tmp_path / "macs.svg")

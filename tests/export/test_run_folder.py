@@ -1,5 +1,6 @@
 """From a trained model to a folder; the program around it is tested from the shell."""
 
+import html.parser
 import json
 
 import keras
@@ -29,6 +30,7 @@ def delivered(tmp_path_factory):
     x = rng.normal(size=(50, 6)).astype("float32")
     y = model.predict(x, verbose=0).argmax(-1)
     y[:5] = (y[:5] + 1) % 3  # five of fifty are wrong
+    dense = keras.models.clone_model(model)
     folder = run_folder.prepare(tmp_path_factory.mktemp("run"))
     facts = {"dataset": "points", "model": "tiny", "seed": 7, "command": "python -m apps.train"}
     history = {"accuracy": [0.5, 0.9], "sparsity": [0.0, 0.25]}
@@ -38,8 +40,9 @@ def delivered(tmp_path_factory):
         run_folder.TestSet(x, y),
         folder,
         facts,
-        quantize=("int8", "float16"),
+        quantize=("int8",),
         x_train=x,
+        dense=(dense, {"val_accuracy": [0.6, 0.95]}),
     )
     return report, folder
 
@@ -62,7 +65,8 @@ def test_files_say_the_same(delivered):
     report, folder = delivered
     assert json.loads((folder / "report.json").read_text()) == json.loads(json.dumps(report))
     text = (folder / "report.md").read_text()
-    assert "| parameters | 83 | 53 | 0.639 |" in text
+    assert "| | dense | sparse | compact | ratio |" in text
+    assert "| parameters | 83 | 83 | 53 | 0.639 |" in text
     assert "| hidden | 8 | 5 |" in text
     history = (folder / "history.csv").read_text().split()
     assert history == ["epoch,accuracy,sparsity", "1,0.5,0.0", "2,0.9,0.25"]
@@ -73,13 +77,14 @@ def test_files_say_the_same(delivered):
 def test_rows_of_every_kind_before_and_after_surgery(delivered):
     report, folder = delivered
     rows = {row["file"]: row for row in report["files"]}
-    kinds = ("", "-int8", "-float16")
-    assert list(rows) == [f"{name}{k}.tflite" for k in kinds for name in ("model", "compact")]
+    names = ("dense", "model", "compact")
+    assert list(rows) == [f"{name}{k}.tflite" for k in ("", "-int8") for name in names]
     for name, row in rows.items():
         assert row["bytes"] == (folder / name).stat().st_size
         assert row["samples"] == 50
-        assert row["keras_accuracy"] == 0.9
-        assert row["accuracy"] == pytest.approx(0.9, abs=0.1)
+        accuracy = report["dense"]["accuracy"] if "dense" in name else 0.9
+        assert row["keras_accuracy"] == pytest.approx(accuracy)
+        assert row["accuracy"] == pytest.approx(accuracy, abs=0.1)
         assert row["latency_ratio"] > 0
         assert row["macs_ratio"] == pytest.approx(45 / 72 if "compact" in name else 1)
         assert (
@@ -87,6 +92,41 @@ def test_rows_of_every_kind_before_and_after_surgery(delivered):
             in (folder / "report.md").read_text()
         )
     assert rows["model.tflite"]["max_abs_error"] < 1e-5 < rows["model-int8.tflite"]["max_abs_error"]
+
+
+class Reader(html.parser.HTMLParser):
+    """The text of a page, and what it would load."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.text, self.loads, self.tags = [], [], set()
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.loads += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+    def handle_data(self, data):
+        self.text += [data.strip()]
+
+
+def test_the_page_has_the_figures_and_loads_nothing(delivered):
+    pytest.importorskip("jinja2")
+    report, folder = delivered
+    page = Reader((folder / "report.html").read_text())
+    assert "script" not in page.tags
+    assert all(value.startswith(("#", "data:")) for value in page.loads)
+    figures = ("dense", "sparse", "compact", "ratio", "accuracy", "latency, ms (fastest)")
+    assert {*figures, *map(str, report["channels"]["hidden"])} <= set(page.text)
+    for name in ("dense", "trained", "compact"):
+        own = report[name]
+        assert f"{own['accuracy']:.4f}" in page.text
+        assert f"{own['latency_ms_min']:.4f}" in page.text
+        assert {f"{own[key]:,}" for key in ("parameters", "macs", "tflite_bytes")} < set(page.text)
+    assert {row["file"] for row in report["files"]} < set(page.text)
+    assert report["command"] in page.text
+    for group in report["surgery"]["dead_kept"]:
+        assert group["reason"] in page.text
 
 
 def test_prepare_refuses_a_folder_that_cannot_be_written(tmp_path):

@@ -1,0 +1,60 @@
+"""Why latency falls less than multiply-accumulates do, from the figures of a benchmark."""
+
+# A difference that is worth a sentence.
+_WORTH = 1.1
+_PRODUCTS = ("convolution", "conv_", "fully", "matrix", "matmul")
+
+
+def why_latency_falls_less(before, after):
+    """Sentences on two files of one benchmark.
+
+    Args:
+        before, after: entries of `BenchmarkResult.to_dict()["files"]`.
+
+    Returns:
+        Text; "" where latency falls about as much as multiply-accumulates, or these do not fall.
+
+    Example:
+
+    >>> dense, compact = benchmark(["dense.tflite", "compact.tflite"]).to_dict()["files"]
+    >>> print(why_latency_falls_less(dense, compact))
+    """
+    if not before["macs"] or after["macs"] >= before["macs"]:
+        return ""
+    latency = after["latency"]["min_ms"] / before["latency"]["min_ms"]
+    macs, tiled = (after[key] / before[key] for key in ("macs", "macs_tiled"))
+    if latency <= _WORTH * macs:
+        return ""
+    found = [
+        f"Latency falls to {latency:.0%}, multiply-accumulates to {macs:.0%}, as not all time is "
+        "multiplication."
+    ]
+    if tiled > _WORTH * macs:
+        found.append(
+            "Kernels compute output channels in blocks, and a block that is partly filled costs as "
+            f"much as a full one: counted in full blocks, multiply-accumulates fall to {tiled:.0%}."
+        )
+    shares = [_beside_products(file) for file in (before, after)]
+    if None not in shares and shares[1] > 0.05:
+        found.append(
+            "Operators without multiply-accumulates, which move data, take "
+            f"{shares[0]:.0%} of the time before and {shares[1]:.0%} after."
+        )
+    if after["latency"]["min_ms"] < 0.1:
+        found.append(
+            f"At {after['latency']['min_ms']:.2g} ms the fixed cost of a call and of starting "
+            "each operator shows: a larger network gains more."
+        )
+    return " ".join(found)
+
+
+def _beside_products(file):
+    """Share of the time in operators without multiply-accumulates; None where it is not known."""
+    operators = file["operators"]
+    if not operators:
+        return None
+    return sum(
+        operator["share"]
+        for operator in operators
+        if not any(name in operator["name"].lower() for name in _PRODUCTS)
+    )

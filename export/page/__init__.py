@@ -1,0 +1,6 @@
+"""Reports as one HTML file that needs nothing beside it."""
+
+from export.page.page import Card, Page, Picture, available, render
+from export.page.svg import svg
+
+__all__ = ["Card", "Page", "Picture", "available", "render", "svg"]

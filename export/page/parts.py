@@ -1,0 +1,161 @@
+"""Sections that pages of several programs have, from what their `report.json` holds."""
+
+from export.page.page import Bars, Picture, Table
+from export.page.svg import svg
+
+# Share of a file's time from which an operator has a row of its own.
+_SEEN = 0.01
+_COLOURS = ("#999999", "#0072b2", "#d55e00")
+_MARKERS = {"float32": "o", "float16": "s", "dynamic": "^", "int8": "D"}
+
+
+def frontier(rows, names, samples):
+    """A `Picture` of accuracy by latency; None where either is not known.
+
+    Args:
+        rows: those of `export.quantize.variants.rows`.
+        names: `{network in the rows: what it is called}`.
+        samples: int, how many the accuracy is of.
+    """
+    from matplotlib.figure import Figure
+
+    known = [row for row in rows if row.get("accuracy") is not None and "error" not in row]
+    if len(known) < 2:
+        return None
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for row in known:
+        colour = _COLOURS[list(names).index(row["network"])]
+        p, marker = row["accuracy"], _MARKERS[row["quantize"]]
+        axes.errorbar(
+            row["latency_ms_min"],
+            p,
+            yerr=(p * (1 - p) / samples) ** 0.5,
+            fmt=marker,
+            color=colour,
+            markersize=7,
+            elinewidth=1,
+            alpha=0.9,
+            label=f"{names[row['network']]}, {row['quantize']}",
+        )
+    axes.set(xlabel="latency, ms (fastest)", ylabel="accuracy")
+    axes.set_xlim(left=0)
+    axes.locator_params(axis="x", nbins=5)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return Picture(
+        "Accuracy by latency",
+        f"To the left is faster, above is better. One mark for each TFLite file, on {samples:,} "
+        "samples; the bars are one standard error.",
+        svg(figure, "Accuracy by latency of each file"),
+    )
+
+
+def epochs(history, dense=None):
+    """A `Picture` of accuracy and sparsity by epoch; None where neither was logged."""
+    from keras_sparse.analysis import plot_history
+
+    try:
+        figure = plot_history(history, dense)
+    except ValueError:
+        return None
+    return Picture(
+        "Training by epoch",
+        "The axis of accuracy shows the range of the last two thirds of the epochs.",
+        svg(figure, "Accuracy and sparsity by epoch"),
+    )
+
+
+def channels(surgery, names):
+    """`Bars` of the output channels of each layer with a kernel, before and after.
+
+    Args:
+        surgery: `Report.to_dict()`.
+        names: of the network before and after.
+    """
+    layers = {
+        name: layer["channels"]
+        for name, layer in surgery["layers"].items()
+        if "Normalization" not in layer["kind"]
+    }
+    most = max((before for before, _ in layers.values()), default=1)
+    rows = [
+        (name, [(count / most, f"{count:,}") for count in counts])
+        for name, counts in layers.items()
+    ]
+    return Bars("Channels by layer", list(names), rows)
+
+
+def operators(files, names):
+    """`Bars` of the milliseconds that each kind of operator takes; None where that is not known.
+
+    Args:
+        files: entries of `BenchmarkResult.to_dict()["files"]`.
+        names: what each is called.
+    """
+    if not all(file["operators"] for file in files):
+        return None
+    times = [
+        {o["name"]: o["share"] * file["latency"]["min_ms"] for o in file["operators"]}
+        for file in files
+    ]
+    seen = sorted(
+        (name for own in times for name, ms in own.items() if ms > _SEEN * sum(own.values())),
+        key=lambda name: -max(own.get(name, 0.0) for own in times),
+    )
+    found = [(name, [own.get(name, 0.0) for own in times]) for name in dict.fromkeys(seen)]
+    rest = [sum(ms for name, ms in own.items() if name not in seen) for own in times]
+    found += [("others", rest)] if any(rest) else []
+    longest = max(max(values) for _, values in found) or 1.0
+    rows = [
+        (name.removeprefix("Delegate/"), [(ms / longest, f"{ms:.3f} ms") for ms in values])
+        for name, values in found
+    ]
+    return Bars(
+        "Latency by operator",
+        list(names),
+        rows,
+        "Milliseconds of one inference: the fastest of the file, in the shares that LiteRT's "
+        "profiler gives.",
+    )
+
+
+def stays(surgery):
+    """A `Table` of the dead channels that stay, by reason, the heaviest first; None without any."""
+    groups = surgery["dead_kept"]
+    if not groups:
+        return None
+    rows = [
+        [
+            group["reason"],
+            f"{group['channels']:,}",
+            f"{group['parameters']:,}",
+            f"{group['macs']:,}",
+            ", ".join(group["layers"]),
+        ]
+        for group in groups
+    ]
+    header = ["reason", "channels", "parameters", "MACs", "layers"]
+    about = (
+        "Channels that are dead, that is, do not depend on the input, and could not be cut out "
+        "without changing the outputs; what they weigh in the compact network."
+    )
+    return Table("What stayed, and why", header, rows, about)
+
+
+def machine(report):
+    """Processor, threads and versions, a sentence."""
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    return f"{timed_on(report)} Versions: {versions}."
+
+
+def timed_on(report):
+    """Where and how the files were timed, in sentences; "" where they were not."""
+    if "processor" not in report:
+        return ""
+    threads = report["num_threads"]
+    return (
+        f"Latency on {report['processor']}, {threads} thread{'s' * (threads > 1)}: one sample at a "
+        "time, all files in turns in one run; of many inferences the fastest, which other work on "
+        "the machine disturbs least."
+    )

@@ -1,0 +1,23 @@
+"""Why latency falls less than multiply-accumulates do."""
+
+from export.benchmark.reasons import why_latency_falls_less
+
+
+def file(macs, tiled, ms, pooling):
+    operators = [
+        {"name": "Delegate/Convolution (NHWC, F32) IGEMM", "share": 1 - pooling},
+        {"name": "Delegate/Max Pooling (NHWC, F32)", "share": pooling},
+    ]
+    latency = {"min_ms": ms, "median_ms": ms}
+    return {"macs": macs, "macs_tiled": tiled, "latency": latency, "operators": operators}
+
+
+def test_every_cause_has_its_figure():
+    told = why_latency_falls_less(file(100, 100, 0.2, 0.1), file(30, 50, 0.08, 0.4))
+    for text in ("falls to 40%", "to 30%", "fall to 50%", "10% of the time before and 40%", "0.08"):
+        assert text in told
+
+
+def test_nothing_to_say_where_latency_falls_as_much():
+    assert not why_latency_falls_less(file(100, 100, 2.0, 0.1), file(50, 50, 1.0, 0.1))
+    assert not why_latency_falls_less(file(0, 0, 2.0, 0.1), file(0, 0, 2.0, 0.1))
