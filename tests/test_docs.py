@@ -5,6 +5,7 @@ import re
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
 
 from keras_sparse import surgery
@@ -28,6 +29,25 @@ def test_a_layer_of_your_own():
     np.testing.assert_allclose(
         smaller.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5
     )
+
+
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[] if path.stem == "rule" else pytest.mark.slow, id=path.stem)
+        for path in TUTORIALS
+    ],
+)
+def test_tutorial(path, tmp_path, monkeypatch):
+    """Its code runs from top to bottom, with shorter trainings."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", path.read_text(), flags=re.M | re.S)
+    code = re.sub(r"epochs=\d+", "epochs=2", "\n".join(blocks))
+    exec(compile(code, path, "exec"), {"__name__": path.stem})
 
 
 def test_readme_marks_the_two_commands_that_ci_runs():
