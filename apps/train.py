@@ -1,4 +1,9 @@
-"""Train a sparse network, cut out what died, convert both networks to TFLite, time and report."""
+"""Train a sparse network and a dense one; cut out what died, convert to TFLite, time and report.
+
+python -m apps.train --out=runs/digits
+python -m apps.train --dataset=cifar10 --augment --model=resnet_18 --optimizer=rigl --density=0.1
+python -m apps.train --flagfile=apps/recipes/rda_vgg16_bn.flags --data_dir=FOLDER --out=runs/vgg16
+"""
 
 from absl import flags
 

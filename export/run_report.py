@@ -22,7 +22,7 @@ _ROWS = (
     ("multiply-accumulates", "macs", "{:,}"),
     ("TFLite file, bytes", "tflite_bytes", "{:,}"),
     ("TFLite latency, fastest ms", "latency_ms_min", "{:.4f}"),
-    ("TFLite error to Keras, largest", "tflite_max_abs_error", "{:.1e}"),
+    ("largest difference to Keras", "tflite_max_abs_error", "{:.1e}"),
 )
 _WITHOUT_RATIO = ("accuracy", "tflite_max_abs_error")
 _CARDS = {

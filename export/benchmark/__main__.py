@@ -12,7 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import rich
 from absl import flags
 
-from export import ExportError, benchmark
+from export import ExportError, benchmark, page
 from export.benchmark.progress import progress_bar
 from export.command_line import clean_up_when_terminated, run
 
@@ -28,13 +28,15 @@ def main(argv):
     """Times the files `argv[1:]` and prints the table."""
     if len(argv) < 2:
         sys.exit("export.benchmark: name one or more .tflite files (--help shows the flags)")
+    if HTML.value and not page.available():
+        sys.exit("export.benchmark: --html needs a package: pip install jinja2")
     clean_up_when_terminated()
     try:
         with contextlib.ExitStack() as stack:
             # Entered first: a file that cannot be written is told before the work.
             figures = stack.enter_context(_output(RESULT_JSON.value))
             table = stack.enter_context(_output(MARKDOWN.value))
-            page = stack.enter_context(_output(HTML.value))
+            html = stack.enter_context(_output(HTML.value))
             with progress_bar() as progress:
                 result = benchmark(
                     argv[1:],
@@ -47,8 +49,8 @@ def main(argv):
                 figures.write_text(text, encoding="utf-8")
             if table:
                 table.write_text(result.to_markdown(), encoding="utf-8")
-            if page:
-                page.write_text(result.to_html(_command()), encoding="utf-8")
+            if html:
+                html.write_text(result.to_html(_command()), encoding="utf-8")
         if PLOT.value:
             result.plot(PLOT.value)
     except (ExportError, ValueError) as error:

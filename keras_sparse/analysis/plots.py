@@ -52,7 +52,7 @@ def plot_history(history, dense=None):
         for values, label, color, style in panel:
             axes.plot(range(1, len(values) + 1), values, style, color=color, label=label)
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower right", fontsize=8)
+        axes.legend(loc="best", fontsize=8)
     if lines:
         all_axes[0].set(ylabel="accuracy", ylim=_settled([line[0] for line in lines]))
     if sparsity:

@@ -31,7 +31,7 @@ def start(*arguments, **options):
 
 def run(*arguments):
     process = start(*arguments)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=900)
     return process.returncode, out, err
 
 
