@@ -155,10 +155,14 @@ def _cost_sentences(report):
         if asked is not None:
             met = "" if after <= asked else " The target is not met."
             sentences.append(
-                f"{name}: at most {asked:.4g} asked for, {before:.4g} before, {after:.4g} "
-                f"after.{met}"
+                f"{name}: at most {_amount(asked)} asked for, {_amount(before)} before, "
+                f"{_amount(after)} after.{met}"
             )
     return sentences
+
+
+def _amount(value):
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _print(report, folder):
@@ -243,7 +247,9 @@ def _print_baselines(report):
     for row in rows:
         table.add_row(*map(escape, row))
     rich.print(table)
-    rich.print(escape(baselines.verdict(report)))
+    sentence = baselines.verdict(report)
+    if sentence:
+        rich.print(escape(sentence))
 
 
 def _about_baselines(report):

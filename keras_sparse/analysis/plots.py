@@ -58,6 +58,7 @@ def plot_history(history, dense=None):
     if sparsity:
         all_axes[-1].set(ylabel="sparsity")
     all_axes[-1].set_xlabel("epoch")
+    all_axes[-1].locator_params(axis="x", integer=True)
     return figure
 
 
