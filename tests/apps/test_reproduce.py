@@ -29,6 +29,7 @@ from apps.tables.table import FILES, Column, Row, Table
 from keras_sparse import models
 from keras_sparse.data import crop_and_flip
 from tests.in_process import run_program
+from tests.optimizers.matrix import thorough
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -350,14 +351,17 @@ def small_networks(monkeypatch):
         monkeypatch.setattr(models, name, small)
 
 
+@pytest.mark.parametrize(
+    "rows", [slice(None, None, 7), pytest.param(slice(None), marks=pytest.mark.slow)], ids=str
+)
 @pytest.mark.parametrize("name", tables.NAMES)
-def test_every_table_builds_its_rows(name, small_networks):
+def test_every_table_builds_its_rows(name, rows, small_networks):
     table = tables.load(name)
     shape, classes = engine.data.DATASETS[table.dataset or "mnist"]
     dataset = engine.data.Dataset(name, *(np.zeros((4, *shape)), np.zeros(4)) * 2, classes)
     whole = training.Run(seed=0, epochs=table.epochs, steps_per_epoch=937)
     shortest = training.Run(seed=0, epochs=1, steps_per_epoch=1)
-    for row in table.rows:
+    for row in table.rows[rows]:
         if table.dataset and row.model:  # or the experiment makes it
             assert row.model(dataset).output_shape == (None, classes)
         for run in (whole, shortest):
@@ -377,7 +381,11 @@ def test_the_tables_of_cifar_train(name, row, small_networks, cifar_dir, tmp_pat
     assert all(np.isfinite(value) for value in found.values())
 
 
-@pytest.mark.parametrize("name", tables.NAMES)
+# One without a picture, and one of each kind of picture.
+DRAWN = ("rda_cifar10", "edge_frontier", "implicit_mnist", "inactive_unit", "sparse_momentum_mnist")
+
+
+@pytest.mark.parametrize("name", thorough(tables.NAMES, *DRAWN))
 def test_every_table_is_written_and_drawn(name, tmp_path):
     table = tables.load(name)
     figures = dict.fromkeys(table.columns, 1.5) | {"norms": [1.0, 0.5]}

@@ -1,5 +1,7 @@
-"""The program from the shell, as a person starts it."""
+"""The program as a person starts it: in this process, and by -m slow from the shell."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -12,6 +14,7 @@ import keras
 import pytest
 
 import keras_sparse  # noqa: F401 registers what the saved models name
+from apps.training import run as training
 from tests.in_process import run_program
 
 pytestmark = pytest.mark.tensorflow
@@ -38,10 +41,10 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "new" / "folder"
-    code, out, err = run("--epochs=3", "--l1=0.01", "--batch_size=64", f"--out={folder}")
-    assert code == 0, err
-    assert "I0000" not in err
-    return folder, out
+    arguments = ("--epochs=3", "--l1=0.01", "--batch_size=64")
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert run_program("apps.train", *arguments, f"--out={folder}") is None
+    return folder, out.getvalue()
 
 
 def test_writes_every_file_and_nothing_else(finished):
@@ -136,8 +139,35 @@ def test_help_is_grouped(capsys):
     assert "--flagfile" in out
 
 
+class TerminateInEpoch2(keras.callbacks.Callback):
+    """Sends SIGTERM to this process in the midst of the second epoch."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 2 and self.model.optimizer.iterations > 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_terminated_leaves_no_half_file(tmp_path, monkeypatch, capsys):
+    prepare = training.prepare
+
+    def prepared(values):
+        made = prepare(values)
+        made.callbacks.append(TerminateInEpoch2())
+        return made
+
+    monkeypatch.setattr(training, "prepare", prepared)
+    small = ("--epochs=9", "--train_images=80", "--test_images=40", "--batch_size=16")
+    assert run_program("apps.train", *small, f"--out={tmp_path}") == 143
+    assert "Terminated: The same command starts anew" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+    rows = (tmp_path / "history.csv").read_text().splitlines()
+    assert len(rows) == 2
+    assert len({row.count(",") for row in rows}) == 1
+
+
+@pytest.mark.slow
 @pytest.mark.integration
-def test_terminated_leaves_no_half_file(tmp_path):
+def test_terminated_from_the_shell(tmp_path):
     process = start("--epochs=1000", f"--out={tmp_path}", start_new_session=True)
     for line in process.stdout:
         if "Epoch 2/" in line:
@@ -146,6 +176,5 @@ def test_terminated_leaves_no_half_file(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143
     assert "Terminated: The same command starts anew" in err
+    assert "I0000" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
-    rows = (tmp_path / "history.csv").read_text().splitlines()
-    assert len({row.count(",") for row in rows}) == 1

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from apps import program
-from apps.training import outputs
+from apps.training import outputs, run
+from tests.killing import AfterSteps, KilledError
 
-from .flag_values import SMALL, train_small, weights
+from .flag_values import SMALL, parse, train_small, weights
 
 tensorflow = pytest.mark.tensorflow
 integration = pytest.mark.integration
@@ -53,11 +54,28 @@ def whole(tmp_path_factory):
     return out, train_small(out, *ARGUMENTS)
 
 
-@integration
-@tensorflow
-def test_killed_and_resumed_is_never_killed(whole, tmp_path):
+def died(tmp_path):
+    """An exception in the midst of the second epoch, which leaves what a kill leaves."""
+
+    def die():
+        raise KilledError
+
+    training = run.prepare(parse(f"--out={tmp_path}", *SMALL, *ARGUMENTS))
+    training.callbacks.append(AfterSteps(7, die))
+    with pytest.raises(KilledError):
+        training.run("a command")
+
+
+def killed(tmp_path):
+    """SIGKILL, which gives a process no chance to write anything."""
     code, said = finish(start("tests.apps.train_alone", str(tmp_path), "7", *ARGUMENTS))
     assert code == -signal.SIGKILL, said
+
+
+@tensorflow
+@pytest.mark.parametrize("end", [died, pytest.param(killed, marks=[integration, pytest.mark.slow])])
+def test_killed_and_resumed_is_never_killed(end, whole, tmp_path):
+    end(tmp_path)
     assert len(table(tmp_path)) == 1
     for a, b in zip(train_small(tmp_path, *ARGUMENTS), whole[1], strict=True):
         np.testing.assert_array_equal(a, b)

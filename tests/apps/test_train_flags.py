@@ -356,7 +356,7 @@ def test_images_from_a_folder(tmp_path):
         path = tmp_path / part / name / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         keras.utils.save_img(path, rng.integers(0, 256, (34, 40, 3)), scale=False)
-    arguments = ("--dataset=imagenet", "--image_size=32", "--model=resnet_8", "--width=0.5")
+    arguments = ("--dataset=imagenet", "--image_size=32", "--model=lenet_5")
     values = parse(
         *(*arguments, "--optimizer=adam", "--epochs=1", "--batch_size=4", "--noexport"),
         *(f"--data_dir={tmp_path}", f"--out={tmp_path / 'run'}", "--channel_criterion=apoz"),

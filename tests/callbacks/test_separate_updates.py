@@ -44,6 +44,7 @@ def test_same_bits_as_with_the_update_in_every_step(name):
     check_same(OPTIMIZERS[name])
 
 
+@pytest.mark.slow
 def test_same_bits_when_gradients_are_accumulated():
     # Searches for the threshold after 40 batches, of which no epoch is made.
     make = OPTIMIZERS["target"]
@@ -53,6 +54,7 @@ def test_same_bits_when_gradients_are_accumulated():
     same_bits(models[0].optimizer.variables, models[1].optimizer.variables)
 
 
+@pytest.mark.slow
 def test_same_bits_when_a_call_makes_several_steps():
     check_same(lambda: OPTIMIZERS["RigL"](update_every=5), steps_per_execution=2)
 

@@ -100,7 +100,7 @@ def test_compress_meets_the_budget_and_recovers(trained, digits):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("kind", ["arrays", "batches"])
+@pytest.mark.parametrize("kind", ["arrays", pytest.param("batches", marks=pytest.mark.slow)])
 def test_a_killed_recovery_goes_on_to_the_same_bits(tmp_path, kind):
     model = keras.Sequential(
         [keras.Input((4,)), layers.Dense(8), layers.Dropout(0.5), layers.Dense(1)]

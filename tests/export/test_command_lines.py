@@ -34,19 +34,27 @@ def run(*arguments):
     )
 
 
-def test_convert(model, tmp_path):
+def check_converted(out, folder):
+    [line] = out.splitlines()
+    assert line.startswith(f"{folder}/model.tflite: 0.001 MB, largest difference to Keras ")
+    assert sorted(os.listdir(folder)) == ["model.keras", "model.tflite"]
+
+
+def test_convert(model, tmp_path, capsys):
     model.save(tmp_path / "model.keras")
-    done = run(
-        "export.convert",
-        tmp_path / "model.keras",
-        tmp_path / "model.tflite",
-        "--quantize=float16",
-    )
+    files = (tmp_path / "model.keras", tmp_path / "model.tflite")
+    assert run_program("export.convert", *files, "--quantize=float16") is None
+    check_converted(capsys.readouterr().out, tmp_path)
+
+
+@pytest.mark.slow
+def test_convert_from_the_shell(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    files = (tmp_path / "model.keras", tmp_path / "model.tflite")
+    done = run("export.convert", *files, "--quantize=float16")
     assert done.returncode == 0
-    [line] = done.stdout.splitlines()
-    assert line.startswith(f"{tmp_path}/model.tflite: 0.001 MB, largest difference to Keras ")
+    check_converted(done.stdout, tmp_path)
     assert "RuntimeWarning" not in done.stderr
-    assert sorted(os.listdir(tmp_path)) == ["model.keras", "model.tflite"]
 
 
 def test_convert_ends_with_one_line(capsys):

@@ -1,6 +1,7 @@
 """Tables of measured latency. Times are made up, so that they are known."""
 
 import json
+from unittest import mock
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from keras import layers
 
 import keras_sparse
 from export import ExportError, LatencyTable
-from export.latency import report
+from export.latency import report, rows
 from export.latency.layers import tflite_bytes, timed_layers
 from export.latency.resizing import ResizableFile
 from export.latency.rows import _references
@@ -50,6 +51,21 @@ def _work(inputs, outputs):
 
 # first, depthwise, grouped, second, logits
 LAYERS = 3 * 2 + 16 * 2 + 16 * 2 + 16 * 2 + 192
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _converted_once():
+    """A layer is converted for the first test that times it."""
+    files, convert = {}, rows._LayerFile
+
+    def converted(layer, quantize):
+        key = (layer.key(), quantize)
+        if key not in files:
+            files[key] = convert(layer, quantize)
+        return files[key]
+
+    with mock.patch.object(rows, "_LayerFile", converted):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +211,7 @@ def test_the_report_names_wasted_widths(table):
     assert "sum  " in text
 
 
-@pytest.mark.parametrize("quantize", [None, "int8"])
+@pytest.mark.parametrize("quantize", [None, pytest.param("int8", marks=pytest.mark.slow)])
 def test_this_machine_is_measured(quantize):
     x = keras.Input((4, 4, 2))
     model = keras.Model(x, layers.Conv2D(2, 1, name="only")(x))

@@ -62,7 +62,7 @@ def embedded():
     ("make_model", "route", "largest_file"),
     [
         (remembering, "litert", 8_000),
-        (embedded, "litert", 60_000),
+        pytest.param(embedded, "litert", 60_000, marks=pytest.mark.slow),
         (lambda: network(layers.GRU(8), shape=(5, 6)), "litert", 30_000),
         (lambda: network(layers.LSTM(8), shape=(5, 6)), "quantizer", 30_000),
         pytest.param(

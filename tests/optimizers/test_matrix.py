@@ -67,7 +67,7 @@ def test_fit_without_a_callback_and_on_from_a_file_to_the_same_bits(name, tmp_pa
 
 @tensorflow
 @pytest.mark.xla
-@pytest.mark.parametrize("name", thorough(MASKED, "SparseMomentum", "RigL"))
+@pytest.mark.parametrize("name", thorough(MASKED, "RigL"))
 def test_fit_with_xla_keeps_the_budget(name):
     model = compile_model(make_model(), MASKED[name](), jit_compile=True)
     fit(model, epochs=1)
@@ -218,7 +218,7 @@ DISTRIBUTED = pytest.mark.parametrize(
     ("name", "arguments", "callbacks"),
     [
         ("SparseMomentum", {}, ()),
-        ("RigL", {}, (SeparateUpdates,)),
+        pytest.param("RigL", {}, (SeparateUpdates,), marks=pytest.mark.slow),
         pytest.param("SNIP", {}, (), marks=pytest.mark.slow),
         pytest.param(
             "SET", {"update_every": None}, (lambda: MaskUpdate(2),), marks=pytest.mark.slow

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from .matrix import MASKED, OPTIMIZERS, compile_model, fit, make_model
+from .matrix import MASKED, OPTIMIZERS, compile_model, fit, make_model, thorough
 
 UPDATING = [name for name in MASKED if name != "StaticSparse"]
 SEARCHING = ["target", "target by channel"]
@@ -58,7 +58,7 @@ def test_a_loop_would_be_seen():
     assert operations(optimizer, variables) & LOOPS
 
 
-@pytest.mark.parametrize("name", ["SparseMomentum", *SEARCHING])
+@pytest.mark.parametrize("name", thorough(["SparseMomentum", *SEARCHING], "SparseMomentum"))
 def test_trains_to_the_same_weights_as_on_a_cpu(name):
     weights = []
     for device in (contextlib.nullcontext(), compiled_for_gpu()):

@@ -70,9 +70,8 @@ def check_same(model, reference):
 
 
 # The search for a target takes JAX long where it is not compiled.
-@pytest.mark.parametrize(
-    "name", thorough(THRESHOLDING, "published", "GRDA", *["target"] * on_tensorflow)
-)
+@pytest.mark.parametrize("name", thorough(THRESHOLDING, "target" if on_tensorflow else "published"))
+@pytest.mark.xla
 def test_compiled_is_eager(name):
     """Also where the optimizer is built while the step is traced, as `fit` does it."""
     compiled = trained(name, build=False, jit_compile=not on_tensorflow)

@@ -39,9 +39,9 @@ def failed(name, folder, way):
 @pytest.mark.parametrize(
     ("name", "way", "end"),
     [
-        # With XLA, as the other process.
+        ("SparseMomentum", "keras", failed),
         pytest.param(
-            "SparseMomentum", "keras", killed, marks=[pytest.mark.integration, pytest.mark.xla]
+            "SparseMomentum", "keras", killed, marks=[pytest.mark.integration, pytest.mark.slow]
         ),
         ("target", "backup", failed),
         pytest.param("RigL", "backup", failed, marks=pytest.mark.slow),

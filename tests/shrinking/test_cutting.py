@@ -15,6 +15,7 @@ from keras_sparse.optimizers.proximal import soft_threshold
 from keras_sparse.shrinking import carrying
 from keras_sparse.shrinking.cutting import cut, zeroed
 from keras_sparse.surgery.rebuild import Cut
+from tests.optimizers.matrix import thorough
 
 from .networks import (
     DEAD,
@@ -174,7 +175,7 @@ def test_dual_averaging_takes_the_steps_of_the_large_network(form):
     )
 
 
-@pytest.mark.parametrize("form", DUAL_AVERAGING)
+@pytest.mark.parametrize("form", thorough(DUAL_AVERAGING, "accumulated"))
 def test_dual_averaging_of_grouped_convolutions(form):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((6, 6, 1))

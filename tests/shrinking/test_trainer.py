@@ -16,6 +16,7 @@ from keras_sparse import ShrinkingTrainer
 from keras_sparse.callbacks import MaskUpdate, ZeroChannels
 from keras_sparse.channels import BatchNormScale, DeadChannels, LargestActivation
 from keras_sparse.shrinking import Estimate
+from tests.optimizers.matrix import thorough
 
 from .networks import (
     array,
@@ -72,9 +73,7 @@ class Record(keras.callbacks.Callback):
         self.sizes.append(self.model.count_params())
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("adam", marks=pytest.mark.slow), "rda", "sparse_momentum"]
-)
+@pytest.mark.parametrize("name", thorough(["adam", "rda", "sparse_momentum"], "rda"))
 def test_with_nothing_dead_it_is_fit_bit_for_bit(name):
     x, y = images()
     runs = []
@@ -103,9 +102,7 @@ def uninterrupted(name):
     return trainer
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("adam", marks=pytest.mark.slow), "rda", "sparse_momentum"]
-)
+@pytest.mark.parametrize("name", thorough(["adam", "rda", "sparse_momentum"], "rda"))
 def test_dead_channels_go_and_training_goes_on(name):
     trainer = uninterrupted(name)
     record, history = trainer.record, trainer.history

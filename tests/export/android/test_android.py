@@ -6,8 +6,7 @@ import os
 import re
 import signal
 import struct
-import subprocess
-import sys
+import threading
 import time
 
 import pytest
@@ -17,6 +16,7 @@ from export.android import AndroidError, benchmark_on_android, find_phone
 from export.android.adb import Adb
 from export.android.session import parse_cores
 from tests.export.tflite_file import write_dense
+from tests.in_process import run_program
 
 FOLDER = re.compile(r"/data/local/tmp/keras_sparse_[0-9a-f]{16}")
 
@@ -309,57 +309,66 @@ def test_cores_that_no_phone_has(text):
         parse_cores(text)
 
 
-def start(folder, binary, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "export.android", f"--benchmark_binary={binary}", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.getcwd(), "COLUMNS": "100"},
-    )
+@pytest.fixture
+def command_line(binary, models, tmp_path, monkeypatch, capfd):
+    """The program in this process, in a folder of its own; `(status, stdout, stderr)`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr("rich._console", None)
+    terminate = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments):
+        status = run_program("export.android", f"--benchmark_binary={binary}", *models, *arguments)
+        return status, *capfd.readouterr()
+
+    yield run
+    signal.signal(signal.SIGTERM, terminate)
 
 
-def test_command_line(plug_in, binary, models, tmp_path):
+def test_command_line(plug_in, command_line, tmp_path):
     plug_in(version=2)
-    done = start(tmp_path, binary, *models, "--rounds=1", "--cores=7")
-    output, errors = done.communicate(timeout=120)
-    assert done.returncode == 0, errors
+    status, output, errors = command_line("--rounds=1", "--cores=7")
+    assert status is None, errors
     assert "Acme Phone 7, Android 14" in output
     assert "width32.tflite" in output
     assert json.loads((tmp_path / "android.json").read_text())["complete"]
     assert "| width32.tflite |" in (tmp_path / "android.md").read_text()
 
 
-def test_command_line_without_a_phone(adb, binary, models, tmp_path):
-    done = start(tmp_path, binary, *models)
-    output, errors = done.communicate(timeout=120)
-    assert (done.returncode, output) == (1, "")
-    assert errors.startswith("export.android: No phone is connected.")
+def test_command_line_without_a_phone(adb, command_line, tmp_path):
+    status, output, _ = command_line()
+    assert status.startswith("export.android: No phone is connected.")
+    assert not output
     assert not list(tmp_path.glob("android.*"))
+
+
+def send_when_there(path, end):
+    """Sends a signal to this process when a file is there, from a thread of its own."""
+
+    def wait():
+        limit = time.monotonic() + 180
+        while not path.exists() and time.monotonic() < limit:
+            time.sleep(0.05)
+        os.kill(os.getpid(), end)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
 
 
 @pytest.mark.parametrize(
     "end", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
-def test_ctrl_c_cleans_up_and_keeps_what_was_measured(end, plug_in, binary, models, tmp_path):
+def test_ctrl_c_cleans_up_and_keeps_what_was_measured(end, plug_in, command_line, tmp_path):
     phone = plug_in()
     working = (phone.folder / "benchmark").read_text()
     phone.write(
         "benchmark", f'case "$*" in *model1*) touch $PHONE/slow; sleep 600;; esac\n{working}'
     )
-    running = start(tmp_path, binary, *models)
-    try:
-        limit = time.monotonic() + 180
-        while not (phone.folder / "slow").exists() and time.monotonic() < limit:
-            time.sleep(0.05)
-        assert list(phone.storage.iterdir())
-        running.send_signal(end)
-        _, errors = running.communicate(timeout=60)
-    finally:
-        running.kill()
-        running.communicate()
-    assert running.returncode == 130
+    sender = send_when_there(phone.folder / "slow", end)
+    status, _, errors = command_line()
+    sender.join()
+    assert status == 130
     assert "interrupted" in errors
     assert "Traceback" not in errors
     assert not list(phone.storage.iterdir())
