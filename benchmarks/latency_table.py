@@ -3,7 +3,7 @@
     python -m benchmarks.latency_table --networks=resnet_8 --folder=FOLDER
 
 Each network loses random channels of its groups; a table of its layers predicts what the rest
-takes, scaled to the time of the whole network in the same run. Files and times are kept in FOLDER,
+takes, as a share of the whole network. Files and times are kept in FOLDER,
 so a run that was stopped goes on. `--notime` writes files and times nothing.
 """
 
@@ -16,9 +16,9 @@ from absl import app, flags, logging
 
 from benchmarks.machine import describe
 from export import LatencyTable
-from export.latency.layers import tflite_bytes
+from export.latency.layers import reference_file, tflite_bytes
 from export.latency.resizing import ResizableFile
-from export.latency.timing import time_files
+from export.latency.timing import HostTimer
 from keras_sparse import models, surgery
 from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.planning import removable_groups
@@ -107,17 +107,15 @@ def _times(model, groups, widths, kind, files, folder):
     """Predicted and measured seconds of the shapes."""
     path, table = folder / f"times-{_SEED.value}.json", folder / "table.json"
     if not path.exists():
-        # Twice, with the table between: what passes by does not judge all of one.
-        first = time_files(files)
-        LatencyTable.measure(model, quantize=_kind(kind), path=table)
-        measured = np.minimum(first, time_files(files))
-        path.write_text(json.dumps({"first": first, "measured": measured.tolist()}))
+        least = LatencyTable.measure(model, quantize=_kind(kind), path=table).whole["reference"]
+        measured = HostTimer(reference_file(_kind(kind)), least=least)(files)
+        path.write_text(json.dumps({"measured": measured}))
     measured = np.array(json.loads(path.read_text())["measured"])
     table = LatencyTable.load(table)
     costs = CostModel(model, groups, {"latency": table})
     predicted = np.array([costs.total("latency", own) for own in widths])
-    predicted *= measured[0] / predicted[0]
-    return predicted[1:], measured[1:]
+    # Shares of the whole network's time, as budgets are given.
+    return predicted[1:] / predicted[0], measured[1:] / measured[0]
 
 
 def _print(network, kind, ratios):

@@ -34,8 +34,8 @@ import keras_sparse
 from apps.tables.compression import measured
 from benchmarks.machine import describe
 from export import LatencyTable
-from export.latency.layers import tflite_bytes
-from export.latency.timing import time_files
+from export.latency.layers import reference_file, tflite_bytes
+from export.latency.timing import HostTimer
 from export.run_folder import versions
 from keras_sparse import data, surgery
 from keras_sparse.compression.recovery import compile_like
@@ -234,7 +234,9 @@ class TorchPruning:
             )
             if predicted > PREDICTED * limit:
                 return False
-            return table.model_seconds(self.torch.to_keras(network, self.run.wide)) <= limit
+            model = self.torch.to_keras(network, self.run.wide)
+            whole, own = table.models_seconds([self.run.wide, model])
+            return own <= SHARE * whole
 
         return fits
 
@@ -245,7 +247,8 @@ def times(run):
     models |= {n: keras.models.load_model(run.path(n)) for n in run.names if run.path(n).exists()}
     figures = {name: {} for name in models}
     for key, quantize in (("latency_ms", None), ("latency_int8_ms", "int8")):
-        seconds = time_files([tflite_bytes(model, quantize) for model in models.values()])
+        files = [tflite_bytes(model, quantize) for model in models.values()]
+        seconds = HostTimer(reference_file(quantize))(files)
         for name, value in zip(models, seconds, strict=True):
             figures[name][key] = 1e3 * value
     for name in models:

@@ -162,7 +162,8 @@ def _target(row, wide, dataset, folder):
     limit = _HALF
     if row.limit == "width 1":
         narrow = _network(1.0)(dataset)
-        limit = table.model_seconds(narrow) / table.model_seconds(wide)
+        whole, own = table.models_seconds([wide, narrow])
+        limit = own / whole
     return {"target": {row.cost: limit}, "latency": {row.cost: table}}
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import warnings
 
@@ -134,6 +135,13 @@ def timed_layers(model):
             )
         found.append(TimedLayer(unit.name, layer, shape, len(unit.calls)))
     return found
+
+
+@functools.cache
+def reference_file(quantize):
+    """A TFLite file of one convolution, which other files are timed beside."""
+    x = keras.Input((16, 16, 32))
+    return tflite_bytes(keras.Model(x, keras.layers.Conv2D(32, 3, padding="same")(x)), quantize)
 
 
 def tflite_bytes(model, quantize):

@@ -1,6 +1,5 @@
 """How long each layer of a model takes at each width, measured."""
 
-import functools
 import importlib.metadata
 import json
 import os
@@ -8,7 +7,6 @@ import pathlib
 
 import numpy as np
 
-from export.latency.timing import time_files
 from export.machine import processor
 
 # A width is worth having if no wider one is within this factor of its time.
@@ -23,9 +21,9 @@ class LatencyTable:
 
     The time of a layer is a staircase in its output channels and nearly a line in its input
     channels. So each layer is timed as a TFLite file of its own at the widths where steps can be,
-    and with fewer input channels. The whole model is timed too, and the times of the layers are
-    scaled so that their sum is the model's: it has sums and pooling beside them, and the caches are
-    not theirs alone.
+    and with fewer input channels. A network has sums and pooling beside its layers, and the caches
+    are not theirs alone. So the times of the layers are scaled to fit the model with half of its
+    channels, which is timed whole. The model itself is timed too.
 
     Make one by `measure` or `load`.
 
@@ -35,8 +33,10 @@ class LatencyTable:
             `ratios`: dict of `inputs`, `outputs` and `values`, the times with fewer inputs
             relative to those, or None; `calls`: how often the model calls the layer; `key`.
         machine: dict that says what was measured on.
-        whole: dict of what all layers have in common: `invoke`: seconds of an inference of an empty
-            file; `grain`: input channels that take the same time; `scale`: factor of the times.
+        whole: dict of what all layers have in common: `invoke`: seconds of an
+            inference of an empty file; `model`: seconds of the model as it is; `grain`: input
+            channels that take the same time; `scale`: factor of the times of layers;
+            `reference`: seconds of the file that this machine's times are relative to.
 
     Example:
 
@@ -96,7 +96,7 @@ class LatencyTable:
         known = {row["key"]: row for row in old.rows.values()}
         layers = timed_layers(model)
         missing = {layer.key(): layer for layer in layers if layer.key() not in known}
-        run = time or functools.partial(time_files, num_threads=num_threads)
+        run = time or _host_timer(machine, old.whole)
         known |= measured_rows(missing, quantize, run, progress)
         rows = {
             layer.name: {
@@ -110,6 +110,8 @@ class LatencyTable:
         table = cls(rows, machine, old.whole)
         if rows.keys() != old.rows.keys() or missing:
             table.whole = table._fitted(model, run)
+            if time is None:
+                table.whole["reference"] = run.least
         if path:
             table.save(path)
         return table
@@ -117,13 +119,15 @@ class LatencyTable:
     def _fitted(self, model, run):
         """What the model takes beside its layers."""
         from export.latency.rows import input_grain, invoke_seconds
+        from export.latency.scaling import whole_networks
 
         quantize = self.machine["quantize"]
         invoke, grain = invoke_seconds(quantize, run), input_grain(quantize, run)
         self.whole = {"invoke": invoke, "grain": grain, "scale": 1.0}
-        layers = self.total() - invoke
-        left = self.model_seconds(model, time=run) - invoke
-        return {**self.whole, "scale": max(left, 0.0) / layers if layers else 1.0}
+        if not self.rows:
+            return self.whole
+        seconds, scale = whole_networks(model, self, run)
+        return {**self.whole, "scale": scale, "model": seconds}
 
     def layer_seconds(self, layer, shapes):
         """Time of one layer whose weights have these shapes.
@@ -161,20 +165,26 @@ class LatencyTable:
             if i == len(widths) - 1 or seconds[i + 1 :].min() > _SAME * seconds[i]
         ]
 
-    def model_seconds(self, model, *, time=None):
-        """The measured time of a whole model on this machine, as a TFLite file.
+    def models_seconds(self, models):
+        """The measured times of whole models on this machine, as TFLite files in turns.
 
         Args:
-            model: a `keras.Model` with one input.
-            time: see `measure`.
+            models: list of `keras.Model`s with one input each.
+
+        Returns:
+            List of seconds.
         """
         from export.latency.layers import tflite_bytes
 
-        run = time or (lambda files: time_files(files, num_threads=self.machine["threads"]))
-        return run([tflite_bytes(model, self.machine["quantize"])])[0]
+        run = _host_timer(self.machine, self.whole)
+        return run([tflite_bytes(model, self.machine["quantize"]) for model in models])
 
     def total(self):
-        """The predicted time of the model as it is."""
+        """The measured time of the model as it is."""
+        return self.whole.get("model", self.sum())
+
+    def sum(self):
+        """The time of all layers of the model as they are."""
         return sum(
             self.seconds(name, row["inputs"], row["outputs"]) for name, row in self.rows.items()
         )
@@ -211,6 +221,15 @@ class LatencyTable:
                 f"(there, here): {differing}. Give another `path`."
             )
         return cls(rows, found, whole)
+
+
+def _host_timer(machine, whole):
+    """A timer whose times can be compared with those of a table."""
+    from export.latency.layers import reference_file
+    from export.latency.timing import HostTimer
+
+    reference = reference_file(machine["quantize"])
+    return HostTimer(reference, machine["threads"], whole.get("reference"))
 
 
 def _machine(device, num_threads, quantize):

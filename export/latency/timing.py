@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from export.benchmark.worker import fill_inputs
@@ -9,60 +10,109 @@ from export.benchmark.worker import fill_inputs
 _BURST_SECONDS = 0.002
 _FEWEST_RUNS, _MOST_RUNS = 3, 200
 _BURSTS = 6
+_REFERENCE_RUNS = 3
 _FEWEST_PASSES, _MOST_PASSES = 3, 10
 _PAUSE_SECONDS = 0.2
-# Passes agree within 2% and 50 ns.
-_AGREE, _RESOLUTION = 1.02, 5e-8
+# Two passes agree with the result within 2%.
+_AGREE = 0.02
+# The machine is fast where the reference takes at most this factor of its least time.
+_FAST = 1.1
+_FEWEST_FAST = 3
+_FIRST_LOOKS, _LOOK_SECONDS = 20, 0.1
 
 
-def time_files(contents, *, num_threads=1, progress=None):
-    """The least time of an inference for each of some TFLite files.
+class HostTimer:
+    """Times TFLite files on this machine beside a reference file.
 
-    The files take turns in bursts of 2 ms, in several passes over all of them, so that a machine
-    that is busy for a moment does not judge one of them. A file is loaded anew in each pass: where
-    its memory comes to lie matters too. Files whose least time was seen in one pass alone are
-    passed over again.
+    A processor that is shared with others can be 1.5 times as slow, for milliseconds or for
+    minutes. So the reference runs before and after each burst of a file, and the time of a file is
+    its ratio to the reference times the least time of the reference. Bursts in which the machine
+    was fast count alone, if there are any.
+
+    The files take turns in bursts of 2 ms, in several passes over all of them. A file is loaded
+    anew in each pass: where its memory comes to lie matters too.
 
     Args:
-        contents: list of files as bytes.
+        reference: a TFLite file as bytes, of the kind that is timed: float32 or int8.
         num_threads: threads of LiteRT.
-        progress: called as `progress(done, total)`, or None.
+        least: float, seconds of the reference that times are relative to; None to measure it in
+            the first call.
 
-    Returns:
-        List of seconds.
+    Example:
+
+    >>> HostTimer(reference_file(None))([small, large])
+    [0.00021, 0.00043]
     """
-    times = [[] for _ in contents]
-    for done in range(_MOST_PASSES):
-        left = [i for i, own in enumerate(times) if not _settled(own)]
-        if not left:
-            break
-        if done:
-            time.sleep(_PAUSE_SECONDS)
-        for i, seconds in zip(left, _pass([contents[i] for i in left], num_threads), strict=True):
-            times[i].append(seconds)
-        if progress:
-            progress(min(done + 1, _FEWEST_PASSES), _FEWEST_PASSES)
-    return [min(own) for own in times]
 
+    def __init__(self, reference, num_threads=1, least=None):
+        self.least = least
+        self._threads = num_threads
+        self._reference = _load(reference, num_threads)
+        self._fastest = np.inf if least is None else least
 
-def _settled(times):
-    """Whether two passes found nearly the least time."""
-    if len(times) < _FEWEST_PASSES:
-        return False
-    least, second = sorted(times)[:2]
-    return second < _AGREE * least + _RESOLUTION
+    def __call__(self, contents, progress=None):
+        """Time files.
 
+        Args:
+            contents: list of files as bytes.
+            progress: called as `progress(done, total)`, or None.
 
-def _pass(contents, num_threads):
-    """The least time of each file in a few bursts."""
-    loaded = [_load(content, num_threads) for content in contents]
-    runs = [_runs(interpreter) for interpreter in loaded]
-    least = [float("inf")] * len(loaded)
-    for turn in range(_BURSTS):
-        for place in range(len(loaded)):
-            i = (place + turn) % len(loaded)
-            least[i] = min(least[i], _burst(loaded[i], runs[i]))
-    return least
+        Returns:
+            List of seconds.
+        """
+        if self.least is None:
+            self.least = self._watch()
+        passes = [[] for _ in contents]
+        for done in range(_MOST_PASSES):
+            left = [i for i, own in enumerate(passes) if not self._settled(own)]
+            if not left:
+                break
+            if done:
+                time.sleep(_PAUSE_SECONDS)
+            for i, bursts in zip(left, self._pass([contents[i] for i in left]), strict=True):
+                passes[i].append(bursts)
+            if progress:
+                progress(min(done + 1, _FEWEST_PASSES), _FEWEST_PASSES)
+        return [float(self.least * self._ratio(np.concatenate(own))) for own in passes]
+
+    def _watch(self):
+        """The least time of the reference in two seconds."""
+        for _ in range(_FIRST_LOOKS):
+            self._beside()
+            time.sleep(_LOOK_SECONDS)
+        return self._fastest
+
+    def _beside(self):
+        """The time of the reference now."""
+        seconds = _burst(self._reference, _REFERENCE_RUNS)
+        self._fastest = min(self._fastest, seconds)
+        return seconds
+
+    def _settled(self, passes):
+        if len(passes) < _FEWEST_PASSES:
+            return False
+        found = self._ratio(np.concatenate(passes))
+        near = [abs(self._ratio(own) / found - 1) <= _AGREE for own in passes]
+        return sum(near) > 1
+
+    def _ratio(self, bursts):
+        """Time relative to the reference; `bursts` has rows `(seconds, before, after)`."""
+        seconds, before, after = bursts.T
+        fast = np.maximum(before, after) <= _FAST * self._fastest
+        own = fast if fast.sum() >= _FEWEST_FAST else slice(None)
+        return np.median(2 * seconds[own] / (before + after)[own])
+
+    def _pass(self, contents):
+        """A few bursts of each file."""
+        loaded = [_load(content, self._threads) for content in contents]
+        runs = [_runs(interpreter) for interpreter in loaded]
+        bursts = [[] for _ in loaded]
+        for turn in range(_BURSTS):
+            for place in range(len(loaded)):
+                i = (place + turn) % len(loaded)
+                before = self._beside()
+                bursts[i].append((_burst(loaded[i], runs[i]), before, self._beside()))
+        return [np.array(own) for own in bursts]
 
 
 def _load(content, num_threads):

@@ -25,7 +25,8 @@ class CostModel:
         groups: list of `surgery.ChannelGroup` of this model.
         latency: None, or `{cost name: object}` with a method `layer_seconds(layer, shapes)`, such
             as an `export.LatencyTable`: how long a layer of the model takes when its weights have
-            these shapes, `{weight name: shape}`.
+            these shapes, `{weight name: shape}`. A method `total`, if it has one, gives the time
+            of the model as it is.
 
     Attributes:
         names: the costs that are told of every model.
@@ -85,6 +86,9 @@ class CostModel:
         if name == "flash":
             kernels = sum(self._layer(name, layer, widths) for layer in self._layers)
             return kernels + self._micro.file_overhead(widths) + self._beyond[name]
+        table = self._latency.get(name)
+        if hasattr(table, "total") and np.array_equal(widths, self.full()):
+            return table.total()
         return sum(self._layer(name, layer, widths) for layer in self._layers)
 
     def change(self, name, widths, group, width):

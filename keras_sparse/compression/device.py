@@ -10,7 +10,7 @@ from keras_sparse.compression.budget import Budget, in_words
 from keras_sparse.compression.planning import Plan, Planner, removable_groups
 
 _TRIES = 3
-# A measured latency this many times the predicted one is measured again, so often in all.
+# A measured latency this many times the predicted one is measured so often in all.
 _NEAR, _MEASUREMENTS = 1.1, 3
 
 
@@ -75,7 +75,7 @@ def _measured_cut(model, planner, asked, latency, micro):
     budget, plan = asked, planner.plan(asked)
     for tries in range(1, _TRIES + 1):
         smaller, report = plan.apply(model)
-        seconds = _measured(latency, micro, smaller, plan)
+        seconds = _measured(latency, micro, model, smaller, plan)
         factors = {n: s / asked.limits[n] for n, s in seconds.items() if n in asked.limits}
         missed = {name: factor for name, factor in factors.items() if factor > 1}
         if not missed or tries == _TRIES:
@@ -90,24 +90,26 @@ def _measured_cut(model, planner, asked, latency, micro):
     return Cut(plan, smaller, report, {n: (plan.costs[n][0], s) for n, s in seconds.items()})
 
 
-def _measured(latency, micro, model, plan):
-    """`{cost: number}` of a model: latencies of tables that can measure one, arena and flash."""
-    bytes_of = {} if micro is None else micro.costs(model)
+def _measured(latency, micro, model, smaller, plan):
+    """`{cost: number}` of a smaller model: measured latencies, arena and flash."""
+    bytes_of = {} if micro is None else micro.costs(smaller)
     return {name: size for name, size in bytes_of.items() if name in plan.asked} | {
-        name: _least(table, model, plan.costs[name][1])
+        name: _seconds(table, model, smaller, plan.costs[name])
         for name, table in latency.items()
-        if hasattr(table, "model_seconds")
+        if hasattr(table, "models_seconds")
     }
 
 
-def _least(table, model, predicted):
-    """The least of up to three measurements, until one is near what the table predicts.
+def _seconds(table, model, smaller, costs):
+    """The latency of a smaller model: its share of the given one's, measured in turns.
 
-    Whatever else runs makes a measurement longer, and none shorter.
+    The median of three measurements, if the first is not near what the table predicts.
     """
-    least = np.inf
+    before, predicted = costs
+    found = []
     for _ in range(_MEASUREMENTS):
-        least = min(least, table.model_seconds(model))
-        if least <= _NEAR * predicted:
+        whole, own = table.models_seconds([model, smaller])
+        found.append(before * own / whole)
+        if len(found) == 1 and found[0] <= _NEAR * predicted:
             break
-    return least
+    return float(np.median(found))

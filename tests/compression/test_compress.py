@@ -154,7 +154,10 @@ class Table:
     def steps(self, layer):
         return [4, 8, 12, 24] if layer in ("stem", "last") else []
 
-    def model_seconds(self, model):
+    def models_seconds(self, models):
+        return [self.seconds(model) for model in models]
+
+    def seconds(self, model):
         widths = {x.name: x.filters for x in model.layers if hasattr(x, "filters")}
         whole = widths["stem"] + widths["last"]
         return whole if whole == 36 else self.error * whole

@@ -16,6 +16,8 @@ from export.latency.layers import tflite_bytes, timed_layers
 from export.latency.resizing import ResizableFile
 from export.latency.rows import _references
 from keras_sparse.compression import GroupNorm
+from keras_sparse.compression.cost import CostModel
+from keras_sparse.compression.planning import removable_groups
 from tests.in_process import run_program
 
 
@@ -37,20 +39,23 @@ def shapes_of(content):
 
 def staircase(contents):
     """Tiles of 8 output channels, a line in the input channels, and 2 us for each inference."""
-    return [1e-6 * (2 + _work(*shapes_of(content))) for content in contents]
+    return [1e-6 * (2 + _work(*shapes_of(content), len(content))) for content in contents]
 
 
 def timed(contents):
     return zip(staircase(contents), contents, strict=True)
 
 
-def _work(inputs, outputs):
+def _work(inputs, outputs, size):
     whole, empty = (3, 5), (1, 1)
-    return {whole: LAYERS, empty: 0}.get((inputs, outputs), inputs * -(-outputs // 8))
+    network = LAYERS if size > WHOLE_BYTES else HALF
+    return {whole: network, empty: 0}.get((inputs, outputs), inputs * -(-outputs // 8))
 
 
-# first, depthwise, grouped, second, logits
+# first, depthwise, grouped, second, logits: with all channels and with half of them.
 LAYERS = 3 * 2 + 16 * 2 + 16 * 2 + 16 * 2 + 192
+HALF = 3 + 8 + 8 + 8 + 96
+WHOLE_BYTES = 12_000
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,14 +96,25 @@ def test_rows_have_the_times_of_the_device(table):
     assert all(width % 4 == 0 for width in table.rows["grouped"]["widths"])
 
 
-def test_the_layers_are_scaled_to_the_model(table, model):
+def test_the_model_is_timed_and_the_layers_fit_half_of_it(table, model):
     def slow(contents):
-        return [s + 1e-4 * (shapes_of(c) == [3, 5]) for s, c in timed(contents)]
+        return [s + (s - 2e-6) * (factor(c) - 1) for s, c in timed(contents)]
+
+    def factor(content):
+        if shapes_of(content) != [3, 5]:
+            return 1.0
+        return 1.5 if len(content) > WHOLE_BYTES else 1.2
 
     slower = LatencyTable.measure(model, time=slow, device="made up")
-    assert slower.total() == pytest.approx(table.total() + 1e-4)
+    assert slower.total() == pytest.approx(2e-6 + 1.5e-6 * LAYERS)
+    assert slower.sum() == pytest.approx(2e-6 + 1.2e-6 * LAYERS)
     ratio = slower.seconds("second", 16, 8) / table.seconds("second", 16, 8)
-    assert ratio == pytest.approx(1 + 100 / LAYERS)
+    assert ratio == pytest.approx(1.2)
+    groups = removable_groups(model)
+    costs = CostModel(model, groups, {"latency": slower})
+    assert costs.total("latency", costs.full()) == slower.total()
+    half = costs.total("latency", costs.full() // 2)
+    assert half == pytest.approx(2e-6 + 1.2e-6 * HALF)
 
 
 def test_input_channels_that_are_taken_together(model):
@@ -217,7 +233,8 @@ def test_this_machine_is_measured(quantize):
     model = keras.Model(x, layers.Conv2D(2, 1, name="only")(x))
     table = LatencyTable.measure(model, quantize=quantize)
     assert table.total() > 0
-    assert table.model_seconds(model) > 0
+    [whole] = table.models_seconds([model])
+    assert whole > 0
     assert np.isfinite(table.rows["only"]["seconds"]).all()
 
 

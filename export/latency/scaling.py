@@ -1,0 +1,41 @@
+"""Whole networks beside the sum of their layers."""
+
+import numpy as np
+
+from export.latency.layers import tflite_bytes
+from keras_sparse import surgery
+from keras_sparse.compression.cost import CostModel
+from keras_sparse.compression.planning import removable_groups
+
+
+def whole_networks(model, table, run):
+    """Time a model, and fit the factor of its layers' times to a narrower one.
+
+    Args:
+        model: the `keras.Model` whose layers the table has.
+        table: a `LatencyTable` with a scale of 1.
+        run: function from a list of TFLite files to their seconds.
+
+    Returns:
+        `(seconds, scale)`: the time of the model, and the factor with which the sum of the layers
+        is the time of the model with half of its channels; of the model itself if none can be
+        removed.
+    """
+    invoke = table.whole["invoke"]
+    networks, layers = [model], table.sum() - invoke
+    try:
+        groups = removable_groups(model)
+    except ValueError:  # nothing can be removed
+        groups = []
+    if groups:
+        widths = np.array([-(-group.size // 2) for group in groups])
+        networks.append(_narrowed(model, groups, widths))
+        layers = CostModel(model, groups, {"latency": table}).total("latency", widths) - invoke
+    seconds = run([tflite_bytes(network, table.machine["quantize"]) for network in networks])
+    return seconds[0], max(seconds[-1] - invoke, 0.0) / layers
+
+
+def _narrowed(model, groups, widths):
+    chosen = {group: range(width, group.size) for group, width in zip(groups, widths, strict=True)}
+    smaller, _ = surgery.remove_dead_channels(surgery.zero_groups(model, chosen))
+    return smaller
