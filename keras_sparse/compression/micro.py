@@ -12,9 +12,9 @@ _ALIGNMENT = 16
 _MODEL, _OPERATOR, _KERNEL, _CHANNEL = 640, 165, 95, 8
 # Bytes that the planner takes for each tensor while it plans, before there are activations.
 _PLANNING = 90
-# Bytes of a file beside its kernels: for each kernel, names and shapes; for each output channel,
-# the bias and the scales and zero points of both. Fitted to measurements.
-_FILE_KERNEL, _FILE_CHANNEL = 420, 25
+# Bytes of a file beside its kernels: for each kernel, names and shapes; for each output channel of
+# a convolution, and of a dense layer, the bias, scales and zero points. Fitted to measurements.
+_FILE_KERNEL, _FILE_CHANNEL, _FILE_UNIT = 600, 25, 12
 
 
 class Micro:
@@ -47,9 +47,12 @@ class Micro:
         # Output channels of kernels: the sizes of what they write, by position.
         written = [(step.writes[0], operators.positions(step)) for step in operators.kernels]
         self._channels = sum((by_width[i] / n for i, n in written), np.zeros(len(groups)))
-        channels = sum(fixed[i] / n for i, n in written)
+        self._other_channels = sum(fixed[i] / n for i, n in written)
+        each = [_FILE_CHANNEL if n > 1 else _FILE_UNIT for _, n in written]
+        pairs = list(zip(written, each, strict=True))
+        self._file = sum((b * by_width[i] / n for (i, n), b in pairs), np.zeros(len(groups)))
+        self._rest = _FILE_KERNEL * len(written) + sum(b * fixed[i] / n for (i, n), b in pairs)
         self._least = _PLANNING * (len(fixed) + 2 * len(written))
-        self._kernels, self._other_channels = len(written), channels
         self._stay = _MODEL + _OPERATOR * len(operators.steps) + _KERNEL * len(written)
 
     def arena(self, widths):
@@ -58,7 +61,7 @@ class Micro:
 
     def file_overhead(self, widths):
         """Bytes of the file beside the weights of kernels."""
-        return float(_FILE_KERNEL * self._kernels + _FILE_CHANNEL * self._channels_at(widths))
+        return float(self._rest + self._file @ np.asarray(widths, float))
 
     def relief(self, widths, group, width, limit):
         """How many bytes above a limit go, over all operators, when one group gets narrower."""
