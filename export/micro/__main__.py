@@ -54,6 +54,8 @@ def main(argv):
 
 
 def _lines(name, file):
+    from export.micro.result import where_text
+
     yield f"{name}: {file.peak.bytes:,} bytes of activations at {file.peak.layer}: " + ", ".join(
         f"{tensor.name} {tensor.bytes:,}" for tensor in file.peak.tensors
     )
@@ -62,11 +64,7 @@ def _lines(name, file):
     if agreement.drawn:
         yield f"{name}: compared with LiteRT on random samples; give --samples for real ones"
     if not agreement.within_a_step:
-        where = ", ".join(
-            f"{found.layer} ({found.largest:.3g} in {found.share:.1%})"
-            for found in agreement.layers[:5]
-        )
-        yield f"{name}: outputs differ from LiteRT's by more than a step; tensors: {where}"
+        yield f"{name}: outputs differ from LiteRT's by more than a step; {where_text(agreement)}"
 
 
 def _output(path):

@@ -1,6 +1,6 @@
 """A microcontroller's figures for people: Markdown and a picture."""
 
-from export.micro.result import agreement_text
+from export.micro.result import agreement_text, where_text
 
 _SHOWN = 6
 
@@ -60,7 +60,7 @@ def _differences(agreement):
     what = "random samples" if agreement.drawn else "samples"
     line = f"Outputs on {agreement.samples} {what}, beside LiteRT's: {agreement_text(agreement)}."
     if not agreement.layers:
-        return [line, ""]
+        return [line if agreement.within_a_step else f"{line[:-1]}; {where_text(agreement)}.", ""]
     rows = [
         [d.layer, d.operator, f"{d.share:.2%}", f"{d.largest:.3g}"]
         for d in agreement.layers[:_SHOWN]

@@ -151,3 +151,14 @@ def agreement_text(agreement):
     if agreement.steps == 0:
         return "equal"
     return f"{agreement.steps} step{'s' * (agreement.steps > 1)} in {agreement.share:.1%}"
+
+
+def where_text(agreement, shown=5):
+    """In which layers tensors differ from those of LiteRT without XNNPACK, in words."""
+    if not agreement.layers:
+        return "tensors are equal to those of LiteRT's own kernels, so XNNPACK rounds otherwise"
+    parts = [
+        f"{found.layer} ({found.largest:.3g} in {found.share:.1%})"
+        for found in agreement.layers[:shown]
+    ]
+    return f"tensors that differ: {', '.join(parts)}"

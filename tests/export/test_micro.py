@@ -1,5 +1,6 @@
 """LiteRT for Microcontrollers: what files need, and what it does not take."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ from export import ExportError
 from export.micro import Micro, measure, process, write_c_array
 from export.micro.operators import resolver_method
 from export.micro.process import RefusedError, Runtime
+from export.micro.result import where_text
 from tests.export.tflite_file import Operators, Types, schema, write, write_dense
 from tests.in_process import run_program
 
@@ -94,6 +96,9 @@ def test_integers_that_differ_are_found(tmp_path, monkeypatch):
     [file] = measure([path]).files
     assert (file.agreement.steps, file.agreement.within_a_step) == (2, False)
     assert (file.agreement.layers[0].layer, file.agreement.layers[0].largest) == ("RELU", 2)
+    assert where_text(file.agreement) == "tensors that differ: RELU (2 in 100.0%)"
+    alone = dataclasses.replace(file.agreement, layers=())
+    assert where_text(alone).endswith("XNNPACK rounds otherwise")
 
 
 def _quantized(path):
