@@ -290,6 +290,15 @@ def test_other_writers(tmp_path):
     assert_refused(path, "it was trained on theano")
 
 
+@pytest.mark.parametrize("metadata", ["{}", "[]", '{"keras_version": 3}'])
+def test_a_file_that_does_not_say_who_wrote_it(metadata, tmp_path):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("metadata.json", metadata)
+    assert_refused(path, "does not say which Keras wrote it")
+
+
 @pytest.mark.parametrize("name", ["depthwise.h5", "depthwise.keras"])
 def test_damaged_files(files, name, tmp_path):
     whole = (files / name).read_bytes()

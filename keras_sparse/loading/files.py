@@ -79,7 +79,10 @@ def _zip_reader(path):
     with zipfile.ZipFile(path) as archive:
         if not {"config.json", "metadata.json"} <= set(archive.namelist()):
             raise ValueError("it is a zip file, but no Keras model.")
-        version = json.loads(archive.read("metadata.json"))["keras_version"]
+        metadata = json.loads(archive.read("metadata.json"))
+    version = metadata.get("keras_version") if isinstance(metadata, dict) else None
+    if not isinstance(version, str):
+        raise ValueError("its metadata.json does not say which Keras wrote it.")
     return _keras2_zip if _is_keras2(version) else _keras3
 
 

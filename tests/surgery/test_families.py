@@ -735,6 +735,21 @@ def test_operations(name, harness, tmp_path):
     harness.compare(smaller, keras.saving.load_model(tmp_path / "smaller.keras"))
 
 
+@pytest.mark.parametrize("parts", [2, 4])
+@pytest.mark.parametrize("split", [ops.split, ops.unstack])
+def test_parts_that_only_another_split_reads(harness, parts, split):
+    x = keras.Input((3, 8 if split is ops.split else parts))
+    y = layers.Dense(x.shape[-1], name="a")(x)
+    pieces = [split(y, parts, axis=-1)[i] for i in range(parts)]
+    total = pieces[0]
+    for piece in pieces[1:]:
+        total = ops.add(total * 2.0, piece)
+    model = keras.Model(x, layers.Dense(2)(total) if split is ops.split else total)
+    harness.randomise(model)
+    harness.kill(model)
+    harness.cut(model)
+
+
 def test_split_leaves_out_what_nobody_reads(harness):
     x = inputs = keras.Input((4, 4, 2))
     x = layers.Conv2D(6, 1, activation="sigmoid", name="a")(x)

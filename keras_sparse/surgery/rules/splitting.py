@@ -60,8 +60,9 @@ class SplitRule(Rule):
             need, why = np.zeros(source.size, bool), np.full(source.size, "", object)
             need[run], why[run] = port.keep, reasons_behind(source, port, of=run)
             source.need(need, why)
-        for port, run in zip(unit.outputs, runs, strict=True):
-            if port.keep.any():
+        if any(port.keep.any() for port in unit.outputs):
+            # An output that nobody reads as well, where others keep its channels in the input.
+            for port, run in zip(unit.outputs, runs, strict=True):
                 port.need(source.keep[run], source.why[run])
 
     def ties(self, call):
