@@ -13,35 +13,58 @@ from keras_sparse import (
 )
 from keras_sparse.compression import compress, plan
 from keras_sparse.initializers import ScaledUniform
+from keras_sparse.masks import (
+    ConstantSchedule,
+    CosineSchedule,
+    CubicSchedule,
+    InverseTimeSchedule,
+    LinearSchedule,
+    OneShotSchedule,
+)
 from keras_sparse.optimizers import (
+    DPF,
     DSR,
     GRDA,
     RDA,
     SET,
     SNIP,
+    AccumulatedRDA,
     DeepR,
     InverseSqrtDecay,
     MagnitudePruning,
     ProxSGD,
+    PublishedRDA,
+    PublishedRDAToTarget,
     RigL,
     SparseMomentum,
     StaticSparse,
 )
 from keras_sparse.shrinking import ShrinkingTrainer
+from keras_sparse.surgery import output_layers
 from keras_sparse.variables import layers_of_type, prunable_variables, sparsity
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DPF",
     "DSR",
     "GRDA",
     "RDA",
     "SET",
     "SNIP",
+    "AccumulatedRDA",
+    "ConstantSchedule",
+    "CosineSchedule",
+    "CubicSchedule",
     "DeepR",
     "InverseSqrtDecay",
+    "InverseTimeSchedule",
+    "LinearSchedule",
     "MagnitudePruning",
+    "OneShotSchedule",
     "ProxSGD",
+    "PublishedRDA",
+    "PublishedRDAToTarget",
     "RigL",
     "ScaledUniform",
     "ShrinkingTrainer",
@@ -56,6 +79,7 @@ __all__ = [
     "loading",
     "masks",
     "optimizers",
+    "output_layers",
     "plan",
     "prunable_variables",
     "shrinking",

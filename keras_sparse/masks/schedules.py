@@ -193,6 +193,36 @@ class InverseTimeSchedule(Schedule):
         return self.initial / (1.0 + min(step, self.end) / self.halved_at)
 
 
+@keras.saving.register_keras_serializable(package="keras_sparse")
+@dataclasses.dataclass(frozen=True)
+class OneShotSchedule(Schedule):
+    """Nothing before a step, the whole value from it on: train, prune at once, retrain.
+
+    Args:
+        value: float in [0, 1].
+        end: int, the step.
+
+    Example:
+
+    >>> model.compile(MagnitudePruning(0.01, OneShotSchedule(0.9, end=2000)), loss)
+    """
+
+    value: float
+    end: int
+
+    def __post_init__(self):
+        check_number("value", self.value, "[0, 1]")
+        check_integer("end", self.end, "[1, inf)")
+
+    def ending_at(self, step):
+        """The same value from another step on."""
+        return dataclasses.replace(self, end=step)
+
+    def __call__(self, step):
+        """The value at an int step."""
+        return self.value if step >= self.end else 0.0
+
+
 def as_schedule(name, value):
     """A `Schedule` from what a user gave as argument `name`: a schedule, a float, or a config."""
     if isinstance(value, dict):

@@ -2,6 +2,7 @@
 
 import math
 
+from keras_sparse import _keras
 from keras_sparse.variables import (
     check_any_prunable,
     check_patterns_match,
@@ -55,7 +56,7 @@ class ChoosesVariables:
             sources: list of the path that each of them has in `optimizer`, None for a new one.
         """
         own = [(v.path, list(v.shape)) for v in variables]
-        paths = [v.path for v in optimizer._trainable_variables]
+        paths = [v.path for v in _keras.variables_of(optimizer)]
         wholes = zip(optimizer._first_paths, optimizer._whole_shapes, strict=True)
         wholes = dict(zip(paths, wholes, strict=True))
         found = [wholes.get(source, pair) for source, pair in zip(sources, own, strict=True)]
@@ -64,7 +65,7 @@ class ChoosesVariables:
 
     def whole_size(self, variables):
         """How many weights some of its variables had before surgery."""
-        indices = map(self._get_variable_index, variables)
+        indices = [_keras.index_of(self, v) for v in variables]
         return sum(math.prod(self._whole_shapes[i]) for i in indices)
 
     def get_config(self):
@@ -92,9 +93,23 @@ class ChoosesVariables:
             optimizer._was_saved = True
         return optimizer
 
+    # What files do not have that were written before it was a part of the state: groups of names,
+    # the last group is the newest.
+    _added_to_state = ()
+
     def load_own_variables(self, store):
-        """Load the state; a saved optimizer whose state does not fit is an error."""
-        if self._was_saved and len(store.keys()) != len(self.variables):
+        """Load the state, also of an older version; one that does not fit is an error."""
+        missing = set()
+        for newer in (None, *reversed(self._added_to_state)):
+            missing.update(newer or ())
+            there = [v for v in self.variables if not v.name.endswith(tuple(missing))]
+            if len(there) == len(store.keys()) and all(
+                tuple(v.shape) == tuple(store[str(i)].shape) for i, v in enumerate(there)
+            ):
+                for i, variable in enumerate(there):
+                    variable.assign(store[str(i)])
+                return
+        if self._was_saved:
             raise ValueError(
                 f"The saved state of {type(self).__name__} has {len(store.keys())} variables, and "
                 f"the optimizer that was loaded has {len(self.variables)}, so training cannot go "

@@ -3,12 +3,12 @@
 import keras
 from keras import ops
 
-from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer
+from keras_sparse.optimizers.accumulated import GrowingThreshold
 from keras_sparse.validation import check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
-class GRDA(ProximalOptimizer):
+class GRDA(GrowingThreshold):
     """gRDA: SGD from the initial weights, soft-thresholded by a threshold that grows as t^mu.
 
         a_0 = w_0,   a_t = a_{t−1} − learning_rate·g_t,
@@ -24,8 +24,8 @@ class GRDA(ProximalOptimizer):
             its authors take 5e-4 for VGG-16 and 1e-3 for WRN-28-10 on CIFAR-10, in 78,000 steps,
             at a rate of 0.1.
         mu: float in (½, 1], how fast the threshold grows.
-        groups: `"weight"` or `"channel"`; see `RDA`.
-        exclude: what is kept dense besides biases and normalisation; see `RDA`.
+        groups: `"weight"` or `"channel"`; see `AccumulatedRDA`.
+        exclude: what is kept dense besides biases and normalisation; see `AccumulatedRDA`.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`, less `weight_decay` and
             `use_ema`.
 
@@ -45,38 +45,10 @@ class GRDA(ProximalOptimizer):
         self.c = check_number("c", c, "[0, inf)")
         self.mu = check_number("mu", mu, "(0.5, 1]")
 
-    def build(self, variables):
-        """Add the accumulators and the threshold."""
-        if self.built:
-            return
-        super().build(variables)
-        self._accumulators = self._add_slots("accumulator", self._thresholded)
-        self._add_gone()
-        self._threshold = self._add_scalar("threshold")
-
-    def update_step(self, gradient, variable, learning_rate):
-        """One step of one variable; see the class."""
-        index = self._get_variable_index(variable)
-        step = ops.cast(learning_rate, variable.dtype)
-        gradient = ops.cast(gradient, variable.dtype)
-        if not self._thresholded[index]:
-            self.assign_sub(variable, step * gradient)
-            return
-        before = ops.convert_to_tensor(self._threshold)
-        value = self._accumulate(index, gradient, variable, step, before)
-        threshold = before + self._increment(learning_rate)
-        self._assign_thresholded(index, variable, value, threshold)
-
     def _increment(self, learning_rate):
         t = self._step()
         growth = ops.power(t, self.mu) - ops.power(t - 1.0, self.mu)
         return self.c * ops.power(ops.cast(learning_rate, "float32"), self.mu + 0.5) * growth
-
-    def apply(self, grads, trainable_variables=None):
-        """Apply gradients; then add this step's increment to the threshold."""
-        increment = self._increment(self.learning_rate)
-        super().apply(grads, trainable_variables)
-        self._add_after_update(self._threshold, increment)
 
     def get_config(self):
         """The arguments, for `keras.saving`."""

@@ -48,8 +48,8 @@ class ProxSGD(ProximalOptimizer):
         learning_rate: float, schedule or None, α_t. None is the paper's α_t = 1/√t:
             `InverseSqrtDecay(1.0)`. Defaults to 0.3, which makes more zeros in fewer steps.
         l1: float, λ in units of the loss per weight. Defaults to 3e-3.
-        groups: `"weight"` or `"channel"`; see `RDA`.
-        exclude: what is kept dense besides biases and normalisation; see `RDA`.
+        groups: `"weight"` or `"channel"`; see `AccumulatedRDA`.
+        exclude: what is kept dense besides biases and normalisation; see `AccumulatedRDA`.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`, less `weight_decay` and
             `use_ema`.
 
@@ -72,12 +72,12 @@ class ProxSGD(ProximalOptimizer):
 
     def update_step(self, gradient, variable, learning_rate):
         """One step of one variable; see the class."""
-        index = self._get_variable_index(variable)
+        record = self._record(variable)
         step = ops.cast(learning_rate, variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
         value = ops.convert_to_tensor(variable) - step * gradient
-        if self._thresholded[index]:
-            self._assign_thresholded(index, variable, value, step * self.l1)
+        if record.is_thresholded:
+            self._assign_thresholded(record, variable, value, step * self.l1)
         else:
             self.assign(variable, value)
 

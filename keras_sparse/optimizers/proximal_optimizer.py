@@ -1,11 +1,14 @@
 """What the optimizers that threshold weights share."""
 
+import dataclasses
+
 import keras
 from keras import ops
 
-from keras_sparse.masks.backend import dense
+from keras_sparse import _keras
 from keras_sparse.optimizers.choice import ChoosesVariables
 from keras_sparse.optimizers.proximal import channel_axes, group_size, soft_threshold
+from keras_sparse.optimizers.settling import Sums, settle
 from keras_sparse.validation import check_learning_rate
 from keras_sparse.variables import (
     dead_layers,
@@ -13,8 +16,40 @@ from keras_sparse.variables import (
     warn_of_dead_layers,
 )
 
-# So many weights of a variable tell whether it was set as a whole.
-_SAMPLE = 4096
+
+@dataclasses.dataclass
+class Record:
+    """What an optimizer knows and keeps of one variable.
+
+    Attributes:
+        is_thresholded: whether its weights may become zero.
+        axes: the axes of a group, or None where each weight is thresholded by itself.
+        is_watched: whether a weight that differs from what the optimizer made it was set from
+            outside. A constraint moves the weights after each step.
+        slot: the sum or the mean of the gradients, or None.
+        gone: None, or how many weights surgery took out of each group, and the squares of their
+            sums of gradients.
+        center: where a bias started, or None.
+        threshold: what is found for a target, or None.
+        last_threshold: what the step before has thresholded by, or None.
+    """
+
+    is_thresholded: bool
+    axes: tuple | None
+    is_watched: bool
+    slot: keras.Variable | None = None
+    gone: tuple | None = None
+    center: keras.Variable | None = None
+    threshold: keras.Variable | None = None
+    last_threshold: keras.Variable | None = None
+
+    def gone_from(self, value, scale=1.0):
+        """What is gone from the groups, times `scale` to be what it would be in `value`."""
+        if self.gone is None:
+            return None
+        count, squares = map(ops.convert_to_tensor, self.gone)
+        squares = squares * ops.square(scale)
+        return [ops.cast(part, value.dtype) for part in (count, squares)]
 
 
 class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
@@ -28,12 +63,22 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         learning_rate: float, schedule or callable.
         groups: `"weight"`, every weight by itself, or `"channel"`: all weights that lead into one
             output channel live or die together. By channel, the last kernel, which in a classifier
-            holds a column for each class, is still thresholded by weight.
+            holds a column for each class, is still thresholded by weight. Of a network with
+            several outputs, exclude the layers that make them:
+            `exclude=keras_sparse.output_layers(model)`.
         exclude: what is kept dense besides biases and normalisation: a regular expression for
             `variable.path`, a built layer, a variable, or a list of those.
         **kwargs: the other arguments of `keras.optimizers.Optimizer` (`clipnorm`, `name`, …),
             less `weight_decay` and `use_ema`.
     """
+
+    _added_to_state = (
+        ("_gone_squares", "_gone_count"),
+        ("ramp_end",),
+        ("last_rate", "_last_threshold"),
+    )
+    # Whether biases and normalisation are thresholded as all other weights are.
+    _includes_biases = False
 
     def __init__(self, learning_rate, groups="weight", exclude=None, **kwargs):
         if groups not in ("weight", "channel"):
@@ -60,34 +105,37 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
             return
         super().build(variables)
         # On TensorFlow `update_step` gets variables without a path: decide here, look up by index.
-        self._thresholded = self._choose(variables)
-        self._group_axes = [
-            self._axes_of(v) if chosen else None
-            for v, chosen in zip(variables, self._thresholded, strict=True)
-        ]
+        chosen = self._choose(variables)
         kernels = [i for i, v in enumerate(variables) if is_prunable(v)]
-        if kernels:
-            self._group_axes[kernels[-1]] = None
+        self._records = [
+            Record(
+                is_thresholded=is_chosen or self._includes_biases,
+                axes=self._axes_of(v) if is_chosen and i != max(kernels) else None,
+                is_watched=v.constraint is None,
+            )
+            for i, (v, is_chosen) in enumerate(zip(variables, chosen, strict=True))
+        ]
         self._retraining = self._add_scalar("retraining", "bool")
-        self._gone = [None] * len(variables)
-        # A constraint moves the weights after each step, and that is not somebody from outside.
-        self._watched = [v.constraint is None for v in variables]
 
     def _axes_of(self, variable):
         if self.groups == "weight":
             return None
         return channel_axes(variable.path.rsplit("/", 1)[-1], variable.shape)
 
+    def _record(self, variable):
+        return self._records[_keras.index_of(self, variable)]
+
+    def _variables_and_records(self):
+        return list(zip(_keras.variables_of(self), self._records, strict=True))
+
     def _add_scalar(self, name, dtype="float32", initializer="zeros"):
         return self.add_variable(
             (), initializer, dtype=dtype, aggregation="only_first_replica", name=name
         )
 
-    def _add_slots(self, name, wanted):
-        return [
-            self.add_variable_from_reference(v, name=name) if want else None
-            for v, want in zip(self._trainable_variables, wanted, strict=True)
-        ]
+    def _add_scalar_of(self, variable, name):
+        """A scalar that is named after its variable."""
+        return self._add_scalar(f"{variable.path.replace('/', '_')}_{name}")
 
     def _add_gone(self):
         """Slots for what surgery takes out of a group whose sums of gradients go on counting.
@@ -96,14 +144,12 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         that reads dead channels, whose gradients are zero, the rest would move several times as
         fast.
         """
-        for i, (variable, axes) in enumerate(
-            zip(self._trainable_variables, self._group_axes, strict=True)
-        ):
-            if self._thresholded[i] and axes is not None:
+        for variable, record in self._variables_and_records():
+            if record.is_thresholded and record.axes is not None:
                 name = variable.path.replace("/", "_")
-                shape = [1 if a in axes else size for a, size in enumerate(variable.shape)]
+                shape = [1 if a in record.axes else n for a, n in enumerate(variable.shape)]
                 squares = self.add_variable(shape, dtype="float32", name=f"{name}_gone_squares")
-                self._gone[i] = self._add_scalar(f"{name}_gone_count"), squares
+                record.gone = self._add_scalar_of(variable, "gone_count"), squares
 
     def start_retraining(self):
         """From now on a weight that is or becomes zero stays zero.
@@ -131,7 +177,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
     def _is_update(self):
         """Whether the step that just ended was a whole update."""
         micro_steps = self.gradient_accumulation_steps or 1
-        return ops.equal(ops.convert_to_tensor(self._iterations) % micro_steps, 0)
+        return ops.equal(ops.convert_to_tensor(_keras.batches(self)) % micro_steps, 0)
 
     def _add_after_update(self, variable, increment):
         self._assign_after_update(variable, ops.convert_to_tensor(variable) + increment)
@@ -139,67 +185,22 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
     def _assign_after_update(self, variable, value):
         variable.assign(ops.where(self._is_update(), value, ops.convert_to_tensor(variable)))
 
-    def _accumulate(self, index, gradient, variable, learning_rate, threshold=None):
-        """w_1 − Σ learning_rate·gradient, kept in `self._accumulators`.
-
-        Args:
-            index, gradient, variable, learning_rate: of one variable.
-            threshold: what the step before has thresholded the sum by. None if it set to zero
-                without shrinking.
-        """
-        slot = self._accumulators[index]
-        if threshold is None:
-            start = self._sum_of_chosen(index, variable)
-        else:
-            start = self._sum_of_shrunk(index, variable, threshold)
-        value = start - learning_rate * gradient
-        self.assign(slot, value)
-        return value
-
-    def _sum_of_chosen(self, index, variable):
-        """The sum that the weights are made of, or the weights where they were set from outside.
-
-        A weight that is not zero is its sum. Where most of a variable differs, its zeros are from
-        outside as well. The first step finds no sum and starts from the weights.
-        """
-        slot, weight = map(dense, (self._accumulators[index], variable))
-        if not self._watched[index]:
-            return ops.where(ops.equal(self.iterations, 0), weight, slot)
-        # Every weight that is not zero is taken, which costs less than to compare it.
-        is_whole = self._was_set(_sample(weight), _sample(slot))
-        return ops.where(ops.logical_or(weight != 0.0, is_whole), weight, slot)
-
-    def _was_set(self, weight, slot):
-        """Whether most of the weights of a sample that are not zero differ from their sums."""
-        alive = weight != 0.0
-        moved = ops.logical_and(alive, ops.abs(weight - slot) > tolerance(slot) * ops.abs(weight))
-        count, alive = (ops.sum(ops.cast(x, "float32")) for x in (moved, alive))
-        return count > 0.1 * alive
-
-    def _sum_of_shrunk(self, index, variable, threshold):
-        """The same where the weights are sums that were shrunk by a threshold."""
-        slot, weight = map(dense, (self._accumulators[index], variable))
-        if not self._watched[index]:
-            return ops.where(ops.equal(self.iterations, 0), weight, slot)
-        found, _ = self._before_threshold(index, weight, slot, threshold)
-        return found
-
-    def _before_threshold(self, index, weight, value, threshold, gone_scale=1.0):
+    def _before_threshold(self, record, weight, value, threshold, gone_scale=1.0):
         """What was thresholded to become the weights.
 
         Args:
-            index: of the variable.
+            record: of the variable.
             weight: tensor, the weights as they are.
             value: tensor, what the optimizer knows of.
             threshold: scalar tensor, that of the step before.
-            gone_scale: see `_gone_from`.
+            gone_scale: see `Record.gone_from`.
 
         Returns:
             `value` where it gives the weights, else what does; and a bool tensor, where it does
             not.
         """
-        axes, threshold = self._group_axes[index], ops.cast(threshold, value.dtype)
-        gone = self._gone_from(index, value, gone_scale)
+        axes, threshold = record.axes, ops.cast(threshold, value.dtype)
+        gone = record.gone_from(value, gone_scale)
         expected = soft_threshold(value, threshold, axes, gone)
         reach = tolerance(value) * (ops.abs(value) + threshold)
         moved = ops.abs(weight - expected) > reach
@@ -209,26 +210,18 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         if gone is not None:
             count, squares = gone
             gone = count, ops.zeros_like(squares)
-            variable = self._gone[index][1]
+            variable = record.gone[1]
             kept = ops.where(moved, 0.0, ops.convert_to_tensor(variable))
             self.assign(variable, ops.cast(kept, variable.dtype))
         size = group_size(weight, axes, gone)
         grown = weight * (1.0 + threshold / ops.where(size == 0.0, 1.0, size))
         return ops.where(moved, grown, value), moved
 
-    def _gone_from(self, index, value, scale=1.0):
-        """What is gone from the groups, times `scale` to be what it would be in `value`."""
-        if self._gone[index] is None:
-            return None
-        count, squares = map(ops.convert_to_tensor, self._gone[index])
-        squares = squares * ops.square(scale)
-        return [ops.cast(part, value.dtype) for part in (count, squares)]
-
-    def _assign_thresholded(self, index, variable, value, threshold, gone_scale=1.0):
-        """Threshold a value; for `gone_scale` see `_gone_from`."""
+    def _assign_thresholded(self, record, variable, value, threshold, gone_scale=1.0):
+        """Threshold a value; for `gone_scale` see `Record.gone_from`."""
         threshold = ops.cast(threshold, value.dtype)
-        gone = self._gone_from(index, value, gone_scale)
-        value = soft_threshold(value, threshold, self._group_axes[index], gone)
+        gone = record.gone_from(value, gone_scale)
+        value = soft_threshold(value, threshold, record.axes, gone)
         self._assign_or_stay_zero(variable, value)
 
     def _assign_or_stay_zero(self, variable, value):
@@ -246,20 +239,30 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
     @property
     def thresholded_variables(self):
         """The variables that are made sparse, a list."""
-        return [self._trainable_variables[i] for i in self._thresholded_indices()]
+        return [v for v, record in self._variables_and_records() if record.is_thresholded]
 
-    def _thresholded_indices(self):
-        return [i for i, is_thresholded in enumerate(self._thresholded) if is_thresholded]
+    def take_over(self, old, cuts):
+        """Make the next step start from the weights that surgery left.
+
+        Args:
+            old: the optimizer, built, of the network before the cut.
+            cuts: dict from the path of a variable to the `surgery` cut that it is left from.
+        """
+        sources = {v.path: (v, record) for v, record in old._variables_and_records()}
+        scale, steps = old._slot_scale()
+        for variable, record in self._variables_and_records():
+            cut = cuts.get(variable.path)
+            weight, before = sources.get(cut and cut.source, (None, None))
+            if record.is_thresholded and record.slot is not None and before is not None:
+                settle(record, Sums.of(before, scale, steps), weight, cut)
+
+    def _slot_scale(self):
+        """What a slot is multiplied by to be thresholded, and of how many steps it is the mean."""
+        return 1.0, 1
 
     def get_config(self):
         """The arguments, for `keras.saving`."""
         return {**super().get_config(), "groups": self.groups}
-
-
-def _sample(x):
-    """Some thousand entries of a tensor, spread over it; all of a small one."""
-    flat = ops.reshape(x, (-1,))
-    return flat[:: max(flat.shape[0] // _SAMPLE, 1)]
 
 
 def tolerance(x):

@@ -9,7 +9,6 @@ from keras_sparse import surgery
 from keras_sparse.channels import channel_weight, layers_with_channels
 from keras_sparse.channels.names import by_name
 from keras_sparse.random_state import random_state, set_random_state
-from keras_sparse.shrinking.carrying import carry_optimizer
 from keras_sparse.variables import layers_of_type
 
 
@@ -64,7 +63,7 @@ def cut(model, dead, verify=True):
     """
     with zeroed(model, dead):
         smaller, report = surgery.remove_dead_channels(model, verify=verify)
-        optimizer = carry_optimizer(model, smaller, report)
+        optimizer = surgery.slice_optimizer(model.optimizer, report, smaller)
     set_random_state(smaller, random_state(model))
     compile_like(model, smaller, optimizer)
     return smaller, report

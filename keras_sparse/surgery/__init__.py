@@ -4,6 +4,7 @@ from keras_sparse.surgery.coupling import ChannelGroup, WeightSlice, channel_gro
 from keras_sparse.surgery.group_zeroing import zero_groups
 from keras_sparse.surgery.groups import GroupReport
 from keras_sparse.surgery.macs import Macs, count_macs
+from keras_sparse.surgery.outputs import output_layers
 from keras_sparse.surgery.removal import remove_dead_channels
 from keras_sparse.surgery.report import DeadKept, LayerReport, Report
 from keras_sparse.surgery.rules import Elementwise, Linear, Opaque, Passing, Rule, register_rule
@@ -26,6 +27,7 @@ __all__ = [
     "ZeroedReport",
     "channel_groups",
     "count_macs",
+    "output_layers",
     "register_rule",
     "remove_dead_channels",
     "slice_optimizer",

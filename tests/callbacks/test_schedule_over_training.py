@@ -20,7 +20,7 @@ def trained(optimizer, epochs, callbacks=(), model=None, **arguments):
 
 def test_a_training_too_short_for_its_target_says_so():
     with pytest.warns(
-        UserWarning, match=r"RDA.*of 0\.9.*ended with 0\..*until step 1000.*48 steps"
+        UserWarning, match=r"DPF.*of 0\.9.*ended with 0\..*until step 1000.*48 steps"
     ):
         trained(RDA(), 6)
 
@@ -58,7 +58,7 @@ def test_accumulated_gradients_count_once():
 def test_what_it_cannot_schedule_is_refused():
     with pytest.raises(ValueError, match=r"needs an optimizer with a schedule.*Adam"):
         trained(keras.optimizers.Adam(), 1, [ScheduleOverTraining()])
-    with pytest.raises(ValueError, match=r"RDA has a ramp with a `target_sparsity` only.*l1=0\.1"):
+    with pytest.raises(ValueError, match=r"needs an optimizer with a schedule.*AccumulatedRDA"):
         trained(RDA(l1=0.1), 1, [ScheduleOverTraining()])
 
 

@@ -8,6 +8,7 @@ from keras_sparse.masks.schedules import (
     CosineSchedule,
     CubicSchedule,
     LinearSchedule,
+    OneShotSchedule,
     as_schedule,
 )
 
@@ -62,3 +63,11 @@ def test_a_schedule_survives_saving(schedule):
 def test_what_is_no_schedule_is_refused(make):
     with pytest.raises(ValueError, match="Received"):
         make()
+
+
+def test_one_shot():
+    schedule = OneShotSchedule(0.9, end=10)
+    assert [schedule(step) for step in (0, 9, 10, 99)] == [0, 0, 0.9, 0.9]
+    assert schedule.ending_at(5)(5) == 0.9
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    assert again == schedule

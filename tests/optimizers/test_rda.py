@@ -222,7 +222,7 @@ def test_a_dead_channel_does_not_move():
             [ops.array(np.where(dead, 100.0, 0.0) * np.ones((6, 1))), ops.zeros((20, 3))]
         )
     assert 5 <= dead.sum() <= 15
-    assert np.abs(optimizer._accumulators[0]).max() < 10
+    assert np.abs(optimizer._records[0].slot).max() < 10
 
 
 @pytest.mark.parametrize("groups", ["weight", "channel"])
@@ -239,7 +239,7 @@ def test_searches_every_20_steps():
     variable = kernel(rng.normal(0, 1, (4, 5)))
     optimizer = RDA(target_sparsity=0.5, ramp_steps=30)
     skip_to(19, optimizer, [variable])
-    (threshold,) = optimizer._thresholds
+    threshold = optimizer._records[0].threshold
     searched, before = [], 0.0
     for step in range(19, 42):
         optimizer.apply([ops.array(rng.normal(0, 1, (4, 5)), dtype="float32")])

@@ -68,7 +68,7 @@ def test_the_next_step_starts_from_them(name):
 def test_what_nobody_set_goes_on(name):
     """The sums stay the sums: none is taken for a weight that was set."""
     optimizer, variables = made(name)
-    slots = optimizer._averages if "published" in name else optimizer._accumulators
+    slots = [record.slot for record in optimizer._records]
     steps, scale = 23, {"published": 1 / 23}.get(name.split()[0], -0.1)
     start = [np.zeros_like(x) for x in arrays(0)] if "published" in name else arrays(0)
     gradients = [sum(g) for g in zip(*(arrays(i + 1) for i in range(steps)), strict=True)]
@@ -89,7 +89,7 @@ def test_a_few_weights_that_were_set_are_kept_and_the_others_go_on(name):
     apply(optimizer, zeros())
     after = values(variables)[0]
     assert after[0, 0] == pytest.approx(7.0, abs=0.15)
-    slot = ops.convert_to_numpy(optimizer._accumulators[0])
+    slot = ops.convert_to_numpy(optimizer._records[0].slot)
     assert np.abs(slot[dead]).min() > 0
 
 
@@ -110,4 +110,4 @@ def test_a_constraint_is_nobody_from_outside():
     optimizer.build([variable])
     for _ in range(3):
         optimizer.apply([ops.convert_to_tensor([[-1.0, 0.0]])])
-    np.testing.assert_allclose(ops.convert_to_numpy(optimizer._accumulators[0]), [[1.3, 1.0]])
+    np.testing.assert_allclose(ops.convert_to_numpy(optimizer._records[0].slot), [[1.3, 1.0]])

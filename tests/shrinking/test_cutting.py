@@ -11,8 +11,8 @@ from keras import layers, ops
 
 from keras_sparse import RDA, SparseMomentum
 from keras_sparse.channels import DeadChannels
+from keras_sparse.optimizers import settling
 from keras_sparse.optimizers.proximal import soft_threshold
-from keras_sparse.shrinking import carrying
 from keras_sparse.shrinking.cutting import cut, zeroed
 from keras_sparse.surgery.rebuild import Cut
 from tests.optimizers.matrix import thorough
@@ -222,7 +222,7 @@ def test_settled_groups_give_the_weights(seed, threshold, fold, published):
     part, slot = a_cut(rng)
     scale, steps = (-0.7, 9) if published else (1.0, 1)
     gone = np.array(4.0), rng.uniform(0, 9, (1, 5)) * steps**2
-    old = carrying._Sums(slot, scale, steps, (0,), gone)
+    old = settling.Sums(slot, scale, steps, (0,), gone)
 
     def weights_of(slot, count, squares):
         gone = count, squares / steps**2 * scale**2
@@ -233,7 +233,7 @@ def test_settled_groups_give_the_weights(seed, threshold, fold, published):
     if fold:
         shift = np.zeros((3, 4))
         shift[1] = fold * rng.normal(size=4) * part(weight).any(0)
-    found = carrying._settled_groups(part, old, weight, shift)
+    found = settling.settled_groups(part, old, weight, shift)
     if shift is None:
         np.testing.assert_array_equal(found[0], part(slot))
     assert found[1] == 4 + 8 - 3
@@ -248,8 +248,8 @@ def test_settled_weights_are_the_weights(seed, threshold):
     weight = thresholded(slot, threshold)
     shift = np.zeros((3, 4))
     shift[1] = rng.normal(size=4) * weight.any()
-    old = carrying._Sums(slot, 1.0, 1, (0,), None)
-    settled = carrying._settled_weights(part, old, weight, shift)
+    old = settling.Sums(slot, 1.0, 1, (0,), None)
+    settled = settling.settled_weights(part, old, weight, shift)
     np.testing.assert_allclose(thresholded(settled, threshold), part(weight) + shift, atol=1e-4)
 
 
@@ -260,8 +260,8 @@ def test_settled_weights_of_a_target_stay_but_for_those_that_a_fold_makes_small(
     weight = np.where(np.abs(slot) > threshold, slot, 0.0)
     shift = np.zeros((3, 4))
     shift[1] = rng.normal(size=4) * weight.any()
-    old = carrying._Sums(slot, 1.0, 1, (0,), None)
-    settled = carrying._settled_weights(part, old, weight, shift)
+    old = settling.Sums(slot, 1.0, 1, (0,), None)
+    settled = settling.settled_weights(part, old, weight, shift)
     wanted = part(weight) + shift
     chosen = np.where(np.abs(settled) > threshold, settled, 0.0)
     np.testing.assert_array_equal(chosen, np.where(np.abs(wanted) > threshold, wanted, 0.0))

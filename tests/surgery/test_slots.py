@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from keras import layers
 
+import keras_sparse.optimizers
 from keras_sparse import RDA, surgery
+from tests.on_keras import KERAS_OPTIMIZERS
 
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
@@ -80,7 +82,7 @@ def test_slots_that_do_not_say_whose_they_are(harness):
     optimizer = keras.optimizers.Adafactor(0.01)
     optimizer.build(model.trainable_variables)
     smaller, report = surgery.remove_dead_channels(model)
-    with pytest.raises(ValueError, match="several slots named"):
+    with pytest.raises(ValueError, match="do not say by their names"):
         surgery.slice_optimizer(optimizer, report, smaller)
 
 
@@ -107,3 +109,48 @@ def test_optimizer_without_state(harness):
     smaller, report = surgery.remove_dead_channels(network(harness))
     with pytest.raises(ValueError, match="no state"):
         surgery.slice_optimizer(keras.optimizers.Adam(), report, smaller)
+
+
+# What they do to a weight depends on the norm of all that a variable holds.
+NORMALISED = ("Lamb", "Muon")
+
+
+@pytest.mark.parametrize("name", KERAS_OPTIMIZERS)
+def test_every_optimizer_of_keras_goes_on_or_is_refused(name, harness):
+    """Also where constants are folded into a bias, which its state has to know of."""
+    model = network(harness)
+    model.get_layer("hidden").bias.assign(np.where(np.arange(12) % 3, 0.1, 1.0))
+    model.get_layer("out").kernel.assign(harness.rng.standard_normal((12, 3)))
+    optimizer = KERAS_OPTIMIZERS[name]()
+    if optimizer.weight_decay:
+        optimizer.weight_decay = 0.0  # of a constant that two weights make it takes two parts
+    optimizer.build(model.trainable_variables)
+    alive = np.arange(12) % 3 > 0
+    # Without a gradient Ftrl makes every weight zero, and there are no constants.
+    for _ in range(0 if name == "Ftrl" else 3):
+        kernel, bias, reader, last = (
+            harness.rng.standard_normal(v.shape) for v in model.trainable_variables
+        )
+        gradients = [kernel * alive, bias * alive, reader * alive[:, None], last]
+        optimizer.apply([keras.ops.convert_to_tensor(g, "float32") for g in gradients])
+    smaller, report = surgery.remove_dead_channels(model)
+    assert report.channels["hidden"] == (12, 8)
+    if name in ("Adafactor", "Ftrl"):
+        with pytest.raises(ValueError, match="Start with a new optimizer"):
+            surgery.slice_optimizer(optimizer, report, smaller)
+        return
+    sliced = surgery.slice_optimizer(optimizer, report, smaller)
+    if name in NORMALISED:
+        return
+    for each, own in ((model, optimizer), (smaller, sliced)):
+        for _ in range(2):
+            own.apply([keras.ops.zeros(v.shape) for v in each.trainable_variables])
+    x = harness.rng.standard_normal((16, 5)).astype("float32")
+    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (model(x), smaller(x))), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", keras_sparse.optimizers.__all__)
+def test_every_optimizer_of_ours_takes_over_its_state(name):
+    found = getattr(keras_sparse.optimizers, name)
+    is_optimizer = isinstance(found, type) and issubclass(found, keras.optimizers.Optimizer)
+    assert hasattr(found, "take_over") or not is_optimizer

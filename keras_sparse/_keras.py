@@ -1,0 +1,188 @@
+"""What is used of Keras beyond its public interface.
+
+Each function says which public thing it stands for. `tests/test_keras.py` holds Keras to what is
+expected of it here; what breaks with a new version of Keras is mended in this file, and in
+`surgery.copying`, which copies layers attribute by attribute.
+"""
+
+import keras
+
+
+def learning_rate(optimizer):
+    """The schedule, callable or variable that an optimizer was given.
+
+    `optimizer.learning_rate` is the value at the present step.
+    """
+    return optimizer._learning_rate
+
+
+def share_steps(optimizer, outer):
+    """Let an optimizer count the steps and know the rate of another.
+
+    There is no public way to set `optimizer.iterations`, or a schedule's own count.
+    """
+    optimizer._iterations = outer._iterations
+    optimizer._learning_rate = outer._learning_rate
+    if hasattr(outer, "_distribution_strategy"):
+        optimizer._distribution_strategy = outer._distribution_strategy
+    # Its state is a part of the other's, and saved with it.
+    optimizer.save_own_variables = lambda store: None
+    optimizer.load_own_variables = lambda store: None
+
+
+def slots(optimizer):
+    """`{attribute: list with a slot, or None, for each variable}` of a built optimizer.
+
+    `optimizer.variables` does not tell which variable a slot belongs to. Keras' optimizers keep
+    what `add_optimizer_variables` returns, a list in the order of the variables.
+    """
+    count = len(optimizer._trainable_variables)
+    others = ("_variables", "_trainable_variables", "_accumulated_gradients")
+    return {
+        name: list(value)
+        for name, value in vars(optimizer).items()
+        if name not in others and isinstance(value, list) and _are_slots(value, count)
+    }
+
+
+def _are_slots(values, count):
+    kinds = {isinstance(v, keras.Variable) for v in values if v is not None}
+    return len(values) == count and kinds == {True}
+
+
+def adopt_variables(outer, variables):
+    """Make variables that another optimizer created a part of the state of `outer`.
+
+    `optimizer.add_variable` makes new variables only.
+    """
+    for variable in variables:
+        outer._track_variable(variable)
+
+
+def step_without_variables(optimizer, rate):
+    """What an optimizer does once a step besides `update_step` for each variable, as Nadam does."""
+    # On PyTorch all variables are updated there, and there must be some.
+    own = (
+        type(optimizer)._backend_update_step is not keras.optimizers.Optimizer._backend_update_step
+    )
+    if own and keras.backend.backend() != "torch":
+        optimizer._backend_update_step([], [], rate)
+
+
+def decay_weights(optimizer, variables):
+    """The decoupled weight decay of `optimizer.apply`."""
+    optimizer._apply_weight_decay(variables)
+
+
+def batches(optimizer):
+    """The variable that counts gradients; `optimizer.iterations` counts those that were applied.
+
+    They differ where gradients are accumulated.
+    """
+    return optimizer._iterations
+
+
+def variables_of(optimizer):
+    """The variables that an optimizer is built on, which `optimizer.build` was given."""
+    return optimizer._trainable_variables
+
+
+def index_of(optimizer, variable):
+    """The place of a variable, or of TensorFlow's own, among those of `variables_of`."""
+    return optimizer._get_variable_index(variable)
+
+
+def averages_of(optimizer):
+    """The moving averages that `use_ema=True` keeps, one for each variable."""
+    return optimizer._model_variables_moving_average
+
+
+def layout_of(variable):
+    """Over which devices a variable is spread: the `layout` of `optimizer.add_variable`."""
+    return getattr(variable, "_layout", None)
+
+
+class FinalGradients:
+    """Mixin of an optimizer that looks at the gradients of all variables at once.
+
+    `apply` gets them before they are accumulated, clipped and summed over replicas, and also in
+    steps that are skipped; `update_step` gets those of one variable.
+    """
+
+    def _before_step(self, gradients, variables):
+        """Called in each step with the final gradients, before `update_step`."""
+
+    def _before_variables(self, learning_rate):
+        """Called in each step before all variables, outside of a replica."""
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        if keras.backend.backend() != "tensorflow":
+            self._before_step(grads, trainable_variables)
+        self._before_variables(learning_rate)
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        # On TensorFlow only.
+        grads_and_vars = super()._all_reduce_sum_gradients(grads_and_vars)
+        self._before_step(*zip(*grads_and_vars, strict=True))
+        return grads_and_vars
+
+
+def flatten_layers(model, include_self=True):
+    """All layers, those inside nested models and layers of layers too; `model.layers` has none."""
+    return model._flatten_layers(include_self=include_self)
+
+
+def functional_of(model):
+    """The functional model inside a `Sequential` one; None before it is built."""
+    return model._functional
+
+
+def nodes_by_depth(model):
+    """The nodes of a functional model in lists, from the inputs to the outputs.
+
+    `model.layers` has each layer once, however often it is called.
+    """
+    by_depth = model._nodes_by_depth
+    return [by_depth[depth] for depth in sorted(by_depth, reverse=True)]
+
+
+def origin(tensor):
+    """Where a symbolic tensor comes from: `operation`, `node_index`; None for another tensor."""
+    return getattr(tensor, "_keras_history", None)
+
+
+def node_of(tensor):
+    """The call that a symbolic tensor comes from."""
+    return inbound_nodes(origin(tensor).operation)[origin(tensor).node_index]
+
+
+def inbound_nodes(operation):
+    """The calls of an operation, the list itself."""
+    return operation._inbound_nodes
+
+
+def outbound_nodes(operation):
+    """The calls that read what an operation gives, the list itself."""
+    return operation._outbound_nodes
+
+
+def mask_of(tensor):
+    """The mask that layers such as `Embedding(mask_zero=True)` send along, None without one."""
+    return getattr(tensor, "_keras_mask", None)
+
+
+def inputs_structure(model):
+    """The inputs of a functional model as it takes them; `model.inputs` is flat."""
+    return model._inputs_struct
+
+
+def outputs_structure(model):
+    """The outputs of a functional model as it gives them; `model.outputs` is flat."""
+    return model._outputs_struct
+
+
+def build_for(model, batch):
+    """Build a model and its optimizer for a batch now, as the first step of `fit` would."""
+    model._symbolic_build(data_batch=batch)
+    model._maybe_symbolic_build = lambda **_: None

@@ -1,0 +1,72 @@
+"""Regularized dual averaging from the initial weights."""
+
+import keras
+from keras import ops
+
+from keras_sparse.optimizers.accumulated import GrowingThreshold
+from keras_sparse.optimizers.strength import HasStrength
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class AccumulatedRDA(HasStrength, GrowingThreshold):
+    """l1-regularized dual averaging from the initial weights; gradients add up undiminished.
+
+        a_0 = w_0,   a_t = a_{t−1} − learning_rate·g_t,
+        k_t = Σ_{i ≤ t} learning_rate·l1 + rho·√t,
+        w_t = S(a_t, k_t),   S(x, k) = sign(x)·max(|x| − k, 0)
+
+    It trains with and without batch normalisation, where `PublishedRDA`, which forgets the start
+    and takes steps of learning_rate·√t along the mean gradient, needs it. Under schedules the
+    threshold adds up, so that a learning rate that drops does not revive weights. Biases and
+    normalisation parameters follow SGD. Memory: one slot per thresholded weight.
+
+    A gradient that is NaN makes the weights NaN, as in Keras' optimizers (not zero, which would
+    look sparse): `keras.callbacks.TerminateOnNaN` stops there. Weights that are set from outside,
+    by `set_weights` or a callback, are what the next step starts from, unless their layer has a
+    constraint.
+
+    Args:
+        learning_rate: float or schedule. Defaults to 0.1.
+        l1: float or schedule, λ in units of the loss per weight. Its scale depends on the network:
+            for mean cross-entropy try 1e-4 to 1e-3 on MNIST. Defaults to 1e-4.
+        rho: float, λ's part that falls with √t (the enhanced l1 of Xiao, section 4). Defaults to
+            0.0.
+        groups: `"weight"` or `"channel"`: with `"channel"` all weights into one output channel
+            become zero together, S(x, k) = x·max(1 − k·√n/‖x‖, 0) for their n weights, and
+            `keras_sparse.surgery` can cut the channel out. The last kernel, the classifier, is
+            thresholded by weight all the same; better, exclude it. Where a network has several
+            outputs, exclude the layers that make them:
+            `exclude=keras_sparse.output_layers(model)`.
+        exclude: what is kept dense besides biases and normalisation: a regular expression for
+            `variable.path`, a built layer, a variable, or a list of those. What is excluded stays
+            so when the model is saved and loaded, or cut.
+        **kwargs: the other arguments of `keras.optimizers.Optimizer`. `weight_decay` and
+            `use_ema` are refused. Clipping changes what `l1` is compared with.
+
+    Raises:
+        ValueError: an argument out of its range; `weight_decay` or `use_ema`; on `build`, an
+            `exclude` that matches nothing.
+
+    Example:
+
+    >>> model.compile(optimizer=AccumulatedRDA(0.1, l1=1e-3, groups="channel"), loss="mse")
+
+    Reference:
+        Xiao, Dual averaging methods for regularized stochastic learning and online optimization,
+        JMLR 2010, section 2; the start as the centre as in Chao et al., Directional pruning of
+        deep neural networks, NeurIPS 2020.
+    """
+
+    def __init__(
+        self, learning_rate=0.1, l1=1e-4, rho=0.0, groups="weight", exclude=None, **kwargs
+    ):
+        super().__init__(learning_rate, groups=groups, exclude=exclude, **kwargs)
+        self._set_strength(l1, rho)
+
+    def _increment(self, learning_rate):
+        return ops.cast(learning_rate, "float32") * self._current_l1()
+
+    def _thresholds(self, learning_rate):
+        before, threshold = super()._thresholds(learning_rate)
+        t = self._step()
+        return before + self.rho * ops.sqrt(t - 1.0), threshold + self.rho * ops.sqrt(t)

@@ -1,0 +1,136 @@
+"""Dynamic pruning with feedback."""
+
+import keras
+from keras import ops
+
+from keras_sparse.masks.backend import dense
+from keras_sparse.optimizers.accumulated import AccumulatedOptimizer
+from keras_sparse.optimizers.proximal import group_size
+from keras_sparse.optimizers.proximal_optimizer import tolerance
+from keras_sparse.optimizers.sparsity_target import FindsThresholds
+
+# So many weights of a variable tell whether it was set as a whole.
+_SAMPLE = 4096
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class DPF(FindsThresholds, AccumulatedOptimizer):
+    """Dynamic pruning with feedback: a dense network learns through a sparse one.
+
+        a_0 = w_0,   a_t = a_{t−1} − learning_rate·g(w_{t−1}),   w_t = m_t·a_t
+
+    The gradient is that of the sparse network w, and moves the dense sums a, so a weight that was
+    pruned by mistake comes back: that is the feedback. The mask m_t keeps the largest |a|, and is
+    chosen anew every 20 steps such that the share `target_sparsity` of the prunable weights is
+    zero; the share rises over `ramp_steps` by the cubic of Zhu and Gupta. What is kept is not
+    shrunk: soft-thresholding by such a quantile would take so much from the weights that kernels
+    behind batch normalisation, whose steps grow as their norms fall, never settle.
+
+    Of the paper's method this is the one with SGD, which from the initial weights is dual averaging
+    without an l1. Beyond the paper, no variable is cut above 0.9 of its largest value, so none is
+    emptied. By channel the values are those of whole channels, ‖a‖/√n, as multiples of the mean of
+    their layer; a tenth of a layer's channels always stays, and those that are zero do not move.
+
+    Biases and normalisation parameters follow SGD. Memory: one slot per prunable weight.
+
+    A gradient that is NaN makes the weights NaN, as in Keras' optimizers (not zero, which would
+    look sparse): `keras.callbacks.TerminateOnNaN` stops there. Weights that are set from outside,
+    by `set_weights` or a callback, are what the next step starts from. (Not where a layer has a
+    constraint; and single weights that are set to zero may come back with the next search.) A
+    weight that the loss does not reach has a gradient of zero, and what `surgery` cuts out of the
+    network counts as it was, zeros as zeros. `fit` ends with a warning if the target was not met.
+
+    Args:
+        learning_rate: float or schedule. Defaults to 0.1.
+        target_sparsity: float in [0, 1), the share of prunable weights to become zero. Defaults
+            to 0.9; by channel there is no default. The weights that read a dead channel are not
+            among the zeros, but surgery cuts them out as well.
+        ramp_steps: int, the steps over which the sparsity rises to its target. Defaults to 1000;
+            `callbacks.ScheduleOverTraining` makes it a share of the training.
+        groups: `"weight"` or `"channel"`: with `"channel"` all weights into one output channel
+            become zero together; see `AccumulatedRDA`.
+        exclude: what is kept dense besides biases and normalisation; see `AccumulatedRDA`.
+        **kwargs: the other arguments of `keras.optimizers.Optimizer`. `weight_decay` and
+            `use_ema` are refused.
+
+    Raises:
+        ValueError: an argument out of its range; no target by channel; `weight_decay` or
+            `use_ema`; on `build`, a target for no weight at all, or an `exclude` that matches
+            nothing.
+
+    Example:
+
+    >>> model.compile(optimizer=DPF(), loss="sparse_categorical_crossentropy")
+    >>> model.compile(optimizer=DPF(target_sparsity=0.5, groups="channel"), loss="mse")
+
+    Reference:
+        Lin et al., Dynamic model pruning with feedback, ICLR 2020, arXiv 2006.07253, Algorithm 1;
+        Zhu and Gupta, To prune, or not to prune, arXiv 1710.01878, equation 1.
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.1,
+        target_sparsity=None,
+        ramp_steps=1000,
+        groups="weight",
+        exclude=None,
+        **kwargs,
+    ):
+        if target_sparsity is None:
+            if groups == "channel":
+                raise ValueError(
+                    "`groups='channel'` needs an `l1` (try 1e-3) or a `target_sparsity` (try 0.5): "
+                    "no share of channels suits all networks. Received: target_sparsity=None"
+                )
+            target_sparsity = 0.9
+        super().__init__(learning_rate, groups=groups, exclude=exclude, **kwargs)
+        self._set_target(target_sparsity, ramp_steps)
+
+    def _thresholded_step(self, record, gradient, variable, learning_rate):
+        """Weights are chosen in a step with a search, so that sparsity holds until the next."""
+        # What is not a number is not dead. TensorFlow would make `a > b` of "not a <= b", which
+        # differs there, so nothing is negated.
+        dead = ops.logical_and(ops.convert_to_tensor(variable) == 0.0, self.iterations > 0)
+        if record.axes is not None:
+            dead = ops.all(dead, axis=record.axes, keepdims=True)
+            # Batch normalisation divides what a dead channel gives out by √epsilon: its gradient
+            # is some 30 times that of a live one, and would bring it back at once.
+            gradient = ops.where(dead, 0.0, gradient)
+        if not self._leaves_out_update:
+            dead = ops.where(self._search_due(), self._below_threshold(record, variable), dead)
+        start = self._searched(record, variable)
+        value = self._accumulate(record, start, gradient, learning_rate)
+        self._assign_or_stay_zero(variable, ops.where(dead, 0.0, value))
+
+    def _below_threshold(self, record, variable):
+        value = self._searched(record, variable)
+        size = group_size(value, record.axes, record.gone_from(value))
+        return size <= ops.cast(ops.convert_to_tensor(record.threshold), size.dtype)
+
+    def _searched(self, record, variable):
+        """The sums that the weights are kept from, or the weights that were set from outside.
+
+        A weight that is not zero is its sum. Where most of a variable differs, its zeros were set
+        from outside as well. The first step finds no sum and starts from the weights.
+        """
+        slot, weight = map(dense, (record.slot, variable))
+        if not record.is_watched:
+            return ops.where(ops.equal(self.iterations, 0), weight, slot)
+        # Every weight that is not zero is taken, which costs less than to compare it.
+        is_whole = _was_set(_sample(weight), _sample(slot))
+        return ops.where(ops.logical_or(weight != 0.0, is_whole), weight, slot)
+
+
+def _was_set(weight, slot):
+    """Whether most of the weights of a sample that are not zero differ from their sums."""
+    alive = weight != 0.0
+    moved = ops.logical_and(alive, ops.abs(weight - slot) > tolerance(slot) * ops.abs(weight))
+    count, alive = (ops.sum(ops.cast(x, "float32")) for x in (moved, alive))
+    return count > 0.1 * alive
+
+
+def _sample(x):
+    """Some thousand entries of a tensor, spread over it; all of a small one."""
+    flat = ops.reshape(x, (-1,))
+    return flat[:: max(flat.shape[0] // _SAMPLE, 1)]

@@ -1,0 +1,241 @@
+"""Regularized dual averaging as it was published for convolutional networks."""
+
+import keras
+from keras import ops
+
+from keras_sparse.masks.backend import dense
+from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, tolerance
+from keras_sparse.optimizers.sparsity_target import FindsThresholds
+from keras_sparse.optimizers.strength import HasStrength
+
+
+class _DualAveraging(ProximalOptimizer):
+    """Algorithm 1 of the paper; a subclass says what λ_t is."""
+
+    # What surgery folds into a bias, its centre must have too.
+    weight_slots = ("center",)
+
+    def __init__(self, learning_rate, center, groups, exclude, **kwargs):
+        if center not in ("initial", "zero"):
+            raise ValueError(f"`center` must be 'initial' or 'zero'. Received: center={center!r}")
+        super().__init__(learning_rate, groups=groups, exclude=exclude, **kwargs)
+        self.center = center
+
+    @property
+    def _includes_biases(self):
+        return self.center == "zero"
+
+    def build(self, variables):
+        """Add the mean gradients and the centres."""
+        if self.built:
+            return
+        super().build(variables)
+        averages = self.add_optimizer_variables(variables, "gradient_average")
+        # What the step before has multiplied the averages by, and thresholded them by.
+        self._last_rate = self._add_scalar("last_rate")
+        pairs = self._variables_and_records()
+        for (variable, record), average in zip(pairs, averages, strict=True):
+            record.slot = average
+            if record.is_thresholded:
+                record.last_threshold = self._add_scalar_of(variable, "last_threshold")
+        for variable, record in pairs:
+            if not record.is_thresholded:
+                record.center = self.add_variable_from_reference(variable, name="center")
+        self._add_gone()
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of one variable; see the class."""
+        record, t = self._record(variable), self._step()
+        learning_rate = ops.cast(learning_rate, variable.dtype)
+        gradient = ops.cast(gradient, variable.dtype)
+        before = self._average_before(record, variable)
+        # ḡ_t = ((t − 1)·ḡ_{t−1} + g_t)/t
+        average = before + (gradient - before) / ops.cast(t, variable.dtype)
+        self.assign(record.slot, average)
+        # w_{t+1} = S(−√t/γ·ḡ_t, √t/γ·λ_t)
+        step = self._rate(learning_rate)
+        moved = ops.cast(step, variable.dtype) * average
+        if record.is_thresholded:
+            threshold = step * self._strength(record) + self._extra_threshold()
+            self.assign(record.last_threshold, threshold)
+            # 0 − x, not −x, which is −0.0 where x is zero. What is gone are sums of gradients.
+            self._assign_thresholded(record, variable, 0.0 - moved, threshold, step / t)
+        else:
+            center = self._center(record, variable, before)
+            self.assign(record.center, center)
+            self.assign(variable, center - moved)
+
+    def _rate(self, learning_rate):
+        """√t/γ, where the learning rate is 1/γ."""
+        return ops.sqrt(self._step()) * ops.cast(learning_rate, "float32")
+
+    def _strength(self, record):
+        """λ of a variable in this step, a float32 tensor."""
+        raise NotImplementedError
+
+    def _extra_threshold(self):
+        return 0.0
+
+    def _average_before(self, record, variable):
+        """The mean of the gradients so far, or one that gives weights set from outside."""
+        average = dense(record.slot)  # as it is now: it is assigned before it is used
+        if not (record.is_thresholded and record.is_watched):
+            return average
+        last = ops.convert_to_tensor(self._last_rate)
+        rate = ops.cast(last, average.dtype)
+        found, moved = self._before_threshold(
+            record,
+            ops.convert_to_tensor(variable),
+            0.0 - rate * average,
+            ops.convert_to_tensor(record.last_threshold),
+            last / ops.maximum(self._step() - 1.0, 1.0),
+        )
+        # The first step forgets the start.
+        is_set = ops.logical_and(moved, rate > 0.0)
+        return ops.where(is_set, 0.0 - found / ops.where(rate > 0.0, rate, 1.0), average)
+
+    def _center(self, record, variable, average):
+        """Where a bias started, or where it had to start to be what it was set to from outside."""
+        weight, center = map(ops.convert_to_tensor, (variable, record.center))
+        first = ops.where(ops.equal(self.iterations, 0), weight, center)
+        if not record.is_watched:
+            return first
+        rate = ops.cast(self._last_rate, weight.dtype)
+        moved = rate * average
+        reach = tolerance(weight) * (ops.abs(center) + ops.abs(moved))
+        is_set = ops.abs(weight - (center - moved)) > reach
+        return ops.where(rate > 0.0, ops.where(is_set, weight + moved, center), first)
+
+    def apply(self, grads, trainable_variables=None):
+        """Apply gradients, and keep what the mean gradients were multiplied by."""
+        rate = self._rate(self.learning_rate)
+        super().apply(grads, trainable_variables)
+        self._assign_after_update(self._last_rate, rate)
+
+    def _slot_scale(self):
+        steps = max(int(ops.convert_to_numpy(self.iterations)), 1)
+        return -float(ops.convert_to_numpy(self.learning_rate)) * steps**0.5, steps
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return {**super().get_config(), "center": self.center}
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class PublishedRDA(HasStrength, _DualAveraging):
+    """l1-regularized dual averaging (RDA), Algorithm 1 of the paper.
+
+        ḡ_t = ((t − 1)·ḡ_{t−1} + g_t)/t
+        w_{t+1} = S(−(√t/γ)·ḡ_t, (√t/γ)·λ_t),   λ_t = l1 + γ·rho/√t,   γ = 1/learning_rate
+        S(x, k) = sign(x)·max(|x| − k, 0)
+
+    Every step moves from zero along the mean of all gradients so far and soft-thresholds, so a
+    weight is zero after a step, not after training. It forgets the start after one step, and
+    needs batch normalisation, a wide start (`keras_sparse.ScaledUniform`) and an `l1` of the right
+    decade. With `l1=0` it is SGD whose rate 1/(γ√t) falls and whose shrinking √((t−1)/t)
+    vanishes (Lemma 1). Memory: one slot per weight.
+
+    A gradient that is NaN makes the weights NaN, as in Keras' optimizers. Weights that are set
+    from outside are what the next step starts from, unless their layer has a constraint.
+
+    Args:
+        learning_rate: float or schedule, 1/γ. Defaults to 1.0, the paper's for CIFAR-10.
+        l1: float or schedule, λ in units of the loss per weight. Its scale depends on the network:
+            for mean cross-entropy try 1e-4 to 1e-3 on MNIST. Defaults to 1e-4.
+        rho: float, λ's part that falls with √t (the enhanced l1 of Xiao, section 4). Defaults to
+            0.0.
+        center: `"initial"` or `"zero"`: where biases and normalisation parameters move from. With
+            `"initial"` they are not thresholded. With `"zero"` they are treated as all other
+            weights are, threshold included, as in the paper's experiments; this is fragile.
+        groups: `"weight"` or `"channel"`; see `AccumulatedRDA`.
+        exclude: what is kept dense besides biases and normalisation; see `AccumulatedRDA`.
+        **kwargs: the other arguments of `keras.optimizers.Optimizer`. `weight_decay` and
+            `use_ema` are refused. Clipping changes what `l1` is compared with.
+
+    Raises:
+        ValueError: an argument out of its range; `weight_decay` or `use_ema`; on `build`, an
+            `exclude` that matches nothing.
+
+    Example:
+
+    >>> model.compile(optimizer=PublishedRDA(1.0, l1=2e-4), loss="mse")
+
+    Reference:
+        Make l1 regularization effective in training sparse CNN, arXiv 1807.04222, Algorithm 1;
+        Xiao, Dual averaging methods for regularized stochastic learning and online optimization,
+        JMLR 2010.
+    """
+
+    def __init__(
+        self,
+        learning_rate=1.0,
+        l1=1e-4,
+        rho=0.0,
+        center="initial",
+        groups="weight",
+        exclude=None,
+        **kwargs,
+    ):
+        super().__init__(learning_rate, center, groups, exclude, **kwargs)
+        self._set_strength(l1, rho)
+
+    def _strength(self, record):
+        return self._current_l1()
+
+    def _extra_threshold(self):
+        return self.rho
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class PublishedRDAToTarget(FindsThresholds, _DualAveraging):
+    """`PublishedRDA` that finds λ while training, so that a share of the weights is zero.
+
+    λ is the quantile of |ḡ_t| over all prunable weights together that leaves the share
+    `target_sparsity` of them at zero; the share rises over `ramp_steps`. See `DPF`, which finds
+    its threshold in the same way and does not shrink by it.
+
+    Args:
+        learning_rate: float or schedule, 1/γ. Defaults to 1.0.
+        target_sparsity: float in [0, 1). Defaults to 0.9.
+        ramp_steps: int, the steps over which the sparsity rises to its target. Defaults to 1000.
+        center: see `PublishedRDA`.
+        groups: `"weight"`; a target by channel is for `DPF`.
+        exclude: what is kept dense besides biases and normalisation; see `AccumulatedRDA`.
+        **kwargs: the other arguments of `keras.optimizers.Optimizer`. `weight_decay` and
+            `use_ema` are refused.
+
+    Raises:
+        ValueError: an argument out of its range; on `build`, a target for no weight at all.
+
+    Example:
+
+    >>> model.compile(optimizer=PublishedRDAToTarget(1.0, target_sparsity=0.5), loss="mse")
+
+    Reference:
+        Make l1 regularization effective in training sparse CNN, arXiv 1807.04222, Algorithm 1.
+    """
+
+    def __init__(
+        self,
+        learning_rate=1.0,
+        target_sparsity=0.9,
+        ramp_steps=1000,
+        center="initial",
+        groups="weight",
+        exclude=None,
+        **kwargs,
+    ):
+        if groups == "channel":
+            raise ValueError(
+                "`target_sparsity` by channel needs form='accumulated', in which a channel that "
+                "stays is not shrunk: `DPF`. In the published form give an `l1` (try 1e-3). "
+                "Received: groups='channel'"
+            )
+        super().__init__(learning_rate, center, groups, exclude, **kwargs)
+        self._set_target(target_sparsity, ramp_steps)
+
+    def _strength(self, record):
+        return ops.convert_to_tensor(record.threshold)
+
+    def _searched(self, record, variable):
+        return record.slot

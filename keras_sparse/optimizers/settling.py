@@ -1,0 +1,102 @@
+"""What weights are made from, after surgery, such that thresholding gives the weights.
+
+By channel, the threshold is compared with the norm over all that a channel reads; what is cut out
+of that goes on counting in slots of its own. Where a constant was folded into a weight, what the
+weight is made from changes with it.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+
+def _array(variable):
+    return keras.ops.convert_to_numpy(variable)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sums:
+    """What a variable was made from before surgery, as NumPy arrays.
+
+    Attributes:
+        slot: a sum of gradients or their mean.
+        scale: slot times scale is what the threshold is applied to.
+        steps: the sum of gradients divided by the slot.
+        axes: axes of the variable over which a group spreads; None where weights are thresholded
+            one by one.
+        gone: None, or what earlier cuts took out of each group: how many weights, and the squares
+            of their sums of gradients.
+    """
+
+    slot: np.ndarray
+    scale: float
+    steps: int
+    axes: tuple | None
+    gone: tuple | None
+
+    @classmethod
+    def of(cls, record, scale, steps):
+        """Those of a `Record`."""
+        gone = record.gone and tuple(map(_array, record.gone))
+        return cls(_array(record.slot), scale, steps, record.axes, gone)
+
+
+def settle(record, old, weight, cut):
+    """Assign to the slots of a variable that surgery left.
+
+    Args:
+        record: the `Record` of the smaller variable, its slot the kept part.
+        old: the `Sums` of the large variable.
+        weight: the large variable.
+        cut: the `surgery` cut that the smaller one is left from.
+    """
+    shift = cut.shift if cut.shift is not None and np.any(cut.shift) else None
+    if record.gone is not None:
+        found = settled_groups(cut, old, _array(weight), shift)
+        for variable, value in zip((record.slot, *record.gone), found, strict=True):
+            variable.assign(value)
+    elif shift is not None:
+        record.slot.assign(settled_weights(cut, old, _array(weight), shift))
+
+
+def _squares(array, axes):
+    return np.square(array, dtype="float64").sum(axes, keepdims=True)
+
+
+def settled_groups(cut, old, weight, shift):
+    """Slot, count and squares with which every group's norm is what it was.
+
+    Args:
+        cut: the `surgery` cut.
+        old: the `Sums` of the large variable.
+        weight: array, the large variable.
+        shift: what was folded into the kept part, or None.
+    """
+    slot, axes, (count, squares) = old.slot, old.axes, old.gone
+    total = _squares(slot, axes) + squares / old.steps**2
+    size = slot.size // total.size + count
+    kept, kept_total = cut(slot), cut.spanning(total)
+    if shift is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # The share of each group that the threshold leaves, the same for all its weights.
+            share = np.sqrt(_squares(weight, axes) / _squares(slot * old.scale, axes))
+            moved = kept + np.where(shift == 0, 0.0, shift / (cut.spanning(share) * old.scale))
+            # Where a fold makes a group larger than it was, nothing of it may count as gone.
+            norm = np.sqrt(_squares(cut(weight) + shift, axes) / size)
+            taken = cut.spanning(np.abs(old.scale) * np.sqrt(total / size) * (1 - share))
+            grown = (cut(weight) + shift) * (1 + taken / norm) / old.scale
+        kept = np.where(_squares(moved, axes) > kept_total, grown, moved)
+    left = np.maximum(kept_total - _squares(kept, axes), 0.0)
+    return kept, size - kept.size // left.size, left * old.steps**2
+
+
+def settled_weights(cut, old, weight, shift):
+    """The slot that thresholding weight by weight turns into the weights, shift included."""
+    value, new = old.slot * old.scale, cut(weight) + shift
+    alive = weight != 0
+    # 0 where the threshold chooses only, and does not shrink.
+    taken = np.median(np.abs(value[alive]) - np.abs(weight[alive])) if alive.any() else 0.0
+    most = np.abs(value[~alive]).max(initial=0.0)
+    settled = np.where(new != 0, new + np.sign(new) * taken, np.clip(cut(value), -most, most))
+    return settled / old.scale

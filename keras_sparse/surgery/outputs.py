@@ -1,0 +1,38 @@
+"""The layers that make the outputs of a model."""
+
+from keras_sparse.surgery.graph import Graph
+from keras_sparse.variables import is_prunable
+
+
+def output_layers(model):
+    """The layers whose kernels reach an output of the model with no other kernel behind them.
+
+    Their channels are the classes or the values that a network is asked for: whoever removes
+    channels excludes them.
+
+    Args:
+        model: a built `keras.Model`.
+
+    Returns:
+        A list of layers, in the order of the outputs, for the `exclude` of an optimizer.
+
+    Raises:
+        ValueError: a model that cannot be traced.
+
+    Example:
+
+    >>> RDA(target_sparsity=0.5, groups="channel", exclude=output_layers(model))
+    """
+    found, seen, values = [], set(), list(Graph(model).outputs)
+    while values:
+        value = values.pop(0)
+        if id(value) in seen or value.producer is None:
+            continue
+        seen.add(id(value))
+        layer = value.producer.operation
+        if any(is_prunable(weight) for weight in getattr(layer, "weights", ())):
+            if not any(layer is other for other in found):
+                found.append(layer)
+        else:
+            values += value.producer.inputs
+    return found
