@@ -11,7 +11,7 @@ from keras_sparse.masks.schedules import (
     CubicSchedule,
     LinearSchedule,
 )
-from keras_sparse.optimizers.masked import LEARNING_RATES
+from keras_sparse.optimizers.inner import LEARNING_RATES
 
 
 def optimizer(values, run):

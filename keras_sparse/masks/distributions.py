@@ -40,7 +40,8 @@ def layer_budgets(shapes, paths, density, distribution):
         [Mocanu et al., 2018](https://arxiv.org/abs/1707.04780).
     """
     check_number("density", density, "(0, 1]")
-    check_distribution(distribution)
+    if not isinstance(check_distribution(distribution), dict) and distribution not in DISTRIBUTIONS:
+        raise ValueError(f"{distribution!r} has no budgets: the weights decide.")
     sizes = [math.prod(shape) for shape in shapes]
     if isinstance(distribution, dict):
         budgets = _by_pattern(sizes, paths, density, distribution)
@@ -78,8 +79,19 @@ def global_budget(sizes, density):
     return total
 
 
+def n_of_m(distribution):
+    """`(n, m)` of a distribution "n:m", None for any other."""
+    found = re.fullmatch(r"(\d+):(\d+)", distribution) if isinstance(distribution, str) else None
+    return found and tuple(map(int, found.groups()))
+
+
 def check_distribution(distribution):
-    """Check what `layer_budgets` takes as a distribution, as far as that needs no weights.
+    """Check how weights may be spread over layers, as far as that needs no weights.
+
+    Args:
+        distribution: `"erk"`, `"uniform"`, a dict from patterns to densities; `"zeros"`, where the
+            weights are not zero; or `"2:4"`, two of every four consecutive inputs of an output,
+            and other numbers alike.
 
     Returns:
         The distribution, its densities as Python's own numbers.
@@ -88,11 +100,16 @@ def check_distribution(distribution):
         ValueError: an unknown name, a pattern that is no regular expression, a density outside
             (0, 1].
     """
-    if isinstance(distribution, str) and distribution in DISTRIBUTIONS:
+    if isinstance(distribution, str) and distribution in (*DISTRIBUTIONS, "zeros"):
         return distribution
+    if n_of_m(distribution) is not None:
+        n, m = n_of_m(distribution)
+        if 0 < n < m:
+            return distribution
     if not isinstance(distribution, dict):
         raise ValueError(
-            f"`distribution` is one of {DISTRIBUTIONS} or a dict from patterns to densities. "
+            f"`distribution` is one of {(*DISTRIBUTIONS, 'zeros', '2:4')} or a dict from patterns "
+            "to densities. "
             f"Received: distribution={distribution!r}"
         )
     for pattern in distribution:

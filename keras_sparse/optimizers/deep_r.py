@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_sparse import _keras
 from keras_sparse.masks.backend import value_outside_trace
 from keras_sparse.masks.scores import random_normal
 from keras_sparse.optimizers.prune_and_regrow import PruneAndRegrow
@@ -66,18 +67,18 @@ class DeepR(PruneAndRegrow):
             momentum=momentum,
             **kwargs,
         )
-        if self.inner != "sgd":
+        if not isinstance(self._inner.optimizer, keras.optimizers.SGD):
             raise ValueError(f"DeepR is a random walk on SGD. Received: inner={self.inner!r}")
         self.l1 = check_number("l1", l1, "[0, inf)")
         self.temperature = check_number("temperature", temperature, "[0, inf)")
 
     def _add_state(self, sparse):
         super()._add_state(sparse)
-        self._positive = [None] * len(self._trainable_variables)
+        self._positive = [None] * len(_keras.variables_of(self))
         for i, variable in zip(self._sparse, sparse, strict=True):
             sign = value_outside_trace(variable) >= 0
             name = f"{variable.path.replace('/', '_')}_positive"
-            layout = getattr(variable, "_layout", None)
+            layout = _keras.layout_of(variable)
             self._positive[i] = self._add_constant(name, sign, layout=layout)
 
     def _first_weights(self, weight, mask):
@@ -91,7 +92,7 @@ class DeepR(PruneAndRegrow):
         at_zero = ops.logical_and(snapshot.mask, ops.equal(snapshot.weights, 0))
         return snapshot.packing.count(at_zero)
 
-    def _regularize(self, index, weight, value, learning_rate):
+    def _regularize(self, index, value, learning_rate):
         positive = ops.convert_to_tensor(self._positive[index])
         sign = ops.where(positive, ops.ones_like(value), -ops.ones_like(value))
         value = value - learning_rate * self.l1 * sign

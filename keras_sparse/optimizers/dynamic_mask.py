@@ -5,6 +5,7 @@ import functools
 import numpy as np
 from keras import ops
 
+from keras_sparse import _keras
 from keras_sparse.masks.backend import compiled, dense
 from keras_sparse.optimizers.masked import MaskedOptimizer
 from keras_sparse.optimizers.separable import SeparableUpdate, once_known
@@ -31,6 +32,7 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         **kwargs: the other arguments of `MaskedOptimizer`.
     """
 
+    _masks_move = True
     # Whether `_rewire` looks at gradients.
     needs_gradients = False
     # Whether the step at which masks change trains nothing.
@@ -168,15 +170,19 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
             return [dense(variables[i]) for i in self._sparse]
 
         return {
-            "weights": values(self._trainable_variables),
+            "weights": values(_keras.variables_of(self)),
             "masks": values(self._masks),
-            "slots": [values(slot) for slot in self._slots] if self.dense_momentum else [],
+            "slots": [values(slots) for slots in self._scored_slots()],
             "gradients": gradients,
             "extras": [dense(v) for v in self._extras],
             "amount": amount,
             "seed": dense(self._seed),
             "step": ops.cast(self.iterations, "int32"),
         }
+
+    def _scored_slots(self):
+        """The slots that `_rewire` looks at, lists by variable: the momentum, and its scale."""
+        return []
 
     def _rewired(self, tensors):
         mask, pruned, grown, extras = self._rewire(Snapshot(self._packing, tensors))
@@ -212,7 +218,7 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         skipped, so it may take longer, never shorter.
         """
         period = every * (self.gradient_accumulation_steps or 1)
-        done = int(ops.convert_to_numpy(self._iterations))
+        done = int(ops.convert_to_numpy(_keras.batches(self)))
         return -done % period if done else period
 
     def update_masks(self, gradients=None):
@@ -250,7 +256,7 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         for variable, value in zip(self._mask_state(), new, strict=True):
             variable.assign(value)
         if self.pauses:
-            for variables in (self._trainable_variables, *self._slots):
+            for variables in (_keras.variables_of(self), *self._inner.slots):
                 self._mask_variables(variables)
 
     def _sparse_gradients(self, gradients):
@@ -261,7 +267,7 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
 
     def _before_step(self, gradients, variables):
         if self._updates_in_step():
-            indices = map(self._get_variable_index, variables)
+            indices = [_keras.index_of(self, v) for v in variables]
             self._update_in_step(dict(zip(indices, gradients, strict=True)))
 
     def _is_paused(self):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_sparse import _keras
 from keras_sparse.masks.backend import value_outside_trace
 from keras_sparse.masks.distributions import global_budget, layer_budgets
 from keras_sparse.masks.schedules import CubicSchedule, as_schedule
@@ -28,7 +29,8 @@ class MagnitudePruning(DynamicMaskOptimizer):
         learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
             see `inner` of `MaskedOptimizer`.
         sparsity: float in [0, 1), a schedule over the steps, such as
-            `CubicSchedule(0.0, 0.9, end=steps)`, or None: the share of weights that are zero.
+            `CubicSchedule(0.0, 0.9, end=steps)`, or `OneShotSchedule(0.9, end=steps)`, or None: the
+            share of weights that are zero.
             Defaults to None, `CubicSchedule(0.0, 0.9, end=300)`; give it half of your training, or
             `fit` the callback `ScheduleOverTraining()`.
         scope: `"layer"`, the same sparsity in each layer; `"erk"`, large layers become sparser
@@ -147,7 +149,7 @@ class MagnitudePruning(DynamicMaskOptimizer):
     def finalize_variable_values(self, var_list):
         """Called by `fit` when training ends: warns of a sparsity that is not reached."""
         super().finalize_variable_values(var_list)
-        sparse = [self._trainable_variables[i] for i in self._sparse]
+        sparse = [_keras.variables_of(self)[i] for i in self._sparse]
         asked = self.sparsity(self.sparsity.end)
         warn_of_missed_target(self, asked, sparse, self._why_not())
 

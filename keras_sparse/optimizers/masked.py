@@ -1,29 +1,32 @@
 """What every optimizer with masks shares: the masks, and the training step inside them."""
 
 import random
+import warnings
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_sparse import _keras
 from keras_sparse.masks.backend import (
     dense,
     has_value,
     outside_trace,
+    value_outside_trace,
 )
-from keras_sparse.masks.distributions import check_distribution, layer_budgets
+from keras_sparse.masks.distributions import check_distribution, n_of_m
+from keras_sparse.masks.first import first_masks
 from keras_sparse.masks.packing import Packing
+from keras_sparse.optimizers import inner as inner_steps
 from keras_sparse.optimizers.choice import ChoosesVariables
 from keras_sparse.validation import check_integer, check_number, check_optimizer_numbers
 
-BETA_2 = 0.999
-EPSILON = 1e-7
-# By inner rule: what trains small networks without normalisation as well as those with it.
-LEARNING_RATES = {"adam": 3e-3, "sgd": 0.03}
+# The default, which is not looked at where the weights decide.
+_DENSITY = 0.1
 
 
-class MaskedOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
-    """Base of the optimizers that keep a mask per weight: momentum SGD (or Adam) inside masks.
+class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.Optimizer):
+    """Base of the optimizers that keep a mask per weight, and train the rest by any optimizer.
 
     The masks are optimizer variables of type bool, so a checkpoint of model and optimizer is the
     whole state. After every step the weights outside the masks are exactly 0.0, and the ones of
@@ -34,15 +37,21 @@ class MaskedOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
     has a gradient of zero. A moving average (`use_ema`) is zero outside the masks too.
 
     Args:
-        learning_rate: float, schedule, callable or None. Defaults to None: 3e-3 with Adam inside,
-            0.03 with SGD.
+        learning_rate: float, schedule, callable or None. Defaults to None: that of `inner`, and by
+            name 3e-3 with Adam inside, 0.03 with SGD.
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
         distribution: how the density is spread over layers: `"erk"`, `"uniform"` or a dict from
-            patterns to densities, see `masks.distributions.layer_budgets`. Defaults to `"erk"`.
-        momentum: float in [0, 1). Momentum of SGD, first decay rate of Adam. Defaults to 0.9.
-        nesterov: bool, for SGD. Defaults to True.
-        inner: `"sgd"` or `"adam"`, the rule by which weights inside the masks are trained, or
-            None. Defaults to None: Adam, which trains sparse networks in fewer steps, where no
+            patterns to densities, see `masks.distributions.layer_budgets`; or `"zeros"`: the
+            weights that are not zero are kept, as many as there are; or `"2:4"`: the two largest
+            of every four inputs of an output, or other numbers, where the masks do not change.
+            Defaults to `"erk"`.
+        momentum: float in [0, 1), for an `inner` by name: momentum of SGD, first decay rate of
+            Adam. Defaults to 0.9.
+        nesterov: bool, for SGD by name. Defaults to True.
+        inner: the optimizer that trains the weights inside the masks: a
+            `keras.optimizers.Optimizer`, such as `keras.optimizers.AdamW(1e-4)`, the name of one,
+            or None. Its clipping, averaging, weight decay and accumulation are taken over.
+            Defaults to None: Adam, which trains sparse networks in fewer steps, where no
             `learning_rate` is given, and SGD where one is.
         exclude: what is kept dense besides biases and normalisation: a regular expression for
             `variable.path`, a built layer, a variable, or a list of those.
@@ -58,6 +67,8 @@ class MaskedOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
 
     # Whether weights outside the masks keep their momentum; else it is zero, like the weight.
     dense_momentum = False
+    # Whether masks change after they were made.
+    _masks_move = False
 
     def __init__(
         self,
@@ -72,23 +83,43 @@ class MaskedOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         **kwargs,
     ):
         check_optimizer_numbers(kwargs)
+        check_number("momentum", momentum, "[0, 1)")
         if inner is None:
             inner = "adam" if learning_rate is None else "sgd"
-        if inner not in LEARNING_RATES:
-            raise ValueError(f"`inner` must be 'sgd' or 'adam'. Received: inner={inner!r}")
+        optimizer = inner_steps.make(inner, momentum, nesterov)
         if learning_rate is None:
-            learning_rate = LEARNING_RATES[inner]
+            learning_rate = inner_steps.learning_rate_of(inner, optimizer)
         elif not callable(learning_rate):
             # A rate of 0 trains nothing, and keeps the masks.
             learning_rate = float(check_number("learning_rate", learning_rate, "[0, inf)"))
+        kwargs = inner_steps.shared_arguments(optimizer, kwargs)
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.density = check_number("density", density, "(0, 1]")
         self.distribution = check_distribution(distribution)
+        self._check_choice()
         self.momentum = check_number("momentum", momentum, "[0, 1)")
         self.nesterov = nesterov
-        self.inner = inner
+        self.inner = inner if inner in ("sgd", "adam") else optimizer
+        self._inner = inner_steps.InnerStep(optimizer, self)
+        # Slots outside the masks then stay zero, and norms are those of the sparse gradient. Of SGD
+        # and Adam the slots of masks that move are set to zero in each step anyway.
+        by_name = isinstance(self.inner, str)
+        self._masks_gradients = not (self.dense_momentum or (self._masks_move and by_name))
         self._set_exclude(exclude)
         self.seed = None if seed is None else check_integer("seed", seed, "[0, 4294967295]")
+
+    def _check_choice(self):
+        if self._masks_move and n_of_m(self.distribution) is not None:
+            raise ValueError(
+                f"{type(self).__name__} moves its masks, and would lose the pattern. Use "
+                f"StaticSparse. Received: distribution={self.distribution!r}"
+            )
+        chosen = self.distribution == "zeros" or n_of_m(self.distribution) is not None
+        if chosen and self.density != _DENSITY:
+            raise ValueError(
+                f"distribution={self.distribution!r} decides how many weights are kept; leave "
+                f"`density` out. Received: density={self.density}"
+            )
 
     def build(self, variables):
         """Create momenta and masks, and set the weights outside the masks to zero."""
@@ -106,27 +137,24 @@ class MaskedOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         self._sparse = [i for i, is_chosen in enumerate(chosen) if is_chosen]
         sparse = [variables[i] for i in self._sparse]
         self._packing = Packing([v.shape for v in sparse])
-        self._slots = self._add_slots(variables)
+        self._inner.build(variables)
         seed = random.randrange(2**31) if self.seed is None else self.seed
         self._seed = self._add_constant("seed", np.uint32(seed).view("int32"))
         masks = self._initial_masks(sparse, np.random.default_rng(seed))
+        self._check_loaded(sparse, masks)
         self._masks = [None] * len(variables)
         for i, v, mask in zip(self._sparse, sparse, masks, strict=True):
             self._masks[i] = self._add_constant(
-                f"{v.path.replace('/', '_')}_mask", mask, layout=getattr(v, "_layout", None)
+                f"{v.path.replace('/', '_')}_mask", mask, layout=_keras.layout_of(v)
             )
         self._add_state(sparse)
         for v, mask in zip(sparse, masks, strict=True):
             # What has no value yet is masked at the end of the first step.
             if has_value(v):
                 v.assign(self._first_weights(ops.convert_to_tensor(v), mask))
-
-    def _add_slots(self, variables):
-        """Momentum, and for Adam the second moment: a list of lists, by slot and variable."""
-        names = ["momentum", "velocity"] if self.inner == "adam" else ["momentum"]
-        if self.inner == "sgd" and self.momentum == 0:
-            return []
-        return [self.add_optimizer_variables(variables, name) for name in names]
+        if not self.dense_momentum:
+            for slots in self._inner.slots:
+                self._mask_variables(slots)
 
     def _add_constant(self, name, value, layout=None):
         """A variable that starts as a NumPy value, also when it is made inside a trace."""
@@ -142,32 +170,40 @@ class MaskedOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         """Create what else a method keeps; the weights are still what they were before masks."""
 
     def _initial_masks(self, sparse, rng):
-        """NumPy masks for the sparse variables; random ones, with the exact budgets."""
-        masks = []
-        for variable, budget in zip(sparse, self._budgets(sparse), strict=True):
-            mask = np.zeros(variable.shape, bool)
-            mask.flat[rng.choice(mask.size, budget, replace=False)] = True
-            masks.append(mask)
-        return masks
+        """NumPy masks for the sparse variables."""
+        paths = [self._first_paths[i] for i in self._sparse]
+        return first_masks(sparse, paths, self.density, self.distribution, rng)
+
+    def _check_loaded(self, sparse, masks):
+        """Warn of new masks on a network that is sparse already."""
+        if self._was_saved or not all(map(has_value, sparse)):
+            return
+        weights = [value_outside_trace(v) for v in sparse]
+        size = sum(w.size for w in weights)
+        lost = sum(np.sum((w != 0) & ~mask) for w, mask in zip(weights, masks, strict=True))
+        zeros = sum(np.sum(w == 0) for w in weights if np.any(w))
+        if zeros > 0.05 * size and lost > 0.05 * size:
+            warnings.warn(
+                f"{type(self).__name__} puts new masks on a network that is sparse already: "
+                f"{zeros / size:.0%} of its weights are zero, and {lost / size:.0%} that are not "
+                "become zero. Give `distribution='zeros'` to start from the zeros that it has.",
+                stacklevel=2,
+            )
 
     def _first_weights(self, weight, mask):
         """What a sparse variable starts from, zero outside its mask."""
         return ops.where(mask, weight, 0)
 
-    def _budgets(self, sparse):
-        paths = [self._first_paths[i] for i in self._sparse]
-        shapes = [tuple(v.shape) for v in sparse]
-        return layer_budgets(shapes, paths, self.density, self.distribution)
-
     @property
     def masks(self):
         """The masks by the path of their weight: a dict of bool `keras.Variable`s."""
-        return {self._trainable_variables[i].path: self._masks[i] for i in self._sparse}
+        return {_keras.variables_of(self)[i].path: self._masks[i] for i in self._sparse}
 
     def _mask_variables(self, variables):
         for i in self._sparse:
-            mask = ops.convert_to_tensor(self._masks[i])
-            variables[i].assign(ops.where(mask, ops.convert_to_tensor(variables[i]), 0))
+            variable, mask = variables[i], ops.convert_to_tensor(self._masks[i])
+            if variable is not None and tuple(variable.shape) == tuple(mask.shape):
+                variable.assign(ops.where(mask, ops.convert_to_tensor(variable), 0))
 
     def apply(self, grads, trainable_variables=None):
         """Apply one step of gradients; see `keras.optimizers.Optimizer.apply`."""
@@ -176,13 +212,13 @@ class MaskedOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
             trainable_variables = list(trainable_variables)
             if not self.built:
                 self.build(trainable_variables)
-        variables = trainable_variables or self._trainable_variables
-        if len(variables) != len(self._trainable_variables):
+        variables = trainable_variables or _keras.variables_of(self)
+        if len(variables) != len(_keras.variables_of(self)):
             raise ValueError(
                 f"{type(self).__name__} spreads one budget over all its variables, so it takes "
                 "the gradients of all of them in each step. Use one optimizer for each set of "
                 f"variables. Received: {len(variables)} variables, built with "
-                f"{len(self._trainable_variables)}."
+                f"{len(_keras.variables_of(self))}."
             )
         if any(grad is not None for grad in grads):
             grads = [
@@ -198,100 +234,88 @@ class MaskedOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
     def _undo_what_refills(self):
         """Zeros again, after what Keras does behind the step: averages and constraints."""
         if self.use_ema:
-            self._mask_variables(self._model_variables_moving_average)
-        constrained = any(self._trainable_variables[i].constraint for i in self._sparse)
+            self._mask_variables(_keras.averages_of(self))
+        constrained = any(_keras.variables_of(self)[i].constraint for i in self._sparse)
         if constrained or (self.use_ema and self.ema_overwrite_frequency):
-            self._mask_variables(self._trainable_variables)
+            self._mask_variables(_keras.variables_of(self))
 
-    # The one place that sees all layers, and the gradients as they are applied: accumulated,
-    # clipped, summed over replicas, and not at all in a step that is skipped.
-    if keras.backend.backend() == "tensorflow":
+    def _apply_weight_decay(self, variables):
+        self._inner.decay(variables)
 
-        def _all_reduce_sum_gradients(self, grads_and_vars):
-            grads_and_vars = super()._all_reduce_sum_gradients(grads_and_vars)
-            self._before_step(*zip(*grads_and_vars, strict=True))
-            return grads_and_vars
+    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+        """See `keras.optimizers.Optimizer.exclude_from_weight_decay`."""
+        self._inner.optimizer.exclude_from_weight_decay(var_list, var_names)
 
-    else:
-
-        def _backend_update_step(self, grads, trainable_variables, learning_rate):
-            self._before_step(grads, trainable_variables)
-            super()._backend_update_step(grads, trainable_variables, learning_rate)
-
-    def _before_step(self, gradients, variables):
-        """Called in each step with the final gradients of all variables, before `update_step`."""
+    def _before_variables(self, learning_rate):
+        self._inner.begin(learning_rate)
 
     def update_step(self, gradient, variable, learning_rate):
         """Train one variable, and set what is outside its mask to zero."""
-        index = self._get_variable_index(variable)
-        weight = ops.convert_to_tensor(variable)
-        gradient = ops.cast(self._finite(gradient), weight.dtype)
-        learning_rate = ops.cast(learning_rate, weight.dtype)
-        slots = [slot[index] for slot in self._slots]
-        old = [ops.convert_to_tensor(slot) for slot in slots]
-        change, new = self._inner_step(gradient, learning_rate, *old)
-        value = weight + change
-        paused = self._is_paused()
-        if paused is not None:
-            value = ops.where(paused, weight, value)
-            new = [ops.where(paused, o, n) for o, n in zip(old, new, strict=True)]
-        if self._masks[index] is not None:
-            value = self._regularize(index, weight, value, learning_rate)
-            mask = ops.convert_to_tensor(self._masks[index])
-            value = ops.where(mask, value, 0)
-            if not self.dense_momentum:
-                new = [ops.where(mask, n, 0) for n in new]
-        for slot, n in zip(slots, new, strict=True):
-            self.assign(slot, n)
-        self.assign(variable, value)
+        index = _keras.index_of(self, variable)
+        gradient = ops.cast(self._finite(gradient), variable.dtype)
+        learning_rate = ops.cast(learning_rate, variable.dtype)
+        mask = self._masks[index]
+        if mask is not None:
+            mask = ops.convert_to_tensor(mask)
+            if self._masks_gradients:
+                gradient = ops.where(mask, gradient, 0)
+        own, paused = [variable, *self._inner.of(index)], self._is_paused()
+        before = [] if paused is None else [dense(v) for v in own]
+        self._inner.update(gradient, variable, learning_rate)
+        read = [dense(v) for v in own]
+        new = (
+            read
+            if paused is None
+            else [ops.where(paused, *two) for two in zip(before, read, strict=True)]
+        )
+        if mask is not None:
+            new = self._inside(mask, [self._regularize(index, new[0], learning_rate), *new[1:]])
+        for v, value, as_it_is in zip(own, new, read, strict=True):
+            if value is not as_it_is:
+                self.assign(v, value)
+
+    def _inside(self, mask, values):
+        """A weight, and slots that may not stay, with zeros outside the mask."""
+        changes = self._masks_move and not self.dense_momentum
+        weight, *slots = values
+        fit = [changes and tuple(slot.shape) == tuple(mask.shape) for slot in slots]
+        masked = [ops.where(mask, s, 0) if f else s for s, f in zip(slots, fit, strict=True)]
+        return [ops.where(mask, weight, 0), *masked]
 
     def _finite(self, gradient):
         gradient = dense(gradient)
         return ops.where(ops.isfinite(gradient), gradient, 0)
 
-    def _inner_step(self, gradient, learning_rate, *slots):
-        """The change of a variable, and the new values of its slots."""
-        if self.inner == "adam":
-            return adam_step(gradient, learning_rate, *slots, self.momentum, self.iterations)
-        if not slots:
-            return -learning_rate * gradient, []
-        return sgd_step(gradient, learning_rate, *slots, self.momentum, self.nesterov)
-
     def _is_paused(self):
         """Whether this step trains nothing: a bool tensor, or None for never."""
         return None
 
-    def _regularize(self, index, weight, value, learning_rate):
+    def _regularize(self, index, value, learning_rate):
         """What a method does to a sparse weight after the step, before the mask."""
         return value
 
+    def take_over(self, old, cuts):
+        """Keep what surgery left in the weights, a constant folded into one that was masked too.
+
+        Args:
+            old: the optimizer, built, of the network before the cut.
+            cuts: dict from the path of a variable to the `surgery` cut that it is left from.
+        """
+        for i in self._sparse:
+            mask, weight = map(ops.convert_to_numpy, (self._masks[i], _keras.variables_of(self)[i]))
+            self._masks[i].assign(np.logical_or(mask, weight != 0))
+
     def get_config(self):
         """The arguments, for `keras.saving`."""
+        inner = self.inner
+        if not isinstance(inner, str):
+            inner = keras.optimizers.serialize(inner)
         return {
             **super().get_config(),
             "density": self.density,
             "distribution": self.distribution,
             "momentum": self.momentum,
             "nesterov": self.nesterov,
-            "inner": self.inner,
+            "inner": inner,
             "seed": self.seed,
         }
-
-
-def sgd_step(gradient, learning_rate, momentum, decay, nesterov):
-    """One step of SGD with momentum, as `keras.optimizers.SGD` does it: change, new slots."""
-    momentum = momentum * decay - gradient * learning_rate
-    if nesterov:
-        return momentum * decay - gradient * learning_rate, [momentum]
-    return momentum, [momentum]
-
-
-def adam_step(gradient, learning_rate, mean, variance, beta_1, iterations):
-    """One step of Adam, as `keras.optimizers.Adam` does it: change, new slots."""
-    # Counted in float32: half precision cannot count.
-    step = ops.cast(iterations, "float32") + 1.0
-    correction = ops.sqrt(1.0 - BETA_2**step) / (1.0 - beta_1**step)
-    mean = mean + (gradient - mean) * (1.0 - beta_1)
-    variance = variance + (ops.square(gradient) - variance) * (1.0 - BETA_2)
-    rate = learning_rate * ops.cast(correction, gradient.dtype)
-    return -rate * mean / (ops.sqrt(variance) + EPSILON), [mean, variance]

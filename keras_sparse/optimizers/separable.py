@@ -4,6 +4,8 @@ import contextlib
 
 from keras import ops
 
+from keras_sparse import _keras
+
 
 class SeparableUpdate:
     """What an optimizer with an update in some of its steps tells `SeparateUpdates`.
@@ -47,7 +49,7 @@ class SeparableUpdate:
     def _is_last_micro_step(self):
         # JAX runs the whole step for each accumulated gradient, and keeps what the last one did.
         micro_steps = self.gradient_accumulation_steps or 1
-        return ops.equal((ops.convert_to_tensor(self._iterations) + 1) % micro_steps, 0)
+        return ops.equal((ops.convert_to_tensor(_keras.batches(self)) + 1) % micro_steps, 0)
 
 
 def once_known(gradients, condition):

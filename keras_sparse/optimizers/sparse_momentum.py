@@ -32,7 +32,7 @@ class SparseMomentum(PruneAndRegrow):
        of a layer goes equally to the others. The sum of weights stays the same, exactly;
     4. grow: the places of the largest |momentum|; of equal ones the first by index.
 
-    With `inner="adam"` the momentum that weights are scored by is `m / (sqrt(v) + 1e-8)`.
+    Where Adam or its kin trains, weights are scored by `m / (sqrt(v) + 1e-8)`.
 
     Args:
         learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
@@ -108,6 +108,22 @@ class SparseMomentum(PruneAndRegrow):
         self.redistribution = redistribution
         self.growth = growth
         self.prune = prune
+
+    def _add_state(self, sparse):
+        super()._add_state(sparse)
+        momentum = self._inner.named("momentum")
+        if not momentum or any(momentum[i] is None for i in self._sparse):
+            raise ValueError(
+                "SparseMomentum scores weights by their momentum, and "
+                f"{type(self._inner.optimizer).__name__} has none. Received: inner={self.inner!r}"
+            )
+
+    def _scored_slots(self):
+        # Second moments, by which Adam and its kin divide.
+        velocity = []
+        if hasattr(self._inner.optimizer, "beta_2"):
+            velocity = self._inner.named("velocity")
+        return [slots for slots in (self._inner.named("momentum"), velocity) if slots]
 
     @property
     def needs_gradients(self):

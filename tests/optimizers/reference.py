@@ -15,7 +15,7 @@ def network(optimizer, shapes, seed=0, ties=False):
 
     variables = [keras.Variable(values(s), name=f"kernel_{i}") for i, s in enumerate(shapes)]
     optimizer.build(variables)
-    for slot in optimizer._slots:
+    for slot in optimizer._inner.slots:
         for k, v in enumerate(slot):
             v.assign(values(v.shape) * (k + 1))
     return variables
@@ -25,7 +25,7 @@ def state(optimizer, variables):
     """NumPy masks, weights and momenta."""
     masks = [ops.convert_to_numpy(m) for m in optimizer.masks.values()]
     weights = [ops.convert_to_numpy(v) for v in variables]
-    momenta = [ops.convert_to_numpy(v) for v in optimizer._slots[0]]
+    momenta = [ops.convert_to_numpy(v) for v in optimizer._inner.slots[0]]
     return masks, weights, momenta
 
 

@@ -12,7 +12,7 @@ def make(**kwargs):
     options = {"density": 0.3, "temperature": 0.0, "l1": 0.0, "momentum": 0.5, "seed": 0, **kwargs}
     optimizer = DeepR(0.1, **options)
     variables = network(optimizer, [SHAPE])
-    optimizer._slots[0][0].assign(np.zeros(SHAPE))
+    optimizer._inner.slots[0][0].assign(np.zeros(SHAPE))
     return optimizer, variables
 
 

@@ -11,7 +11,7 @@ SHAPES = [(10, 12), (12, 4)]
 def test_the_first_batch_decides_and_trains_nothing():
     optimizer = SNIP(0.1, density=0.2)
     variables = network(optimizer, SHAPES)
-    for slot in optimizer._slots[0]:
+    for slot in optimizer._inner.slots[0]:
         slot.assign(np.zeros(slot.shape))
     _, weights, _ = state(optimizer, variables)
     rng = np.random.default_rng(0)

@@ -135,7 +135,7 @@ def test_with_adam_the_score_is_divided_by_the_root_of_the_second_moment():
     variables = network(optimizer, [(10, 10)])
     (mask,), (weight,), (mean,) = state(optimizer, variables)
     variance = np.random.default_rng(1).random((10, 10)).astype("float32")
-    optimizer._slots[1][0].assign(variance)
+    optimizer._inner.slots[1][0].assign(variance)
     keep = first(np.abs(weight), 10, mask)
     optimizer.update_masks()
     score = np.abs(mean / (np.sqrt(variance) + np.float32(1e-8)))
@@ -184,7 +184,7 @@ def test_the_ones_add_up_for_any_masks_values_and_rates(data, number):
 
     counts = [data.draw(st.integers(1, int(np.prod(shape)))) for shape in SHAPES]
     masks = list(optimizer.masks.values())
-    for v, m, mask, count in zip(variables, optimizer._slots[0], masks, counts, strict=True):
+    for v, m, mask, count in zip(variables, optimizer._inner.slots[0], masks, counts, strict=True):
         ones = rng.permutation(np.arange(int(np.prod(v.shape))) < count).reshape(v.shape)
         mask.assign(ones)
         v.assign(np.where(ones, values(v.shape), 0))

@@ -1,0 +1,151 @@
+"""The optimizer inside the masks: any of Keras', run as a part of the one that keeps masks."""
+
+import keras
+from keras import ops
+
+from keras_sparse import _keras
+
+# By name: what trains small networks without normalisation as well as those with it.
+LEARNING_RATES = {"adam": 3e-3, "sgd": 0.03}
+# Arguments of every optimizer, which the one with masks does for the one inside.
+_SHARED = (
+    *("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor"),
+    *("use_ema", "ema_overwrite_frequency", "gradient_accumulation_steps"),
+)
+
+
+def make(inner, momentum, nesterov):
+    """The optimizer that `inner` names, describes or is.
+
+    Args:
+        inner: str, `keras.optimizers.Optimizer`, or its config as a dict.
+        momentum: float, of `"sgd"`, and the first decay rate of `"adam"`.
+        nesterov: bool, of `"sgd"`.
+
+    Raises:
+        ValueError: no optimizer, or one that cannot run inside masks.
+    """
+    if inner == "sgd":
+        return keras.optimizers.SGD(momentum=float(momentum), nesterov=nesterov)
+    if inner == "adam":
+        return keras.optimizers.Adam(beta_1=float(momentum))
+    try:
+        optimizer = keras.optimizers.get(inner)
+    except ValueError as error:
+        raise ValueError(
+            "`inner` must be the name of an optimizer of Keras, or a `keras.optimizers.Optimizer`. "
+            f"Received: inner={inner!r}"
+        ) from error
+    if any(hasattr(type(optimizer), name) for name in ("masks", "thresholded_variables")):
+        raise ValueError(
+            f"`inner` must be a dense optimizer; {type(optimizer).__name__} makes weights zero by "
+            f"itself. Received: inner={inner!r}"
+        )
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) or hasattr(
+        optimizer, "optimizers"
+    ):
+        raise ValueError(
+            f"`inner` must be a single optimizer, not one around others: {type(optimizer).__name__}"
+            f" goes around the optimizer with masks. Received: inner={inner!r}"
+        )
+    if isinstance(optimizer, keras.optimizers.Nadam) and keras.backend.backend() == "torch":
+        raise ValueError(
+            "`inner` cannot be Nadam on PyTorch, where its step is for all variables at once. Use "
+            f"Adam. Received: inner={inner!r}"
+        )
+    if optimizer.built:
+        raise ValueError(
+            "`inner` is built already, for the variables of another training. Give a new one. "
+            f"Received: inner={inner!r}"
+        )
+    return optimizer
+
+
+def learning_rate_of(inner, optimizer):
+    """What the learning rate is where none is given beside `inner`."""
+    if isinstance(inner, str) and inner in LEARNING_RATES:
+        return LEARNING_RATES[inner]
+    rate = _keras.learning_rate(optimizer)
+    return rate if callable(rate) else float(ops.convert_to_numpy(rate))
+
+
+def shared_arguments(optimizer, arguments):
+    """`arguments` for the optimizer with masks, completed by those of the one inside."""
+    found = dict(arguments)
+    for name in _SHARED:
+        if found.get(name) is None:
+            found[name] = getattr(optimizer, name)
+    if optimizer.use_ema:
+        found.setdefault("ema_momentum", optimizer.ema_momentum)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+class InnerStep:
+    """The update step of an optimizer, with the step count and the learning rate of another.
+
+    Args:
+        optimizer: the optimizer inside, not built.
+        outer: the one with masks; it clips, accumulates and averages.
+    """
+
+    def __init__(self, optimizer, outer):
+        self.optimizer = optimizer
+        self._outer = outer
+        optimizer.weight_decay = outer.weight_decay
+        optimizer.use_ema = False
+        optimizer.gradient_accumulation_steps = None
+        self.slots = []
+
+    def build(self, variables):
+        """Create its state as a part of the outer optimizer's.
+
+        The slots come one kind after the other, which is the order of saved files.
+        """
+        optimizer = self.optimizer
+        # Its count of steps and its learning rate, in the place of which it gets the outer's.
+        others = optimizer.variables
+        _keras.share_steps(optimizer, self._outer)
+        others += optimizer.variables
+        optimizer.build(variables)
+        optimizer.gradient_accumulation_steps = self._outer.gradient_accumulation_steps
+        self.slots = list(_keras.slots(optimizer).values())
+        found = [v for slots in self.slots for v in slots if v is not None]
+        known = {id(v) for v in (*others, *found)}
+        found += [v for v in optimizer.variables if id(v) not in known]
+        _keras.adopt_variables(self._outer, found)
+        self._check_precision(variables)
+
+    def _check_precision(self, variables):
+        """In bfloat16 0.999 is 1, and Keras' Adam would move nothing."""
+        beta_2 = getattr(self.optimizer, "beta_2", None)
+        dtypes = {keras.backend.standardize_dtype(v.dtype) for v in variables}
+        if beta_2 is not None and "bfloat16" in dtypes and round(beta_2 * 256) == 256:
+            raise ValueError(
+                f"In variables of bfloat16 {type(self.optimizer).__name__} moves nothing: its "
+                f"decay rate {beta_2} is 1 there. Give `inner='sgd'`, or keep variables in float32 "
+                "by the policy 'mixed_bfloat16'."
+            )
+
+    def named(self, name):
+        """The slots of one name by variable, None for those without; `[]` if there are none."""
+        for slots in self.slots:
+            if any(slot is not None and slot.name.endswith(f"_{name}") for slot in slots):
+                return slots
+        return []
+
+    def of(self, index):
+        """The slots of one variable, a list."""
+        return [slots[index] for slots in self.slots if slots[index] is not None]
+
+    def begin(self, learning_rate):
+        """What the optimizer does once a step, before any variable."""
+        _keras.step_without_variables(self.optimizer, learning_rate)
+
+    def update(self, gradient, variable, learning_rate):
+        """Assign to one variable and its slots."""
+        self.optimizer.update_step(gradient, variable, learning_rate)
+
+    def decay(self, variables):
+        """Decay weights, by the rate of the outer optimizer."""
+        _keras.share_steps(self.optimizer, self._outer)
+        _keras.decay_weights(self.optimizer, variables)
