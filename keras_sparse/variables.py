@@ -6,6 +6,8 @@ import warnings
 import keras
 import numpy as np
 
+from keras_sparse import _keras
+
 # What every method takes to multiply an input, whatever its shape.
 _KERNEL = re.compile(r"kernel|(^|_)embeddings?(_|$)")
 # Weights that are added, or that scale or normalise.
@@ -111,7 +113,7 @@ def layers_of_type(model, layer_types):
 
     >>> SparseMomentum(exclude=layers_of_type(model, keras.layers.DepthwiseConv2D))
     """
-    return [layer for layer in model._flatten_layers() if isinstance(layer, layer_types)]
+    return [layer for layer in _keras.flatten_layers(model) if isinstance(layer, layer_types)]
 
 
 def is_prunable(variable, exclude=(), path=None):

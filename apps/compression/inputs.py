@@ -10,6 +10,7 @@ import numpy as np
 from apps import program
 from apps.compression.options import HELD_OUT
 from export.inputs import check_samples, input_specs
+from keras_sparse import _keras
 from keras_sparse.loading import load_model
 
 _TRIED = 32
@@ -140,7 +141,7 @@ def _last_activation(model):
     """Name of the activation that gives the outputs."""
     last = model
     while isinstance(last, keras.Model):
-        last = last.outputs[0]._keras_history.operation
+        last = _keras.origin(last.outputs[0]).operation
     activation = getattr(last, "activation", None)
     return getattr(activation, "__name__", type(last).__name__.lower())
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import keras
 
 from apps.training.choices import check
+from keras_sparse import _keras
 
 _ADDRESS = re.compile(r".+:\d{1,5}")
 _BACKENDS = {"mirrored": "tensorflow", "multi_worker": "tensorflow", "data_parallel": "jax"}
@@ -106,8 +107,7 @@ def _fit_in_many_workers(model, batch):
     It averages a first batch over the workers just to know its shapes, and metrics along an axis
     that scalars do not have; neither works there.
     """
-    model._symbolic_build(data_batch=batch)
-    model._maybe_symbolic_build = lambda **_: None
+    _keras.build_for(model, batch)
     for name in ("train_step", "test_step"):
         setattr(model, name, _with_axis(getattr(model, name)))
 

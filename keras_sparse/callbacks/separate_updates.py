@@ -4,6 +4,7 @@ import functools
 
 import keras
 
+from keras_sparse import _keras
 from keras_sparse.channels.adam import bare_optimizer
 
 
@@ -78,7 +79,7 @@ class SeparateUpdates(keras.callbacks.Callback):
         optimizer = bare_optimizer(self.model.optimizer)
         if not optimizer.built:
             return None
-        count = int(keras.ops.convert_to_numpy(optimizer._iterations))
+        count = int(keras.ops.convert_to_numpy(_keras.batches(optimizer)))
         if self._at_most is not None and count > self._at_most:
             raise RuntimeError(
                 "SeparateUpdates counts one step for a batch, but there were more: "

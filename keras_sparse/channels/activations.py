@@ -5,6 +5,7 @@ import functools
 import keras
 import numpy as np
 
+from keras_sparse import _keras
 from keras_sparse.channels.names import by_name
 from keras_sparse.channels.norms import layers_with_channels
 
@@ -115,7 +116,7 @@ class _Reader:
                 "Activations are read from built Sequential and functional models. "
                 f"Received: model={model.name!r} of type {type(model).__name__}"
             )
-        depths = [graph._nodes_by_depth[depth] for depth in sorted(graph._nodes_by_depth)[::-1]]
+        depths = _keras.nodes_by_depth(graph)
         calls = [node for nodes in depths for node in nodes if not node.is_input]
         walk = _Walk(calls, graph.outputs)
         self._taps, self._inner, tensors = [], [], []
@@ -183,5 +184,5 @@ def _channel_axis(layer):
 def _graph(model):
     """The functional model inside a model, None if there is none."""
     if isinstance(model, keras.Sequential):
-        return model._functional
+        return _keras.functional_of(model)
     return model if isinstance(model, keras.Function) else None

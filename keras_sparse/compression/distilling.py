@@ -4,7 +4,7 @@ import json
 
 import keras
 
-from keras_sparse import surgery
+from keras_sparse import _keras, surgery
 from keras_sparse.callbacks import EpochCheckpoint
 from keras_sparse.compression.data import has_sample_weights
 from keras_sparse.compression.probe import compile_arguments
@@ -129,7 +129,7 @@ def distiller(model, student, losses, student_loss_weight):
 def _check_logits(model):
     """Raises a `ValueError` for outputs that a softmax makes no sense of."""
     output = keras.tree.flatten(model.outputs)[0]
-    layer = output._keras_history.operation
+    layer = _keras.origin(output).operation
     softmax = isinstance(layer, keras.layers.Softmax) or (
         getattr(layer, "activation", None) is keras.activations.softmax
     )

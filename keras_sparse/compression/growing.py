@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_sparse import _keras
 from keras_sparse.compression.recovery import compile_like, steps_per_epoch
 from keras_sparse.surgery.coupling import READER
 from keras_sparse.surgery.graph import functional
@@ -66,7 +67,7 @@ def pushing(optimizer, masks, steps):
             step = keras.ops.cast(self.iterations, "float32") + 1.0
             super().apply(grads, trainable_variables)
             share = keras.ops.minimum(1.0, rise * step)
-            for variable in self._trainable_variables:
+            for variable in _keras.variables_of(self):
                 if variable.path in masks:
                     mask = _broadcast(masks[variable.path], len(variable.shape))
                     kept = keras.ops.cast(1.0 - share * mask, variable.dtype)

@@ -7,6 +7,7 @@ import types
 
 import keras
 
+from keras_sparse import _keras
 from keras_sparse.variables import layers_of_type
 
 # What belongs to one object: its wrapped methods, its calls, the losses of the last of them.
@@ -71,7 +72,7 @@ def deep_copy(layer, name):
 
 def _parts(layer):
     """A layer and all in it, with the graphs by which sequential models compute."""
-    layers = layer._flatten_layers()
+    layers = _keras.flatten_layers(layer)
     graphs = [getattr(part, "_functional", None) for part in layers]
     return list({id(part): part for part in [*layers, *graphs] if part is not None}.values())
 

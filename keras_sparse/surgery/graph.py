@@ -7,6 +7,7 @@ import itertools
 import keras
 import numpy as np
 
+from keras_sparse import _keras
 from keras_sparse.surgery.opening import CannotOpenError, Opened, forget, is_composite, open_layer
 
 
@@ -264,12 +265,11 @@ def _arguments(node, tensors):
 
 
 def _nodes(model):
-    by_depth = model._nodes_by_depth
-    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+    return [node for nodes in _keras.nodes_by_depth(model) for node in nodes]
 
 
 def _is_masked(tensor):
-    return getattr(tensor, "_keras_mask", None) is not None
+    return _keras.mask_of(tensor) is not None
 
 
 def _inner_graph(operation):
@@ -278,7 +278,7 @@ def _inner_graph(operation):
     if not module.startswith("keras."):
         return None  # its own `call` may do more than run the graph
     if isinstance(operation, keras.Sequential):
-        return operation._functional
+        return _keras.functional_of(operation)
     return operation if isinstance(operation, keras.Function) else None
 
 
@@ -366,10 +366,10 @@ def _inputs_of(model, dtypes):
     if isinstance(model, keras.Function):
 
         def like(tensor):
-            name = tensor._keras_history.operation.name
+            name = _keras.origin(tensor).operation.name
             return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
 
-        return keras.tree.map_structure(like, model._inputs_struct), False
+        return keras.tree.map_structure(like, _keras.inputs_structure(model)), False
     config = model.get_build_config() or {}
     shape = config.get("input_shape")
     return _inputs_like(shape or config["shapes_dict"], iter(dtypes)), not shape
@@ -388,12 +388,12 @@ def _inputs_like(shapes, dtypes, name=None):
 
 def inputs_structure(graph, flat):
     """`flat`, one for each input, in the structure in which the model takes its inputs."""
-    return keras.tree.pack_sequence_as(graph.model._inputs_struct, flat)
+    return keras.tree.pack_sequence_as(_keras.inputs_structure(graph.model), flat)
 
 
 def outputs_structure(graph, flat):
     """`flat`, one for each output, in the structure of the model's outputs."""
-    return keras.tree.pack_sequence_as(graph.model._outputs_struct, flat)
+    return keras.tree.pack_sequence_as(_keras.outputs_structure(graph.model), flat)
 
 
 def weights_by_name(layer):
@@ -419,12 +419,12 @@ def weights_by_name(layer):
 def input_layer(graph, value):
     """The `InputLayer` of an input of the model."""
     position = graph.inputs.index(value)
-    return graph.model.inputs[position]._keras_history.operation
+    return _keras.origin(graph.model.inputs[position]).operation
 
 
 def producer_name(tensor):
     """The name of the layer or operation that a tensor comes from."""
-    return tensor._keras_history.operation.name
+    return _keras.origin(tensor).operation.name
 
 
 def is_chain(model):

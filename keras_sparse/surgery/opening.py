@@ -9,6 +9,7 @@ import weakref
 import keras
 import numpy as np
 
+from keras_sparse import _keras
 from keras_sparse.variables import layers_of_type
 
 # Sizes that are tried for open axes in the comparison of a layer with its calls.
@@ -70,7 +71,7 @@ def open_layer(layer, args, kwargs, outputs):
     """
     _check_state(layer, args, kwargs)
     for tensor in [*_tensors((args, kwargs)), *outputs]:
-        if getattr(tensor, "_keras_mask", None) is not None:
+        if _keras.mask_of(tensor) is not None:
             raise CannotOpenError("it is called on tensors with a mask, or makes one")
     by_training = "training" in inspect.signature(layer.call).parameters
     given = kwargs.get("training") if by_training else None
@@ -169,15 +170,10 @@ def _short(error):
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:100]
 
 
-def _node_of(tensor):
-    history = tensor._keras_history
-    return history.operation._inbound_nodes[history.node_index]
-
-
 def _nodes_between(inputs, outputs):
     """What is computed from the inputs to the outputs, each node after those that it needs."""
-    known = {id(_node_of(tensor)) for tensor in inputs}
-    nodes, waiting = [], [(_node_of(tensor), False) for tensor in reversed(outputs)]
+    known = {id(_keras.node_of(tensor)) for tensor in inputs}
+    nodes, waiting = [], [(_keras.node_of(tensor), False) for tensor in reversed(outputs)]
     while waiting:
         node, ready = waiting.pop()
         if ready:
@@ -185,7 +181,7 @@ def _nodes_between(inputs, outputs):
         elif id(node) not in known:
             known.add(id(node))
             waiting.append((node, True))
-            waiting += [(_node_of(tensor), False) for tensor in reversed(node.input_tensors)]
+            waiting += [(_keras.node_of(tensor), False) for tensor in reversed(node.input_tensors)]
     if any(node.is_input for node in nodes):
         raise CannotOpenError("its `call` reads tensors that it is not called on")
     return nodes
@@ -194,10 +190,11 @@ def _nodes_between(inputs, outputs):
 def forget(nodes):
     """Takes traced calls out of the layers' own records: the user's model stays as it was."""
     for node, parents in [(node, node.parent_nodes) for node in nodes]:
-        node.operation._inbound_nodes.remove(node)
+        _keras.inbound_nodes(node.operation).remove(node)
         for parent in parents:
-            if node in parent.operation._outbound_nodes:
-                parent.operation._outbound_nodes.remove(node)
+            readers = _keras.outbound_nodes(parent.operation)
+            if node in readers:
+                readers.remove(node)
 
 
 def _form(opened):
