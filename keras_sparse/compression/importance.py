@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_sparse import _keras
 from keras_sparse.channels import ChannelCriterion
 from keras_sparse.compression.data import first_batches
 from keras_sparse.compression.probe import probe_model, unchanged
@@ -124,7 +125,7 @@ class _GradientRecorder(keras.optimizers.Optimizer):
 
     def apply(self, grads, trainable_variables=None):
         """Adds this batch's."""
-        variables = list(trainable_variables or self._trainable_variables)
+        variables = list(trainable_variables or _keras.variables_of(self))
         if not self.built:
             self.build(variables)
         gradients = {v.path: (v, g) for v, g in zip(variables, grads, strict=True)}
@@ -137,7 +138,7 @@ class _GradientRecorder(keras.optimizers.Optimizer):
             rows = keras.ops.concatenate(rows)
             rows = rows if scale is None else rows / scale
             self._sums.assign_add(keras.ops.square(rows))
-        self._iterations.assign_add(1)
+        _keras.batches(self).assign_add(1)
 
     def squares(self):
         """`{(path, axis): the mean over batches}`."""

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_sparse import _keras
 from keras_sparse.channels import channel_norms, layers_with_channels
 from keras_sparse.surgery.macs import unit_macs
 from keras_sparse.surgery.rules import Opaque
@@ -59,7 +60,11 @@ def _dead_channels(layer):
     for part in layers_of_type(layer, keras.Layer):
         if type(part).__module__.startswith("keras.") or part in known:
             continue
-        inner = {id(w) for below in part._flatten_layers(include_self=False) for w in below.weights}
+        inner = {
+            id(w)
+            for below in _keras.flatten_layers(part, include_self=False)
+            for w in below.weights
+        }
         for weight in part.weights:
             if id(weight) not in inner and is_prunable(weight):
                 rows = keras.ops.convert_to_numpy(weight).reshape(-1, weight.shape[-1])
