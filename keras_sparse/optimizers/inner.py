@@ -91,7 +91,6 @@ class InnerStep:
     def __init__(self, optimizer, outer):
         self.optimizer = optimizer
         self._outer = outer
-        optimizer.weight_decay = outer.weight_decay
         optimizer.use_ema = False
         optimizer.gradient_accumulation_steps = None
         self.slots = []
@@ -146,6 +145,7 @@ class InnerStep:
         self.optimizer.update_step(gradient, variable, learning_rate)
 
     def decay(self, variables):
-        """Decay weights, by the rate of the outer optimizer."""
+        """Decay weights, by the rates of the outer optimizer."""
+        self.optimizer.weight_decay = self._outer.weight_decay
         _keras.share_steps(self.optimizer, self._outer)
         _keras.decay_weights(self.optimizer, variables)
