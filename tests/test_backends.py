@@ -54,7 +54,7 @@ def test_without_tensorflow_nothing_imports_it(on_jax):
     assert not json.loads((on_jax / "facts.json").read_text())["imports_tensorflow"]
 
 
-@pytest.mark.parametrize("file", ["on_jax.txt", "on_jax_nightly.txt"])
+@pytest.mark.parametrize("file", ["on_jax.txt", "on_jax_nightly.txt", "on_torch.txt"])
 def test_what_runs_on_another_backend_is_there(file):
     """A name that is gone would leave tests out of that run without a word."""
     names = (ROOT / "tests" / file).read_text().split()
