@@ -104,7 +104,8 @@ class DeepR(PruneAndRegrow):
             # In float32: half precision has no 1e-10.
             size = ops.sqrt(2.0 * ops.cast(learning_rate, "float32") * self.temperature)
             value = value + ops.cast(size * ops.reshape(noise, value.shape), value.dtype)
-        return ops.where(value * sign > 0, value, 0)
+        # What is not a number is not dead: it stays, for the user to see.
+        return ops.where(value * sign <= 0, 0, value)
 
     def get_config(self):
         """The arguments, for `keras.saving`."""

@@ -249,8 +249,10 @@ class ShrinkingTrainer:
             check_random_state(model, state["random_state"])
             self.dead_channels.set_state(state["dead_channels"])
             # Layers of nested models may be named anew.
-            dead = self.dead_channels.dead
-            for name, scores in self.dead_channels.criterion.scores(model).items():
+            dead, found = self.dead_channels.dead, self.dead_channels.criterion.scores(model)
+            if (found and not dead) or state["dead_before"] < 0:
+                raise ValueError("'dead_channels' or 'dead_before' is of no run")
+            for name, scores in found.items():
                 if name in dead and len(dead[name]) != len(scores):
                     raise ValueError(f"'dead_channels' of {name} are not those of the model")
             self.shrinks = [_shrink_from(found) for found in state["shrinks"]]

@@ -49,3 +49,15 @@ def test_the_noise_has_the_temperature():
     noise = variables[0].numpy() - before
     assert abs(noise.std() / np.sqrt(2 * 0.1 * 0.01) - 1) < 0.2
     assert abs(noise.mean()) < 0.015
+
+
+def test_what_is_not_a_number_is_not_dead():
+    optimizer, variables = make()
+    (mask,), (weight,), _ = state(optimizer, variables)
+    broken = np.unravel_index(np.flatnonzero(mask)[:3], SHAPE)
+    values = np.array(weight)
+    values[broken] = np.nan
+    variables[0].assign(values)
+    optimizer.apply([ops.zeros(SHAPE)])
+    assert np.isnan(variables[0].numpy()[broken]).all()
+    assert np.isnan(variables[0].numpy()).sum() == 3
