@@ -99,4 +99,6 @@ def dense(value):
         import tensorflow as tf
 
         return tf.convert_to_tensor(value)
-    return keras.ops.convert_to_tensor(value)
+    value = keras.ops.convert_to_tensor(value)
+    # On PyTorch that is the variable itself, which changes when something is assigned to it.
+    return keras.ops.copy(value) if keras.backend.backend() == "torch" else value
