@@ -172,6 +172,11 @@ def mask_of(tensor):
     return getattr(tensor, "_keras_mask", None)
 
 
+def set_mask(tensor, mask):
+    """Makes a tensor carry a mask, as `mask_of` finds it."""
+    tensor._keras_mask = mask
+
+
 def inputs_structure(model):
     """The inputs of a functional model as it takes them; `model.inputs` is flat."""
     return model._inputs_struct

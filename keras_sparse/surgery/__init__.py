@@ -7,7 +7,15 @@ from keras_sparse.surgery.macs import Macs, count_macs
 from keras_sparse.surgery.outputs import output_layers
 from keras_sparse.surgery.removal import remove_dead_channels
 from keras_sparse.surgery.report import DeadKept, LayerReport, Report
-from keras_sparse.surgery.rules import Elementwise, Linear, Opaque, Passing, Rule, register_rule
+from keras_sparse.surgery.rules import (
+    Elementwise,
+    HiddenUnits,
+    Linear,
+    Opaque,
+    Passing,
+    Rule,
+    register_rule,
+)
 from keras_sparse.surgery.slots import slice_optimizer
 from keras_sparse.surgery.zeroing import ZeroedReport, zero_channels
 
@@ -16,6 +24,7 @@ __all__ = [
     "DeadKept",
     "Elementwise",
     "GroupReport",
+    "HiddenUnits",
     "LayerReport",
     "Linear",
     "Macs",

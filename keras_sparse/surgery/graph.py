@@ -8,7 +8,14 @@ import keras
 import numpy as np
 
 from keras_sparse import _keras
-from keras_sparse.surgery.opening import CannotOpenError, Opened, forget, is_composite, open_layer
+from keras_sparse.surgery.opening import (
+    CannotOpenError,
+    Opened,
+    forget,
+    is_composite,
+    nodes_between,
+    open_layer,
+)
 
 
 class Value:
@@ -173,7 +180,7 @@ class Graph:
             if node.is_input:
                 continue
             args, kwargs = _arguments(node, tensors)
-            self._masked |= any(_is_masked(tensor) for tensor in node.outputs)
+            self._masked |= any(_keras.mask_of(tensor) is not None for tensor in node.outputs)
             operation = node.operation
             given = kwargs.get("training")
             within = f"{prefix}{operation.name}/", training if given is None else given
@@ -189,17 +196,21 @@ class Graph:
                 kwargs["training"] = training
             opened, reason = _opened(node)
             if opened is not None:
-                self._walk_opened(node, opened, args, kwargs, tensors, within)
+                outside = prefix, training
+                self._walk_opened(node, opened, args, kwargs, tensors, within, outside)
                 continue
             call = Call(operation, args, kwargs)
             call.outputs = [_bind(tensors, tensor, call) for tensor in node.outputs]
             self._add(call, prefix)
             call.unit.closed = reason
 
-    def _walk_opened(self, node, opened, args, kwargs, tensors, within):
+    def _walk_opened(self, node, opened, args, kwargs, tensors, within, outside):
         call = Call(node.operation, args, kwargs)
         scope = Scope(call, [], opened)
         self.scopes.append(scope)
+        # Masks that the layer reads unasked may be no part of the model's graph.
+        unseen = [source for source in opened.sources if id(source) not in tensors]
+        self._walk(nodes_between(tensors, unseen), tensors, *outside)
         for tensor, source in zip(opened.inputs, opened.sources, strict=True):
             tensors[id(tensor)] = tensors[id(source)]
         first = len(self.calls)
@@ -246,7 +257,7 @@ def _opened(node):
         return None, ""
     try:
         args, kwargs = tuple(node.arguments.args), dict(node.arguments.kwargs)
-        return open_layer(node.operation, args, kwargs, node.outputs), ""
+        return open_layer(node.operation, args, kwargs), ""
     except CannotOpenError as error:
         return None, str(error)
 
@@ -260,16 +271,18 @@ def _arguments(node, tensors):
     def swap(leaf):
         return tensors[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf
 
-    arguments = (tuple(node.arguments.args), dict(node.arguments.kwargs))
-    return keras.tree.map_structure(swap, arguments)
+    args, kwargs = list(node.arguments.args), dict(node.arguments.kwargs)
+    if not args and isinstance(node.operation, keras.Layer):
+        # By position, as the rules know them.
+        for name in inspect.signature(node.operation.call).parameters:
+            if not isinstance(kwargs.get(name), keras.KerasTensor):
+                break
+            args.append(kwargs.pop(name))
+    return keras.tree.map_structure(swap, (tuple(args), kwargs))
 
 
 def _nodes(model):
     return [node for nodes in _keras.nodes_by_depth(model) for node in nodes]
-
-
-def _is_masked(tensor):
-    return _keras.mask_of(tensor) is not None
 
 
 def _inner_graph(operation):

@@ -1,6 +1,5 @@
 """Layers of layers, opened: the calls that their `call` makes. Reads Keras' private attributes."""
 
-import collections
 import dataclasses
 import inspect
 import traceback
@@ -30,7 +29,8 @@ class Opened:
     """The calls inside a layer of layers.
 
     Args:
-        sources: flat list of the `keras.KerasTensor`s that the layer is called on, each once.
+        sources: flat list of the `keras.KerasTensor`s that the layer is called on, and of their
+            masks, each once.
         inputs: list of `keras.KerasTensor` that stand for them.
         outputs: flat list of `keras.KerasTensor`.
         nodes: Keras' nodes between them, in topological order.
@@ -52,7 +52,7 @@ def is_composite(operation):
     )
 
 
-def open_layer(layer, args, kwargs, outputs):
+def open_layer(layer, args, kwargs):
     """The calls that a layer of layers makes, found by calling it on symbolic tensors.
 
     They compute what the layer computes: both are compared on random inputs. And they do so in
@@ -60,8 +60,8 @@ def open_layer(layer, args, kwargs, outputs):
 
     Args:
         layer: a built `keras.Layer` for which `is_composite` holds.
-        args, kwargs: its arguments in the model, with a `keras.KerasTensor` for each tensor.
-        outputs: flat list of the `keras.KerasTensor`s that it returns there.
+        args, kwargs: its arguments in the model, with a `keras.KerasTensor` for each tensor. Masks
+            that these carry are read as well.
 
     Returns:
         An `Opened`.
@@ -70,9 +70,6 @@ def open_layer(layer, args, kwargs, outputs):
         CannotOpenError: the layer has to stay closed.
     """
     _check_state(layer, args, kwargs)
-    for tensor in [*_tensors((args, kwargs)), *outputs]:
-        if _keras.mask_of(tensor) is not None:
-            raise CannotOpenError("it is called on tensors with a mask, or makes one")
     by_training = "training" in inspect.signature(layer.call).parameters
     given = kwargs.get("training") if by_training else None
     kwargs = {key: value for key, value in kwargs.items() if key != "training"}
@@ -101,12 +98,6 @@ def _check_state(layer, args, kwargs):
     own = [variable.name for variable in layer.variables if id(variable) not in known]
     if own:
         raise CannotOpenError(f"it has variables of its own ({', '.join(own[:3])})")
-    paths = collections.Counter(weight.path for weight in layer.weights)
-    alike = [path for path, count in paths.items() if count > 1]
-    if alike:
-        raise CannotOpenError(
-            f"several of its weights are called {alike[0]}: name its layers apart"
-        )
     if layer.activity_regularizer is not None:
         raise CannotOpenError("it has an activity regularizer")
     tensors = _tensors((args, kwargs))
@@ -117,10 +108,19 @@ def _check_state(layer, args, kwargs):
 
 
 def _tensors(structure):
-    """The symbolic tensors in a structure, each once."""
+    """The symbolic tensors in a structure and their masks, each once."""
     flat = keras.tree.flatten(structure)
-    found = {id(leaf): leaf for leaf in flat if isinstance(leaf, keras.KerasTensor)}
-    return list(found.values())
+    tensors = [leaf for leaf in flat if isinstance(leaf, keras.KerasTensor)]
+    masks = [_keras.mask_of(tensor) for tensor in tensors]
+    tensors += [mask for mask in masks if mask is not None]
+    return list({id(tensor): tensor for tensor in tensors}.values())
+
+
+def _hand_on_masks(tensors, values):
+    """Gives what stands for a tensor with a mask what stands for the mask."""
+    for tensor in tensors:
+        if _keras.mask_of(tensor) is not None:
+            _keras.set_mask(values[id(tensor)], values[id(_keras.mask_of(tensor))])
 
 
 def _filled(structure, values):
@@ -136,6 +136,7 @@ def _trace(layer, args, kwargs):
     tensors = _tensors((args, kwargs))
     inputs = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype) for tensor in tensors]
     values = {id(tensor): new for tensor, new in zip(tensors, inputs, strict=True)}
+    _hand_on_masks(tensors, values)
     args, kwargs = _filled((args, kwargs), values)
     try:
         outputs = keras.tree.flatten(layer.call(*args, **kwargs))
@@ -143,24 +144,35 @@ def _trace(layer, args, kwargs):
         raise CannotOpenError(f"its `call` stops at {_line(error, layer)}") from error
     if not outputs or not all(isinstance(output, keras.KerasTensor) for output in outputs):
         raise CannotOpenError("its `call` returns something that is no tensor")
-    nodes = _nodes_between(inputs, outputs)
+    nodes = nodes_between(map(id, inputs), outputs)
+    if any(node.is_input for node in nodes):
+        raise CannotOpenError("its `call` reads tensors that it is not called on")
     forget(nodes)
     for node in nodes:
-        _infer_batch(node.operation)
+        _infer_sizes(node)
     return Opened(tensors, inputs, outputs, nodes)
 
 
-def _infer_batch(operation):
-    """Lets a reshape of the trace infer the size that it read from an open shape."""
+def _infer_sizes(node):
+    """Lets a reshape of the trace infer the sizes that it read from an open shape."""
+    operation = node.operation
     shape = getattr(operation, "newshape", None)
-    if isinstance(shape, (tuple, list)) and None in shape and -1 not in shape:
-        first = list(shape).index(None)
-        operation.newshape = (*shape[:first], -1, *shape[first + 1 :])
+    if not isinstance(shape, (tuple, list)) or None not in shape:
+        return
+    known = node.outputs[0].shape
+    shape = [to if size == -1 else size for size, to in zip(shape, known, strict=True)]
+    if shape.count(None) == 1:
+        operation.newshape = tuple(-1 if size is None else size for size in shape)
+    elif shape.count(None) == 2 and shape[0] is None:
+        # Two sizes are inferred where one is the batch's; the comparison shows whether it is.
+        rest = tuple(-1 if size is None else size for size in shape[1:])
+        node.operation = keras.layers.Reshape(rest, name=operation.name)
 
 
 def _line(error, layer):
     """Where in the layer's own file an error came from, and the error."""
-    file = inspect.getsourcefile(type(layer))
+    code = getattr(inspect.unwrap(type(layer).call), "__code__", None)
+    file = code and code.co_filename
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     where = f"{frames[-1].line!r}" if frames and frames[-1].line else "a line of another file"
     return f"{where} ({_short(error)})"
@@ -170,20 +182,25 @@ def _short(error):
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:100]
 
 
-def _nodes_between(inputs, outputs):
-    """What is computed from the inputs to the outputs, each node after those that it needs."""
-    known = {id(_keras.node_of(tensor)) for tensor in inputs}
-    nodes, waiting = [], [(_keras.node_of(tensor), False) for tensor in reversed(outputs)]
+def nodes_between(known, outputs):
+    """What is computed from known tensors to the outputs, each node after those that it needs.
+
+    Args:
+        known: the `id`s of tensors that are there already.
+        outputs: list of `keras.KerasTensor`.
+    """
+    known, seen = set(known), set()
+    nodes = []
+    waiting = [(tensor, False) for tensor in reversed(outputs)]
     while waiting:
-        node, ready = waiting.pop()
+        tensor, ready = waiting.pop()
+        node = _keras.node_of(tensor)
         if ready:
             nodes.append(node)
-        elif id(node) not in known:
-            known.add(id(node))
-            waiting.append((node, True))
-            waiting += [(_keras.node_of(tensor), False) for tensor in reversed(node.input_tensors)]
-    if any(node.is_input for node in nodes):
-        raise CannotOpenError("its `call` reads tensors that it is not called on")
+        elif id(tensor) not in known and id(node) not in seen:
+            seen.add(id(node))
+            waiting.append((tensor, True))
+            waiting += [(source, False) for source in reversed(node.input_tensors)]
     return nodes
 
 
@@ -219,6 +236,7 @@ def _check_equal(layer, args, kwargs, opened):
         arrays = [_random(tensor, size, rng) for tensor in tensors]
         values = {id(tensor): array for tensor, array in zip(tensors, arrays, strict=True)}
         try:
+            _hand_on_masks(tensors, values)
             wanted = _run(
                 lambda values=values: layer.call(*_filled(args, values), **_filled(kwargs, values))
             )

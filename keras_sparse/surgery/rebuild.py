@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import types
 
 import keras
 import numpy as np
@@ -411,4 +412,8 @@ def _without_initializers(operation, config):
     of_keras = type(operation).__module__.startswith("keras.")
     drawn = [key for key in config if of_keras and key.endswith("_initializer")]
     drawn = [key for key in drawn if key in vars(operation)]
-    return type(operation).from_config({**config, **dict.fromkeys(drawn, "zeros")})
+    config = {**config, **dict.fromkeys(drawn, "zeros")}
+    if of_keras and isinstance(getattr(operation, "activation", None), types.FunctionType):
+        # A function of the user's need not be registered.
+        config["activation"] = operation.activation
+    return type(operation).from_config(config)

@@ -189,7 +189,6 @@ class Alike(Block):
     ("kind", "reason"),
     [
         (Token, r"variables of its own \(token\)"),
-        (Namesakes, "several of its weights are called block/x/kernel"),
         (Switch, "something else in training"),
         (Sizes, r"stops at .*ops\.shape\(x\)\[0\]"),
         pytest.param(Numbers, "compute something else", marks=pytest.mark.tensorflow),
@@ -238,13 +237,103 @@ def test_a_penalty_on_outputs_keeps_a_layer_closed(harness):
     assert "activity regularizer" in " ".join(report.notes["block"])
 
 
-def test_masks_keep_a_layer_closed(harness):
-    block = Block(name="block")
-    x = keras.Input((5, 6))
-    model = keras.Model(x, layers.Dense(3)(block(layers.Masking()(x))))
+class Steps(Block):
+    """Hands the mask on to a layer in it that reads it unasked."""
+
+    supports_masking = True
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.recurrent = layers.LSTM(6, return_sequences=True)
+        self.supports_masking = True
+
+    def call(self, x, training=None):
+        return super().call(self.recurrent(x), training=training)
+
+
+@pytest.mark.tensorflow
+def test_masks_are_handed_on(harness):
+    block = Steps(name="block")
+    x = keras.Input((5,), dtype="int32")
+    table = layers.Embedding(9, 6, mask_zero=True)
+    model = keras.Model(x, layers.LSTM(3)(block(table(x))))
+    harness.randomise(model)
     kill(block.first)
-    _, report = surgery.remove_dead_channels(model)
-    assert "called on tensors with a mask" in " ".join(report.notes["block"])
+    smaller, report = harness.cut(model)
+    assert report.channels["block/x"] == (8, 5)
+    # The ids that are masked make a difference.
+    ids = np.array([[1, 2, 0, 0, 0]])
+    others = np.array([[1, 2, 3, 4, 5]])
+    np.testing.assert_allclose(smaller(ids), model(ids), rtol=1e-5)
+    assert np.abs(ops.convert_to_numpy(smaller(ids) - smaller(others))).max() > 1e-3
+
+
+def test_layers_inside_may_be_namesakes(harness):
+    block = Namesakes(name="block")
+    model = model_of(block, harness=harness)
+    kill(block.first)
+    assert harness.cut(model)[1].channels["block/x"] == (8, 5)
+
+
+def soft_sign(x):
+    """Entry by entry."""
+    return x / (1.0 + ops.abs(x))
+
+
+def centred(x):
+    """Mixes the channels."""
+    return x - ops.mean(x, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize(("function", "left"), [(soft_sign, 5), (centred, 8)])
+def test_functions_of_the_user_are_looked_into(function, left, harness):
+    x = keras.Input((6,))
+    first = layers.Dense(8, activation=function, name="first")
+    model = keras.Model(x, layers.Dense(2)(first(x)))
+    harness.randomise(model)
+    kill(first)
+    assert harness.cut(model)[1].channels["first"] == (8, left)
+
+
+class Asks(layers.Layer):
+    """Reads an open size, so that it cannot be opened; two dense layers and a gate in it."""
+
+    def __init__(self, units=8, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.first = layers.Dense(units, activation=soft_sign)
+        self.gate = layers.Dense(units)
+
+    def build(self, shape):
+        self.last = layers.Dense(shape[-1])
+        self.first.build(shape)
+        self.gate.build(shape)
+        self.last.build((*shape[:-1], self.units))
+
+    def call(self, x):
+        ones = ops.ones((ops.shape(x)[0], 1, 1))
+        return ones * self.last(self.first(x) * ops.tanh(self.gate(x))) + x
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+def test_units_inside_a_layer_that_stays_closed(harness):
+    @surgery.register_rule(Asks)
+    class AsksRule(surgery.HiddenUnits):
+        first, gate, last, size = "first", "gate", "last", "units"
+
+        def functions(self, layer):
+            return None, keras.activations.tanh
+
+    block = Asks(name="block")
+    model = model_of(block, harness=harness)
+    kill(block.first, 2)
+    kill(block.gate, 3)
+    smaller, _ = harness.cut(model)
+    own = smaller.get_layer("block")
+    # Two are constant and go; the third is alive in the first layer.
+    assert (type(own), own.units) == (Asks, 6)
 
 
 def test_channels_inside_are_groups(harness):

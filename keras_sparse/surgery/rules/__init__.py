@@ -8,6 +8,8 @@ from keras_sparse.surgery.rules import (  # noqa: F401 - importing a module regi
     einsum,
     embedding,
     grouped,
+    hidden,
+    keras_hub,
     linear,
     merging,
     normalization,
@@ -24,6 +26,16 @@ from keras_sparse.surgery.rules import (  # noqa: F401 - importing a module regi
 from keras_sparse.surgery.rules.base import Elementwise, Opaque, Passing, Rule, register_rule
 from keras_sparse.surgery.rules.base import has_rule as has_rule
 from keras_sparse.surgery.rules.base import rule_for as rule_for
+from keras_sparse.surgery.rules.hidden import HiddenUnits
 from keras_sparse.surgery.rules.linear import Linear
 
-__all__ = ["Elementwise", "Linear", "Opaque", "Passing", "Rule", "register_rule", "rule_for"]
+__all__ = [
+    "Elementwise",
+    "HiddenUnits",
+    "Linear",
+    "Opaque",
+    "Passing",
+    "Rule",
+    "register_rule",
+    "rule_for",
+]

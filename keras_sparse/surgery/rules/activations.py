@@ -1,10 +1,19 @@
 """Activations, as layers and as arguments, dropout, and what else works channel by channel."""
 
+import functools
+
 import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants, array_row
-from keras_sparse.surgery.rules.base import Elementwise, Passing, part_of, register_rule
+from keras_sparse.surgery.opening import nodes_between
+from keras_sparse.surgery.rules.base import (
+    Elementwise,
+    Passing,
+    part_of,
+    register_rule,
+    registered,
+)
 
 _MIXING = ("softmax", "log_softmax", "sparsemax", "glu")
 _ELEMENTWISE = frozenset(
@@ -22,7 +31,7 @@ def mixes_channels(activation):
     if isinstance(activation, keras.layers.Activation):
         return mixes_channels(activation.activation)
     try:
-        return activation not in _ELEMENTWISE
+        return activation not in _ELEMENTWISE and not _is_entrywise(activation)
     except TypeError:  # unhashable, so none of Keras' functions
         return True
 
@@ -33,6 +42,35 @@ def why_mixed(activation):
         return None
     name = getattr(activation, "__name__", type(activation).__name__)
     return f"{name} mixes channels, or may do so"
+
+
+@functools.lru_cache(maxsize=256)
+def _is_entrywise(function):
+    """Whether a user's function is made of functions that treat every entry by itself.
+
+    It is traced, and the trace is compared with it on random numbers.
+    """
+    x = keras.Input(batch_shape=(2, 7))
+    try:
+        y = function(x)
+        nodes = nodes_between([id(x)], [y])
+        if y.shape != x.shape or not all(map(_treats_entries, nodes)):
+            return False
+        numbers = np.random.default_rng(0).standard_normal((2, 7)) * 3
+        numbers = keras.ops.convert_to_tensor(numbers, x.dtype)
+        wanted, got = function(numbers), keras.Function(x, y)(numbers)
+        return bool(keras.ops.all(keras.ops.isclose(wanted, got)))
+    except Exception:
+        return False
+
+
+def _treats_entries(node):
+    """Whether a call works entry by entry, where all operands but one tensor are numbers."""
+    rule = registered(node.operation)
+    leaves = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+    others = [leaf for leaf in leaves if not isinstance(leaf, keras.KerasTensor)]
+    plain = all(leaf is None or isinstance(leaf, (bool, int, float, str)) for leaf in others)
+    return plain and not node.is_input and getattr(rule, "entrywise", False)
 
 
 def activate(activation, values, dtype):
@@ -48,7 +86,7 @@ class ActivationRule(Elementwise):
     """Any of Keras' activations that works element by element."""
 
     def refuses(self, call):
-        """Softmax and its like, and functions of the user."""
+        """Softmax and its like, and functions that do not treat every entry by itself."""
         return why_mixed(call.operation.activation)
 
 

@@ -19,7 +19,8 @@ def register_rule(*layer_types):
 
     Args:
         layer_types: subclasses of `keras.Layer`; or names of classes that Keras does not export,
-            as those of `keras.ops` operations (`"Relu6"`).
+            as those of `keras.ops` operations (`"Relu6"`), and names with their modules for classes
+            that are not to be imported (`"package.module.MyLayer"`).
 
     Returns:
         A decorator for a subclass of `Rule`.
@@ -51,14 +52,17 @@ def register_rule(*layer_types):
 
 
 def has_rule(operation):
-    """Whether there is a rule for the class of a layer or operation."""
-    return _registered(operation) is not None
+    """Whether there is a rule for the class of a layer or operation that is better than opening."""
+    rule = registered(operation)
+    return rule is not None and not rule.if_closed
 
 
-def _registered(operation):
-    rule = _RULES.get(type(operation))
-    if rule is None and type(operation).__module__.startswith("keras."):
-        rule = _RULES.get(type(operation).__name__)
+def registered(operation):
+    """The rule registered for the class of a layer or operation, None if there is none."""
+    kind = type(operation)
+    rule = _RULES.get(kind) or _RULES.get(f"{kind.__module__}.{kind.__qualname__}")
+    if rule is None and kind.__module__.startswith("keras."):
+        rule = _RULES.get(kind.__name__)
     return rule
 
 
@@ -66,7 +70,7 @@ def rule_for(unit):
     """The rule of a unit; opaque, with the reason, where there is none that holds."""
     if unit.stand_in is not None:
         return unit.stand_in
-    rule = _registered(unit.operation)
+    rule = registered(unit.operation)
     if rule is None:
         closed = f", and {unit.closed}" if unit.closed else ""
         return Opaque(f"{type(unit.operation).__name__} has no rule{closed}")
@@ -105,6 +109,10 @@ class Rule:
     arity = 1
     # Whether a layer with weights computes new channels from its inputs', or only scales those.
     makes_channels = True
+    # Whether it is a function of numbers, applied to every entry by itself.
+    entrywise = False
+    # Whether the rule is for layers of layers that `opening` cannot look into; others it opens.
+    if_closed = False
 
     def for_unit(self, unit):
         """The rule to use for this very layer: this one, or a more special one."""

@@ -98,6 +98,8 @@ from keras_sparse.surgery.rules.base import Elementwise, register_rule, to_numbe
 class UnaryRule(Elementwise):
     """A function of one tensor, element by element."""
 
+    entrywise = True
+
     def refuses(self, call):
         """Further tensors or arrays, `clip` with a bound for each channel for one."""
         others = [leaf for leaf in _leaves(call) if leaf is not call.inputs[0]]
@@ -112,6 +114,7 @@ class Binary(merging.Elementwise):
     """A function of two operands, of which one may be a number or an array."""
 
     operand_count = 2
+    entrywise = True
 
     def refuses(self, call):
         """Variables: the smaller model would share them, or forget that they are trained."""

@@ -1,0 +1,91 @@
+"""Runs surgery on families of models and prints a table in Markdown.
+
+    python -m benchmarks.families                  # all
+    python -m benchmarks.families --only="^ViT"    # those whose name matches
+
+Small configurations with random weights and statistics; 30% of each kernel's columns are zero,
+biases and normalisation are arbitrary. For each model: parameters before and after, how far the
+outputs moved, in units of their scale, and why a model did not shrink. `keras-hub` is needed for
+its models.
+"""
+
+import re
+import warnings
+
+import keras
+import numpy as np
+from absl import app, flags
+
+from keras_sparse import surgery
+
+_ONLY = flags.DEFINE_string("only", "", "regular expression for the models' names")
+_SETS = flags.DEFINE_list("sets", "hub", "hub (KerasHub) and io (models as on keras.io)")
+
+
+def fill(model, seed=0, share=0.3):
+    """Random weights everywhere, and a share of the columns of each kernel zero."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        if "seed" in weight.path or "int" in str(weight.dtype):
+            continue
+        value = rng.standard_normal(weight.shape) * 0.3
+        if "variance" in weight.path:
+            value = rng.uniform(0.5, 1.5, weight.shape)
+        width = weight.shape[-1] if len(weight.shape) > 1 else 1
+        if weight.path.endswith("kernel") and width > 3:
+            value[..., : int(share * width)] = 0
+        weight.assign(value)
+
+
+def run(make):
+    """`(parameters before, after, error, what is to be said)` for one model."""
+    try:
+        model = make()
+    except Exception as error:
+        return None, None, None, f"cannot be built: {_short(error)}"
+    fill(model)
+    before = model.count_params()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            smaller, report = surgery.remove_dead_channels(model)
+    except (ValueError, RuntimeError) as error:
+        return before, None, None, f"{type(error).__name__}: {_short(error)}"
+    after = smaller.count_params()
+    closed = [f"{name}: {' '.join(notes)}" for name, notes in report.notes.items()]
+    return before, after, report.max_error, "; ".join(closed[:3])
+
+
+def _short(error):
+    return " ".join(str(error).split())[:300]
+
+
+def main(argv):
+    """Prints the table, a row as soon as it is known."""
+    del argv
+    models = {}
+    if "hub" in _SETS.value:
+        from benchmarks.hub_models import MODELS
+
+        models |= MODELS
+    if "io" in _SETS.value:
+        from benchmarks.keras_io_models import MODELS
+
+        models |= MODELS
+    print("| model | parameters | left | difference | stays whole |")
+    print("| --- | ---: | ---: | ---: | --- |")
+    for name, make in models.items():
+        if re.search(_ONLY.value, name):
+            print(row(name, *run(make)), flush=True)
+            keras.utils.clear_session()
+
+
+def row(name, before, after, error, text):
+    """One line of the table."""
+    if after is None:
+        return f"| {name} | {before or ''} | | | {text} |"
+    return f"| {name} | {before:,} → {after:,} | {after / before:.0%} | {error:.0e} | {text} |"
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,158 @@
+"""Units inside a layer of layers that stays whole on the outside."""
+
+import numpy as np
+
+from keras_sparse.surgery.graph import weights_by_name
+from keras_sparse.surgery.rules.activations import activate, mixes_channels
+from keras_sparse.surgery.rules.base import Opaque, plain_config
+
+
+class HiddenUnits(Opaque):
+    """`last(f(first(x)))`, or `last(f(first(x)) * g(gate(x)))`, inside a larger layer.
+
+    `first`, `gate` and `last` name attributes of the layer that hold `keras.layers.Dense` layers,
+    or `EinsumDense` layers with a matrix. `size` is the argument of the layer's `__init__` that
+    says how many units lie between them. What the layer reads and gives stays; of its units, those
+    go that are constant or that `last` does not read. The layer comes back as itself, with fewer
+    of them.
+
+    A layer that can be opened is opened instead, unless `if_closed` is False.
+
+    Example:
+
+    >>> @surgery.register_rule(FeedForward)
+    ... class FeedForwardRule(surgery.HiddenUnits):
+    ...     first, last, size = "expand", "contract", "hidden_dim"
+    """
+
+    if_closed = True
+    first = ""
+    gate = None
+    last = ""
+    size = ""
+    # How many units there are for each of the argument's.
+    share = 1
+
+    def __init__(self):
+        super().__init__("only units inside it may go")
+
+    def functions(self, layer):
+        """`(f, g)`: what the layer's `call` applies beside the dense layers' own activations."""
+        return None, None
+
+    def for_unit(self, unit):
+        """Left whole, with a reason, where it is not what was expected."""
+        reason = self._unlike(unit)
+        return Opaque(reason) if reason else self
+
+    def _unlike(self, unit):
+        layer = unit.operation
+        if not (hasattr(layer, self.first) and hasattr(layer, self.last)):
+            return f"it has no {self.first} or no {self.last}"
+        parts = self._parts(layer)
+        functions = [*(part.activation for part in parts[:-1]), *self.functions(layer)]
+        if any(map(mixes_channels, functions)):
+            return "its activation mixes channels"
+        return self._other_weights(layer, parts) or self._other_config(layer)
+
+    def _other_weights(self, layer, parts):
+        known = {id(weight) for weight in layer.weights}
+        for part in parts:
+            if len(part.kernel.shape) != 2 or (part.bias is not None and len(part.bias.shape) != 1):
+                return f"{part.name} in it is no matrix with a vector"
+            if id(part.kernel) not in known:
+                return f"{part.name} in it is another layer's"
+        return None
+
+    def _other_config(self, layer):
+        try:
+            count = layer.get_config()[self.size]
+        except Exception as error:
+            return f"its `get_config` fails ({type(error).__name__}: {error})"
+        if count != self.share * self._first(layer).kernel.shape[1]:
+            return f"its argument {self.size} is not the number of its units"
+        return None
+
+    def _first(self, layer):
+        return getattr(layer, self.first)
+
+    def _last(self, layer):
+        return getattr(layer, self.last)
+
+    def _gate(self, layer):
+        return getattr(layer, self.gate, None) if self.gate else None
+
+    def _parts(self, layer):
+        parts = [self._first(layer), self._gate(layer), self._last(layer)]
+        return [part for part in parts if part is not None]
+
+    def _array(self, unit, variable):
+        """`(name, array)` of a variable of the layer."""
+        names = {id(weight): name for name, weight in weights_by_name(unit.operation).items()}
+        name = names[id(variable)]
+        return name, unit.array(name).astype(np.float64)
+
+    def _constants(self, unit, part, function):
+        """The constants behind a dense layer and a function, NaN where there are none."""
+        kernel = self._array(unit, part.kernel)[1]
+        bias = np.zeros(kernel.shape[1])
+        if part.bias is not None:
+            bias = self._array(unit, part.bias)[1]
+        dtype = unit.operation.compute_dtype
+        values = activate(function, activate(part.activation, bias, dtype), dtype)
+        return np.where((kernel == 0).all(0) & np.isfinite(values), values, np.nan)
+
+    def _units(self, unit):
+        """`(kept units, their constants)`, found once."""
+        if "units" not in unit.notes:
+            layer = unit.operation
+            f, g = self.functions(layer)
+            values = self._constants(unit, self._first(layer), f)
+            if self._gate(layer) is not None:
+                other = self._constants(unit, self._gate(layer), g)
+                values = np.where((values == 0) | (other == 0), 0.0, values * other)
+            last = self._last(layer)
+            read = (self._array(unit, last.kernel)[1] != 0).any(1)
+            foldable = ~np.isnan(values) & ((values == 0) | (last.bias is not None))
+            keep = read & ~foldable
+            keep[0] |= not keep.any()
+            unit.notes["units"] = np.flatnonzero(keep), values
+        return unit.notes["units"]
+
+    def config(self, unit):
+        """Fewer units."""
+        return {**plain_config(unit), self.size: self.share * len(self._units(unit)[0])}
+
+    def slices(self, unit):
+        """Columns of what computes the units, rows of what reads them."""
+        kept, _ = self._units(unit)
+        slices = {}
+        *before, last = self._parts(unit.operation)
+        for part in before:
+            slices[self._array(unit, part.kernel)[0]] = (None, kept)
+            if part.bias is not None:
+                slices[self._array(unit, part.bias)[0]] = (kept,)
+        slices[self._array(unit, last.kernel)[0]] = (kept, None)
+        return slices
+
+    def fold(self, unit, weights):
+        """What the dropped units added, into the last bias."""
+        kept, values = self._units(unit)
+        last = self._last(unit.operation)
+        dropped = np.nan_to_num(values)
+        dropped[kept] = 0
+        if last.bias is not None and dropped.any():
+            name, bias = self._array(unit, last.bias)
+            weights[name] = bias + dropped @ self._array(unit, last.kernel)[1]
+
+    def inner_channels(self, unit):
+        """The units."""
+        axes = []
+        *before, last = self._parts(unit.operation)
+        every = np.arange(last.kernel.shape[0])
+        for part in before:
+            axes.append((self._array(unit, part.kernel)[0], 1, every))
+            if part.bias is not None:
+                axes.append((self._array(unit, part.bias)[0], 0, every))
+        axes.append((self._array(unit, last.kernel)[0], 0, every))
+        return [("units", len(every), axes)]

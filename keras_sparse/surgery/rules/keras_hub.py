@@ -1,0 +1,140 @@
+"""Rules for layers of KerasHub, by the names of their classes: it need not be installed."""
+
+import keras
+
+from keras_sparse.surgery.rules.activations import IdentityRule
+from keras_sparse.surgery.rules.base import Elementwise, register_rule
+from keras_sparse.surgery.rules.hidden import HiddenUnits
+
+
+@register_rule(
+    "keras_hub.src.layers.modeling.transformer_encoder.TransformerEncoder",
+    "keras_hub.src.layers.modeling.transformer_decoder.TransformerDecoder",
+    "keras_hub.src.models.whisper.whisper_encoder.WhisperEncoder",
+    "keras_hub.src.models.whisper.whisper_decoder.WhisperDecoder",
+    "keras_hub.src.models.gpt_neo_x.gpt_neo_x_decoder.GPTNeoXDecoder",
+    "keras_hub.src.models.deberta_v3.disentangled_attention_encoder.DisentangledAttentionEncoder",
+)
+class Underscored(HiddenUnits):
+    """A feed-forward part as in `keras_hub.layers.TransformerDecoder`."""
+
+    first = "_feedforward_intermediate_dense"
+    last = "_feedforward_output_dense"
+    size = "intermediate_dim"
+
+
+@register_rule(
+    "keras_hub.src.models.roformer_v2.roformer_v2_encoder.RoformerV2Encoder",
+    "keras_hub.src.models.esm.esm_encoder.ESMEncoder",
+)
+class Plain(HiddenUnits):
+    """The same, with public attributes."""
+
+    first = "feedforward_intermediate_dense"
+    last = "feedforward_output_dense"
+    size = "intermediate_dim"
+
+
+@register_rule(
+    "keras_hub.src.models.llama.llama_decoder.LlamaTransformerDecoder",
+    "keras_hub.src.models.mistral.mistral_transformer_decoder.MistralTransformerDecoder",
+    "keras_hub.src.models.qwen.qwen_decoder.QwenTransformerDecoder",
+    "keras_hub.src.models.qwen3.qwen3_decoder.Qwen3TransformerDecoder",
+)
+class Gated(Underscored):
+    """`last(first(x) * activation(gate(x)))`."""
+
+    gate = "_feedforward_gate_dense"
+
+    def functions(self, layer):
+        """The layer's activation, behind the gate."""
+        return None, layer.activation
+
+
+@register_rule("keras_hub.src.models.phi3.phi3_decoder.Phi3Decoder")
+class PlainGated(Plain):
+    """The same, with public attributes."""
+
+    gate = "feedforward_gate_dense"
+    functions = Gated.functions
+
+
+@register_rule("keras_hub.src.models.bloom.bloom_decoder.BloomDecoder")
+class Bloom(HiddenUnits):
+    """An approximate gelu between its dense layers."""
+
+    first, last = "_mlp_intermediate_dense", "_mlp_output_dense"
+    size = "intermediate_dim"
+
+    def functions(self, layer):
+        """A function of its `call`."""
+        return approximate_gelu, None
+
+
+@register_rule("keras_hub.src.layers.modeling.f_net_encoder.FNetEncoder")
+class FNet(HiddenUnits):
+    """Its Fourier transform needs sizes."""
+
+    first, last, size = "_intermediate_dense", "_output_dense", "intermediate_dim"
+
+
+@register_rule("keras_hub.src.models.falcon.falcon_transformer_decoder.FalconTransformerDecoder")
+class Falcon(HiddenUnits):
+    """Named as in the original."""
+
+    first, last, size = "dense_h_to_4h", "dense_4h_to_h", "intermediate_dim"
+
+
+@register_rule("keras_hub.src.models.xlnet.xlnet_encoder.XLNetEncoder")
+class XLNet(Plain):
+    """Its activation is applied by its `call`."""
+
+    def functions(self, layer):
+        """Behind the first."""
+        return layer.activation_function_ff, None
+
+
+@register_rule("keras_hub.src.models.gemma.gemma_decoder_block.GemmaDecoderBlock")
+class Gemma(HiddenUnits):
+    """Half of its `intermediate_dim` is the gate's."""
+
+    first, gate, last = "gating_ffw_2", "gating_ffw", "ffw_linear"
+    size, share = "intermediate_dim", 2
+
+    def functions(self, layer):
+        """An approximate gelu behind the gate."""
+        return None, approximate_gelu
+
+
+def approximate_gelu(x):
+    """As KerasHub's layers call it."""
+    return keras.activations.gelu(x, approximate=True)
+
+
+@register_rule(
+    "keras_hub.src.models.dinov2.dinov2_layers.DINOV2DropPath",
+    "keras_hub.src.models.mit.mit_layers.DropPath",
+    "keras_hub.src.models.swin_transformer.swin_transformer_layers.DropPath",
+)
+class DropPath(IdentityRule):
+    """The identity, at inference."""
+
+
+@register_rule("keras_hub.src.models.hgnetv2.hgnetv2_layers.HGNetV2LearnableAffineBlock")
+class Affine(Elementwise):
+    """`scale * x + bias`, with two numbers."""
+
+
+@register_rule(
+    "keras_hub.src.models.dinov2.dinov2_layers.DINOV2LayerScale",
+    "keras_hub.src.models.dinov3.dinov3_layers.DINOV3LayerScale",
+)
+class LayerScale(Elementwise):
+    """A learnt factor for each channel."""
+
+    channel_weights = ("lambda1",)
+    scale = "lambda1"
+
+    def config(self, unit):
+        """As many factors as channels are left."""
+        return {**super().config(unit), "hidden_dim": len(unit.outputs[0].kept)}
