@@ -1,8 +1,16 @@
 """Small configurations of KerasHub's models, with random weights: backbones and tasks."""
 
-import keras_hub
 
-_M = keras_hub.models
+class _Models:
+    """`keras_hub.models`, imported when it is first needed."""
+
+    def __getattr__(self, name):
+        import keras_hub
+
+        return getattr(keras_hub.models, name)
+
+
+_M = _Models()
 _TEXT = {
     "vocabulary_size": 30,
     "num_layers": 2,
@@ -26,8 +34,8 @@ def _resnet(block="basic_block", pre=False):
     return _M.ResNetBackbone(
         input_conv_filters=[8],
         input_conv_kernel_sizes=[7],
-        stackwise_num_filters=[64, 32, 32],
-        stackwise_num_blocks=[1, 2, 2],
+        stackwise_num_filters=[64, 64, 64],
+        stackwise_num_blocks=[1, 1, 1],
         stackwise_num_strides=[1, 2, 2],
         block_type=block,
         use_pre_activation=pre,
@@ -91,7 +99,7 @@ def _vgg():
 def _xception():
     return _M.XceptionBackbone(
         stackwise_conv_filters=[[8, 16], [16, 16], [16, 16, 16], [24, 24]],
-        stackwise_pooling=[False, True, False, False],
+        stackwise_pooling=[True, True, False, False],
         image_shape=_PICTURE,
     )
 
@@ -234,8 +242,8 @@ MODELS = {
     "ResNet-vd": lambda: _M.ResNetBackbone(
         input_conv_filters=[8, 8, 16],
         input_conv_kernel_sizes=[3, 3, 3],
-        stackwise_num_filters=[64, 32],
-        stackwise_num_blocks=[1, 2],
+        stackwise_num_filters=[64, 64],
+        stackwise_num_blocks=[1, 1],
         stackwise_num_strides=[1, 2],
         block_type="basic_block_vd",
         image_shape=_PICTURE,

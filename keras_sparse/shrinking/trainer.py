@@ -316,7 +316,8 @@ def _check_model(model):
         if getattr(type(model), name) is not getattr(keras.Model, name):
             raise ValueError(
                 f"`model` has a `{name}` of its own, which the smaller model, a plain functional "
-                "one, would not have. Use Keras' own, with a loss and metrics. "
+                "one, would not have. Use Keras' own, with a loss and metrics; a task of KerasHub "
+                "is trained as `keras.Model(task.input, task.output)`. "
                 f"Received: model of type {type(model).__name__}"
             )
     surgery.count_macs(model)  # raises where surgery cannot read the model
