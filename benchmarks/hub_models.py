@@ -32,7 +32,7 @@ _VIT = {
 
 def _resnet(block="basic_block", pre=False):
     return _M.ResNetBackbone(
-        input_conv_filters=[8],
+        input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
         stackwise_num_filters=[64, 64, 64],
         stackwise_num_blocks=[1, 1, 1],
@@ -93,14 +93,6 @@ def _densenet():
 def _vgg():
     return _M.VGGBackbone(
         stackwise_num_repeats=[2, 2], stackwise_num_filters=[8, 16], image_shape=_PICTURE
-    )
-
-
-def _xception():
-    return _M.XceptionBackbone(
-        stackwise_conv_filters=[[8, 16], [16, 16], [16, 16, 16], [24, 24]],
-        stackwise_pooling=[True, True, False, False],
-        image_shape=_PICTURE,
     )
 
 
@@ -250,12 +242,10 @@ MODELS = {
     ),
     "VGG": _vgg,
     "DenseNet": _densenet,
-    "Xception": _xception,
     "MobileNetV3": _mobilenet,
     "EfficientNet": _efficientnet,
     "EfficientNetV2, fused": lambda: _efficientnet("fused"),
     "CSPDarkNet": lambda: _csp("dark"),
-    "CSPResNeXt": lambda: _csp("cs3"),
     "HGNetV2": _hgnet,
     "MiT": _mit,
     "Swin": _swin,
@@ -304,7 +294,6 @@ MODELS = {
     "DenseNet classifier": lambda: _classifier(_densenet()),
     "EfficientNet classifier": lambda: _classifier(_efficientnet()),
     "MobileNetV3 classifier": lambda: _classifier(_mobilenet()),
-    "Xception classifier": lambda: _classifier(_xception()),
     "CSPDarkNet classifier": lambda: _classifier(_csp("dark")),
     "MiT classifier": lambda: _classifier(_mit()),
     "ViT classifier": lambda: _classifier(_vit(), "ViTImageClassifier"),
