@@ -11,10 +11,10 @@ from keras_sparse import _keras
 from keras_sparse.surgery.opening import (
     CannotOpenError,
     Opened,
-    forget,
     is_composite,
     nodes_between,
     open_layer,
+    unrecorded,
 )
 
 
@@ -360,10 +360,9 @@ def _trace(model):
 
 def _traced(model, dtypes):
     inputs, by_name = _inputs_of(model, dtypes)
-    outputs = model.call(**inputs) if by_name else model.call(inputs)
-    traced = keras.Model(inputs, outputs, name=model.name)
-    forget([node for node in _nodes(traced) if not node.is_input])
-    return traced
+    with unrecorded(model):
+        outputs = model.call(**inputs) if by_name else model.call(inputs)
+        return keras.Model(inputs, outputs, name=model.name)
 
 
 def _takes_words(traced, tensor):

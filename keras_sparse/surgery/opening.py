@@ -1,5 +1,6 @@
 """Layers of layers, opened: the calls that their `call` makes. Reads Keras' private attributes."""
 
+import contextlib
 import dataclasses
 import inspect
 import traceback
@@ -138,19 +139,25 @@ def _trace(layer, args, kwargs):
     values = {id(tensor): new for tensor, new in zip(tensors, inputs, strict=True)}
     _hand_on_masks(tensors, values)
     args, kwargs = _filled((args, kwargs), values)
+    with unrecorded(layer):
+        outputs = _call(layer, args, kwargs)
+        nodes = nodes_between(map(id, inputs), outputs)
+    if any(node.is_input for node in nodes):
+        raise CannotOpenError("its `call` reads tensors that it is not called on")
+    for node in nodes:
+        _infer_sizes(node)
+    return Opened(tensors, inputs, outputs, nodes)
+
+
+def _call(layer, args, kwargs):
+    """The outputs of a layer as a flat list of symbolic tensors."""
     try:
         outputs = keras.tree.flatten(layer.call(*args, **kwargs))
     except Exception as error:
         raise CannotOpenError(f"its `call` stops at {_line(error, layer)}") from error
     if not outputs or not all(isinstance(output, keras.KerasTensor) for output in outputs):
         raise CannotOpenError("its `call` returns something that is no tensor")
-    nodes = nodes_between(map(id, inputs), outputs)
-    if any(node.is_input for node in nodes):
-        raise CannotOpenError("its `call` reads tensors that it is not called on")
-    forget(nodes)
-    for node in nodes:
-        _infer_sizes(node)
-    return Opened(tensors, inputs, outputs, nodes)
+    return outputs
 
 
 def _infer_sizes(node):
@@ -204,14 +211,22 @@ def nodes_between(known, outputs):
     return nodes
 
 
-def forget(nodes):
-    """Takes traced calls out of the layers' own records: the user's model stays as it was."""
-    for node, parents in [(node, node.parent_nodes) for node in nodes]:
-        _keras.inbound_nodes(node.operation).remove(node)
-        for parent in parents:
-            readers = _keras.outbound_nodes(parent.operation)
-            if node in readers:
-                readers.remove(node)
+@contextlib.contextmanager
+def unrecorded(layer):
+    """Takes the calls in the block out of the records of a layer and its sublayers.
+
+    The user's model stays as it was, also where a trace ends with an error, or has calls that no
+    output needs.
+    """
+    parts = layers_of_type(layer, keras.Layer)
+    records = [_keras.inbound_nodes(part) for part in parts]
+    records += [_keras.outbound_nodes(part) for part in parts]
+    sizes = [len(nodes) for nodes in records]
+    try:
+        yield
+    finally:
+        for nodes, size in zip(records, sizes, strict=True):
+            del nodes[size:]
 
 
 def _form(opened):

@@ -317,7 +317,7 @@ class Matrix(layers.Layer):
     ("layer", "reason"),
     [
         (
-            layers.Dense(6, activation=lambda x: ops.relu(x) + 1, name="a"),
+            layers.Dense(6, activation=lambda x: ops.flip(ops.relu(x), -1) + 1, name="a"),
             "<lambda> mixes channels",
         ),
         (Matrix(name="a"), "Matrix has no rule"),

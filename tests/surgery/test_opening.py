@@ -1,5 +1,6 @@
 """Layers of layers: seen as the layers in them, and themselves again where nothing changes."""
 
+import contextlib
 import re
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 from keras import layers, ops
 
 from keras_sparse import surgery
+from keras_sparse.surgery.opening import unrecorded
 
 
 class Block(layers.Layer):
@@ -355,3 +357,27 @@ def test_zero_channels_sets_what_is_small_inside(harness):
     zeroed, _ = surgery.zero_channels(model, 1e-6)
     _, report = surgery.remove_dead_channels(zeroed)
     assert report.channels["block/x"] == (8, 5)
+
+
+class SideBranch(layers.Layer):
+    """Calls a sublayer whose result no output needs, and may end in an error after that."""
+
+    def __init__(self, fails):
+        super().__init__()
+        self.fails = fails
+        self.inner = layers.Dense(4)
+
+    def call(self, x):
+        self.inner(x)
+        if self.fails:
+            raise TypeError("not for symbolic tensors")
+        return x + 1.0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_call_of_a_trace_stays_in_the_records(fails):
+    block = SideBranch(fails)
+    with contextlib.suppress(TypeError), unrecorded(block):
+        block.call(keras.Input((4,)))
+    assert block.inner.built
+    assert (block.inner._inbound_nodes, block.inner._outbound_nodes) == ([], [])
