@@ -70,13 +70,7 @@ def both(on_tensorflow):
         return dict(found), trajectories()
 
 
-# What it reads of a bias before a step is what the step has written there.
-PUBLISHED = pytest.param("published", marks=pytest.mark.xfail(strict=False, reason="values alias"))
-
-
-@pytest.mark.parametrize(
-    "name", [PUBLISHED if name == "published" else name for name in OPTIMIZERS]
-)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_same_weights_and_zeros_as_on_tensorflow(both, name):
     tensorflow, torch = (found[name] for found in both)
     np.testing.assert_allclose(torch, tensorflow, atol=1e-5)
