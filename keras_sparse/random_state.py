@@ -9,7 +9,7 @@ from keras_sparse.variables import layers_of_type
 def random_state(model):
     """`{layer name: list of NumPy arrays}` of the layers that draw, such as dropout."""
     return {
-        name: [keras.ops.convert_to_numpy(variable) for variable in variables]
+        name: [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
         for name, variables in _variables(model).items()
     }
 

@@ -3,6 +3,7 @@
 import contextlib
 
 import keras
+import numpy as np
 
 from keras_sparse.surgery.graph import functional
 
@@ -75,7 +76,8 @@ def compile_arguments(model):
 @contextlib.contextmanager
 def unchanged(model):
     """Gives a model its weights and random states back at the end of the block."""
-    before = [(v, keras.ops.convert_to_numpy(v)) for v in model.variables]
+    # Copies: on PyTorch, arrays are views of the variables.
+    before = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in model.variables]
     try:
         yield
     finally:

@@ -25,7 +25,8 @@ def zeroed(model, dead):
         layers = _scored_layers(model)
         for name, mask in dead.items():
             variable, axes = _leading_weight(layers[name])
-            values = keras.ops.convert_to_numpy(variable)
+            # A copy: on PyTorch, the array is a view of the variable.
+            values = np.array(keras.ops.convert_to_numpy(variable))
             before.append((variable, values))
             shape = [1] * values.ndim
             for axis in axes:

@@ -54,7 +54,8 @@ def slice_optimizer(optimizer, report, model, *, weight_slots=("average",)):
         )
     sliced = type(optimizer).from_config(optimizer.get_config())
     _choose_like(bare_optimizer(optimizer), bare_optimizer(sliced), report, model)
-    weights = model.get_weights()
+    # Copies: on PyTorch, arrays are views of the weights.
+    weights = [np.array(weight) for weight in model.get_weights()]
     sliced.build(model.trainable_variables)
     # An optimizer with masks draws new ones when it is built, and applies them at once.
     model.set_weights(weights)

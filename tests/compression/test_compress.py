@@ -12,6 +12,7 @@ from keras_sparse import channels, surgery
 from keras_sparse.compression import GroupNorm, Importance, Random, Taylor
 from keras_sparse.compression.importance import as_importance
 from keras_sparse.compression.planning import removable_groups
+from keras_sparse.compression.probe import unchanged
 from keras_sparse.compression.recovery import base_learning_rate, recovery_optimizer
 from keras_sparse.data import Batches
 from tests.killing import AfterEpochs, KilledError
@@ -213,3 +214,12 @@ def test_a_model_that_is_not_compiled(digits):
     model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(10)])
     with pytest.raises(ValueError, match="has no optimizer: call"):
         keras_sparse.compress(model, digits[0], target={"macs": 0.5})
+
+
+def test_a_probe_gives_the_model_back_as_it_was(trained):
+    before = [np.array(weight) for weight in trained.get_weights()]
+    with unchanged(trained):
+        for variable in trained.variables:
+            variable.assign(keras.ops.ones_like(variable))
+    for a, b in zip(before, trained.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
