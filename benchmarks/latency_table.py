@@ -18,8 +18,9 @@ from benchmarks.machine import describe
 from export import LatencyTable
 from export.latency.layers import reference_file, tflite_bytes
 from export.latency.resizing import ResizableFile
+from export.latency.scaling import narrowed
 from export.latency.timing import HostTimer
-from keras_sparse import models, surgery
+from keras_sparse import models
 from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.planning import removable_groups
 
@@ -85,9 +86,7 @@ def _files(model, groups, widths, kind, folder):
     for own in (full, narrow):
         path = folder / f"{'whole' if own is full else 'narrow'}.tflite"
         if not path.exists():
-            chosen = {g: range(width, g.size) for g, width in zip(groups, own, strict=True)}
-            smaller, _ = surgery.remove_dead_channels(surgery.zero_groups(model, chosen))
-            path.write_bytes(tflite_bytes(smaller, _kind(kind)))
+            path.write_bytes(tflite_bytes(narrowed(model, groups, own), _kind(kind)))
         contents.append(path.read_bytes())
     file = ResizableFile(*contents, full, narrow)
     return [file.at([int(width) for width in own]) for own in widths]

@@ -1,5 +1,6 @@
 """What the programs of this package share; none of it waits for Keras."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -28,6 +29,16 @@ def _parse(name, argv):
         return flags.FLAGS(argv)
     except (flags.Error, UnicodeError) as error:  # a file of flags that is no text
         sys.exit(f"{name}: {' '.join(str(error).split())} (--help shows the flags)")
+
+
+def output(path):
+    """A context manager: the file to write in the place of `path`, None where that is empty."""
+    if not path:
+        return contextlib.nullcontext()
+    # Imports Keras, which a run without files need not wait for.
+    from keras_sparse.files import replacing
+
+    return replacing(path)
 
 
 def check_files(source, target, samples=None):

@@ -3,15 +3,12 @@
 import keras
 import numpy as np
 
-from keras_sparse.variables import layers_of_type
+from keras_sparse.variables import copied, layers_of_type
 
 
 def random_state(model):
     """`{layer name: list of NumPy arrays}` of the layers that draw, such as dropout."""
-    return {
-        name: [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
-        for name, variables in _variables(model).items()
-    }
+    return {name: list(map(copied, variables)) for name, variables in _variables(model).items()}
 
 
 def set_random_state(model, state):

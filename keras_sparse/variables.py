@@ -1,5 +1,6 @@
 """Which variables may be made sparse, and how sparse they are."""
 
+import contextlib
 import re
 import warnings
 
@@ -97,6 +98,25 @@ def check_patterns_match(patterns, paths):
             f"`exclude` names what is not there: {', '.join(map(repr, useless))}. The paths are: "
             f"{', '.join(paths)}"
         )
+
+
+def copied(variable):
+    """The value of a variable, as an array that stays when the variable changes.
+
+    `keras.ops.convert_to_numpy` gives a view of it on PyTorch.
+    """
+    return np.array(keras.ops.convert_to_numpy(variable))
+
+
+@contextlib.contextmanager
+def restored(variables):
+    """Gives variables their values back at the end of the block."""
+    before = [(variable, copied(variable)) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
 
 
 def layers_of_type(model, layer_types):

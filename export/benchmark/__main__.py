@@ -14,7 +14,7 @@ from absl import flags
 
 from export import ExportError, benchmark, page
 from export.benchmark.progress import progress_bar
-from export.command_line import clean_up_when_terminated, run
+from export.command_line import clean_up_when_terminated, output, run
 
 NUM_THREADS = flags.DEFINE_integer("num_threads", 1, "Threads per interpreter.", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds in which every file has a turn.", lower_bound=1)
@@ -34,9 +34,9 @@ def main(argv):
     try:
         with contextlib.ExitStack() as stack:
             # Entered first: a file that cannot be written is told before the work.
-            figures = stack.enter_context(_output(RESULT_JSON.value))
-            table = stack.enter_context(_output(MARKDOWN.value))
-            html = stack.enter_context(_output(HTML.value))
+            figures = stack.enter_context(output(RESULT_JSON.value))
+            table = stack.enter_context(output(MARKDOWN.value))
+            html = stack.enter_context(output(HTML.value))
             with progress_bar() as progress:
                 result = benchmark(
                     argv[1:],
@@ -60,15 +60,6 @@ def main(argv):
 
 def _command():
     return shlex.join(["python", "-m", "export.benchmark", *sys.argv[1:]])
-
-
-def _output(path):
-    if not path:
-        return contextlib.nullcontext()
-    # Imports Keras, which a timing without files need not wait for.
-    from keras_sparse.files import replacing
-
-    return replacing(path)
 
 
 if __name__ == "__main__":

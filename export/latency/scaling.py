@@ -29,13 +29,14 @@ def whole_networks(model, table, run):
         groups = []
     if groups:
         widths = np.array([-(-group.size // 2) for group in groups])
-        networks.append(_narrowed(model, groups, widths))
+        networks.append(narrowed(model, groups, widths))
         layers = CostModel(model, groups, {"latency": table}).total("latency", widths) - invoke
     seconds = run([tflite_bytes(network, table.machine["quantize"]) for network in networks])
     return seconds[0], max(seconds[-1] - invoke, 0.0) / layers
 
 
-def _narrowed(model, groups, widths):
+def narrowed(model, groups, widths):
+    """A model without the last channels of each group, so that the groups have these widths."""
     chosen = {group: range(width, group.size) for group, width in zip(groups, widths, strict=True)}
     smaller, _ = surgery.remove_dead_channels(surgery.zero_groups(model, chosen))
     return smaller

@@ -50,12 +50,11 @@ class HostTimer:
         self._reference = _load(reference, num_threads)
         self._fastest = np.inf if least is None else least
 
-    def __call__(self, contents, progress=None):
+    def __call__(self, contents):
         """Time files.
 
         Args:
             contents: list of files as bytes.
-            progress: called as `progress(done, total)`, or None.
 
         Returns:
             List of seconds.
@@ -71,8 +70,6 @@ class HostTimer:
                 time.sleep(_PAUSE_SECONDS)
             for i, bursts in zip(left, self._pass([contents[i] for i in left]), strict=True):
                 passes[i].append(bursts)
-            if progress:
-                progress(min(done + 1, _FEWEST_PASSES), _FEWEST_PASSES)
         return [float(self.least * self._ratio(np.concatenate(own))) for own in passes]
 
     def _watch(self):

@@ -11,7 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import rich
 from absl import flags
 
-from export.command_line import clean_up_when_terminated, run
+from export.command_line import clean_up_when_terminated, output, run
 
 SAMPLES = flags.DEFINE_string("samples", None, ".npy or .npz of what the model takes.")
 ARENA = flags.DEFINE_integer("arena", None, "Bytes that the files must do with.", lower_bound=1)
@@ -34,8 +34,8 @@ def main(argv):
     try:
         with contextlib.ExitStack() as stack:
             # Entered first: a file that cannot be written is told before the work.
-            figures = stack.enter_context(_output(RESULT_JSON.value))
-            tables = stack.enter_context(_output(MARKDOWN.value))
+            figures = stack.enter_context(output(RESULT_JSON.value))
+            tables = stack.enter_context(output(MARKDOWN.value))
             result = measure(argv[1:], samples=SAMPLES.value, arena=ARENA.value)
             if figures:
                 text = json.dumps(result.to_dict(), indent=2) + "\n"
@@ -65,15 +65,6 @@ def _lines(name, file):
         yield f"{name}: compared with LiteRT on random samples; give --samples for real ones"
     if not agreement.within_a_step:
         yield f"{name}: outputs differ from LiteRT's by more than a step; {where_text(agreement)}"
-
-
-def _output(path):
-    if not path:
-        return contextlib.nullcontext()
-    # Imports Keras, which a run without files need not wait for.
-    from keras_sparse.files import replacing
-
-    return replacing(path)
 
 
 if __name__ == "__main__":

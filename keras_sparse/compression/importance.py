@@ -128,10 +128,16 @@ class _GradientRecorder(keras.optimizers.Optimizer):
         variables = list(trainable_variables or _keras.variables_of(self))
         if not self.built:
             self.build(variables)
-        gradients = {v.path: (v, g) for v, g in zip(variables, grads, strict=True)}
+        products = {
+            variable.path: _product(variable, gradient)
+            for variable, gradient in zip(variables, grads, strict=True)
+            if variable.path in self._axes and gradient is not None
+        }
         scale = self.loss_scale_factor
         rows = [
-            _products(*gradients.get(path, (None, None)), axis, own.stop - own.start)
+            _sums_along(axis, products[path])
+            if path in products
+            else keras.ops.zeros((own.stop - own.start,), "float32")
             for (path, axis), own in self._slices.items()
         ]
         if rows:
@@ -147,13 +153,14 @@ class _GradientRecorder(keras.optimizers.Optimizer):
         return {place: sums[own] for place, own in self._slices.items()}
 
 
-def _products(variable, gradient, axis, size):
-    """`sum of w * g` over all axes but one; 0 without a gradient."""
-    if gradient is None:
-        return keras.ops.zeros((size,), "float32")
+def _product(variable, gradient):
     product = keras.ops.multiply(keras.ops.convert_to_tensor(variable), gradient)
+    return keras.ops.cast(product, "float32")
+
+
+def _sums_along(axis, product):
+    """Sums over all axes but one."""
     others = [a for a in range(len(product.shape)) if a != axis]
-    product = keras.ops.cast(product, "float32")
     return keras.ops.sum(product, axis=others) if others else product
 
 

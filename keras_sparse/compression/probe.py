@@ -1,11 +1,9 @@
 """A model over the same layers as the user's, compiled apart from it."""
 
-import contextlib
-
 import keras
-import numpy as np
 
 from keras_sparse.surgery.graph import functional
+from keras_sparse.variables import restored
 
 
 def probe_model(model, optimizer):
@@ -73,13 +71,6 @@ def compile_arguments(model):
     return {"loss": model.loss, **restored}
 
 
-@contextlib.contextmanager
 def unchanged(model):
     """Gives a model its weights and random states back at the end of the block."""
-    # Copies: on PyTorch, arrays are views of the variables.
-    before = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in model.variables]
-    try:
-        yield
-    finally:
-        for variable, value in before:
-            variable.assign(value)
+    return restored(model.variables)

@@ -9,7 +9,7 @@ from keras_sparse import surgery
 from keras_sparse.channels import channel_weight, layers_with_channels
 from keras_sparse.channels.names import by_name
 from keras_sparse.random_state import random_state, set_random_state
-from keras_sparse.variables import layers_of_type
+from keras_sparse.variables import copied, layers_of_type
 
 
 @contextlib.contextmanager
@@ -25,8 +25,7 @@ def zeroed(model, dead):
         layers = _scored_layers(model)
         for name, mask in dead.items():
             variable, axes = _leading_weight(layers[name])
-            # A copy: on PyTorch, the array is a view of the variable.
-            values = np.array(keras.ops.convert_to_numpy(variable))
+            values = copied(variable)
             before.append((variable, values))
             shape = [1] * values.ndim
             for axis in axes:

@@ -1,6 +1,5 @@
 """Setting coupled channels to zero, so that surgery can remove them."""
 
-import keras
 import numpy as np
 
 from keras_sparse.surgery.analysis import Analysis
@@ -9,6 +8,7 @@ from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rebuild import Rebuild
 from keras_sparse.surgery.removal import refuse_wrapped_weights
 from keras_sparse.surgery.rules import Opaque
+from keras_sparse.variables import copied
 
 # Zero in these is no zero in the output, but a division by epsilon.
 _DEVIATIONS = ("variance", "stddev")
@@ -73,7 +73,7 @@ def zero_slices(masks, weights):
                     f"{part.path!r}. Use the groups that `channel_groups(model)` returns."
                 )
             variable = weights[part.path]
-            value = np.moveaxis(np.array(keras.ops.convert_to_numpy(variable)), part.axis, 0)
+            value = np.moveaxis(copied(variable), part.axis, 0)
             value[(part.channels >= 0) & mask[part.channels]] = 0
             variable.assign(np.moveaxis(value, 0, part.axis))
 

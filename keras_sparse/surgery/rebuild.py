@@ -11,7 +11,7 @@ import numpy as np
 from keras_sparse.surgery import copying
 from keras_sparse.surgery import graph as graphs
 from keras_sparse.surgery.rules import Opaque, Rule
-from keras_sparse.variables import layers_of_type
+from keras_sparse.variables import copied, layers_of_type
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,7 +273,7 @@ class Rebuild:
                 setattr(layer, key, value)
         for old, new in zip(copying.moving(unit.operation), copying.moving(layer), strict=False):
             # A copy: on JAX, a training deletes the arrays that it started from.
-            new.assign(np.array(keras.ops.convert_to_numpy(old)))
+            new.assign(copied(old))
         if layer.weights:
             self._set_weights(unit, layer)
             if hasattr(layer, "finalize_state"):

@@ -1,14 +1,12 @@
 """Whether two models compute the same, up to what rounding explains."""
 
-import contextlib
-
 import keras
 import numpy as np
 
 from keras_sparse.surgery.copying import moving
 from keras_sparse.surgery.graph import functional, producer_name
 from keras_sparse.surgery.samples import candidates
-from keras_sparse.variables import layers_of_type
+from keras_sparse.variables import layers_of_type, restored
 
 # What rounding may explain, relative to the outputs' scale: by type, or times the noise floor.
 _ALLOWED = {"bfloat16": 1e-1, "float16": 2e-2, "float32": 1e-4, "float64": 1e-12}
@@ -210,19 +208,12 @@ def _outputs(model, inputs):
         return [_array(output) for output in outputs]
 
 
-@contextlib.contextmanager
 def _as_it_was(model):
     """Puts back what a call moves on: seeds, recurrent states, counters.
 
     So no call is seen in the user's model, and both models draw the same random numbers.
     """
-    variables = [*model.non_trainable_weights, *moving(model)]
-    before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(value)
+    return restored([*model.non_trainable_weights, *moving(model)])
 
 
 def _array(output):
