@@ -57,7 +57,7 @@ def test_without_tensorflow_nothing_imports_it(on_jax):
 @pytest.mark.parametrize("file", ["on_jax.txt", "on_jax_nightly.txt", "on_torch.txt"])
 def test_what_runs_on_another_backend_is_there(file):
     """A name that is gone would leave tests out of that run without a word."""
-    names = (ROOT / "tests" / file).read_text().split()
-    for path, _, test in (name.partition("::") for name in names):
-        text = (ROOT / path).read_text()
-        assert not test or re.search(rf"(def|class) {test}\b", text), test
+    for line in (ROOT / "tests" / file).read_text().split():
+        path, _, test = line.removeprefix("--deselect=").partition("::")
+        name = test.partition("[")[0]
+        assert not name or re.search(rf"(def|class) {name}\b", (ROOT / path).read_text()), line
