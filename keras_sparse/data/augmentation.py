@@ -1,13 +1,22 @@
 """How the papers vary the images of CIFAR."""
 
+import keras
 import numpy as np
+
+
+def taken(array, indices):
+    """Entries of the first axis; of a tensor as a tensor, on the device where it is."""
+    if keras.ops.is_tensor(array):
+        return keras.ops.take(array, indices, axis=0)
+    return array.take(indices, axis=0)
 
 
 def crop_and_flip(images, rng, pad=4):
     """Pads by reflection, crops each image anew at random, and mirrors half of them.
 
     Args:
-        images: array of shape `(images, height, width, channels)`; any dtype, which is kept.
+        images: array or tensor of shape `(images, height, width, channels)`; any dtype, which is
+            kept. A tensor is cropped on the device where it is.
         rng: `numpy.random.Generator`.
         pad: int, pixels that are added on each side before the crop, less than the image has.
 
@@ -34,10 +43,11 @@ def crop_and_flip(images, rng, pad=4):
     columns = rng.integers(0, 2 * pad + 1, count)[:, None] + np.arange(width)
     columns = np.where(rng.integers(0, 2, (count, 1), bool), columns[:, ::-1], columns)
     rows, columns = _reflected(rows - pad, height), _reflected(columns - pad, width)
-    # One look-up does all three, and `take` leaves other threads free meanwhile.
+    # One look-up does all three, and NumPy's `take` leaves other threads free meanwhile.
     rows += np.arange(count)[:, None] * height
     pixels = rows[:, :, None] * width + columns[:, None, :]
-    return images.reshape(-1, channels).take(pixels, axis=0)
+    flat = (keras.ops if keras.ops.is_tensor(images) else np).reshape(images, (-1, channels))
+    return taken(flat, pixels)
 
 
 def _reflected(index, size):

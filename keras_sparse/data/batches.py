@@ -9,6 +9,7 @@ import threading
 import keras
 import numpy as np
 
+from keras_sparse.data.augmentation import taken
 from keras_sparse.validation import check_integer
 
 # Batches that are made in the background, so that the training thread finds the next one ready.
@@ -32,9 +33,13 @@ class Batches(keras.utils.PyDataset):
     `steps_per_execution` steps at a time, across the end of an epoch if need be, so a number that
     does not divide `len(batches)` moves the epochs apart: see `steps_per_execution`.
 
+    Images that fit into the memory of an accelerator can stay there, on JAX: give them as tensors,
+    `keras.ops.convert_to_tensor(x)`. Batches are then gathered, and cropped by `crop_and_flip`, on
+    the device, with the same bits.
+
     Args:
-        x: array of shape `(images, ...)`.
-        y: array of shape `(images, ...)`, the targets.
+        x: array or tensor of shape `(images, ...)`.
+        y: array or tensor of shape `(images, ...)`, the targets.
         batch_size: int, images a step.
         seed: int, 0 or more.
         augment: function of a batch of images and a `numpy.random.Generator` that returns the
@@ -119,7 +124,7 @@ class Batches(keras.utils.PyDataset):
         epoch += self.first_epoch
         start = step * self.batch_size
         chosen = _order(self.seed, epoch, len(self._x))[start : start + self.batch_size]
-        x, y = self._x[chosen], self._y[chosen]
+        x, y = taken(self._x, chosen), taken(self._y, chosen)
         if self._augment:
             # The step is a key of its own: beside seed and epoch a step of 0 would count as none.
             source = np.random.SeedSequence([self.seed, epoch], spawn_key=(step,))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_sparse.data import Batches
+from keras_sparse.data import Batches, crop_and_flip
 
 
 def shifted(images, rng):
@@ -84,6 +84,16 @@ def test_augmentation_differs_between_steps_epochs_and_seeds_and_from_the_order(
         drawn += [float(batches[index][0][0, 0]) for index in range(6)]
     drawn += [float(np.float32(np.random.default_rng([0, epoch]).random())) for epoch in range(3)]
     assert len(set(drawn)) == len(drawn)
+
+
+def test_tensors_give_the_bits_of_arrays():
+    x = np.random.default_rng(0).normal(size=(7, 6, 6, 2)).astype("float32")
+    arrays = x, np.arange(7) % 4
+    tensors = map(keras.ops.convert_to_tensor, arrays)
+    one, other = (Batches(*data, 4, augment=crop_and_flip) for data in (arrays, tensors))
+    for index in range(4):
+        assert keras.ops.is_tensor(other[index][0])
+        assert_equal_batches(one[index], map(keras.ops.convert_to_numpy, other[index]))
 
 
 def test_next_batches_are_made_ahead():
