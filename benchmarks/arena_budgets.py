@@ -5,7 +5,7 @@
 The network is trained, cut to each arena by `keras_sparse.compress`, as LiteRT for Microcontrollers
 measures it in int8, and trained again. Beside it the widest uniformly narrow ResNet-8 that fits,
 trained from scratch for as many epochs as both trainings together. Accuracies are of all test
-images, after the last epoch.
+images, after the last epoch; with --held_out, of that share of the training images.
 
 Rows are appended to OUT/rows.jsonl; the same command skips those that are there, and goes on with a
 recovery that was cut short.
@@ -28,6 +28,7 @@ IMAGES = flags.DEFINE_integer("train_images", None, "the first ones only; all by
 EPOCHS = flags.DEFINE_list("epochs", ["6", "3"], "of the training and of the recovery")
 ARENAS = flags.DEFINE_list("arenas", ["24", "32", "40"], "in kB")
 KINDS = flags.DEFINE_list("kinds", ["compressed", "narrow"], "which networks to train")
+HELD_OUT = flags.DEFINE_float("held_out", None, "share of training images to choose settings on")
 SEED = flags.DEFINE_integer("seed", 0, "of weights and of the order of images", lower_bound=0)
 OUT = flags.DEFINE_string("out", "runs/arena_budgets", "folder of models and rows.jsonl")
 
@@ -127,6 +128,8 @@ def row(kind, task, arena):
 def main(_):
     print(describe())
     task = data.load("cifar10", data_dir=DATA_DIR.value)
+    if HELD_OUT.value:
+        task = task.held_out(HELD_OUT.value)
     path = pathlib.Path(OUT.value) / "rows.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = path.read_text().splitlines() if path.exists() else []
