@@ -8,6 +8,7 @@ from keras_sparse import (
     loading,
     masks,
     optimizers,
+    regularizers,
     shrinking,
     surgery,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "output_layers",
     "plan",
     "prunable_variables",
+    "regularizers",
     "shrinking",
     "sparsity",
     "surgery",

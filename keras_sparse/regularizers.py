@@ -1,0 +1,276 @@
+"""Regularizers that push whole channels, or the features of a channel, towards zero."""
+
+import keras
+from keras import ops
+
+from keras_sparse.channels import channel_weight, layers_with_channels
+from keras_sparse.validation import check_integer, check_number
+from keras_sparse.variables import check_patterns_match, is_prunable, layers_of_type, path_patterns
+
+# Below this the square root has no slope, so that a group of zeros has no gradient but zero.
+_SMALLEST_SQUARE = 1e-24
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+
+
+class _OfGroups(keras.regularizers.Regularizer):
+    """Base of the regularizers whose groups are the slices of a weight along some axes."""
+
+    def __init__(self, factor, axis):
+        self.factor = float(check_number("factor", factor, "[0, inf)"))
+        axes = axis if isinstance(axis, (list, tuple)) else (axis,)
+        self.axis = tuple(check_integer("axis", each) for each in axes)
+
+    def _others(self, x):
+        rank = len(x.shape)
+        outside = [axis for axis in self.axis if not -rank <= axis < rank]
+        if outside or not self.axis:
+            raise ValueError(
+                f"`axis` must name axes of the weight, which has {rank}. Received: "
+                f"axis={self.axis}, weight of shape {tuple(x.shape)}"
+            )
+        kept = {axis % rank for axis in self.axis}
+        return tuple(axis for axis in range(rank) if axis not in kept)
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return {"factor": self.factor, "axis": list(self.axis)}
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class GroupLasso(_OfGroups):
+    """Group lasso: `factor` times the sum over channels of √n · ‖w‖₂.
+
+    w are the n weights that lead into one channel. The penalty pulls all weights of a channel
+    towards zero together, and does so as strongly when they are small. A gradient step makes small
+    values of them, no zeros: the threshold of `surgery.zero_channels` makes those, and so does the
+    channel-wise step of `RDA(groups="channel")`.
+
+    Args:
+        factor: float, 0 or more. Defaults to 1e-3.
+        axis: int or tuple of int, the axes of the weight that count its channels. Defaults to -1,
+            right for dense layers and convolutions. Transposed convolutions: -2. Depthwise ones:
+            (-2, -1).
+
+    Raises:
+        ValueError: a factor below 0, axes that the weight does not have.
+
+    Example:
+
+    >>> keras.layers.Conv2D(16, 3, kernel_regularizer=GroupLasso(1e-3))
+
+    Reference:
+        Learning structured sparsity in deep neural networks, arXiv 1608.03665, equation 4; Group
+        sparse regularization for deep neural networks, arXiv 1607.00485, with the √n.
+    """
+
+    def __init__(self, factor=1e-3, axis=-1):
+        super().__init__(factor, axis)
+
+    def __call__(self, x):
+        """The penalty of a weight."""
+        return self.factor * _group_lasso(x, self._others(x))
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class ExclusiveSparsity(_OfGroups):
+    """Exclusive sparsity: `factor` times the sum over groups of ½ · ‖w‖₁².
+
+    A group are the weights that lead into one channel: the features that it reads. They compete, so
+    that each channel keeps few of them, and different channels different ones. No channel dies.
+
+    Args:
+        factor: float, 0 or more. Defaults to 1e-3.
+        axis: int or tuple of int, the axes of the weight that count the groups; see `GroupLasso`.
+
+    Raises:
+        ValueError: a factor below 0, axes that the weight does not have.
+
+    Example:
+
+    >>> keras.layers.Dense(100, kernel_regularizer=ExclusiveSparsity(1e-4))
+
+    Reference:
+        Yoon and Hwang, Combined group and exclusive sparsity for deep neural networks, ICML 2017,
+        section 3.
+    """
+
+    def __init__(self, factor=1e-3, axis=-1):
+        super().__init__(factor, axis)
+
+    def __call__(self, x):
+        """The penalty of a weight."""
+        return self.factor * _exclusive(x, self._others(x))
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class CombinedSparsity(_OfGroups):
+    """Group lasso and exclusive sparsity, in the shares 1 − `share` and `share`.
+
+    In the paper the share rises with depth: early features are shared by many channels, late ones
+    belong to few. `set_combined_sparsity` sets that on a model.
+
+    Args:
+        factor: float, 0 or more. Defaults to 1e-3.
+        share: float in [0, 1], of exclusive sparsity; the paper's μ. Defaults to 0.5.
+        axis: int or tuple of int, the axes of the weight that count its channels; see `GroupLasso`.
+
+    Raises:
+        ValueError: a factor below 0, a share outside, axes that the weight does not have.
+
+    Example:
+
+    >>> keras.layers.Dense(100, kernel_regularizer=CombinedSparsity(1e-4, share=0.2))
+
+    Reference:
+        Yoon and Hwang, Combined group and exclusive sparsity for deep neural networks, ICML 2017,
+        section 3. The group's term has the √n of `GroupLasso`.
+    """
+
+    def __init__(self, factor=1e-3, share=0.5, axis=-1):
+        super().__init__(factor, axis)
+        self.share = float(check_number("share", share, "[0, 1]"))
+
+    def __call__(self, x):
+        """The penalty of a weight."""
+        others = self._others(x)
+        group, exclusive = _group_lasso(x, others), _exclusive(x, others)
+        return self.factor * ((1.0 - self.share) * group + self.share * exclusive)
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return {**super().get_config(), "share": self.share}
+
+
+def set_combined_sparsity(model, factor=1e-3, lowest=0.0, exclude=None):
+    """Set `CombinedSparsity` on the layers of a model, its exclusive share rising with depth.
+
+    The share rises evenly, from `lowest` in the first layer to 1 − `lowest` in the last.
+
+    Args:
+        model: a built `keras.Model`. Its dense layers and convolutions get the regularizer in
+            place of the one that they have. What `fit` has compiled is compiled anew.
+        factor: float, 0 or more, of all layers.
+        lowest: float in [0, 0.5], the smallest share of either term; the paper's m.
+        exclude: what keeps its regularizer: regular expressions for `variable.path`, built layers
+            or variables, as in `prunable_variables`.
+
+    Returns:
+        `{layer: its regularizer}`, in the order of the model.
+
+    Raises:
+        ValueError: a model without such layers, `exclude` matches nothing, a number outside.
+
+    Example:
+
+    >>> set_combined_sparsity(model, 1e-4, exclude="logits/")
+
+    Reference:
+        Yoon and Hwang, Combined group and exclusive sparsity for deep neural networks, ICML 2017.
+    """
+    check_number("lowest", lowest, "[0, 0.5]")
+    layers = _layers(model, exclude)
+    shares = [
+        lowest + (1 - 2 * lowest) * depth / max(len(layers) - 1, 1) for depth in range(len(layers))
+    ]
+    found = {
+        layer: CombinedSparsity(factor, share, channel_weight(layer)[1])
+        for layer, share in zip(layers, shares, strict=True)
+    }
+    for layer, regularizer in found.items():
+        _set(layer, _attribute(layer), channel_weight(layer)[0], regularizer)
+    _compile_anew(model)
+    return found
+
+
+def set_network_slimming(model, factor=1e-4):
+    """Set an L1 regularizer on the scales γ of all batch normalisations of a model.
+
+    A channel whose γ is small says little, whatever its weights are. `channels.BatchNormScale`
+    finds such channels; `surgery.zero_channels(model, threshold, "batch_norm")` makes zeros of
+    them.
+
+    Args:
+        model: a built `keras.Model`. Its batch normalisations get the regularizer in place of the
+            one that their γ has. What `fit` has compiled is compiled anew.
+        factor: float, 0 or more. Defaults to 1e-4.
+
+    Returns:
+        The list of the batch normalisations.
+
+    Raises:
+        ValueError: a model without batch normalisations that have γ, a factor below 0.
+
+    Example:
+
+    >>> set_network_slimming(model, 1e-4)
+    >>> model.compile(optimizer="sgd", loss=loss)
+
+    Reference:
+        Learning efficient convolutional networks through network slimming, arXiv 1708.06519,
+        equation 1.
+    """
+    factor = float(check_number("factor", factor, "[0, inf)"))
+    kind = keras.layers.BatchNormalization
+    layers = [x for x in layers_of_type(_built(model), kind) if x.built and x.scale]
+    if not layers:
+        raise ValueError(
+            f"`model` must have batch normalisations with `scale=True`: network slimming is about "
+            f"their γ. Received: model={model.name!r}, which has none"
+        )
+    for layer in layers:
+        _set(layer, "gamma_regularizer", layer.gamma, keras.regularizers.L1(factor))
+    _compile_anew(model)
+    return layers
+
+
+def _group_lasso(x, others):
+    size = 1
+    for axis in others:
+        size *= x.shape[axis]
+    squares = ops.sum(ops.square(x), axis=others)
+    # A group of zeros costs nothing, and its root has a gradient.
+    norms = ops.where(
+        squares > _SMALLEST_SQUARE, ops.sqrt(ops.maximum(squares, _SMALLEST_SQUARE)), 0.0
+    )
+    return size**0.5 * ops.sum(norms)
+
+
+def _exclusive(x, others):
+    return 0.5 * ops.sum(ops.square(ops.sum(ops.abs(x), axis=others)))
+
+
+def _built(model):
+    if not isinstance(model, keras.Model) or not model.built:
+        raise ValueError(f"`model` must be a built keras.Model. Received: model={model!r}")
+    return model
+
+
+def _layers(model, exclude):
+    layers = layers_with_channels(_built(model))
+    patterns = path_patterns(exclude)
+    check_patterns_match(patterns, [weight.path for weight in model.weights])
+    kept = [x for x in layers if is_prunable(channel_weight(x)[0], patterns)]
+    if not kept:
+        raise ValueError(
+            "`model` must have dense layers or convolutions that `exclude` does not name. "
+            f"Received: model={model.name!r}, exclude={exclude!r}"
+        )
+    return kept
+
+
+def _attribute(layer):
+    if isinstance(layer, _DEPTHWISE):
+        return "depthwise_regularizer"
+    return "pointwise_regularizer" if isinstance(layer, _SEPARABLE) else "kernel_regularizer"
+
+
+def _set(layer, attribute, weight, regularizer):
+    """The weight's regularizer counts in `fit`, the layer's is what is saved."""
+    setattr(layer, attribute, regularizer)
+    weight.regularizer = regularizer
+
+
+def _compile_anew(model):
+    """What was traced has the losses of before."""
+    model.train_function = model.test_function = None
