@@ -106,7 +106,9 @@ def operators(files, names):
     found = [(name, [own.get(name, 0.0) for own in times]) for name in dict.fromkeys(seen)]
     rest = [sum(ms for name, ms in own.items() if name not in seen) for own in times]
     found += [("others", rest)] if any(rest) else []
-    longest = max(max(values) for _, values in found) or 1.0
+    if not found:  # so small that the profiler's microseconds are all 0
+        return None
+    longest = max(max(values) for _, values in found)
     rows = [
         (name.removeprefix("Delegate/"), [(ms / longest, f"{ms:.3f} ms") for ms in values])
         for name, values in found
