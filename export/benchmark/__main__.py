@@ -18,6 +18,12 @@ from export.command_line import clean_up_when_terminated, output, run
 
 NUM_THREADS = flags.DEFINE_integer("num_threads", 1, "Threads per interpreter.", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds in which every file has a turn.", lower_bound=1)
+WARMUP_RUNS = flags.DEFINE_integer(
+    "warmup_runs", 1, "Inferences before each turn that are not counted.", lower_bound=1
+)
+TIMEOUT = flags.DEFINE_float(
+    "timeout", 600.0, "Seconds that a file may take to load or for one turn.", lower_bound=0.001
+)
 RESULT_JSON = flags.DEFINE_string("result_json", None, "Write the figures to this file as well.")
 MARKDOWN = flags.DEFINE_string("markdown", None, "Write a table in Markdown to this file.")
 HTML = flags.DEFINE_string("html", None, "Write a page with all figures to this file.")
@@ -42,6 +48,8 @@ def main(argv):
                     argv[1:],
                     num_threads=NUM_THREADS.value,
                     rounds=ROUNDS.value,
+                    warmup_runs=WARMUP_RUNS.value,
+                    timeout=TIMEOUT.value,
                     progress=progress,
                 )
             if figures:

@@ -24,3 +24,12 @@ def check_counts(**counts):
     for name, value in counts.items():
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be an integer >= 1. Received: {name}={value!r}")
+
+
+def check_seconds(**times):
+    """Raises a ValueError if an argument is no positive number."""
+    for name, value in times.items():
+        if not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            raise ValueError(
+                f"`{name}` must be a positive number of seconds. Received: {name}={value!r}"
+            )

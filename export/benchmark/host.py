@@ -6,14 +6,14 @@ import itertools
 import json
 import pathlib
 import platform
-import select
 import subprocess
 import sys
 import tempfile
+import threading
 
 import numpy as np
 
-from export.benchmark.arguments import check_counts, check_paths
+from export.benchmark.arguments import check_counts, check_paths, check_seconds
 from export.benchmark.macs import file_macs
 from export.benchmark.result import BenchmarkResult, FileTiming
 from export.benchmark.summary import parse_summary
@@ -25,25 +25,31 @@ PROFILER = pathlib.Path(__file__).with_name("profiler.py")
 BURST_MS = 20.0
 FEWEST_RUNS, MOST_RUNS = 5, 500
 STARTS = 3  # the very first is slow, and any may be interrupted: the median is taken
-PROFILE_MS, PROFILE_SECONDS = 300.0, 300
-ANSWER_SECONDS = 600  # for a load, or for a burst of inferences
+PROFILE_MS = 300.0
+TIMEOUT = 600  # seconds for a load, or for a burst of inferences
 FEWEST_PROFILED, MOST_PROFILED = 3, 1000
 
 
-def benchmark(paths, *, num_threads=1, rounds=30, progress=None):
+def benchmark(
+    paths, *, num_threads=1, rounds=30, warmup_runs=1, timeout=TIMEOUT, progress=None
+):
     """Times TFLite files side by side on the host with LiteRT.
 
     Every file is loaded by a process of its own that imports LiteRT and NumPy alone. In each
-    round the processes run in turn, one inference to warm up and then a burst of about 20 ms (at
-    least 5 inferences, the same number in every round); who goes first changes with the round. A
-    machine that slows down or is shared so does the same to all files. Start-up is the median of
-    three processes. Inputs are random. Last, the time by operator is taken by LiteRT's profiler, in
-    processes of their own, as profiling slows the rest down.
+    round the processes run in turn: first the warm-up, which is not part of the figures, then a
+    burst of about 20 ms (at least 5 inferences, the same number in every round). The order changes
+    with the round, so a machine that slows down or is shared does the same to all files. Start-up
+    is the median of three processes. Inputs are random. Last, LiteRT's profiler takes the time by
+    operator, in processes of its own, because profiling slows the rest down.
 
     Args:
         paths: the `.tflite` files; the first is what the others are compared with.
         num_threads: threads of each interpreter, at least 1.
         rounds: number of rounds, at least 1.
+        warmup_runs: inferences before each burst that are not counted, at least 1. The other files'
+            turns empty the caches; a processor that clocks up slowly may need more.
+        timeout: seconds that a process may take to load its file, for one burst, or for the
+            profile.
         progress: called as `progress(done, total)` after each of the `total` steps, or None.
 
     Returns:
@@ -63,20 +69,21 @@ def benchmark(paths, *, num_threads=1, rounds=30, progress=None):
     >>> print(compact.median_ms, result.ratios[1])
     """
     paths = check_paths(paths)
-    check_counts(num_threads=num_threads, rounds=rounds)
+    check_counts(num_threads=num_threads, rounds=rounds, warmup_runs=warmup_runs)
+    check_seconds(timeout=timeout)
     step = _steps(progress, len(paths) * (STARTS + rounds + 1))
     starts = [[] for _ in paths]
     for _ in range(STARTS):
         for path, answers in zip(paths, starts, strict=True):
-            with _Worker(path, num_threads) as worker:
+            with _Worker(path, num_threads, timeout) as worker:
                 answers.append(worker.ready)
             step()
     with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(_Worker(path, num_threads)) for path in paths]
-        bursts = _take_turns(workers, rounds, step)
+        workers = [stack.enter_context(_Worker(path, num_threads, timeout)) for path in paths]
+        bursts = _take_turns(workers, rounds, warmup_runs, step)
     files = []
     for figures in zip(paths, starts, bursts, strict=True):
-        files.append(_timing(*figures, num_threads))
+        files.append(_timing(*figures, num_threads, timeout))
         step()
     return BenchmarkResult(tuple(files))
 
@@ -87,26 +94,28 @@ def _steps(progress, total):
     return lambda: progress and progress(next(done), total)
 
 
-def _take_turns(workers, rounds, step):
+def _take_turns(workers, rounds, warmup_runs, step):
     """The workers' answers, a list of `rounds` bursts for each."""
     runs = [_runs_per_burst(worker) for worker in workers]
     bursts = [[] for _ in workers]
     for first in range(rounds):
         for place in range(len(workers)):
             turn = (first + place) % len(workers)
-            bursts[turn].append(workers[turn].ask({"runs": runs[turn]}))
+            bursts[turn].append(workers[turn].ask(runs[turn], warmup_runs))
             step()
     return bursts
 
 
 def _runs_per_burst(worker):
-    guess = float(np.median(worker.ask({"runs": FEWEST_RUNS})["ms"]))
+    guess = float(np.median(worker.ask(FEWEST_RUNS)["ms"]))
     return int(np.clip(BURST_MS / max(guess, 1e-6), FEWEST_RUNS, MOST_RUNS))
 
 
-def _timing(path, starts, bursts, num_threads):
+def _timing(path, starts, bursts, num_threads, timeout):
     rounds_ms = np.array([burst["ms"] for burst in bursts])
-    operators, operators_error = _profile(path, num_threads, float(np.median(rounds_ms)))
+    operators, operators_error = _profile(
+        path, num_threads, float(np.median(rounds_ms)), timeout
+    )
     content = pathlib.Path(path).read_bytes()
     macs = file_macs(path, arm=platform.machine().lower() in ("aarch64", "arm64"))
     return FileTiming(
@@ -134,7 +143,7 @@ def _largest(bursts, name):
     return None if None in sizes else max(sizes)
 
 
-def _profile(path, num_threads, median_ms):
+def _profile(path, num_threads, median_ms, timeout):
     """Time by operator and None, or nothing and the reason."""
     runs = int(np.clip(PROFILE_MS / max(median_ms, 1e-6), FEWEST_PROFILED, MOST_PROFILED))
     try:
@@ -143,12 +152,12 @@ def _profile(path, num_threads, median_ms):
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=PROFILE_SECONDS,
+            timeout=timeout,
             start_new_session=True,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return (), f"the profiler took more than {PROFILE_SECONDS} s"
+        return (), f"the profiler took more than {timeout:g} s"
     if done.returncode:
         return (), how_it_ended(done.returncode, done.stderr)
     operators = tuple(parse_summary(done.stdout))
@@ -158,9 +167,10 @@ def _profile(path, num_threads, median_ms):
 class _Worker:
     """A process that holds one file; a context manager that leaves no process behind."""
 
-    def __init__(self, path, num_threads):
+    def __init__(self, path, num_threads, timeout=TIMEOUT):
         self.path = path
         self.num_threads = num_threads
+        self.timeout = timeout
 
     def __enter__(self):
         self._log = tempfile.TemporaryFile("w+", errors="replace")
@@ -187,24 +197,35 @@ class _Worker:
         self.process.communicate()
         self._log.close()
 
-    def ask(self, question):
+    def ask(self, runs, warmup_runs=1):
+        question = {"runs": runs, "warmup_runs": warmup_runs}
         with contextlib.suppress(BrokenPipeError):  # its missing answer tells
             self.process.stdin.write(json.dumps(question) + "\n")
         return self._answer()
 
     def _answer(self):
-        # The worker's lines are answers to single questions, so that none waits in our buffer.
-        if not select.select([self.process.stdout], [], [], ANSWER_SECONDS)[0]:
+        overdue = threading.Event()
+        timer = threading.Timer(self.timeout, self._end, (overdue,))
+        timer.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            timer.cancel()
+        if overdue.is_set():
             raise ExportError(
-                f"The process that ran {self.path} gave no answer for {ANSWER_SECONDS} s."
+                f"The process that ran {self.path} gave no answer for {self.timeout:g} s. "
+                "Give a longer `timeout` if the file is that slow."
             )
-        line = self.process.stdout.readline()
         if not line.endswith("\n"):
             raise ExportError(f"The process that ran {self.path} died: {self._last_words()}")
         answer = json.loads(line)
         if "error" in answer:
             raise ExportError(f"LiteRT does not run {self.path}: {answer['error']}")
         return answer
+
+    def _end(self, overdue):
+        overdue.set()
+        self.process.kill()
 
     def _last_words(self):
         code = self.process.wait()

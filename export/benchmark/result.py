@@ -26,8 +26,8 @@ class FileTiming:
         init_ms: start-up, making the interpreter and allocating its tensors: the median over a few
             processes.
         first_ms: the first inference, likewise.
-        warm_up_ms: milliseconds of the inference that precedes each burst, an array of shape
-            `(rounds,)`.
+        warm_up_ms: milliseconds of the inferences that precede the bursts, an array of shape
+            `(rounds * warmup_runs,)`.
         rounds_ms: milliseconds of every timed inference, an array of shape `(rounds, runs)`.
         peak_memory: growth of the process's peak resident memory since before the file was
             loaded, in bytes; None where the system has no /proc.

@@ -2,7 +2,7 @@
 
 Run by its path and importing NumPy and LiteRT alone, so that memory and start-up are the file's
 own. One JSON object per line each way: first an answer without a question, then one answer, or
-`{"error": ...}`, to each `{"runs": n}` until its input ends.
+`{"error": ...}`, to each `{"runs": n, "warmup_runs": m}` until its input ends.
 """
 
 import gc
@@ -38,9 +38,10 @@ def main():
     facts = {"signature": signature(interpreter), "input_bytes": input_bytes(interpreter)}
     answers.write(json.dumps({"init_ms": init_ms, "first_ms": first_ms, **facts}) + "\n")
     for question in sys.stdin:
-        runs = json.loads(question)["runs"]
-        warm_up = run(interpreter, 1)  # the other files' turns emptied the caches
-        answer = {"warm_up_ms": warm_up, "ms": run(interpreter, runs), **memory_since(before)}
+        asked = json.loads(question)
+        warm_up = run(interpreter, asked["warmup_runs"])  # the other turns emptied the caches
+        times = run(interpreter, asked["runs"])
+        answer = {"warm_up_ms": warm_up, "ms": times, **memory_since(before)}
         answers.write(json.dumps(answer) + "\n")
 
 

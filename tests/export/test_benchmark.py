@@ -47,7 +47,7 @@ def eventually(condition, seconds=30):
 
 @pytest.mark.tensorflow
 def test_two_files(tflite_files):
-    result = export.benchmark(tflite_files, rounds=4)
+    result = export.benchmark(tflite_files, rounds=4, warmup_runs=2)
     narrow, wide = result.files
     assert [narrow.path, wide.path] == tflite_files
     assert wide.bytes == os.path.getsize(tflite_files[1])
@@ -63,7 +63,7 @@ def test_two_files(tflite_files):
         assert 0 < file.gzip_bytes < file.bytes
         assert file.signature == "serving_default"
         assert file.input_bytes == 4 * 16 * 16 * 8
-        assert len(file.warm_up_ms) == 4
+        assert len(file.warm_up_ms) == 8
         # The profiler of the runtime gave its times.
         assert file.operators_error is None
         assert any("Convolution" in operator.name for operator in file.operators)
@@ -249,10 +249,10 @@ def test_a_file_that_the_runtime_refuses(tflite_files, tmp_path):
 @pytest.mark.tensorflow
 def test_a_worker_that_is_killed(tflite_files):
     with host._Worker(tflite_files[0], num_threads=1) as worker:
-        assert len(worker.ask({"runs": 3})["ms"]) == 3
+        assert len(worker.ask(3)["ms"]) == 3
         worker.process.kill()
         with pytest.raises(export.ExportError, match=r"ran .*width16\.tflite died: Killed"):
-            worker.ask({"runs": 3})
+            worker.ask(3)
     assert worker.process.returncode == -signal.SIGKILL
 
 
@@ -301,6 +301,8 @@ def test_an_interrupted_benchmark_leaves_no_process(end, tflite_files):
         ({"paths": [__file__], "num_threads": 0}, "`num_threads` must be an integer >= 1"),
         ({"paths": [__file__], "num_threads": None}, "`num_threads` must be an integer >= 1"),
         ({"paths": [__file__], "rounds": 1.5}, "`rounds` must be an integer >= 1"),
+        ({"paths": [__file__], "warmup_runs": 0}, "`warmup_runs` must be an integer >= 1"),
+        ({"paths": [__file__], "timeout": 0}, "`timeout` must be a positive number of seconds"),
     ],
 )
 def test_bad_arguments_start_no_process(arguments, message, monkeypatch):
@@ -309,9 +311,12 @@ def test_bad_arguments_start_no_process(arguments, message, monkeypatch):
         export.benchmark(**arguments)
 
 
-def test_a_worker_that_never_answers(tflite_files, tmp_path, monkeypatch):
-    (tmp_path / "worker.py").write_text("import time; time.sleep(60)")
+@pytest.mark.parametrize("says", ["", GREETING, "print('{', end='', flush=True)\n"])
+def test_a_worker_that_never_answers(says, tmp_path, monkeypatch):
+    (tmp_path / "worker.py").write_text(says + "import time; time.sleep(60)")
     monkeypatch.setattr(host, "WORKER", tmp_path / "worker.py")
-    monkeypatch.setattr(host, "ANSWER_SECONDS", 0.2)
-    with pytest.raises(export.ExportError, match=r"ran .* gave no answer for 0\.2 s"):
-        export.benchmark(tflite_files[:1])
+    path = tmp_path / "model.tflite"
+    path.touch()
+    with pytest.raises(export.ExportError, match=r"model.tflite gave no answer for 0\.5 s"):
+        export.benchmark([path], timeout=0.5)
+    assert not processes_on(path)
