@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shlex
 import signal
 import sys
 
@@ -14,15 +15,22 @@ from absl import flags
 
 from export import ExportError
 from export.android import benchmark_on_android
+from export.android.delegates import DELEGATES
 from export.android.session import parse_cores
 from export.benchmark.progress import progress_bar
 from export.command_line import run
 
 BINARY = flags.DEFINE_string(
-    "benchmark_binary", None, "benchmark_model for the phone; BUILD.md says where to get it."
+    "benchmark_binary", None, "benchmark_model for the phone; docs/phone.md says where to get it."
 )
 SERIAL = flags.DEFINE_string("serial", None, "Which phone, as `adb devices` names it.")
 CORES = flags.DEFINE_string("cores", None, "Cores to run on, as 7 or 4-7 or 0,2. Default: any.")
+DELEGATE = flags.DEFINE_enum(
+    "delegate", None, DELEGATES, "Processor to ask for. Default: what benchmark_model takes itself."
+)
+BENCHMARK_FLAGS = flags.DEFINE_string(
+    "benchmark_flags", "", "Flags for benchmark_model, as '--warmup_runs=10 --use_xnnpack=false'."
+)
 NUM_THREADS = flags.DEFINE_integer("num_threads", 1, "Threads per interpreter.", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds in which every file has a turn.", lower_bound=1)
 NUM_RUNS = flags.DEFINE_integer("num_runs", 50, "Fewest inferences of a turn.", lower_bound=1)
@@ -54,6 +62,8 @@ def main(argv):
                 rounds=ROUNDS.value,
                 num_runs=NUM_RUNS.value,
                 cores=parse_cores(CORES.value),
+                delegate=DELEGATE.value,
+                benchmark_flags=shlex.split(BENCHMARK_FLAGS.value),
                 progress=progress,
                 save=_save,
             )

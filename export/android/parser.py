@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+from export.android.delegates import Execution, parse_execution
 from export.benchmark.summary import parse_summary
 
 # From the start of the line: the profiler's summary has such counts after other words.
@@ -30,12 +31,14 @@ class Measurement:
         latency: dict with the keys of `litert-benchmark`, in ms; None for what was not printed.
         memory: dict with `init_mb`, `overall_mb` and `peak_mb`, likewise.
         operators: list of `OperatorTime`; empty where nothing was profiled.
+        execution: `Execution`, where the program says that it ran.
     """
 
     version: int
     latency: dict
     memory: dict
     operators: list
+    execution: Execution
 
 
 def parse_output(text):
@@ -67,7 +70,7 @@ def parse_output(text):
     if not latency["num_runs"]:
         raise ValueError("benchmark_model printed no number of runs, or its output was cut")
     memory = _memory_v2(v2) if version == 2 else _memory_v1(text)
-    return Measurement(version, latency, memory, parse_summary(text))
+    return Measurement(version, latency, memory, parse_summary(text), parse_execution(text))
 
 
 def _latency_v1(times):

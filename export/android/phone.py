@@ -110,8 +110,8 @@ def binary_abis(path):
     machine = int.from_bytes(head[18:20], "little")
     if head[:4] != b"\x7fELF" or machine not in ABIS:
         raise ValueError(
-            "`benchmark_binary` must be a `benchmark_model` program for Android; BUILD.md says "
-            f"where to get it. Received: benchmark_binary={path}"
+            "`benchmark_binary` must be a `benchmark_model` program for Android; docs/phone.md "
+            f"says where to get it. Received: benchmark_binary={path}"
         )
     return ABIS[machine]
 

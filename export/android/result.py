@@ -7,6 +7,7 @@ import statistics
 import rich.box
 import rich.table
 
+from export.android.delegates import missed
 from export.android.phone import Phone
 from export.benchmark.macs import FileMacs
 from export.benchmark.result import MEGABYTE, ratios_to_first
@@ -59,13 +60,19 @@ class ModelRuns:
         """Largest peak of memory, of the whole process, or None."""
         return max((run.memory["peak_mb"] or 0 for run in self.runs), default=0) or None
 
+    @property
+    def execution(self):
+        """Where the file ran, as an `Execution`; None before its first run."""
+        return self.runs[0].execution if self.runs else None
+
     def to_dict(self, num_threads):
         """Plain values for JSON, with the keys of `litert-benchmark` and some more."""
         return {
             "model": self.path,
             "model_size_mb": self.bytes / MEGABYTE,
             "model_size_bytes": self.bytes,
-            "accelerators": ["CPU"],
+            "accelerators": list(self.execution.processors) if self.runs else None,
+            "execution": dataclasses.asdict(self.execution) if self.runs else None,
             "num_threads": num_threads,
             "latency": self.latency if self.runs else None,
             "memory": {"peak_mb": self.peak_mb},
@@ -88,6 +95,8 @@ class AndroidResult:
         cores: tuple of the cores that were asked for; empty for the system's choice.
         rounds: how many were asked for.
         files: list of `ModelRuns`, in the order of the given paths.
+        delegate: the delegate that was asked for, or None.
+        benchmark_flags: tuple of the flags that were passed on.
         battery_before, battery_after: dicts as `read_battery` gives them, or None.
         complete: True if nothing is missing.
         error: None, or what ended the work.
@@ -98,6 +107,8 @@ class AndroidResult:
     cores: tuple
     rounds: int
     files: list
+    delegate: str | None = None
+    benchmark_flags: tuple = ()
     battery_before: dict | None = None
     battery_after: dict | None = None
     complete: bool = False
@@ -125,6 +136,8 @@ class AndroidResult:
             "num_threads": self.num_threads,
             "cores": list(self.cores),
             "rounds": self.rounds,
+            "delegate": self.delegate,
+            "benchmark_flags": list(self.benchmark_flags),
             "complete": self.complete,
             "error": self.error,
             "files": [
@@ -132,12 +145,30 @@ class AndroidResult:
                     **file.to_dict(self.num_threads),
                     "ratio_to_first": ratio,
                     "macs_ratio_to_first": macs_ratio,
+                    "delegate_used": self._used(file),
                 }
                 for file, ratio, macs_ratio in zip(
                     self.files, self.ratios, self.macs_ratios, strict=True
                 )
             ],
         }
+
+    def _used(self, file):
+        """Whether the file ran on the delegate that was asked for; None where none was."""
+        if self.delegate is None or not file.runs:
+            return None
+        return not missed(self.delegate, file.execution)
+
+    @property
+    def placements(self):
+        """A sentence for each file that was run: where it ran, and where it did not."""
+        return [self._placement(file) for file in self.files if file.runs]
+
+    def _placement(self, file):
+        text = f"{os.path.basename(file.path)} ran on: {file.execution}"
+        if self._used(file) is False:
+            text += f"; not on the {self.delegate.upper()} that was asked for"
+        return f"{text}."
 
     def to_markdown(self):
         """The figures as text with a table."""
@@ -147,6 +178,7 @@ class AndroidResult:
             lines += [f"**Not complete:** {self.error}", ""]
         lines += [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
         lines += [f"| {' | '.join(row)} |" for row in rows]
+        lines += ["", *(f"- {placement}" for placement in self.placements)]
         for file in self.files:
             if file.operators:
                 lines += ["", f"Operators of `{os.path.basename(file.path)}`:", ""]
@@ -163,6 +195,10 @@ class AndroidResult:
     def _conditions(self):
         cores = ", ".join(map(str, self.cores)) or "any"
         parts = [f"{self.num_threads} thread(s)", f"cores: {cores}", f"ABI {self.phone.abis[0]}"]
+        if self.delegate:
+            parts.append(f"asked for: {self.delegate.upper()}")
+        if self.benchmark_flags:
+            parts.append(" ".join(self.benchmark_flags))
         for when, battery in (("before", self.battery_before), ("after", self.battery_after)):
             if battery:
                 parts.append(
@@ -191,6 +227,8 @@ class AndroidResult:
         head, *rows = ([row[i] for i in _TERMINAL] for row in self._table())
         table = rich.table.Table(
             title=f"{self.title}\n{self._conditions()}",
+            caption="\n".join(self.placements) or None,
+            caption_justify="left",
             box=rich.box.SIMPLE,
             pad_edge=False,
             collapse_padding=True,

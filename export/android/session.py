@@ -10,6 +10,12 @@ import signal
 from absl import logging
 
 from export.android.adb import Adb, AndroidError, ConnectionLostError
+from export.android.delegates import (
+    check_delegate,
+    check_flags,
+    delegate_flags,
+    unknown_flags,
+)
 from export.android.parser import parse_output
 from export.android.phone import binary_abis, check_abi, check_space, find_phone, read_battery
 from export.android.result import AndroidResult, ModelRuns
@@ -22,6 +28,7 @@ SPARE_BYTES = 2**20
 _LAST_CORE = 1023  # more cores no Linux has a mask for
 # What the shell adds when a signal ends a program.
 _EPITAPHS = ("Aborted", "Segmentation fault", "Bus error", "Illegal instruction", "Killed")
+_NOT_EXECUTABLE = (126, 127)
 PROFILE_FLAGS = {1: "--enable_op_profiling=true", 2: "--use_profiler=true"}
 
 
@@ -34,16 +41,21 @@ def benchmark_on_android(
     rounds=3,
     num_runs=50,
     cores=None,
+    delegate=None,
+    benchmark_flags=None,
     progress=None,
     save=None,
 ):
     """Times TFLite files side by side on an Android phone, through `adb`.
 
     Binary and files are pushed to a new folder on the phone, which is removed at the end, also
-    after an error or Ctrl-C. In each round every file has a turn, who goes first changes with the
-    round; a phone that becomes warm so slows all files. Each turn is one process of
+    after an error or Ctrl-C. In each round every file has a turn. The order changes with the round,
+    so a phone that becomes warm slows all files alike. Each turn is one process of
     `benchmark_model`, with its own warm-up of half a second and at least a second of runs. Last,
     each file is run once more with the profiler.
+
+    The result says where each file ran, in the words of `benchmark_model`. A GPU or NPU that
+    refuses a file is no error: the runtime falls back to the CPU, and the result says so.
 
     Args:
         paths: the `.tflite` files; the first is what the others are compared with.
@@ -53,6 +65,11 @@ def benchmark_on_android(
         rounds: number of rounds, at least 1.
         num_runs: fewest inferences of a turn, at least 1.
         cores: numbers of the cores to run on, or None for the system's choice.
+        delegate: `"cpu"`, `"gpu"` or `"npu"`; None for what the program does by itself, which is
+            the CPU. The NPU is reached through NNAPI by TFLite's program, and through a vendor's
+            library by LiteRT's, which takes flags that say where it lies.
+        benchmark_flags: list of flags of `benchmark_model`, each as `"--name=value"`:
+            `"--warmup_runs=10"`, `"--input_layer_shape=1,224,224,3"`, `"--use_xnnpack=false"`.
         progress: called as `progress(done, total)` after each of the `total` turns, or None.
         save: called as `save(result)` after each turn, with all that was measured so far, and at
             the end, also that of an error; or None.
@@ -64,7 +81,8 @@ def benchmark_on_android(
     Raises:
         ValueError: a bad argument, before the phone is touched.
         AndroidError: no phone or several, one that does not let us in, a binary for another ABI,
-            a full disk, a crash, a file that the runtime refuses, a phone that goes away.
+            a full disk, a crash, a file that the runtime refuses, flags that the program does not
+            know, a phone that goes away.
 
     Example:
 
@@ -75,6 +93,8 @@ def benchmark_on_android(
     """
     paths = _check(paths, benchmark_binary, cores)
     check_counts(num_threads=num_threads, rounds=rounds, num_runs=num_runs)
+    check_delegate(delegate)
+    benchmark_flags = check_flags(benchmark_flags)
     macs = [file_macs(path, arm=True) for path in paths]
     phone = find_phone(serial)
     check_abi(phone, benchmark_binary)
@@ -83,10 +103,13 @@ def benchmark_on_android(
     needed = os.path.getsize(benchmark_binary) + sum(sizes) + SPARE_BYTES
     check_space(adb, TEMPORARY, needed)
     files = [ModelRuns(*figures) for figures in zip(paths, sizes, macs, strict=True)]
-    result = AndroidResult(phone, num_threads, tuple(cores or ()), rounds, files)
+    result = AndroidResult(
+        phone, num_threads, tuple(cores or ()), rounds, files, delegate, benchmark_flags
+    )
     with _reporting(result, save, adb), _remote_folder(adb) as folder:
         turns = _Turns(adb, folder, result, num_runs)
         turns.push(benchmark_binary)
+        turns.choose_delegate()
         result.battery_before = read_battery(adb)
         total = len(files) * (rounds + 1)
         for done, _ in enumerate(turns.run(), 1):
@@ -176,6 +199,17 @@ class _Turns:
         self.folder = folder
         self.result = result
         self.num_runs = num_runs
+        self.flags = ()
+
+    def choose_delegate(self):
+        """Asks the program how it calls the delegate, if there is one to ask for."""
+        delegate = self.result.delegate
+        usage = ""
+        if delegate:
+            status, usage = self.adb.shell(f"{self.folder}/benchmark_model --help")
+            if status in _NOT_EXECUTABLE:
+                raise AndroidError(_failure("it", self.adb.serial, status, usage))
+        self.flags = (*delegate_flags(delegate, usage), *self.result.benchmark_flags)
 
     def push(self, binary):
         """Pushes the program and the files."""
@@ -210,6 +244,7 @@ class _Turns:
             f"--num_threads={self.result.num_threads}",
             f"--num_runs={self.num_runs}",
             "--report_peak_memory_footprint=true",
+            *self.flags,
             *flags,
         ]
         if self.result.cores:
@@ -219,6 +254,9 @@ class _Turns:
         status, output = self.adb.shell(shlex.join(command), timeout=RUN_SECONDS)
         if status:
             raise AndroidError(_failure(path, self.adb.serial, status, output))
+        unknown = unknown_flags(output)
+        if unknown:
+            raise AndroidError(f"benchmark_model does not know these flags: {unknown}")
         try:
             return parse_output(output)
         except ValueError as error:
@@ -232,7 +270,7 @@ def _failure(path, serial, status, output):
     last = lines[-1] if lines else "it printed nothing"
     if any(line.startswith("taskset:") for line in lines):
         return f"The phone {serial} does not run on the cores that were asked for: {last}"
-    if status in (126, 127):
+    if status in _NOT_EXECUTABLE:
         return f"The phone {serial} cannot execute benchmark_model: {last}"
     if status > 128:
         try:

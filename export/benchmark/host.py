@@ -30,9 +30,7 @@ TIMEOUT = 600  # seconds for a load, or for a burst of inferences
 FEWEST_PROFILED, MOST_PROFILED = 3, 1000
 
 
-def benchmark(
-    paths, *, num_threads=1, rounds=30, warmup_runs=1, timeout=TIMEOUT, progress=None
-):
+def benchmark(paths, *, num_threads=1, rounds=30, warmup_runs=1, timeout=TIMEOUT, progress=None):
     """Times TFLite files side by side on the host with LiteRT.
 
     Every file is loaded by a process of its own that imports LiteRT and NumPy alone. In each
@@ -113,9 +111,7 @@ def _runs_per_burst(worker):
 
 def _timing(path, starts, bursts, num_threads, timeout):
     rounds_ms = np.array([burst["ms"] for burst in bursts])
-    operators, operators_error = _profile(
-        path, num_threads, float(np.median(rounds_ms)), timeout
-    )
+    operators, operators_error = _profile(path, num_threads, float(np.median(rounds_ms)), timeout)
     content = pathlib.Path(path).read_bytes()
     macs = file_macs(path, arm=platform.machine().lower() in ("aarch64", "arm64"))
     return FileTiming(

@@ -8,14 +8,16 @@ from tests.export.android.fake_phone import AdbServer, FakePhone
 
 OUTPUTS = pathlib.Path(__file__).with_name("outputs")
 # What the phone runs in place of the program: it prints a stored output, the second file's twice as
-# fast, and with the profiler when it was asked for.
+# fast, and with the profiler when it was asked for. `$PHONE/delegates` are lines on delegates.
 BENCHMARK = f"""
+read version < $PHONE/version
+[ "$1" = --help ] && {{ cat {OUTPUTS}/v${{version}}_help.txt; exit 1; }}
 for argument; do case $argument in
   --graph=*) graph=${{argument#--graph=}};;
   --use_profiler=true|--enable_op_profiling=true) profile=_profile;;
 esac; done
 [ -f "$graph" ] || {{ echo "ERROR: Failed to load model $graph"; exit 1; }}
-read version < $PHONE/version
+touch $PHONE/delegates; cat $PHONE/delegates >&2
 case $graph in *model1*) change='s/min=8561/min=4280.5/;s/(min):      8.56/(min):      4.28/';; esac
 sed "$change" {OUTPUTS}/v${{version}}$profile.txt | {{
   if [ $version = 2 ]; then cat >&2; else cat; fi; }}

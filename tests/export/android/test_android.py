@@ -123,6 +123,53 @@ def test_table_and_markdown(plug_in, measure):
     assert "width32.tflite" in console.export_text()
 
 
+@pytest.mark.parametrize(
+    ("version", "delegate", "flag"),
+    [(1, "npu", "use_nnapi"), (2, "npu", "use_npu"), (1, "cpu", "use_xnnpack"), (2, None, None)],
+)
+def test_the_flags_that_the_program_gets(version, delegate, flag, plug_in, measure):
+    phone = plug_in(version=version)
+    given = ["--warmup_runs=3", "--input_layer_shape=1,8,8,3"]
+    result = measure(rounds=1, delegate=delegate, benchmark_flags=given)
+    runs = [command for command in phone.commands if "benchmark_model --graph" in command]
+    passed = given if flag is None else [f"--{flag}=true", *given]
+    assert len(runs) == 4
+    assert all(" ".join(passed) in run for run in runs)
+    assert (result.delegate, result.to_dict()["benchmark_flags"]) == (delegate, given)
+    assert "--warmup_runs=3" in result.to_markdown()
+
+
+def test_a_gpu_that_takes_part_of_the_graph_or_nothing(plug_in, measure):
+    phone = plug_in()
+    line = "Replacing {} out of 5 node(s) with delegate ({}) node, yielding 1 partitions."
+    phone.write("delegates", f"VERBOSE: {line.format(4, 'TfLiteGpuDelegateV2')}\n")
+    file = measure(rounds=1, delegate="gpu").to_dict()["files"][0]
+    assert file["accelerators"] == ["GPU", "CPU (XNNPACK)"]  # the latter from the stored output
+    assert file["delegate_used"] is True
+    phone.write("delegates", f"VERBOSE: {line.format(5, 'TfLiteXNNPackDelegate')}\n")
+    result = measure(rounds=1, delegate="gpu")
+    sentence = "ran on: CPU (XNNPACK), 5 of 5 nodes; not on the GPU that was asked for."
+    assert result.placements == [f"width{width}.tflite {sentence}" for width in (64, 32)]
+    assert f"- width64.tflite {sentence}" in result.to_markdown()
+    assert measure.saved[-1]["files"][0]["delegate_used"] is False
+    console = rich.console.Console(width=120, record=True, file=io.StringIO())
+    console.print(result)
+    assert sentence in " ".join(console.export_text().split())
+
+
+def test_flags_and_delegates_that_the_program_does_not_know(plug_in, measure):
+    phone = plug_in()
+    phone.write("delegates", "WARN: Unconsumed cmdline flags: --warmup=3\n")
+    with pytest.raises(AndroidError, match="does not know these flags: --warmup=3"):
+        measure(benchmark_flags=["--warmup=3"])
+    phone.write("benchmark", "exit 1")
+    with pytest.raises(AndroidError, match="has no --use_gpu, so it cannot run on the GPU"):
+        measure(delegate="gpu")
+    phone.write("benchmark", "exit 126")
+    with pytest.raises(AndroidError, match="cannot execute benchmark_model"):
+        measure(delegate="gpu")
+
+
 def test_no_phone(adb):
     with pytest.raises(AndroidError, match=r"No phone is connected.*USB debugging"):
         find_phone()
@@ -279,6 +326,8 @@ def test_no_adb(monkeypatch, tmp_path):
         ({"rounds": 0}, "`rounds` must be an integer >= 1. Received: rounds=0"),
         ({"num_threads": 1.5}, "`num_threads` must be an integer >= 1"),
         ({"cores": []}, "`cores` must be None or numbers of cores"),
+        ({"delegate": "tpu"}, "`delegate` must be None or one of cpu, gpu, npu"),
+        ({"benchmark_flags": ["--graph=x"]}, "`benchmark_flags` may not set --graph"),
         ({"cores": [-1]}, "`cores` must be None or numbers of cores"),
         ({"benchmark_binary": "absent"}, "`benchmark_binary` names a file that does not exist"),
         ({"benchmark_binary": __file__}, "must be a `benchmark_model` program for Android"),
@@ -327,8 +376,11 @@ def command_line(binary, models, tmp_path, monkeypatch, capfd):
 
 def test_command_line(plug_in, command_line, tmp_path):
     plug_in(version=2)
-    status, output, errors = command_line("--rounds=1", "--cores=7")
+    status, output, errors = command_line(
+        "--rounds=1", "--cores=7", "--delegate=gpu", "--benchmark_flags=--warmup_runs=3"
+    )
     assert status is None, errors
+    assert "not on the GPU that was asked for" in " ".join(output.split())
     assert "Acme Phone 7, Android 14" in output
     assert "width32.tflite" in output
     assert json.loads((tmp_path / "android.json").read_text())["complete"]
