@@ -60,11 +60,13 @@ def main(values=flags.FLAGS):
     try:
         _check(values)
         # Keras takes seconds to import, and --help and wrong flags need not wait for it.
-        from apps.tables import engine
+        from apps.reproduction import engine
 
+        table = tables.load(values.table)
+        _check_images(table, values)
         reproduction = engine.prepare(
             values.table,
-            tables.load(values.table),
+            table,
             out=_out(values),
             seeds=values.seeds,
             epochs=values.epochs,
@@ -92,12 +94,14 @@ def _check(values):
         raise ValueError(
             f"--rows is no regular expression ({error}). Received: {values.rows!r}"
         ) from error
-    dataset = tables.DATASETS[values.table]
-    if dataset:
-        paths.check_data(dataset, values.data_dir)
+    paths.check_out(_out(values), _FILES, _FOLDERS)
+
+
+def _check_images(table, values):
+    if table.has_data:
+        paths.check_data(table.dataset, values.data_dir)
     elif values.train_images is not None:
         raise ValueError("--train_images must be left away for a table without images.")
-    paths.check_out(_out(values), _FILES, _FOLDERS)
 
 
 if __name__ == "__main__":

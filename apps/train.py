@@ -2,33 +2,50 @@
 
 python -m apps.train --out=runs/digits
 python -m apps.train --dataset=cifar10 --augment --model=resnet_18 --optimizer=rigl --density=0.1
-python -m apps.train --flagfile=apps/recipes/rda_vgg16_bn.flags --data_dir=FOLDER --out=runs/vgg16
+python -m apps.train --row=rda_cifar10/vgg16-rda --data_dir=FOLDER --out=runs/vgg16
 """
 
 from absl import flags
 
 from apps import program
-from apps.training.checks import check_flags
-from apps.training.flags import GROUPS, define
+from apps.training.config import TrainConfig
+from apps.training.flags import GROUPS, define, given
 
 
 def main(values=flags.FLAGS):
     """Check everything, then train, cut, convert, time and report."""
+    row, settings = given(values)
     try:
-        check_flags(values)
+        config = configuration(row, settings)
+        config.data.check_files()
+        config.output.check_files(config.output.out or f"runs/{config.data.dataset}")
         # Keras takes seconds to import, and --help and wrong flags need not wait for it.
         with program.quiet_import():
             from apps.training import run
 
-        training = run.prepare(values)
+        training = run.prepare(config)
     except ValueError as error:
         raise program.UsageError(str(error)) from error
     training.run(program.command_line("apps.train"))
 
 
+def configuration(row, settings):
+    """The `TrainConfig` of the flags.
+
+    Args:
+        row: `"TABLE/ROW"`, or None.
+        settings: `{name: value}` of the other flags that were given.
+    """
+    if row is None:
+        return TrainConfig.of(settings)
+    with program.quiet_import():
+        from apps import tables
+    return tables.row(row).replace(**settings)
+
+
 def goes_on(values=flags.FLAGS):
     """How to go on after a training was stopped, in one sentence."""
-    if values.resume:
+    if values.resume or values.row:
         return "The same command goes on after the last epoch that was finished."
     return "The same command starts anew; one with --resume would go on from a checkpoint."
 

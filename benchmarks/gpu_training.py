@@ -1,9 +1,9 @@
-"""Images a second of recipes for CIFAR-10 on an NVIDIA GPU, and how much of the GPU they use.
+"""Images a second of rows of tables for CIFAR-10 on an NVIDIA GPU, and how busy it is.
 
-    KERAS_BACKEND=jax python -m benchmarks.gpu_training --data_dir=FOLDER --recipes=wrn_28_2
+    KERAS_BACKEND=jax python -m benchmarks.gpu_training --data_dir=FOLDER --rows=wrn-28-2
 
-Trains each recipe whose name holds the regular expression for some steps, in turns on one batch
-again and again and on the images as the recipe has them, shuffled and augmented; the medians over
+Trains each row whose name, TABLE/ROW, holds the regular expression for some steps, in turns on one
+batch again and again and on the images as the row has them, shuffled and augmented; medians over
 the rounds. Busy is the share of the time in which some kernel ran, as nvidia-smi says it; TFLOP/s
 counts six operations for each multiply-accumulate of an image, two forward and four backward, and
 none for masks and normalisation. First step: compilation included. FOLDER holds cifar10.npz.
@@ -11,8 +11,6 @@ none for masks and normalisation. First step: compilation included. FOLDER holds
 
 import contextlib
 import itertools
-import pathlib
-import re
 import shutil
 import subprocess
 import tempfile
@@ -22,9 +20,9 @@ import keras
 import numpy as np
 from absl import app, flags
 
-from apps.training import run, tasks
+from apps.training import loop, tasks
 from benchmarks.machine import describe
-from benchmarks.recipes_start import FOLDER, parse
+from benchmarks.rows_start import chosen
 from keras_sparse import surgery
 
 _STEPS = flags.DEFINE_integer("timed_steps", 1000, "steps of each way in a round", lower_bound=1)
@@ -57,12 +55,12 @@ def seconds(model, batches, steps):
     return time.perf_counter() - start
 
 
-def measure(values):
+def measure(config):
     """`(seconds of the first step, TFLOP of an image, {way: (images a second, busy share)})`."""
-    task = tasks.load(values)
-    model = run.compiled(task, values)
-    images = task.arguments(values, first_epoch=0)["x"]
-    first = images[0]
+    task = tasks.load(config.data)
+    model = loop.compiled(task, config)
+    images = task.batches(config, first_epoch=0)
+    first = next(iter(images)) if hasattr(images, "take") else images[0]
     ways = {_WAYS[0]: lambda: (first for _ in itertools.count()), _WAYS[1]: lambda: images}
     compiling = seconds(model, ways[_WAYS[0]](), 1)
     found = {name: [] for name in ways}
@@ -70,7 +68,7 @@ def measure(values):
         for name, batches in ways.items():
             with busy_share() as busy:
                 taken = seconds(model, batches(), _STEPS.value)
-            found[name].append((values.batch_size * _STEPS.value / taken, busy[0]))
+            found[name].append((config.training.batch_size * _STEPS.value / taken, busy[0]))
     operations = 6 * surgery.count_macs(model).total / 1e12
     return compiling, operations, {name: np.median(f, axis=0) for name, f in found.items()}
 
@@ -80,16 +78,15 @@ def main(_):
         raise app.UsageError("This needs an NVIDIA GPU: there is no nvidia-smi on the PATH.")
     print(describe())
     print(f"{_ROUNDS.value} rounds of {_STEPS.value} steps\n")
-    heads = ["recipe", "first step, s"]
+    heads = ["row", "first step, s"]
     heads += [f"{way}, {what}" for way in _WAYS for what in ("images/s", "busy")] + ["TFLOP/s"]
     print("| " + " | ".join(heads) + " |")
     print("| --- |" + " ---: |" * (len(heads) - 1), flush=True)
-    for path in sorted(pathlib.Path(FOLDER).glob("*.flags")):
-        if not re.search(flags.FLAGS.recipes, path.stem):
+    for name, config in chosen():
+        if config.data.dataset != "cifar10":
             continue
-        values = parse(f"--flagfile={path}", f"--data_dir={flags.FLAGS.data_dir}")
-        compiling, operations, ways = measure(values)
-        row = [path.stem, f"{compiling:.1f}"]
+        compiling, operations, ways = measure(config)
+        row = [name, f"{compiling:.1f}"]
         for rate, busy in ways.values():
             row += [f"{rate:,.0f}", f"{100 * busy:.0f}%"]
         row.append(f"{operations * ways[_WAYS[1]][0]:.1f}")

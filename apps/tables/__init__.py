@@ -1,28 +1,9 @@
-"""The papers' tables: one declarative module each, whose `TABLE` names rows, data and figures."""
+"""The papers' tables: one module each, whose `TABLE` names rows, data and figures."""
 
 import importlib
+import pkgutil
 
-# Each with its data set, which is known before the module, and with it Keras, is imported.
-DATASETS = {
-    "edge_frontier": "cifar10",
-    "compression": "cifar10",
-    "implicit_causes": "mnist",
-    "implicit_cifar10": "cifar10",
-    "implicit_mnist": "mnist",
-    "implicit_mnist_cnn": "mnist",
-    "implicit_sweep": "mnist",
-    "inactive_unit": None,
-    "pruning_baselines": "mnist",
-    "rda_cifar10": "cifar10",
-    "rda_init_scale": "mnist",
-    "rda_vs_prox_sgd": "mnist",
-    "sparse_momentum_ablation": "mnist",
-    "sparse_momentum_cifar10": "cifar10",
-    "sparse_momentum_cifar10_wide": "cifar10",
-    "sparse_momentum_mnist": "mnist",
-    "sparse_momentum_start": "mnist",
-}
-NAMES = tuple(DATASETS)
+NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
 def load(name):
@@ -32,3 +13,25 @@ def load(name):
         name: one of `NAMES`.
     """
     return importlib.import_module(f"apps.tables.{name}").TABLE
+
+
+def row(text):
+    """The `TrainConfig` of a row.
+
+    Args:
+        text: `"TABLE/ROW"`, the row by its key.
+
+    Raises:
+        ValueError: a table or a row that is not there, or a row that is more than a training.
+    """
+    name, _, key = text.partition("/")
+    if name not in NAMES:
+        raise ValueError(
+            f"--row must be TABLE/ROW, TABLE one of {', '.join(NAMES)}. Received: {text!r}"
+        )
+    table = load(name)
+    rows = {found.key: found for found in table.rows if found.is_training}
+    if key not in rows:
+        known = ", ".join(rows) or "none: run the table by python -m apps.reproduce"
+        raise ValueError(f"--row must be {name}/ROW, ROW one of {known}. Received: {text!r}")
+    return table.config(rows[key])

@@ -7,15 +7,14 @@ import numpy as np
 
 import keras_sparse
 from apps import program
-from apps.tables import compression_picture, training
-from apps.tables.table import FILES, Row, Table
-from apps.tables.tflite_files import COLUMNS, file_figures, latencies
+from apps.reproduction import compression_picture, training
+from apps.reproduction.table import FILES, Row, Table
+from apps.reproduction.tflite_files import COLUMNS, file_figures, latencies
 from keras_sparse import models
 from keras_sparse.compression.budget import Budget
 from keras_sparse.compression.importance import Random, Taylor
 from keras_sparse.compression.planning import Plan, removable_groups
 from keras_sparse.compression.recovery import RATE_SHARE
-from keras_sparse.data import Batches, crop_and_flip
 
 _WIDE = 2.0
 _BATCH_SIZE = 128
@@ -26,23 +25,6 @@ _L2 = 2.5e-4
 # A mild weight: a strong one costs accuracy with a teacher that is hardly better.
 _DISTILLATION = keras.distillation.LogitsDistillation(temperature=2.0)
 _MODEL = "model.keras"
-
-
-def _network(width):
-    def build(dataset):
-        return models.resnet_8(
-            dataset.input_shape,
-            dataset.classes,
-            width=width,
-            kernel_regularizer=keras.regularizers.L2(_L2),
-        )
-
-    return build
-
-
-def _optimizer(run):
-    rate = keras.optimizers.schedules.CosineDecay(_RATE, run.steps)
-    return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,40 +45,42 @@ class CompressionRow(Row):
     distilled: bool = False
     epochs: int | None = None
 
+    @property
+    def is_training(self):
+        """See `Row`."""
+        return self.cost is None
+
 
 def _dense(width):
     labels = {"budget": "", "network": f"width {width:g}", "start": "scratch", "epochs": ""}
-    return CompressionRow(labels, _network(width), _optimizer, _BATCH_SIZE)
+    return CompressionRow(labels, {"width": width})
 
 
-def _cut(cost, limit, start, **settings):
-    epochs = settings.get("epochs")
+def _cut(cost, limit, start, **facts):
+    epochs = facts.get("epochs")
     labels = {
         "budget": f"{limit} {cost.replace('_', ' ')}",
         "network": "chosen shape",
-        "start": start + (", distilled" if settings.get("distilled") else ""),
+        "start": start + (", distilled" if facts.get("distilled") else ""),
         "epochs": "" if epochs is None else str(epochs),
     }
-    return CompressionRow(
-        labels, None, _optimizer, _BATCH_SIZE, cost=cost, limit=limit, start=start, **settings
-    )
+    return CompressionRow(labels, cost=cost, limit=limit, start=start, **facts)
 
 
-def train_and_convert(table, row, seed, epochs, dataset, folder, on_epoch):
+def train_and_convert(table, row, config, task, folder, on_epoch):
     """Train a row, and leave the model, a float32 and an int8 file.
 
     Takes what `training.train` takes, and returns what it returns.
     """
-    epochs = epochs if row.epochs is None else row.epochs
-    arguments = (seed, epochs, dataset, folder, on_epoch)
     if row.start != "scratch":
-        model, seconds = _compressed(row, *arguments), None
+        model, seconds = _compressed(row, config, task, folder, on_epoch), None
     else:
         if row.cost:
-            path = _model_of(_cut(row.cost, row.limit, "inherited"), seed, folder)
-            row = dataclasses.replace(row, model=lambda dataset: _same_shape(path))
-        model, seconds = training.trained_model(table, row, *arguments)
-    return measured(model, dataset, folder), seconds
+            first = _cut(row.cost, row.limit, "inherited")
+            path = _model_of(first, config.training.seed, folder)
+            config = config.replace(model=lambda **arguments: _same_shape(path), epochs=row.epochs)
+        model, seconds = training.trained_model(config, task, folder, on_epoch)
+    return measured(model, task.judged, folder), seconds
 
 
 def _model_of(row, seed, folder):
@@ -112,15 +96,14 @@ def _same_shape(path):
     return keras.models.clone_model(keras.models.load_model(path, compile=False))
 
 
-def _compressed(row, seed, epochs, dataset, folder, on_epoch):
+def _compressed(row, config, task, folder, on_epoch):
     """The wide network, compressed."""
+    seed = config.training.seed
     wide = keras.models.load_model(_model_of(_dense(_WIDE), seed, folder))
-    batches = Batches(
-        dataset.x_train, dataset.y_train, row.batch_size, seed=seed, augment=crop_and_flip
-    )
+    batches = task.batches(config, first_epoch=0)
     first = _cut(row.cost, row.limit, "inherited")
     if row.key == first.key:
-        chosen = _target(row, wide, dataset, folder)
+        chosen = _target(row, wide, task, folder)
     else:
         importance = Random(seed) if row.start == "random channels" else Taylor()
         chosen = {"plan": _plan_like(wide, _model_of(first, seed, folder), importance, batches)}
@@ -129,7 +112,7 @@ def _compressed(row, seed, epochs, dataset, folder, on_epoch):
         wide,
         batches,
         **chosen,
-        epochs=epochs,
+        epochs=config.training.epochs if row.epochs is None else row.epochs,
         distillation=_DISTILLATION if row.distilled else None,
         folder=folder / "compress",
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: on_epoch())],
@@ -150,7 +133,7 @@ def _plan_like(wide, path, importance, batches):
     return Plan(tuple(groups), np.array(widths), scores, Budget({}), {}, {})
 
 
-def _target(row, wide, dataset, folder):
+def _target(row, wide, task, folder):
     """The arguments of `compress` for a row's budget."""
     if not row.cost.endswith("latency"):
         return {"target": {row.cost: _HALF}}
@@ -161,7 +144,7 @@ def _target(row, wide, dataset, folder):
     table = LatencyTable.measure(wide, quantize=quantize, path=path)
     limit = _HALF
     if row.limit == "width 1":
-        narrow = _network(1.0)(dataset)
+        narrow = models.resnet_8(task.input_shape, task.classes)
         whole, own = table.models_seconds([wide, narrow])
         limit = own / whole
     return {"target": {row.cost: limit}, "latency": {row.cost: table}}
@@ -177,6 +160,11 @@ def measured(model, dataset, folder):
 TABLE = Table(
     title="ResNet-8 on CIFAR-10: compressed to a latency against trained narrow",
     reference="MLPerf Tiny, arXiv 2106.07597",
+    settings={
+        **{"dataset": "cifar10", "augment": True, "batch_size": _BATCH_SIZE, "epochs": 30},
+        **{"model": "resnet_8", "l2": _L2, "jit_compile": "false", "schedule": "cosine"},
+        **{"optimizer": "sgd", "learning_rate": _RATE, "momentum": 0.9, "nesterov": True},
+    },
     rows=(
         _dense(_WIDE),
         _cut("latency", "half", "inherited"),
@@ -200,10 +188,6 @@ TABLE = Table(
     ),
     columns=COLUMNS,
     measure=None,
-    epochs=30,
-    dataset="cifar10",
-    augment=crop_and_flip,
-    jit_compile=False,
     experiment=train_and_convert,
     together=latencies,
     picture=compression_picture.draw,

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from apps.tables import implicit
-from apps.tables.table import Column, Row, Table
+from apps.reproduction import implicit
+from apps.reproduction.table import Column, Row, Table
 from keras_sparse import channels
 
 _L2 = 5e-4
@@ -29,10 +29,7 @@ _NORMALISATIONS = {
 
 def _row(activation, normalisation="full", units=1000):
     network = implicit.dense_network(
-        _ACTIVATIONS[activation],
-        implicit.regularizer("Adam", _L2),
-        units,
-        _NORMALISATIONS[normalisation],
+        _ACTIVATIONS[activation], units, _NORMALISATIONS[normalisation]
     )
     return Row(
         labels={
@@ -40,9 +37,7 @@ def _row(activation, normalisation="full", units=1000):
             "batch normalisation": normalisation,
             "units": str(units),
         },
-        model=network,
-        optimizer=implicit.optimizer("Adam", _L2),
-        batch_size=64,
+        changes={"model": network},
     )
 
 
@@ -67,6 +62,7 @@ def measure(model, dataset):
 TABLE = Table(
     title="What units die of under Adam with L2, MNIST",
     reference="Adam induces implicit weight sparsity in rectifier networks, arXiv 1812.08119",
+    settings={**implicit.MNIST, "epochs": 16, **implicit.settings("Adam", _L2)},
     rows=(
         *(_row(activation) for activation in _ACTIVATIONS),
         *(_row(name, kind) for name in ("ReLU", "tanh") for kind in ("without γ", "none")),
@@ -78,8 +74,6 @@ TABLE = Table(
         "gamma": Column("γ of the dead", ".1g"),
     },
     measure=measure,
-    epochs=16,
-    unit_pixels=True,
     notes="""\
 The network of implicit_mnist under Adam with L2(5e-4). Slope: the mean |derivative| of the
 activation at the dead units, over the first 2,000 test images; zero says that they are shut. γ:

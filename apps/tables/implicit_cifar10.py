@@ -1,29 +1,30 @@
 """Which optimizers kill filters on CIFAR-10: seven convolutions, and VGG16."""
 
-from apps.tables import implicit, pictures, recipes
-from apps.tables.table import Row, Table
+from apps.reproduction import implicit, pictures
+from apps.reproduction.table import Row, Table
 
 _L2 = 5e-4
 _NETWORKS = {"BasicNet": "basicnet", "VGG16": "vgg16_bn"}
 
 
 def _row(network, optimizer, l2):
-    kernel_l2 = 0.0 if implicit.regularizer(optimizer, l2) is None else l2
     return Row(
         labels={
             "network": network,
             "optimizer": optimizer,
             "regularizer": "L2" if l2 else "none",
         },
-        model=recipes.network(_NETWORKS[network], kernel_l2),
-        optimizer=implicit.optimizer(optimizer, l2, implicit.RATES),
-        batch_size=64,
+        changes={
+            "model": _NETWORKS[network],
+            **implicit.settings(optimizer, l2, implicit.RATES),
+        },
     )
 
 
 TABLE = Table(
     title="Dead filters by optimizer and regularizer, CIFAR-10",
     reference="On implicit filter level sparsity in convolutional networks, arXiv 1811.12495",
+    settings={"dataset": "cifar10", "unit_pixels": True, "batch_size": 64, "epochs": 100},
     rows=tuple(
         _row(network, optimizer, l2)
         for network in _NETWORKS
@@ -32,9 +33,6 @@ TABLE = Table(
     ),
     columns=implicit.COLUMNS,
     measure=implicit.measure,
-    epochs=100,
-    dataset="cifar10",
-    unit_pixels=True,
     picture=pictures.grouped_bars("dead", x="optimizer", series="network", panels="regularizer"),
     notes=f"""\
 ReLU networks, batch 64, pixels from 0 to 1, no augmentation, 100 epochs, the rate halved after

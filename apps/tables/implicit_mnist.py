@@ -1,7 +1,7 @@
 """Which optimizers and activations kill units: one hidden layer on MNIST."""
 
-from apps.tables import implicit, pictures
-from apps.tables.table import Table
+from apps.reproduction import implicit, pictures
+from apps.reproduction.table import Table
 
 _L2 = 5e-4
 _NOTES = """\
@@ -17,6 +17,7 @@ vanish, and that the others do not; the figures of its table are not known to us
 TABLE = Table(
     title="Dead units by optimizer, regularizer and activation, MNIST",
     reference="Adam induces implicit weight sparsity in rectifier networks, arXiv 1812.08119.",
+    settings={**implicit.MNIST, "epochs": 16},
     rows=(
         *(
             implicit.row(implicit.dense_network, activation, optimizer, l2)
@@ -28,8 +29,6 @@ TABLE = Table(
     ),
     columns=implicit.COLUMNS,
     measure=implicit.measure,
-    epochs=16,
-    unit_pixels=True,
     picture=pictures.grouped_bars("dead", x="optimizer", series="activation", panels="regularizer"),
     notes=_NOTES,
 )

@@ -1,7 +1,7 @@
 """Which optimizers and activations kill filters: a small convolutional network on MNIST."""
 
-from apps.tables import implicit, pictures
-from apps.tables.table import Table
+from apps.reproduction import implicit, pictures
+from apps.reproduction.table import Table
 
 _L2 = 2e-3
 
@@ -9,6 +9,7 @@ _L2 = 2e-3
 TABLE = Table(
     title="Dead filters by optimizer, regularizer and activation, MNIST",
     reference="On implicit filter level sparsity in convolutional networks, arXiv 1811.12495",
+    settings={**implicit.MNIST, "epochs": 12},
     rows=tuple(
         implicit.row(implicit.convolutional_network, activation, optimizer, l2)
         for activation in implicit.ACTIVATIONS
@@ -17,8 +18,6 @@ TABLE = Table(
     ),
     columns=implicit.COLUMNS,
     measure=implicit.measure,
-    epochs=12,
-    unit_pixels=True,
     picture=pictures.grouped_bars("dead", x="optimizer", series="activation", panels="regularizer"),
     notes=f"""\
 Three 3x3 convolutions of 16, 32 and 32 filters with batch normalisation, batch 64, Keras'

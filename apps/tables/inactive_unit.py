@@ -2,10 +2,10 @@
 
 import keras
 import numpy as np
-from keras import optimizers
 
-from apps.tables import pictures
-from apps.tables.table import Column, Row, Table
+from apps.reproduction import pictures
+from apps.reproduction.table import Column, Row, Table
+from apps.training import loop
 
 _WEIGHTS = 100
 _STEPS_PER_EPOCH = 1000
@@ -15,30 +15,40 @@ _L2_GRADIENT = 1e-3
 _ACTIVE = 0.01
 _DATA_GRADIENT = 1e-5
 _OPTIMIZERS = {
-    "SGD": lambda: optimizers.SGD(0.1),
-    "momentum SGD": lambda: optimizers.SGD(0.1, momentum=0.9),
-    "Adam": lambda: optimizers.Adam(1e-3),
-    "RMSprop": lambda: optimizers.RMSprop(1e-3),
-    "AdamW": lambda: optimizers.AdamW(1e-3, weight_decay=_L2_GRADIENT),
+    "SGD": {"optimizer": "sgd", "learning_rate": 0.1},
+    "momentum SGD": {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.9},
+    "Adam": {"optimizer": "adam"},
+    "RMSprop": {"optimizer": "rmsprop"},
+    "AdamW": {"optimizer": "adamw", "weight_decay": _L2_GRADIENT},
 }
 
 
-def trajectory(table, row, seed, epochs, dataset, folder, on_epoch):
+class UnitRow(Row):
+    """A row that trains no network."""
+
+    @property
+    def is_training(self):
+        """See `Row`."""
+        return False
+
+
+def trajectory(table, row, config, task, folder, on_epoch):
     """Follow the norm of a unit's weights under a real optimizer, 1000 steps an epoch.
 
     A step's gradient is λw, as an L2 regularizer gives it (AdamW decays by itself instead), and
     now and then a small random one for the data. The smaller the weights, the rarer that is: a
     bias below zero keeps the unit inactive. Takes what `training.train` takes.
     """
-    rng = np.random.default_rng(seed)
+    settings = config.training
+    rng = np.random.default_rng(settings.seed)
     weights = keras.Variable(rng.normal(0, 0.05, _WEIGHTS).astype("float32"))
-    optimizer = row.optimizer(None)
+    optimizer = loop.optimizer(config, loop.Run(settings.seed, settings.epochs, _STEPS_PER_EPOCH))
     optimizer.build([weights])
     decay = _L2_GRADIENT if optimizer.weight_decay is None else 0.0
     values = keras.ops.convert_to_numpy(weights)
     start = np.linalg.norm(values)
     norms = [1.0]
-    for _ in range(epochs):
+    for _ in range(settings.epochs):
         for _ in range(_STEPS_PER_EPOCH):
             gradient = decay * values
             if rng.random() < _ACTIVE * norms[-1]:
@@ -54,14 +64,11 @@ def trajectory(table, row, seed, epochs, dataset, folder, on_epoch):
 TABLE = Table(
     title="The weights of one inactive unit",
     reference="arXiv 1812.08119, section 3; arXiv 1811.12495, section 4",
-    rows=tuple(
-        Row({"optimizer": name}, None, lambda run, build=build: build(), batch_size=1)
-        for name, build in _OPTIMIZERS.items()
-    ),
+    settings={"epochs": 4},
+    rows=tuple(UnitRow({"optimizer": name}, changes) for name, changes in _OPTIMIZERS.items()),
     columns={"norm": Column("2-norm at the end, share of the start", ".1e")},
     measure=None,
-    epochs=4,
-    dataset=None,
+    has_data=False,
     experiment=trajectory,
     picture=pictures.curves("norms", x="step", y="2-norm of the weights, share of the start"),
     notes=f"""\

@@ -1,8 +1,7 @@
 """Dual averaging by the scale s of the start."""
 
-import keras_sparse
-from apps.tables import recipes
-from apps.tables.table import Row, Table
+from apps.reproduction import sparse
+from apps.reproduction.table import Row, Table
 
 _SCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
@@ -10,24 +9,21 @@ _SCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 def _row(center, scale):
     return Row(
         labels={"center": center, "s": f"{scale:g}"},
-        model=recipes.network(
-            "lenet_300_100",
-            l2=0,
-            batch_norm=True,
-            kernel_initializer=keras_sparse.ScaledUniform(scale),
-        ),
-        optimizer=lambda run: keras_sparse.RDA(1.0, l1=1e-4, form="published", center=center),
-        batch_size=recipes.BATCH_SIZE,
+        changes={"center": center, "init_scale": scale},
     )
 
 
 TABLE = Table(
     title="RDA by the scale of the start, LeNet-300-100 with batch normalisation, MNIST",
     reference="Make l1 regularization effective in training sparse CNN, arXiv 1807.04222",
+    settings={
+        **{"dataset": "mnist", "batch_size": 100, "epochs": 30},
+        **{"model": "lenet_300_100", "batch_norm": True},
+        **{"optimizer": "rda", "form": "published", "learning_rate": 1.0, "l1": 1e-4},
+    },
     rows=tuple(_row(center, scale) for center in ("zero", "initial") for scale in _SCALES),
-    columns=recipes.COLUMNS,
-    measure=recipes.measure,
-    epochs=30,
+    columns=sparse.COLUMNS,
+    measure=sparse.measure,
     notes="""\
 The published form, γ = 1, λ = 1e-4, every kernel thresholded by weight. Center: of biases and
 batch normalisation; zero, the paper's own, thresholds them too. The paper's sweep is ResNet-18 on

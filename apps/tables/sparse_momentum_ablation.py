@@ -1,7 +1,7 @@
 """What redistribution and growth by momentum are worth, at 5% of the weights."""
 
-from apps.tables import recipes
-from apps.tables.table import Row, Table
+from apps.reproduction import sparse
+from apps.reproduction.table import Row, Table
 
 # The paper's error with all of the method, and what changes when a part is left away.
 _WHOLE = {"LeNet-300-100": 1.53, "LeNet-5": 0.69}
@@ -19,9 +19,7 @@ def _row(network, variant):
     arguments, change = _VARIANTS[variant]
     return Row(
         labels={"network": network, "variant": variant},
-        model=recipes.network(recipes.LENETS[network], kernel_initializer=recipes.PYTORCH_START),
-        optimizer=recipes.sparse_momentum(0.05, **arguments),
-        batch_size=recipes.BATCH_SIZE,
+        changes={"model": sparse.LENETS[network], **sparse.sparse_momentum(0.05, **arguments)},
         published={"error": round(_WHOLE[network] + change[network], 2)},
     )
 
@@ -29,10 +27,9 @@ def _row(network, variant):
 TABLE = Table(
     title="Sparse momentum at 5% of the weights, without its parts",
     reference="Sparse networks from scratch, arXiv 1907.04840, ablation",
-    rows=tuple(_row(network, variant) for network in recipes.LENETS for variant in _VARIANTS),
-    columns=recipes.COLUMNS,
-    measure=recipes.measure,
-    epochs=recipes.EPOCHS,
-    held_out=0.1,
+    settings=sparse.MNIST,
+    rows=tuple(_row(network, variant) for network in sparse.LENETS for variant in _VARIANTS),
+    columns=sparse.COLUMNS,
+    measure=sparse.measure,
     notes="The recipe of sparse_momentum_mnist.",
 )

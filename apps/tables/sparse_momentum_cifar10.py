@@ -1,14 +1,17 @@
 """Sparse momentum against dense training on CIFAR-10: WRN-28-2 by the share of weights."""
 
-from apps.tables import recipes
-from apps.tables.table import Row, Table
-from keras_sparse.data import crop_and_flip
+from apps.reproduction import sparse
+from apps.reproduction.table import Row, Table
 
 EPOCHS = 250
-_BATCH_SIZE = 128
 _PUBLISHED = {1.0: 94.70, 0.2: 94.32, 0.1: 93.61, 0.5: 94.75}
 # The paper's set-up of WRN-28-2 keeps these dense.
-_DENSE = ("^conv1/", "shortcut/", "logits/")
+_DENSE = "^conv1/|shortcut/|logits/"
+# Of all wide ResNets of the paper.
+SETTINGS = {
+    **sparse.CIFAR10,
+    **{"epochs": EPOCHS, "model": "wide_resnet", "dropout": 0.3, "l2": sparse.L2},
+}
 
 
 def row(depth, width, density, published, steps, exclude=None):
@@ -19,18 +22,18 @@ def row(depth, width, density, published, steps, exclude=None):
         density: float, share of the weights; 1 is dense training.
         published: accuracy in percent.
         steps: of a whole run, of which the rate falls every 30,000.
-        exclude: patterns of what stays dense.
+        exclude: pattern of what stays dense, or None.
 
     Returns:
         A `Row`.
     """
     return Row(
         labels={"network": f"WRN-{depth}-{width}", "weights": f"{100 * density:g}%"},
-        model=recipes.network("wide_resnet", depth=depth, width=width, dropout=0.3),
-        optimizer=recipes.sparse_momentum(
-            density, stages={"every": 30_000, "of": steps}, exclude=exclude
-        ),
-        batch_size=_BATCH_SIZE,
+        changes={
+            **{"depth": depth, "width": width},
+            **sparse.staged(0.1, every=30_000, of=steps),
+            **sparse.sparse_momentum(density, exclude=exclude),
+        },
         published={"accuracy": published},
     )
 
@@ -38,15 +41,13 @@ def row(depth, width, density, published, steps, exclude=None):
 TABLE = Table(
     title="Sparse momentum on CIFAR-10: test accuracy by the share of weights",
     reference="Sparse networks from scratch, arXiv 1907.04840, CIFAR-10",
+    settings=SETTINGS,
     rows=tuple(
         row(28, 2, density, accuracy, steps=391 * EPOCHS, exclude=_DENSE)
         for density, accuracy in _PUBLISHED.items()
     ),
-    columns=recipes.ACCURACY_COLUMNS,
-    measure=recipes.measure,
-    epochs=EPOCHS,
-    dataset="cifar10",
-    augment=crop_and_flip,
+    columns=sparse.ACCURACY_COLUMNS,
+    measure=sparse.measure,
     notes="""\
 The paper's recipe: batch 128, 250 epochs, rate 0.1, times 0.1 every 30,000 steps, Nesterov momentum
 0.9, weight decay 5e-4 in the gradient (here of kernels), dropout 0.3 as in the authors' code,

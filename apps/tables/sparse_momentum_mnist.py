@@ -1,7 +1,7 @@
 """Sparse momentum against dense training on MNIST, by the share of weights."""
 
-from apps.tables import pictures, recipes
-from apps.tables.table import Row, Table
+from apps.reproduction import pictures, sparse
+from apps.reproduction.table import Row, Table
 
 PUBLISHED = {
     "LeNet-300-100": {1.0: 1.34, 0.01: 2.36, 0.02: 1.99, 0.05: 1.53, 0.2: 1.26},
@@ -11,23 +11,18 @@ PUBLISHED = {
 TABLE = Table(
     title="Sparse momentum on MNIST: test error by the share of weights",
     reference="Sparse networks from scratch, arXiv 1907.04840, MNIST",
+    settings=sparse.MNIST,
     rows=tuple(
         Row(
             labels={"network": network, "weights": f"{100 * density:g}%"},
-            model=recipes.network(
-                recipes.LENETS[network], kernel_initializer=recipes.PYTORCH_START
-            ),
-            optimizer=recipes.sparse_momentum(density),
-            batch_size=recipes.BATCH_SIZE,
+            changes={"model": sparse.LENETS[network], **sparse.sparse_momentum(density)},
             published={"error": error},
         )
         for network, errors in PUBLISHED.items()
         for density, error in errors.items()
     ),
-    columns=recipes.COLUMNS,
-    measure=recipes.measure,
-    epochs=recipes.EPOCHS,
-    held_out=0.1,
+    columns=sparse.COLUMNS,
+    measure=sparse.measure,
     picture=pictures.bars,
     notes="""\
 The paper's recipe: batch 100, 100 epochs, rate 0.1, times 0.1 every 25,000 steps, Nesterov momentum

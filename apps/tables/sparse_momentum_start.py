@@ -4,53 +4,56 @@ import math
 
 import keras
 
-from apps.tables import recipes
+from apps.reproduction import sparse
+from apps.reproduction.table import Row, Table
 from apps.tables.sparse_momentum_mnist import PUBLISHED
-from apps.tables.table import Row, Table
+from keras_sparse import models
 
 _DENSITIES = {"LeNet-300-100": (0.01, 0.05, 0.2), "LeNet-5": (0.01,)}
-# The initializer of kernels, and whether biases start as PyTorch's do.
+# s of the start of kernels, and whether biases start as PyTorch's do.
 _VARIANTS = {
-    "PyTorch's, kernels": (recipes.PYTORCH_START, False),
-    "PyTorch's, biases too": (recipes.PYTORCH_START, True),
-    "Keras'": ("glorot_uniform", False),
+    "PyTorch's, kernels": (1.0, False),
+    "PyTorch's, biases too": (1.0, True),
+    "Keras'": (0.0, False),
 }
 
 
-def _model(network, kernel_initializer, pytorch_biases):
-    build = recipes.network(recipes.LENETS[network], kernel_initializer=kernel_initializer)
+def _with_biases(name):
+    """A network whose biases start as PyTorch's do, and decay."""
 
-    def changed(dataset):
-        model = build(dataset)
+    def build(**arguments):
+        model = getattr(models, name)(**arguments)
         for layer in model.layers:
-            if pytorch_biases and layer.weights:
-                layer.bias.regularizer = keras.regularizers.L2(recipes.L2)
+            if layer.weights:
+                layer.bias.regularizer = keras.regularizers.L2(sparse.L2)
                 bound = math.prod(layer.kernel.shape[:-1]) ** -0.5
                 layer.bias.assign(keras.random.uniform(layer.bias.shape, -bound, bound))
         return model
 
-    return changed
+    return build
+
+
+def _changes(network, scale, pytorch_biases):
+    name = sparse.LENETS[network]
+    return {"model": _with_biases(name) if pytorch_biases else name, "init_scale": scale}
 
 
 TABLE = Table(
     title="Sparse momentum on MNIST by the start",
     reference="Sparse networks from scratch, arXiv 1907.04840, MNIST",
+    settings=sparse.MNIST,
     rows=tuple(
         Row(
             labels={"network": network, "start": variant, "weights": f"{100 * density:g}%"},
-            model=_model(network, *start),
-            optimizer=recipes.sparse_momentum(density),
-            batch_size=recipes.BATCH_SIZE,
+            changes={**_changes(network, *start), **sparse.sparse_momentum(density)},
             published={"error": PUBLISHED[network][density]},
         )
         for network, densities in _DENSITIES.items()
         for variant, start in _VARIANTS.items()
         for density in densities
     ),
-    columns=recipes.COLUMNS,
-    measure=recipes.measure,
-    epochs=recipes.EPOCHS,
-    held_out=0.1,
+    columns=sparse.COLUMNS,
+    measure=sparse.measure,
     notes="""\
 The recipe of sparse_momentum_mnist; the first rows are also there. PyTorch's start:
 uniform in ±1/√fan_in; Keras': kernels in ±√(6 / (fan_in + fan_out)), biases zero. With PyTorch's

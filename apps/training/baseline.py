@@ -1,28 +1,16 @@
 """The dense network that a sparse one is compared with: the same one, trained for as long."""
 
-import copy
-
+from apps.training.config import PARTS, TrainConfig
 from apps.training.methods import METHODS
+from apps.training.settings import names
 
-_PLAIN = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
+_WITHOUT = {"mask_history": False, "tensorboard": False, "stop_when_dead": False}
 # Adam at its own rate trains any of the networks without a search.
-_ADAM = {
-    "optimizer": "adam",
-    "schedule": "cosine",
-    **dict.fromkeys(("learning_rate", "weight_decay", "init_scale", "step_every", "step_factor")),
-    **dict.fromkeys(("stages", "stage_starts"), ()),
-}
-_WITHOUT = {
-    "retrain_epochs": None,
-    "update_masks": "in_step",
-    "mask_history": False,
-    "tensorboard": False,
-    "stop_when_dead": False,
-}
+_ADAM = {"optimizer": "adam", "schedule": "cosine"}
 
 
-def dense_values(values):
-    """The flags of the baseline.
+def dense_config(config):
+    """The configuration of the baseline.
 
     It has the network, the data, the epochs and the seed of the run. What trains weights inside
     masks becomes the optimizer that is inside, with the same rate and schedule. Instead of dual
@@ -30,26 +18,37 @@ def dense_values(values):
     own initializers. Keras' optimizers lose their L2, which kills channels.
 
     Args:
-        values: the `FlagValues` of the run.
+        config: the `TrainConfig` of the run.
 
     Returns:
-        `FlagValues`; None if the run itself is dense, or asks for no baseline.
+        A `TrainConfig`; None if the run itself is dense, or asks for no baseline.
     """
-    if not values.baseline:
+    method = config.optimizer
+    if not config.training.baseline:
         return None
-    changes = _changes(values)
-    if changes is None:
-        return None
-    dense = copy.deepcopy(values)
-    for name, value in {**changes, **_WITHOUT}.items():
-        dense[name].value = value
-    return dense
+    if METHODS["sgd"].group == method.group:
+        if not config.network.l2 or isinstance(method, METHODS["sgd"]):
+            return None
+        return config.replace(l2=0.0, **_WITHOUT)
+    dropped = {name for cls in METHODS.values() for name in names(cls)}
+    if hasattr(method, "inner"):
+        staged = config.rate.schedule == "staged"
+        changes = _inside(method, None if staged else method.constant_rate())
+    else:
+        changes = _ADAM
+        dropped |= {*names(PARTS["rate"]), "init_scale", "init_bound"}
+    kept = {name: value for name, value in config.given.items() if name not in dropped}
+    return TrainConfig.of({**kept, **changes, **_WITHOUT})
 
 
-def _changes(values):
-    name = values.optimizer
-    if name in _PLAIN:
-        return {"l2": 0.0} if values.l2 and name != "sgd" else None
-    if "density" in METHODS[name].takes or "inner" in METHODS[name].takes:
-        return {"optimizer": "adam" if values.inner == "adam" else "sgd"}
-    return _ADAM
+def _inside(method, rate):
+    """The settings of the optimizer inside the masks."""
+    found = {"weight_decay": method.weight_decay, "learning_rate": rate}
+    if method.inside == "adam":
+        return {"optimizer": "adam", **found}
+    return {
+        "optimizer": "sgd",
+        "momentum": method.momentum,
+        "nesterov": method.nesterov,
+        **found,
+    }

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from apps import program
-from apps.training.choices import check
+from apps.training.settings import require
 from export import ExportError, run_folder
 from export.quantize import variants
 from keras_sparse.callbacks import MaskHistory
@@ -28,42 +28,39 @@ class HistoryWriter(keras.callbacks.Callback):
         run_folder.write_history(self.model.history.history, self._path)
 
 
-def check_flags(values):
-    """Raise a ValueError for flags of the output that do not fit."""
+def check(config):
+    """Raise a ValueError for settings of the output that do not fit this backend."""
+    settings = config.output
     wanted = "left away on this backend: on TensorFlow run python -m apps.compress on model.keras"
-    check(_on_tensorflow() or not values.export, "export", wanted, values)
-    check(exports(values) or not values.quantize, "quantize", "left away without --export", values)
-    if values.tensorboard and importlib.util.find_spec("tensorboard") is None:
+    require(_on_tensorflow() or not settings.export, "export", wanted, settings)
+    kinds = exports(config) or not settings.quantize
+    require(kinds, "quantize", "left away without --export", settings)
+    if config.watching.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ValueError("--tensorboard needs the package: pip install tensorboard")
 
 
-def exports(values):
+def exports(config):
     """Whether the network is cut, converted and timed after training."""
-    return _on_tensorflow() if values.export is None else values.export
+    return _on_tensorflow() if config.output.export is None else config.output.export
 
 
 def _on_tensorflow():
     return keras.backend.backend() == "tensorflow"
 
 
-def folder(values):
+def folder(config):
     """`pathlib.Path` of the run's folder."""
-    return pathlib.Path(values.out or f"runs/{values.dataset}")
+    return pathlib.Path(config.output.out or f"runs/{config.data.dataset}")
 
 
-def log_dir(values):
-    """Folder for TensorBoard, or None."""
-    return folder(values) / "tensorboard" if values.tensorboard else None
-
-
-def write(model, history, task, values, told, dense=None):
+def write(model, history, task, config, told, dense=None):
     """Write the trained network and all that is told of it.
 
     Args:
         model: the trained `keras.Model`.
         history: dict from a log's name to its values by epoch.
         task: what `tasks.load` returns.
-        values: the `FlagValues`.
+        config: the `TrainConfig`.
         told: dict of what else belongs into the report: `command`, how the program was called, and
             `missed_target`, if there is one.
         dense: `(model, history)` of the baseline, or None.
@@ -71,12 +68,11 @@ def write(model, history, task, values, told, dense=None):
     Raises:
         UsageError: the network cannot be converted; it is saved then.
     """
-    facts = {name: values[name].value for name in _TOLD}
-    facts |= told
+    facts = {name: config.settings[name] for name in _TOLD} | told
     test = run_folder.TestSet(*task.test)
-    out = folder(values)
-    if exports(values):
-        kinds = variants.checked_kinds(values.quantize)
+    out = folder(config)
+    if exports(config):
+        kinds = variants.checked_kinds(config.output.quantize)
         images, _ = task.samples
         try:
             run_folder.deliver(

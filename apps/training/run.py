@@ -1,22 +1,18 @@
-"""One training, from the flags to what it leaves in its folder."""
+"""One training, from its configuration to what it leaves in its folder."""
 
 import dataclasses
 
 import keras
 
 from apps import program
-from apps.tables.training import Run
-from apps.training import methods, networks, outputs, strategies, tasks
-from apps.training.baseline import dense_values
-from apps.training.callbacks import Progress, callbacks
-from apps.training.flags import GROUPS
+from apps.training import loop, outputs, strategies, tasks
+from apps.training.baseline import dense_config
+from apps.training.config import TrainConfig
+from apps.training.methods import named
 from apps.training.missed_targets import missed_targets
-from apps.training.optimizers import optimizer
+from apps.training.networks import network
+from apps.training.watching import Progress, watching
 from export import run_folder
-from keras_sparse.callbacks import EpochCheckpoint
-
-# What may differ between a run and its continuation.
-_FREE = ("baseline", "data_dir", "export", "out", "quantize", "resume", "tensorboard")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,20 +20,26 @@ class Training:
     """What `prepare` checked and made.
 
     Attributes:
-        values: the `FlagValues`.
+        config: the `TrainConfig`.
         strategy: the `Strategy`.
         task: the `InMemory` or `Streamed` one.
-        model: the network, compiled.
-        callbacks: list of those of the run.
-        first_epoch: int, where it starts.
+        loop: the `Loop`, with the model and the callbacks.
     """
 
-    values: object
+    config: TrainConfig
     strategy: strategies.Strategy
     task: tasks.InMemory | tasks.Streamed
-    model: keras.Model
-    callbacks: list
-    first_epoch: int
+    loop: loop.Loop
+
+    @property
+    def model(self):
+        """The network, compiled."""
+        return self.loop.model
+
+    @property
+    def callbacks(self):
+        """The list of the run's callbacks, to which more may be added."""
+        return self.loop.callbacks
 
     def run(self, command):
         """Train, then write what came out.
@@ -52,33 +54,27 @@ class Training:
             history = self._fit()
         if self.strategy.is_chief:
             self._check_alive()
-            outputs.write_masks(self.callbacks, outputs.folder(self.values) / "masks.npz")
+            outputs.write_masks(self.callbacks, outputs.folder(self.config) / "masks.npz")
         dense = self._dense()
         if self.strategy.is_chief:
             told = {"command": command, **({"missed_target": missed[0]} if missed else {})}
-            outputs.write(self._plain_model(), history, self.task, self.values, told, dense)
+            outputs.write(self._plain_model(), history, self.task, self.config, told, dense)
 
     def _fit(self):
-        return self.model.fit(
-            **self.task.arguments(self.values, self.first_epoch),
-            epochs=self.values.epochs,
-            initial_epoch=self.first_epoch,
-            callbacks=self.callbacks,
-            verbose="auto" if self.strategy.is_chief else 0,
-        ).history
+        return self.loop.fit(verbose="auto" if self.strategy.is_chief else 0)
 
     def _dense(self):
         """The baseline and its history, or None."""
-        values = dense_values(self.values)
-        if values is None:
+        config = dense_config(self.config)
+        if config is None:
             return None
         if self.strategy.is_chief:
             print(
-                f"Training the same network dense, with {values.optimizer}, to compare with "
+                f"Training the same network dense, with {named(config.optimizer)}, to compare with "
                 "(--nobaseline leaves this out)",
                 flush=True,
             )
-        training = _training(values, self.strategy, self.task, "dense_")
+        training = _training(config, self.strategy, self.task, "dense_")
         history = training._fit()
         return training._plain_model(), history
 
@@ -94,19 +90,20 @@ class Training:
 
     def _plain_model(self):
         """The trained network in float32 and on one device."""
-        if not (self.values.strategy or self.values.mixed_precision):
+        settings = self.config.training
+        if not (settings.strategy or settings.mixed_precision):
             return self.model
         keras.distribution.set_distribution(None)
-        model = networks.network(self.task, self.values)
+        model = network(self.task, self.config.network, settings.seed)
         model.set_weights(self.model.get_weights())
         return model
 
 
-def prepare(values):
-    """Check everything that a person gave, load the data, and make the network and the folder.
+def prepare(config):
+    """Check what needs Keras, load the data, and make the network and the folder.
 
     Args:
-        values: the `FlagValues`.
+        config: the `TrainConfig`.
 
     Returns:
         A `Training`.
@@ -114,69 +111,25 @@ def prepare(values):
     Raises:
         ValueError: something does not fit.
     """
-    strategy = strategies.use(values)
-    outputs.check_flags(values)
-    task = tasks.load(values, strategy.divides)
-    return _training(values, strategy, task)
+    strategy = strategies.use(config.training)
+    outputs.check(config)
+    task = tasks.load(config.data, strategy.divides)
+    return _training(config, strategy, task)
 
 
-def _training(values, strategy, task, prefix=""):
+def _training(config, strategy, task, prefix=""):
     """A `Training`; the prefix is that of its files."""
+    folder, is_chief = outputs.folder(config), strategy.is_chief
+    log_dir = folder / "tensorboard" if config.watching.tensorboard and is_chief else None
     with strategy.scope():
-        model = compiled(task, values)
+        model = loop.compiled(task, config)
         strategy.adapt(model, task.samples)
-        found = callbacks(values, task, outputs.log_dir(values) if strategy.is_chief else None)
-        if strategy.is_chief:
-            run_folder.prepare(outputs.folder(values))
-        first_epoch = 0
-        if values.resume:
-            path = outputs.folder(values) / f"{prefix}checkpoint"
-            found.append(EpochCheckpoint(path, found, _settings(values), strategy.is_chief))
-            first_epoch = found[-1].restore(model)
-        else:
-            found.append(keras.callbacks.History())
-    if strategy.is_chief:
-        path = outputs.folder(values) / f"{prefix}history.csv"
-        found.append(outputs.HistoryWriter(path))
-        found.append(Progress())
-    return Training(values, strategy, task, model, found, first_epoch)
-
-
-def compiled(task, values):
-    """The network and the optimizer that the flags describe, compiled and built.
-
-    Args:
-        task: what `tasks.load` returns.
-        values: the `FlagValues`.
-
-    Returns:
-        A `keras.Model`.
-
-    Raises:
-        ValueError: flags that do not go with each other or with this network.
-    """
-    steps = task.steps_per_epoch(values)
-    policy = keras.config.dtype_policy()
-    if values.mixed_precision:
-        keras.config.set_dtype_policy("mixed_float16")
-    try:
-        model = networks.network(task, values)
-    finally:
-        keras.config.set_dtype_policy(policy)
-    model.compile(
-        optimizer=optimizer(values, Run(values.seed, values.epochs, steps)),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        jit_compile={"auto": "auto", "true": True, "false": False}[values.jit_compile],
-        steps_per_execution=methods.steps_per_execution(values, steps),
-    )
-    # What does not go with this network is told before the first step.
-    model.optimizer.build(model.trainable_variables)
-    return model
-
-
-def _settings(values):
-    """Of the run, as what JSON knows: a run that goes on must have been started with them."""
-    groups = values.flags_by_module_dict()
-    flags = {flag.name: flag.value for group in GROUPS for flag in groups[group]}
-    return {name: value for name, value in flags.items() if name not in _FREE}
+        watches = watching(config.watching, task, config.training.batch_size, log_dir)
+        if is_chief:
+            run_folder.prepare(folder)
+        checkpoint = folder / f"{prefix}checkpoint" if config.training.resume else None
+        found = loop.Loop(model, task, config, watches, checkpoint, writes=is_chief)
+    if is_chief:
+        found.callbacks.append(outputs.HistoryWriter(folder / f"{prefix}history.csv"))
+        found.callbacks.append(Progress())
+    return Training(config, strategy, task, found)

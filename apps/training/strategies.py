@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import keras
 
-from apps.training.choices import check
+from apps.training.settings import require
 from keras_sparse import _keras
 
 _ADDRESS = re.compile(r".+:\d{1,5}")
@@ -33,11 +33,11 @@ class Strategy:
     adapt: Callable = lambda model, batch: None
 
 
-def use(values):
+def use(settings):
     """Make the strategy of the flags the process' own; before anything else touches a device.
 
     Args:
-        values: the `FlagValues`.
+        settings: the part `Training`.
 
     Returns:
         A `Strategy`; without the flag one that does nothing.
@@ -45,7 +45,7 @@ def use(values):
     Raises:
         ValueError: a backend that does not have it, a cluster that is not described.
     """
-    name = values.strategy
+    name = settings.strategy
     if name is None:
         return Strategy()
     backend, needed = keras.backend.backend(), _BACKENDS[name]
@@ -58,24 +58,24 @@ def use(values):
         "mirrored": _mirrored,
         "multi_worker": _multi_worker,
         "data_parallel": _data_parallel,
-    }[name](values)
+    }[name](settings)
 
 
-def _mirrored(values):
+def _mirrored(settings):
     import tensorflow as tf
 
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    _check_shared(len(devices), values)
+    _check_shared(len(devices), settings)
     strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
     return Strategy(strategy.scope)
 
 
-def _multi_worker(values):
+def _multi_worker(settings):
     import tensorflow as tf
 
     _check_cluster()
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    _check_shared(strategy.num_replicas_in_sync, values)
+    _check_shared(strategy.num_replicas_in_sync, settings)
     cluster = strategy.cluster_resolver
     is_chief = cluster.task_type in (None, "chief") or (
         cluster.task_id == 0 and "chief" not in cluster.cluster_spec().jobs
@@ -119,14 +119,14 @@ def _with_axis(step):
     return stepped
 
 
-def _data_parallel(values):
+def _data_parallel(settings):
     distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
     devices = len(keras.distribution.list_devices())
-    _check_shared(devices, values)
+    _check_shared(devices, settings)
     keras.distribution.set_distribution(distribution)
     return Strategy(divides=devices)
 
 
-def _check_shared(devices, values):
-    shared = values.batch_size % devices == 0
-    check(shared, "batch_size", f"divisible by the {devices} devices that share it", values)
+def _check_shared(devices, settings):
+    shared = settings.batch_size % devices == 0
+    require(shared, "batch_size", f"divisible by the {devices} devices that share it", settings)

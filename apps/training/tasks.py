@@ -1,12 +1,13 @@
-"""From flags to the images that are trained, validated and tested on."""
+"""From the part `Data` to the images that are trained, validated and tested on."""
 
 import dataclasses
 import functools
 import pathlib
 
+import keras
 import numpy as np
 
-from apps.training.choices import check
+from apps.training.settings import require
 from keras_sparse import data
 
 _SAMPLES = 200
@@ -41,34 +42,36 @@ class InMemory:
         """A few `(images, labels)` of those that are trained on."""
         return self.dataset.x_train[:_SAMPLES], self.dataset.y_train[:_SAMPLES]
 
-    def steps_per_epoch(self, values):
-        """Batches in an epoch."""
-        return -(-len(self.dataset.x_train) // values.batch_size)
+    @property
+    def judged(self):
+        """The data set with the images that the trained network is judged on as its test images."""
+        return dataclasses.replace(self.dataset, x_test=self.test[0], y_test=self.test[1])
 
-    def images_per_epoch(self, values):
+    def steps_per_epoch(self, batch_size):
+        """Batches in an epoch."""
+        return -(-len(self.dataset.x_train) // batch_size)
+
+    def images_per_epoch(self, batch_size):
         """Images that an epoch trains on."""
         return len(self.dataset.x_train)
 
-    def arguments(self, values, first_epoch):
-        """Of `model.fit`: what is trained on, in which order, and what is validated on."""
-        dataset = self.dataset
-        validation = {
-            "validation_data": (dataset.x_test, dataset.y_test),
-            "validation_batch_size": values.batch_size,
+    def batches(self, config, first_epoch):
+        """What `fit` trains on, in an order that the seed and the epoch fix."""
+        settings = config.training
+        arguments = {"seed": settings.seed, "first_epoch": first_epoch}
+        arrays = (self.dataset.x_train, self.dataset.y_train, settings.batch_size)
+        if config.data.augment:
+            return data.Batches(*arrays, augment=data.crop_and_flip, **arguments)
+        if settings.strategy or keras.backend.backend() != "tensorflow":
+            return data.Batches(*arrays, **arguments)
+        return _tensorflow_batches(*arrays, **arguments)
+
+    def validation(self, batch_size):
+        """Arguments of `fit`: what is validated on."""
+        return {
+            "validation_data": (self.dataset.x_test, self.dataset.y_test),
+            "validation_batch_size": batch_size,
         }
-        if not (values.augment or values.resume or values.strategy):
-            x, y = dataset.x_train, dataset.y_train
-            return {"x": x, "y": y, "batch_size": values.batch_size, **validation}
-        # Keras' own order goes on from where it is, which a resumed training does not know.
-        batches = data.Batches(
-            dataset.x_train,
-            dataset.y_train,
-            values.batch_size,
-            seed=values.seed,
-            augment=data.crop_and_flip if values.augment else None,
-            first_epoch=first_epoch,
-        )
-        return {"x": batches, "steps_per_epoch": len(batches), "shuffle": False, **validation}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,74 +108,98 @@ class Streamed:
         batches = self.images.test(1).take(self.tested).as_numpy_iterator()
         return tuple(np.concatenate(part) for part in zip(*batches, strict=True))
 
-    def steps_per_epoch(self, values):
+    def steps_per_epoch(self, batch_size):
         """Batches in an epoch."""
-        return self.images.steps_per_epoch(values.batch_size)
+        return self.images.steps_per_epoch(batch_size)
 
-    def images_per_epoch(self, values):
+    def images_per_epoch(self, batch_size):
         """Images that an epoch trains on."""
-        return values.batch_size * self.steps_per_epoch(values)
+        return batch_size * self.steps_per_epoch(batch_size)
 
-    def arguments(self, values, first_epoch):
-        """Of `model.fit`: what is trained on, in which order, and what is validated on."""
-        return {
-            "x": self.images.train(values.batch_size, values.seed, first_epoch),
-            "steps_per_epoch": self.steps_per_epoch(values),
-            "shuffle": False,
-            "validation_data": self.images.test(values.batch_size),
-        }
+    def batches(self, config, first_epoch):
+        """What `fit` trains on, in an order that the seed and the epoch fix."""
+        settings = config.training
+        return self.images.train(settings.batch_size, settings.seed, first_epoch)
+
+    def validation(self, batch_size):
+        """Arguments of `fit`: what is validated on."""
+        return {"validation_data": self.images.test(batch_size)}
 
 
-def load(values, devices=1):
-    """The task that the flags describe.
+def load(settings, devices=1):
+    """The task of the part `Data`.
 
     Args:
-        values: the `FlagValues`.
+        settings: the `Data`.
         devices: int, by which the number of validated images must be divisible.
 
     Returns:
         An `InMemory` or a `Streamed`.
 
     Raises:
-        ValueError: data that are not there, or fewer than the flags ask for.
+        ValueError: data that are not there, or fewer than the settings ask for.
     """
-    if values.dataset == "imagenet":
-        return _streamed(values)
-    dataset = data.load(values.dataset, values.data_dir)
-    test = tuple(_first(part, "test_images", values) for part in (dataset.x_test, dataset.y_test))
+    if settings.dataset == "imagenet":
+        return _streamed(settings)
+    dataset = data.load(settings.dataset, settings.data_dir)
+    if settings.unit_pixels:
+        low, high = dataset.x_train.min(), dataset.x_train.max()
+        x_train, x_test = ((x - low) / (high - low) for x in (dataset.x_train, dataset.x_test))
+        dataset = dataclasses.replace(dataset, x_train=x_train, x_test=x_test)
+    test = tuple(_first(part, "test_images", settings) for part in (dataset.x_test, dataset.y_test))
     validated = test
-    if values.held_out:
-        dataset = dataset.held_out(values.held_out)
+    if settings.held_out:
+        dataset = dataset.held_out(settings.held_out)
         validated = dataset.x_test, dataset.y_test
     shared = len(validated[0]) // devices * devices
     dataset = dataclasses.replace(
         dataset,
-        x_train=_first(dataset.x_train, "train_images", values),
-        y_train=_first(dataset.y_train, "train_images", values),
+        x_train=_first(dataset.x_train, "train_images", settings),
+        y_train=_first(dataset.y_train, "train_images", settings),
         x_test=validated[0][:shared],
         y_test=validated[1][:shared],
     )
     return InMemory(dataset, test)
 
 
-def _streamed(values):
-    size = values.image_size or 224
-    folder = values.data_dir and pathlib.Path(values.data_dir)
+def _tensorflow_batches(x, y, batch_size, seed, first_epoch):
+    """The batches of `data.Batches`, made by TensorFlow: small networks would wait for Python."""
+    import tensorflow as tf
+
+    def order(epoch):
+        return np.random.default_rng([seed, epoch]).permutation(len(x))
+
+    def chosen(epoch):
+        places = tf.ensure_shape(tf.numpy_function(order, [epoch], tf.int64), [len(x)])
+        return tf.data.Dataset.from_tensor_slices(places).batch(batch_size)
+
+    with tf.device("CPU"):
+        arrays = [tf.convert_to_tensor(array) for array in (x, y)]
+    epochs = tf.data.Dataset.counter(first_epoch)
+    batches = epochs.flat_map(chosen).map(
+        lambda places: tuple(tf.gather(a, places) for a in arrays)
+    )
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _streamed(settings):
+    size = settings.image_size or 224
+    folder = settings.data_dir and pathlib.Path(settings.data_dir)
     if folder and (folder / "train").is_dir():
         images = data.ImageFolder(folder, size)
     else:
         try:
-            images = data.TensorFlowDataset("imagenet2012", values.data_dir, size)
+            images = data.TensorFlowDataset("imagenet2012", settings.data_dir, size)
         except ImportError as error:
             raise ValueError(
                 "--dataset=imagenet needs a --data_dir with train/CLASS/* and val/CLASS/*, or "
                 f"TensorFlow Datasets. {error}"
             ) from error
-    tested = min(_TESTED if values.test_images is None else values.test_images, images.test_images)
-    return Streamed(images, tested)
+    asked = _TESTED if settings.test_images is None else settings.test_images
+    return Streamed(images, min(asked, images.test_images))
 
 
-def _first(array, name, values):
-    count = values[name].value
-    check(count is None or count <= len(array), name, f"at most {len(array)}", values)
+def _first(array, name, settings):
+    count = getattr(settings, name)
+    require(count is None or count <= len(array), name, f"at most {len(array)}", settings)
     return array[:count]

@@ -1,10 +1,10 @@
-"""Flags of apps.train in a set of their own, for tests."""
+"""Configurations from flags of apps.train in a set of their own, for tests."""
 
 import keras
 from absl import flags
 
 from apps import train
-from apps.training.flags import define
+from apps.training.flags import define, given
 
 # A network without batch normalisation, whose averages differ from device to device.
 SMALL = (
@@ -15,10 +15,16 @@ SMALL = (
 
 
 def parse(*arguments):
+    """The `FlagValues`."""
     values = flags.FlagValues()
     define(flags, values)
     values(["train", *arguments])
     return values
+
+
+def configured(*arguments):
+    """The `TrainConfig`."""
+    return train.configuration(*given(parse(*arguments)))
 
 
 def train_small(out, *arguments):

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from apps.tables import compression, engine
-from apps.tables.table import FILES
+from apps.reproduction import engine
+from apps.reproduction.table import FILES
+from apps.tables import compression
 from keras_sparse import surgery
 
 pytestmark = pytest.mark.tensorflow

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from apps.tables import implicit, implicit_causes
+from apps.reproduction import implicit
+from apps.tables import implicit_causes
 from keras_sparse import data
 
 
@@ -12,7 +13,7 @@ def test_slope_and_scale_of_dead_units(activation, slope):
     rng = np.random.default_rng(0)
     images, labels = rng.normal(size=(6, 28, 28, 1)).astype("float32"), np.zeros(6, int)
     dataset = data.Dataset("noise", images, labels, images, labels, 10)
-    model = implicit.dense_network(activation, None, units=8)(dataset)
+    model = implicit.dense_network(activation, units=8)(dataset.input_shape, dataset.classes)
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     assert set(implicit_causes.measure(model, dataset)) == {"dead", "nearly_dead", "accuracy"}
     (kernel,) = model.get_layer("hidden").get_weights()

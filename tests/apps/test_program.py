@@ -125,7 +125,7 @@ TOLD_WITHOUT_KERAS = [
     ("train", ["--out=random"], "--out=random cannot be written"),
     ("train", ["--out=folder"], "has a folder history.csv, where a file must go"),
     ("train", ["--out=taken"], "has a file checkpoint, where a folder must go"),
-    ("train", ["--stages=1,nan", "--schedule=staged"], "--stages must be numbers"),
+    ("train", ["--stages=1,nan", "--schedule=staged"], "nan is not a finite number"),
     (
         "train",
         ["--strategy=multi_worker", "--tensorboard", "--optimizer=sgd"],

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import keras
 import numpy as np
@@ -17,17 +18,12 @@ import pytest
 from absl import flags
 
 from apps import program, reproduce, tables
-from apps.tables import (
-    edge_frontier,
-    engine,
-    inactive_unit,
-    pruning_baselines,
-    results,
-    training,
-)
-from apps.tables.table import FILES, Column, Row, Table
-from keras_sparse import models
-from keras_sparse.data import crop_and_flip
+from apps.reproduction import engine, results, training
+from apps.reproduction.table import FILES, Column, Row, Table
+from apps.tables import edge_frontier, inactive_unit, pruning_baselines
+from apps.training import loop, tasks
+from apps.training.networks import network
+from keras_sparse import data, models
 from tests.in_process import run_program
 from tests.optimizers.matrix import thorough
 
@@ -62,12 +58,12 @@ def cifar_dir(tmp_path_factory):
     return folder
 
 
-def _model(dataset):
-    inputs = keras.Input(dataset.input_shape)
+def _model(input_shape, classes):
+    inputs = keras.Input(input_shape)
     x = keras.layers.AveragePooling2D(7)(inputs)
     x = keras.layers.Dense(8, "relu")(keras.layers.Flatten()(x))
     x = keras.layers.Dropout(0.1)(x)
-    return keras.Model(inputs, keras.layers.Dense(10)(keras.layers.BatchNormalization()(x)))
+    return keras.Model(inputs, keras.layers.Dense(classes)(keras.layers.BatchNormalization()(x)))
 
 
 def _measure(model, dataset):
@@ -76,21 +72,19 @@ def _measure(model, dataset):
 
 
 def _row(name, rate, **arguments):
-    optimizer = lambda run: keras.optimizers.Adam(  # noqa: E731
-        keras.optimizers.schedules.CosineDecay(rate, run.steps)
-    )
-    return Row({"optimizer": name}, _model, optimizer, 32, **arguments)
+    return Row({"optimizer": name}, {"learning_rate": rate}, **arguments)
 
 
 TABLE = Table(
     title="A small table",
     reference="none",
+    settings={
+        **{"dataset": "mnist", "held_out": 0.1, "unit_pixels": True, "batch_size": 32, "epochs": 4},
+        **{"model": _model, "optimizer": "adam", "schedule": "cosine"},
+    },
     rows=(_row("Adam", 1e-2, published={"accuracy": 99.5}), _row("slow Adam", 1e-4)),
     columns={"accuracy": Column("accuracy, %", ".1f"), "weights": Column("sum of weights")},
     measure=_measure,
-    epochs=4,
-    held_out=0.1,
-    unit_pixels=True,
 )
 
 
@@ -157,37 +151,24 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.slow
-def test_augmented_images_are_the_same_after_a_kill(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", 0.0)
-    seen = []
+def dies_in_epoch(monkeypatch, epoch):
+    """A kill in the midst of an epoch; returns the list of the epochs that began."""
+    begun, begins = [], loop._Checkpoint.on_epoch_begin
 
-    def augment(images, rng):
-        seen.append(len(images))
-        return crop_and_flip(images, rng)
-
-    table = dataclasses.replace(TABLE, augment=augment)
-    whole = run(data_dir, tmp_path / "whole", rows="^adam", epochs=2, table=table)
-    train_epoch = training._train_epoch
-
-    def dies(*arguments):
-        if arguments[-1] == 1:
+    def on_epoch_begin(self, number, logs=None):
+        begun.append(number)
+        if number == epoch and begun.count(number) == 1:
             raise Killed
-        train_epoch(*arguments)
+        begins(self, number, logs)
 
-    monkeypatch.setattr(training, "_train_epoch", dies)
-    with pytest.raises(Killed):
-        run(data_dir, tmp_path / "killed", rows="^adam", epochs=2, table=table)
-    monkeypatch.setattr(training, "_train_epoch", train_epoch)
-    killed = run(data_dir, tmp_path / "killed", rows="^adam", epochs=2, table=table)
-    assert figures(killed) == figures(whole)
-    assert set(seen) == {32, 180 % 32}
+    monkeypatch.setattr(loop._Checkpoint, "on_epoch_begin", on_epoch_begin)
+    return begun
 
 
 def test_files_are_kept_and_measured_together(data_dir, tmp_path):
     measured = []
 
-    def leaves_a_file(table, row, seed, epochs, dataset, folder, on_epoch):
+    def leaves_a_file(table, row, config, task, folder, on_epoch):
         (folder / FILES).mkdir()
         (folder / FILES / "model").write_text(row.key)
         return {"weights": 1.0}, None
@@ -213,14 +194,12 @@ def test_what_another_backend_trained_is_measured_later(finished, data_dir, tmp_
     assert run(data_dir, tmp_path, rows="^adam", table=elsewhere) == {}
     assert not (tmp_path / "results.csv").exists()
 
-    def not_again(*arguments):
-        raise AssertionError("It was trained already.")
-
     trained = tmp_path / "unfinished" / "adam-seed0" / "trained.json"
     assert json.loads(trained.read_text())["backend"] == keras.backend.backend()
     trained.write_text('{"backend": "elsewhere"}')
-    monkeypatch.setattr(training, "_train_epoch", not_again)
+    begun = dies_in_epoch(monkeypatch, epoch=None)
     cells = run(data_dir, tmp_path, rows="^adam")
+    assert not begun  # it was trained already
     backend = keras.backend.backend()
     assert f"on {backend}; trained on elsewhere." in (tmp_path / "results.md").read_text()
     assert figures(cells) == {"adam-seed0": finished[1]["adam-seed0"]["figures"]}
@@ -232,19 +211,11 @@ def test_what_another_backend_trained_is_measured_later(finished, data_dir, tmp_
 )
 def test_a_killed_run_comes_to_the_same_figures(pause, finished, data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", pause)
-    train_epoch, trained = training._train_epoch, []
-
-    def dies_once(*arguments):
-        trained.append(arguments[-1])
-        if trained == [0, 1, 2]:
-            raise Killed
-        train_epoch(*arguments)
-
-    monkeypatch.setattr(training, "_train_epoch", dies_once)
+    begun = dies_in_epoch(monkeypatch, epoch=2)
     with pytest.raises(Killed):
         run(data_dir, tmp_path, rows="^adam")
     cells = run(data_dir, tmp_path, rows="^adam")
-    assert trained[3:] == ([2, 3] if pause == 0 else [0, 1, 2, 3])
+    assert begun[3:] == ([2, 3] if pause == 0 else [0, 1, 2, 3])
     assert figures(cells) == {"adam-seed0": finished[1]["adam-seed0"]["figures"]}
     assert not (tmp_path / "unfinished").exists()
 
@@ -259,12 +230,13 @@ def test_rows_are_chosen_by_their_names(data_dir, tmp_path):
 def test_data_are_as_the_table_says(data_dir, tmp_path):
     seen = []
 
-    def look(table, row, seed, epochs, dataset, folder, on_epoch):
-        seen.append(dataset)
+    def look(table, row, config, task, folder, on_epoch):
+        seen.append(task.judged)
         return {"accuracy": 0.0, "weights": 0.0}, None
 
     for unit_pixels in (True, False):
-        table = dataclasses.replace(TABLE, experiment=look, unit_pixels=unit_pixels)
+        settings = {**TABLE.settings, "unit_pixels": unit_pixels}
+        table = dataclasses.replace(TABLE, experiment=look, settings=settings)
         run(data_dir, tmp_path / str(unit_pixels), rows="slow", table=table)
     pixels, normal = (dataset.x_train for dataset in seen)
     with np.load(data_dir / "mnist.npz") as file:
@@ -275,14 +247,14 @@ def test_data_are_as_the_table_says(data_dir, tmp_path):
 
 
 BAD = [
-    ({}, "--table must be one of edge_frontier"),
-    ({"table": "imagenet"}, "--table must be one of edge_frontier"),
+    ({}, "--table must be one of compression"),
+    ({"table": "imagenet"}, "--table must be one of compression"),
     ({"table": "implicit_mnist", "data_dir": "nowhere"}, "There is no file nowhere/mnist.npz"),
     ({"table": "implicit_mnist", "seeds": "0"}, r"seeds=0: .*range \[1, "),
     ({"table": "implicit_mnist", "epochs": "0"}, r"epochs=0: .*range \[1, "),
     ({"table": "implicit_mnist", "rows": "("}, "no regular expression"),
     ({"table": "implicit_mnist", "rows": "lion"}, "fits none of the rows"),
-    ({"table": "implicit_mnist", "train_images": "999"}, "--train_images must be from 1 to 200"),
+    ({"table": "implicit_mnist", "train_images": "999"}, "--train_images must be at most 200"),
     ({"table": "inactive_unit", "train_images": "9"}, "--train_images must be left away"),
     ({"table": "implicit_mnist", "out": "pyproject.toml/run"}, "cannot be written"),
 ]
@@ -357,16 +329,17 @@ def small_networks(monkeypatch):
 @pytest.mark.parametrize("name", tables.NAMES)
 def test_every_table_builds_its_rows(name, rows, small_networks):
     table = tables.load(name)
-    shape, classes = engine.data.DATASETS[table.dataset or "mnist"]
-    dataset = engine.data.Dataset(name, *(np.zeros((4, *shape)), np.zeros(4)) * 2, classes)
-    whole = training.Run(seed=0, epochs=table.epochs, steps_per_epoch=937)
-    shortest = training.Run(seed=0, epochs=1, steps_per_epoch=1)
+    shape, classes = data.DATASETS[table.dataset or "mnist"]
+    task = types.SimpleNamespace(input_shape=shape, classes=classes)
     for row in table.rows[rows]:
-        if table.dataset and row.model:  # or the experiment makes it
-            assert row.model(dataset).output_shape == (None, classes)
-        for run in (whole, shortest):
-            assert isinstance(row.optimizer(run), keras.optimizers.Optimizer)
-            assert isinstance(row.callbacks(run), list)
+        config = table.config(row)
+        if row.is_training:  # or the experiment makes it
+            assert network(task, config.network, seed=0).output_shape == (None, classes)
+            assert tables.row(f"{name}/{row.key}").settings == config.settings
+        for epochs, steps in ((config.training.epochs, 937), (1, 1)):
+            run = loop.Run(0, epochs, steps)
+            assert isinstance(loop.optimizer(config, run), keras.optimizers.Optimizer)
+            assert isinstance(config.optimizer.callbacks(run), list)
         assert set(row.published) <= set(table.columns)
 
 
@@ -416,9 +389,10 @@ def test_adam_alone_kills_an_inactive_unit(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.tensorflow
 def test_baselines_measure_what_is_left_after_surgery(data_dir):
-    dataset = engine.data.load("mnist", str(data_dir))
-    row = pruning_baselines.TABLE.rows[0]
-    model = row.model(dataset)
+    table = pruning_baselines.TABLE
+    config = table.config(table.rows[0]).replace(data_dir=str(data_dir))
+    task = tasks.load(config.data)
+    model, dataset = network(task, config.network, seed=0), task.judged
     model.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
     )
@@ -433,8 +407,8 @@ def test_baselines_measure_what_is_left_after_surgery(data_dir):
     assert halved["size"] < 0.6 * whole["size"]
 
 
-def _half_dead(dataset):
-    model = models.resnet_8(dataset.input_shape, dataset.classes, width=0.25)
+def _half_dead(input_shape, classes, **arguments):
+    model = models.resnet_8(input_shape, classes, width=0.25)
     gamma = model.get_layer("stage1_conv1_bn").gamma
     gamma.assign([0.0, 1e-4, 1.0, 1.0])
     return model
@@ -443,17 +417,14 @@ def _half_dead(dataset):
 @pytest.mark.slow
 @pytest.mark.tensorflow
 def test_the_frontier_measures_cut_networks_as_files(cifar_dir, tmp_path):
-    row = dataclasses.replace(
-        edge_frontier.TABLE.rows[0],
-        model=_half_dead,
-        optimizer=lambda run: keras.optimizers.SGD(0.0),
-    )
+    changes = {"model": _half_dead, "optimizer": "sgd", "learning_rate": 1e-30, "l2": None}
+    row = Row(edge_frontier.TABLE.rows[0].labels, changes)
     table = dataclasses.replace(edge_frontier.TABLE, rows=(row,))
     cells = run(cifar_dir, tmp_path, epochs=1, table=table)
     name = f"{row.key}-seed0"
     found = cells[name]["figures"] | json.loads((tmp_path / "together.json").read_text())[name]
     assert set(found) == set(table.columns)
-    whole = _half_dead(engine.data.load("cifar10", str(cifar_dir))).count_params()
+    whole = _half_dead((32, 32, 3), 10).count_params()
     # Two of four channels: what leads into them, their normalisation, what they led to.
     assert found["parameters"] == whole - 2 * (9 * 4 + 1) - 2 * 4 - 2 * 9 * 4
     assert found["size_int8"] < found["size"]

@@ -1,13 +1,15 @@
 """The variants of the recipe are what they are called."""
 
+import types
+
 import numpy as np
 import pytest
 from keras import ops
 
 from apps.tables.sparse_momentum_start import TABLE
-from keras_sparse.data import Dataset
+from apps.training.networks import network
 
-NOTHING = Dataset("mnist", *(np.zeros((1, 28, 28, 1)), np.zeros(1)) * 2, 10)
+MNIST = types.SimpleNamespace(input_shape=(28, 28, 1), classes=10)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +23,7 @@ NOTHING = Dataset("mnist", *(np.zeros((1, 28, 28, 1)), np.zeros(1)) * 2, 10)
 )
 def test_penalties_and_start(key, penalties, bounds):
     (row,) = (row for row in TABLE.rows if row.key == key)
-    model = row.model(NOTHING)
+    model = network(MNIST, TABLE.config(row).network, seed=0)
     assert len(model.losses) == penalties
     layers = [layer for layer in model.layers if layer.weights]
     for layer, bound in zip(layers, bounds, strict=True):

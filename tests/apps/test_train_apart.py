@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,11 +18,18 @@ from apps import program
 from apps.training import outputs, run
 from tests.killing import AfterSteps, KilledError
 
-from .flag_values import SMALL, parse, train_small, weights
+from .flag_values import SMALL, configured, train_small, weights
 
 tensorflow = pytest.mark.tensorflow
 integration = pytest.mark.integration
-ARGUMENTS = ("--epochs=3", "--optimizer=static", "--schedule=cosine", "--resume")
+ARGUMENTS = (
+    "--epochs=3",
+    "--optimizer=static",
+    "--learning_rate=0.1",
+    "--schedule=cosine",
+    "--resume",
+)
+FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"
 # What a clock and a process decide.
 _MEASURED = {"images_per_second", "peak_memory_mib"}
 
@@ -60,7 +69,7 @@ def died(tmp_path):
     def die():
         raise KilledError
 
-    training = run.prepare(parse(f"--out={tmp_path}", *SMALL, *ARGUMENTS))
+    training = run.prepare(configured(f"--out={tmp_path}", *SMALL, *ARGUMENTS))
     training.callbacks.append(AfterSteps(7, die))
     with pytest.raises(KilledError):
         training.run("a command")
@@ -115,8 +124,18 @@ def test_a_finished_run_is_delivered_again(whole):
     assert len(table(out)) == 3
 
 
+@tensorflow
+def test_a_run_of_an_earlier_version_is_refused(whole, tmp_path):
+    shutil.copytree(whole[0] / "checkpoint", tmp_path / "checkpoint")
+    file = tmp_path / "checkpoint" / "state.json"
+    earlier = json.loads((FIXTURES / "train_settings_0_1.json").read_text())
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"settings": earlier}))
+    with pytest.raises(program.UsageError, match=r"an earlier version .* finish it with that ver"):
+        train_small(tmp_path, *ARGUMENTS)
+
+
 def check_two_devices(tmp_path, strategy):
-    arguments = ("--epochs=2", "--optimizer=sgd")
+    arguments = ("--epochs=2", "--optimizer=sgd", "--learning_rate=0.1")
     one = train_small(tmp_path / "one", *arguments, "--resume")
     shared = train_small(tmp_path / "two", *arguments, f"--strategy={strategy}")
     for a, b in zip(one, shared, strict=True):

@@ -1,5 +1,7 @@
 """What the flags become: data, network, optimizer, rate, callbacks; and what is refused."""
 
+import dataclasses
+import inspect
 import itertools
 import json
 
@@ -11,66 +13,84 @@ from absl import flags
 import export
 import keras_sparse
 from apps import program, train
-from apps.tables.training import Run
-from apps.training import run, tasks
-from apps.training.callbacks import callbacks
+from apps.training import loop, run, tasks
+from apps.training.loop import Run, optimizer
 from apps.training.methods import METHODS
-from apps.training.optimizers import optimizer
+from apps.training.watching import watching
 
-from .flag_values import parse, train_small
+from .flag_values import configured, parse, train_small
 
 pytestmark = pytest.mark.tensorflow
 RUN = Run(seed=0, epochs=10, steps_per_epoch=20)
+LONG = Run(seed=0, epochs=10, steps_per_epoch=1000)
 
 
 def made(*arguments):
-    return optimizer(parse(*arguments), RUN)
+    return optimizer(configured(*arguments), RUN)
 
 
 def rate(schedule, step):
     return float(schedule(step)) if callable(schedule) else schedule
 
 
+def signature(cls):
+    """`{argument: default}` of a class, those of its bases included."""
+    found = {}
+    for base in reversed(cls.__mro__):
+        for function in ("__new__", "__init__"):
+            if function in vars(base) and base is not object:
+                parameters = inspect.signature(getattr(base, function)).parameters
+                found |= {name: p.default for name, p in parameters.items()}
+    return found
+
+
 @pytest.mark.parametrize("name", METHODS)
-def test_every_optimizer_by_its_name(name):
-    found = made(f"--optimizer={name}")
-    # The name chooses among the variants of dual averaging.
-    assert type(found).__name__ == {"rda": "PublishedRDA"}.get(name, METHODS[name].name)
-    assert float(found.learning_rate) == pytest.approx(METHODS[name].rate)
-    if hasattr(found, "inner"):
-        assert found.seed == 0
-        assert not found.exclude
-    if hasattr(found, "groups"):
-        assert (found.groups, found.exclude) == ("channel", ("logits/",))
+def test_shell_and_python_agree_on_every_default(name):
+    method = METHODS[name]
+    cls = getattr(keras_sparse, method.__name__, None) or getattr(keras.optimizers, method.__name__)
+    defaults = signature(cls)
+    fields = {field.name: field.default for field in dataclasses.fields(method)} | method.fitted
+    shared = {"retrain_epochs", "update_masks", "prune_schedule", "prune_until", "prune_from"}
+    if name == "magnitude_pruning":
+        shared.add("target_sparsity")  # a schedule in Python
+    for field, default in fields.items():
+        if field not in shared:
+            assert defaults[field] == default, field
+    # In a training that shortens no schedule they are the same optimizer.
+    made, python = optimizer(configured(f"--optimizer={name}"), LONG), cls()
+    ours, theirs = made.get_config(), python.get_config()
+    theirs = {**theirs, "name": ours["name"], "seed": ours.get("seed")}
+    if name == "magnitude_pruning":
+        ours["sparsity"] = theirs["sparsity"]  # until half of the training
+    assert ours == {key: theirs[key] for key in ours}
+    assert type(made) is type(python)
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["rda"], {"l1": 8e-3, "center": "initial"}),
-        (
-            ["rda", "--target_sparsity=0.8", "--groups=weight", "--form=accumulated"],
-            {"target_sparsity": 0.8, "groups": "weight"},
-        ),
+        (["rda", "--form=published", "--l1=1e-3", "--center=zero"], {"l1": 1e-3, "center": "zero"}),
+        (["rda", "--target_sparsity=0.8", "--groups=channel"], {"target_sparsity": 0.8}),
         (["grda", "--c=1e-3", "--mu=0.7", "--exclude="], {"c": 1e-3, "mu": 0.7, "exclude": ()}),
         (["prox_sgd", "--l1=1e-5"], {"l1": 1e-5}),
         (
-            ["sparse_momentum", "--density=0.2", "--growth=random", "--redistribution=none"],
-            {"density": 0.2, "growth": "random", "redistribution": "none", "steps_per_epoch": 20},
+            ["sparse_momentum", "--density=0.2", "--growth=random", "--update_every=epoch"],
+            {"density": 0.2, "growth": "random", "steps_per_epoch": 20},
         ),
         (
             ["rigl", "--distribution=uniform", "--inner=adam"],
             {"inner": "adam", "update_every": 10},
         ),
-        (["set", "--update_every=7", "--seed=3"], {"update_every": 7, "seed": 3}),
+        (["set", "--update_every=7"], {"update_every": 7, "seed": 0}),
         (["snip", "--momentum=0.5", "--weight_decay=0.1"], {"momentum": 0.5, "weight_decay": 0.1}),
         (["dsr", "--threshold=0.01", "--tolerance=0.3"], {"threshold": 0.01, "tolerance": 0.3}),
         (["deep_r", "--temperature=1e-4", "--l1=1e-3"], {"temperature": 1e-4, "update_every": 1}),
         (["deep_r", "--update_masks=callback"], {"update_every": None}),
         (["static", "--exclude=conv1/"], {"exclude": ("conv1/",)}),
         (["magnitude_pruning", "--scope=global"], {"scope": "global"}),
-        (["sgd"], {"momentum": 0.9, "nesterov": True}),
-        (["sgd", "--momentum=0"], {"momentum": 0.0, "nesterov": False}),
+        (["sgd", "--momentum=0.9", "--nesterov"], {"momentum": 0.9, "nesterov": True}),
+        (["static", "--schedule=cosine"], {"inner": "adam"}),
+        (["static", "--schedule=staged", "--stages=0.1"], {"inner": "sgd"}),
     ],
     ids=str,
 )
@@ -82,32 +102,33 @@ def test_arguments_reach_the_optimizer(arguments, expected):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--optimizer=magnitude_pruning"], {"update_every": 4}),
+        (["--optimizer=magnitude_pruning", "--update_every=30"], {"update_every": 30}),
         (["--optimizer=rigl"], {"update_every": 4}),
         (["--optimizer=rigl", "--update_every=100"], {"update_every": 100}),
         (
             ["--form=accumulated", "--target_sparsity=0.9"],
             {"ramp_steps": 44, "target_sparsity": 0.9},
         ),
-        (
-            ["--form=accumulated", "--target_sparsity=0.9", "--ramp_steps=70"],
-            {"ramp_steps": 70},
-        ),
+        (["--optimizer=rda", "--ramp_steps=70"], {"ramp_steps": 70}),
+        (["--optimizer=rda", "--ramp_steps=0.25"], {"ramp_steps": 22}),
     ],
     ids=str,
 )
 def test_schedules_fit_into_a_short_training(arguments, expected):
-    found = optimizer(parse(*arguments), Run(seed=0, epochs=4, steps_per_epoch=22))
+    found = optimizer(configured(*arguments), Run(seed=0, epochs=4, steps_per_epoch=22))
     assert {name: getattr(found, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
     ("arguments", "at_step"),
     [
-        (["sparse_momentum"], {0: 0.5, 100: 0.25, 200: 0}),
-        (["rigl", "--prune_rate=0.4"], {0: 0.4, 75: 0.2, 150: 0}),
-        (["set"], {0: 0.3, 200: 0.3}),
-        (["dsr", "--prune_schedule=linear", "--prune_until=0.5"], {0: 0.1, 50: 0.05, 100: 0}),
+        (["set", "--prune_rate=0.4", "--prune_schedule=cosine"], {0: 0.4, 100: 0.2, 200: 0}),
+        (["rigl", "--prune_rate=0.4", "--prune_schedule=cosine"], {0: 0.4, 75: 0.2, 150: 0}),
+        (["set", "--prune_rate=0.3"], {0: 0.3, 200: 0.3}),
+        (
+            ["dsr", "--prune_rate=0.1", "--prune_schedule=linear", "--prune_until=0.5"],
+            {0: 0.1, 50: 0.05, 100: 0},
+        ),
     ],
 )
 def test_prune_rates(arguments, at_step):
@@ -118,7 +139,7 @@ def test_prune_rates(arguments, at_step):
 @pytest.mark.parametrize(
     ("arguments", "at_step"),
     [
-        ([], {20: 0, 60: 0.9 * 7 / 8, 100: 0.9}),
+        (["--prune_from=0.1"], {20: 0, 60: 0.9 * 7 / 8, 100: 0.9}),
         (["--prune_from=0.5", "--prune_until=0.5", "--target_sparsity=0.8"], {100: 0, 101: 0.8}),
     ],
 )
@@ -141,6 +162,10 @@ def test_magnitude_pruning_by_a_schedule(arguments, at_step):
             ["--schedule=staged", "--stages=1,5,20", "--stage_starts=2,4"],
             {0: 1, 39: 1, 40: 5, 79: 5, 80: 20, 199: 20},
         ),
+        (
+            ["--schedule=staged", "--stages=1,5,20", "--stage_starts=0.2,0.4"],
+            {0: 1, 39: 1, 40: 5, 79: 5, 80: 20, 199: 20},
+        ),
         (["--schedule=staged", "--stages=3"], {0: 3}),
         (["--schedule=inverse_sqrt"], {0: 1, 3: 0.5}),
     ],
@@ -151,13 +176,12 @@ def test_learning_rates_by_step(arguments, at_step):
     assert {step: rate(found, step) for step in at_step} == pytest.approx(at_step, abs=1e-6)
 
 
-def test_prox_sgd_has_the_rate_of_its_paper():
-    assert rate(made("--optimizer=prox_sgd")._learning_rate, 3) == 0.5
-
-
 def kinds(*arguments):
-    values = parse(*arguments)
-    return {type(c).__name__: c for c in callbacks(values, tasks.load(values), None)}
+    config = configured(*arguments)
+    task = tasks.load(config.data)
+    found = watching(config.watching, task, config.training.batch_size, None)
+    found += config.optimizer.callbacks(loop.run_of(config.training, task))
+    return {type(c).__name__: c for c in found}
 
 
 def test_every_callback_by_its_flag():
@@ -169,12 +193,12 @@ def test_every_callback_by_its_flag():
     found = kinds("--retrain_epochs=7", "--mask_history", "--channel_criterion=apoz")
     assert set(found) == usual | {"AdaptiveSparseRetraining", "MaskHistory"}
     assert found["AdaptiveSparseRetraining"].start_epoch == 53
+    assert kinds("--epochs=10")["AdaptiveSparseRetraining"].start_epoch == 6
     found = kinds(
         "--optimizer=set", "--update_masks=callback", "--update_every=5", "--nostop_when_dead"
     )
     assert found["MaskUpdate"].every == 5
     assert "TerminateOnDeadNetwork" not in found
-    assert "SeparateUpdates" in kinds("--optimizer=rigl", "--update_masks=apart")
     # 15 of the 45 steps of an epoch at a time.
     found = kinds("--optimizer=dsr", "--update_masks=callback", "--steps_per_execution=20")
     assert found["MaskUpdate"].every == 90
@@ -182,18 +206,18 @@ def test_every_callback_by_its_flag():
 
 def test_images_are_those_that_were_asked_for():
     whole = keras_sparse.data.load("digits")
-    task = tasks.load(parse("--held_out=0.1", "--train_images=50", "--test_images=30"))
+    task = tasks.load(configured("--held_out=0.1", "--train_images=50", "--test_images=30").data)
     np.testing.assert_array_equal(task.dataset.x_train, whole.x_train[:50])
     np.testing.assert_array_equal(task.dataset.x_test, whole.x_train[1294:])
     np.testing.assert_array_equal(task.test[0], whole.x_test[:30])
-    task = tasks.load(parse("--test_images=31"), devices=2)
+    task = tasks.load(configured("--test_images=31").data, devices=2)
     np.testing.assert_array_equal(task.dataset.x_test, whole.x_test[:30])
     np.testing.assert_array_equal(task.test[0], whole.x_test[:31])
 
 
 def test_settings_reach_the_network(tmp_path):
     training = run.prepare(
-        parse(
+        configured(
             *("--model=wide_resnet", "--depth=10", "--width=0.5", "--dropout=0.2", "--l2=1e-3"),
             *("--init_scale=2", "--mixed_precision", "--jit_compile=false", f"--out={tmp_path}"),
             "--steps_per_execution=20",
@@ -241,12 +265,12 @@ BAD = [
     (["--momentum=0.5"], "--momentum is for --optimizer=sparse_momentum or rigl"),
     (["--optimizer=sgd", "--l1=1"], "--l1 is for --optimizer=rda or prox_sgd or deep_r"),
     (["--optimizer=sgd", "--retrain_epochs=1"], "--retrain_epochs is for"),
-    (
-        ["--optimizer=rigl", "--update_masks=callback"],
-        "--update_masks must be in_step or apart for rigl",
-    ),
+    (["--optimizer=rigl", "--update_masks=callback"], "--update_masks must be in_step for rigl"),
+    (["--update_masks=apart"], "one of <in_step"),
     (["--optimizer=static", "--update_masks=callback"], "--update_masks is for"),
-    (["--optimizer=set", "--update_every=often"], "--update_every must be a number or epoch"),
+    (["--optimizer=set", "--update_every=often"], "update_every=often: it must be a number"),
+    (["--optimizer=set", "--update_every=0"], "it must be a number from 1, or epoch"),
+    (["--optimizer=set", "--prune_schedule=cosine"], "--prune_schedule needs --prune_rate"),
     (["--optimizer=set", "--prune_until=0.5"], "--prune_until needs --prune_schedule"),
     (
         ["--optimizer=set", "--update_masks=callback", *EVERY_7, "--steps_per_execution=3"],
@@ -262,13 +286,17 @@ BAD = [
     (["--center=zero", "--form=accumulated"], "--center must be initial"),
     (["--form=accumulated", "--target_sparsity=0.9", "--rho=1"], "--rho must be left away"),
     (["--target_sparsity=0.9", "--l1=1"], "--l1 must be left away with --target_sparsity"),
-    (["--exclude=("], "--exclude must be a regular expression"),
+    (["--exclude=("], "`exclude` .*regular expression"),
     (["--seed=-1"], "integer in the range"),
     (["--schedule=step"], "--step_every must be given"),
     (["--step_every=5"], "--step_every is for --schedule=step"),
     (["--schedule=staged", "--learning_rate=1"], "--learning_rate is for --schedule"),
     (["--schedule=staged"], "--stages must be learning rates above 0"),
-    (["--schedule=staged", "--stages=1,x"], "--stages must be numbers"),
+    (["--schedule=staged", "--stages=1,x"], "stages=1,x: could not convert"),
+    (["--schedule=staged", "--stages=1,2,3", "--stage_starts=0.5,9"], "--stage_starts must be"),
+    (["--row=lion"], "--row must be TABLE/ROW, TABLE one of compression"),
+    (["--row=rigl_cifar10/lion"], "--row must be rigl_cifar10/ROW, ROW one of rigl-20"),
+    (["--row=inactive_unit/sgd"], "one of none: run the table by"),
     (["--schedule=staged", "--stages=1,2", "--stage_starts=5,9"], "--stage_starts must be"),
     (["--channel_threshold=0"], "a finite number, above 0"),
     (["--init_bound=lecun"], "--init_bound must be given with --init_scale"),

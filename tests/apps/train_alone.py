@@ -3,11 +3,11 @@
 import sys
 
 from apps.training import run
-from tests.apps.flag_values import SMALL, parse
+from tests.apps.flag_values import SMALL, configured
 from tests.killing import AfterSteps, kill
 
 if __name__ == "__main__":
     out, step, *arguments = sys.argv[1:]
-    training = run.prepare(parse(f"--out={out}", *SMALL, *arguments))
+    training = run.prepare(configured(f"--out={out}", *SMALL, *arguments))
     training.callbacks.append(AfterSteps(int(step), kill))
     training.run("a command")

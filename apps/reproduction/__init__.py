@@ -1,0 +1,1 @@
+"""How the tables of papers are run, measured and written down."""

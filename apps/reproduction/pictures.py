@@ -1,0 +1,178 @@
+"""How the results of a table are drawn."""
+
+import math
+
+from matplotlib import ticker
+from matplotlib.patches import Patch
+
+from apps.reproduction import results
+
+
+def bars(figure, table, cells):
+    """Horizontal bars of the first column, a row each, with what was published as a diamond.
+
+    Args:
+        figure: an empty `matplotlib.figure.Figure`.
+        table: the `Table`.
+        cells: `{row key: finished runs}`.
+    """
+    rows = results.summary(table, cells)[::-1]
+    name, column = next(iter(table.columns.items()))
+    figure.set_size_inches(7, 1.2 + 0.25 * len(rows))
+    axes = figure.subplots()
+    positions = range(len(rows))
+    means, errors = zip(*(row["figures"][name] for row in rows), strict=True)
+    axes.barh(positions, means, xerr=[error or math.nan for error in errors], capsize=2)
+    published = [
+        (row["published"][name], place)
+        for place, row in enumerate(rows)
+        if isinstance(row["published"].get(name), (int, float))
+    ]
+    if published:
+        axes.plot(*zip(*published, strict=True), "kD", markersize=4, label="published")
+        axes.legend()
+    axes.set_yticks(positions, [", ".join(row["labels"].values()) for row in rows])
+    axes.set_ylabel(", ".join(table.rows[0].labels))
+    axes.set_xlabel(column.title)
+    axes.grid(axis="x", alpha=0.3)
+
+
+def grouped_bars(name, x, series, panels):
+    """A picture function: bars of a column, grouped, in panels side by side.
+
+    Args:
+        name: the column.
+        x: the heading whose texts stand along the axis.
+        series: the heading whose texts have a colour each.
+        panels: the heading whose texts have a panel each.
+
+    Returns:
+        A function for `Table.picture`.
+    """
+
+    def draw(figure, table, cells):
+        rows = results.summary(table, cells)
+        titles, groups, colours = (_texts(rows, heading) for heading in (panels, x, series))
+        figure.set_size_inches(4.5 * len(titles), 3.6)
+        width = 0.8 / len(colours)
+        all_axes = figure.subplots(1, len(titles), sharey=True, squeeze=False)[0]
+        for axes, title in zip(all_axes, titles, strict=True):
+            for i, colour in enumerate(colours):
+                chosen = [
+                    row
+                    for row in rows
+                    if row["labels"][panels] == title and row["labels"][series] == colour
+                ]
+                places = [groups.index(row["labels"][x]) + (i + 0.5) * width for row in chosen]
+                means = [row["figures"][name][0] for row in chosen]
+                errors = [row["figures"][name][1] or math.nan for row in chosen]
+                axes.bar(places, means, width, yerr=errors, color=f"C{i}")
+            axes.set_xticks([i + 0.4 for i in range(len(groups))], groups, rotation=30, ha="right")
+            axes.set_title(f"{panels}: {title}")
+            axes.grid(axis="y", alpha=0.3)
+        all_axes[0].set_ylabel(table.columns[name].title)
+        # A panel may lack a series, so the legend has marks of its own.
+        marks = [Patch(color=f"C{i}", label=colour) for i, colour in enumerate(colours)]
+        all_axes[-1].legend(handles=marks, title=series, fontsize="small")
+
+    return draw
+
+
+def curves(name, x, y):
+    """A picture function: what the first seed of each row recorded as a list, on a log scale.
+
+    Args:
+        name: of the list among the figures.
+        x, y: labels of the axes.
+
+    Returns:
+        A function for `Table.picture`.
+    """
+
+    def draw(figure, table, cells):
+        axes = figure.subplots()
+        for row in table.rows:
+            for cell in cells[row.key][:1]:
+                axes.plot(cell["figures"][name], label=", ".join(row.labels.values()))
+        axes.set_yscale("log")
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(alpha=0.3)
+        axes.legend()
+
+    return draw
+
+
+def frontier(y, panels, variants, series, line):
+    """A picture function: every row as a point, one column over another.
+
+    Args:
+        y: the column along the vertical axis.
+        panels: the columns along the horizontal axes, a panel each.
+        variants: `{name: ending}` of what each row has several points for; the ending is that of
+            the columns' names, and the first variant's points are filled.
+        series: the heading whose texts have a colour each.
+        line: the text among them whose points are joined: what the others are compared with.
+
+    Returns:
+        A function for `Table.picture`.
+    """
+
+    def draw(figure, table, cells):
+        rows = results.summary(table, cells)
+        colours = _texts(rows, series)
+        figure.set_size_inches(5.5 * len(panels), 4.5)
+        all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, x in zip(all_axes, panels, strict=True):
+            for i, colour in enumerate(colours):
+                chosen = [row for row in rows if row["labels"][series] == colour]
+                for j, ending in enumerate(variants.values()):
+                    _points(axes, chosen, x + ending, y + ending, f"C{i}", j == 0, colour == line)
+            axes.set_xscale("log")
+            # Plain numbers, few enough to stand side by side, and room for the texts.
+            axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+            axes.margins(x=0.2)
+            axes.set_xlabel(table.columns[x].title)
+            axes.grid(alpha=0.3)
+        all_axes[0].set_ylabel(table.columns[y].title)
+        marks = [Patch(color=f"C{i}", label=colour) for i, colour in enumerate(colours)]
+        filled, *_ = variants
+        figure.legend(
+            handles=marks,
+            title=f"filled: {filled}; hollow: {', '.join(list(variants)[1:])}",
+            fontsize="small",
+            title_fontsize="small",
+            loc="outside lower center",
+            ncols=len(marks),
+        )
+
+    return draw
+
+
+def _points(axes, rows, x, y, colour, filled, joined):
+    """The rows' points, the filled ones with what tells each from the others of its colour."""
+    places = sorted(
+        (row["figures"][x][0], row["figures"][y][0], " ".join(list(row["labels"].values())[1:]))
+        for row in rows
+    )
+    if not places:
+        return
+    axes.plot(
+        [place[0] for place in places],
+        [place[1] for place in places],
+        "o-" if joined else "o",
+        color=colour,
+        markerfacecolor=colour if filled else "white",
+        linewidth=1,
+    )
+    # The joined ones to the left of their line, where the others' texts are not.
+    offset, side = ((-5, 3), "right") if joined else ((4, -9), "left")
+    for across, up, text in places if filled else ():
+        axes.annotate(text, (across, up), offset, textcoords="offset points", fontsize=6, ha=side)
+
+
+def _texts(rows, heading):
+    """The different texts of a label, in the order of the rows."""
+    return list(dict.fromkeys(row["labels"][heading] for row in rows))

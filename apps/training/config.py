@@ -1,0 +1,179 @@
+"""A training, whole: made from settings by their names, and checked once."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+from apps.training import parts
+from apps.training.methods import METHODS, named
+from apps.training.methods.method import Method
+from apps.training.settings import Settings, names, require
+
+PARTS = {
+    "data": parts.Data,
+    "network": parts.Network,
+    "rate": parts.Rate,
+    "training": parts.Training,
+    "watching": parts.Watching,
+    "output": parts.Output,
+}
+# Where no optimizer is named: Algorithm 1 of dual averaging, by channel, so that surgery has
+# something to cut.
+SHOWN = {
+    "optimizer": "rda",
+    "form": "published",
+    "groups": "channel",
+    "learning_rate": 1.0,
+    "l1": 8e-3,
+    "exclude": "logits/",
+    "retrain_epochs": 0.4,
+}
+# What takes the place of which of these: a setting that was given, or its schedule.
+_REPLACES = {"staged": "learning_rate", "form": "learning_rate", "target_sparsity": "l1"}
+# What may differ between a training and its continuation.
+_FREE = ("baseline", "data_dir", "export", "out", "quantize", "resume", "tensorboard")
+# Of settings whose defaults or meaning change it tells the versions apart.
+_VERSION = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """All settings of a training, in the parts that builders take.
+
+    Attributes:
+        data, network, rate, training, watching, output: the parts, see `apps.training.parts`.
+        optimizer: the `Method`, with the settings of the optimizer.
+        given: `{name: value}` of what is not left to a default.
+
+    Example:
+
+    >>> config = TrainConfig.of({"dataset": "mnist", "optimizer": "rigl", "density": 0.05})
+    >>> config.optimizer.density, config.training.epochs
+    (0.05, 60)
+    """
+
+    data: parts.Data
+    network: parts.Network
+    optimizer: Method
+    rate: parts.Rate
+    training: parts.Training
+    watching: parts.Watching
+    output: parts.Output
+    given: Mapping
+
+    @classmethod
+    def of(cls, settings):
+        """The configuration with these settings, and defaults for the others.
+
+        Args:
+            settings: `{name: value}`, names as of the flags; None is the same as not given.
+
+        Raises:
+            ValueError: a setting that is not known, that does not fit, or that belongs to another
+                optimizer, network or schedule.
+        """
+        given = {name: value for name, value in settings.items() if value is not None}
+        if "optimizer" not in given:
+            replaced = {_REPLACES.get(name) for name in (*given, given.get("schedule"))}
+            given = {n: value for n, value in SHOWN.items() if n not in replaced} | given
+        values = dict(given)
+        optimizer = values.pop("optimizer")
+        if optimizer not in METHODS:
+            known = ", ".join(METHODS)
+            raise ValueError(f"--optimizer must be one of {known}. Received: {optimizer!r}")
+        _refuse_unknown(values)
+        takes = {name: names(method) for name, method in METHODS.items()}
+        _refuse_unused("optimizer", optimizer, takes, values)
+        _refuse_unused("schedule", values.get("schedule", "constant"), parts.OF_SCHEDULES, values)
+        if isinstance(values.get("model", ""), str):
+            model = values.get("model", "small_cnn")
+            _refuse_unused("model", model, parts.OF_MODELS, values)
+        if "stages" in values and "inner" in takes[optimizer]:
+            values.setdefault("inner", "sgd")  # as where a learning rate is given
+        method = METHODS[optimizer](**_of(METHODS[optimizer], values))
+        made = {part: kind(**_of(kind, values)) for part, kind in PARTS.items()}
+        made["network"] = _with_start(made["network"], method)
+        # Metrics have an axis more there, see `strategies`, which TensorBoard does not take.
+        scalars = not made["watching"].tensorboard or made["training"].strategy != "multi_worker"
+        wanted = "left away with --strategy=multi_worker"
+        require(scalars, "tensorboard", wanted, made["watching"])
+        return cls(optimizer=method, given=given, **made)
+
+    def replace(self, **changes):
+        """The configuration with some settings changed; None leaves one as it is.
+
+        What belongs to an optimizer, a network or a schedule goes with it when another is chosen.
+        """
+        changes = {name: value for name, value in changes.items() if value is not None}
+        choices = {
+            "optimizer": {name: names(method) for name, method in METHODS.items()},
+            "model": parts.OF_MODELS,
+            "schedule": parts.OF_SCHEDULES,
+        }
+        kept = dict(self.given)
+        for choice, takes in choices.items():
+            if choice in changes:
+                taken = takes.get(changes[choice], ())
+                for name in set().union(*takes.values()).difference(taken):
+                    kept.pop(name, None)
+        return type(self).of({**kept, **changes})
+
+    @functools.cached_property
+    def settings(self):
+        """`{name: value}` of everything that decides the outcome, as JSON-serialisable values."""
+        found = {"version": _VERSION, "optimizer": named(self.optimizer)}
+        for part in (*PARTS, "optimizer"):
+            settings = getattr(self, part)
+            found |= {name: getattr(settings, name) for name in names(settings)}
+        return {k: _plain(value) for k, value in found.items() if k not in _FREE}
+
+
+def owners(name):
+    """The methods that have a setting."""
+    return [method for method, cls in METHODS.items() if name in names(cls)]
+
+
+def _plain(value):
+    return f"{value.__module__}.{value.__qualname__}" if callable(value) else value
+
+
+def _of(kind: type[Settings], values):
+    return {name: values[name] for name in names(kind) if name in values}
+
+
+def _with_start(network, method):
+    if network.init_scale is None:
+        published = getattr(method, "form", None) == "published"
+        return dataclasses.replace(network, init_scale=3.0 if published else 0.0)
+    return network
+
+
+def _refuse_unknown(values):
+    known = {name for kind in (*PARTS.values(), *METHODS.values()) for name in names(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(
+            f"There is no setting {unknown[0]!r}. There are {', '.join(sorted(known))}"
+        )
+    if "init_bound" in values and "init_scale" not in values:
+        raise ValueError(
+            f"--init_bound must be given with --init_scale only. Received: {values['init_bound']}"
+        )
+
+
+def _refuse_unused(choice, chosen, takes, values):
+    """Raise a ValueError for a setting that the choice would not use.
+
+    Args:
+        choice: the setting that chooses.
+        chosen: its value.
+        takes: `{value: names of the settings that belong to it}`.
+        values: what was given.
+    """
+    for name in sorted(set().union(*takes.values())):
+        if name in values and name not in takes.get(chosen, ()):
+            fitting = " or ".join(key for key, owned in takes.items() if name in owned)
+            raise ValueError(
+                f"--{name} is for --{choice}={fitting}: leave it away, or choose that. Received: "
+                f"--{choice}={chosen}"
+            )

@@ -1,0 +1,159 @@
+"""The one training loop: compile a configuration, go on from a checkpoint, fit."""
+
+import dataclasses
+import time
+
+import keras
+
+from apps.training.networks import network
+from apps.training.rates import learning_rate
+from keras_sparse.callbacks import EpochCheckpoint
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The size of a training, from which schedules are made.
+
+    Attributes:
+        seed: of the start, of the order of images and of what an optimizer draws.
+        epochs: passes over the data.
+        steps_per_epoch: batches in a pass.
+        steps_per_execution: steps at a time.
+    """
+
+    seed: int
+    epochs: int
+    steps_per_epoch: int
+    steps_per_execution: int = 1
+
+    @property
+    def steps(self):
+        """Of the whole training."""
+        return self.epochs * self.steps_per_epoch
+
+
+def run_of(settings, task):
+    """The `Run` of the part `Training` on a task."""
+    steps = task.steps_per_epoch(settings.batch_size)
+    # A number that does not divide an epoch's would move the epochs apart.
+    most = min(settings.steps_per_execution, steps)
+    together = max(n for n in range(1, most + 1) if steps % n == 0)
+    return Run(settings.seed, settings.epochs, steps, together)
+
+
+def optimizer(config, run):
+    """A new optimizer of a `TrainConfig`, for a `Run`."""
+    return config.optimizer.optimizer(lambda rate: learning_rate(config.rate, rate, run), run)
+
+
+def compiled(task, config):
+    """The network and the optimizer of a `TrainConfig`, compiled and built.
+
+    Args:
+        task: what `tasks.load` returns.
+        config: the `TrainConfig`.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ValueError: settings that do not go with each other or with this network.
+    """
+    settings = config.training
+    run = run_of(settings, task)
+    policy = keras.config.dtype_policy()
+    if settings.mixed_precision:
+        keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = network(task, config.network, settings.seed)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    jit_compile = {"auto": "auto", "true": True, "false": False}[settings.jit_compile]
+    model.compile(
+        optimizer=optimizer(config, run),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        # JAX compiles always.
+        jit_compile=jit_compile if keras.backend.backend() == "tensorflow" else "auto",
+        steps_per_execution=run.steps_per_execution,
+    )
+    # What does not go with this network is told before the first step.
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+class _Checkpoint(EpochCheckpoint):
+    """Leaves time between two checkpoints: writing them would cost more than short epochs."""
+
+    def __init__(self, folder, callbacks, settings, writes, seconds):
+        super().__init__(folder, callbacks, settings, writes)
+        self._may_write, self._seconds = writes, seconds
+        self._saved = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Save the epoch if it is time; the last one always."""
+        due = time.monotonic() - self._saved >= self._seconds
+        self._writes = self._may_write and (due or epoch + 1 == self.params["epochs"])
+        super().on_epoch_end(epoch, logs)
+        if self._writes:
+            self._saved = time.monotonic()
+
+    def _check(self, found):
+        if "version" not in found:
+            raise ValueError(
+                "an earlier version of this program started it, whose settings had other "
+                "defaults: finish it with that version"
+            )
+        super()._check(found)
+
+
+class Loop:
+    """A training that is ready to go, or to go on.
+
+    Args:
+        model: the model, compiled.
+        task: what `tasks.load` returns.
+        config: the `TrainConfig`.
+        callbacks: list of callbacks that watch, besides those of the optimizer.
+        checkpoint: folder of the checkpoint, or None for a training that starts anew.
+        seconds: float, between two checkpoints at least; the last epoch always has one.
+        writes: bool; False for a worker that only reads.
+
+    Attributes:
+        model: the model.
+        callbacks: list of all callbacks, to which more may be added.
+        first_epoch: int, where it starts.
+
+    Raises:
+        ValueError: a checkpoint of other settings.
+    """
+
+    def __init__(
+        self, model, task, config, callbacks=(), checkpoint=None, seconds=0.0, writes=True
+    ):
+        self.model, self._task, self._config = model, task, config
+        of_method = config.optimizer.callbacks(run_of(config.training, task))
+        self.callbacks = [*callbacks, *of_method]
+        self.first_epoch = 0
+        if checkpoint is None:
+            self.callbacks.append(keras.callbacks.History())
+            return
+        found = _Checkpoint(checkpoint, self.callbacks, config.settings, writes, seconds)
+        self.callbacks.append(found)
+        self.first_epoch = found.restore(model)
+
+    def fit(self, validates=True, verbose="auto"):
+        """Train what is left; returns the history, `{name: values by epoch}`."""
+        settings = self._config.training
+        batches = self._task.batches(self._config, self.first_epoch)
+        validation = self._task.validation(settings.batch_size) if validates else {}
+        return self.model.fit(
+            batches,
+            **validation,
+            steps_per_epoch=self._task.steps_per_epoch(settings.batch_size),
+            shuffle=False,
+            epochs=settings.epochs,
+            initial_epoch=self.first_epoch,
+            callbacks=self.callbacks,
+            verbose=verbose,
+        ).history

@@ -1,0 +1,116 @@
+"""Dual averaging and proximal methods."""
+
+import dataclasses
+from typing import ClassVar
+
+from apps.training.methods.method import Method
+from apps.training.settings import (
+    again,
+    choice,
+    not_negative,
+    number,
+    part,
+    positive,
+    require,
+    span,
+    text,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Proximal(Method):
+    groups: str = choice(
+        ("weight", "channel"),
+        "What becomes zero together; surgery cuts whole channels out.",
+        "weight",
+    )
+    exclude: str | None = text(
+        "Kept dense: a regular expression for the path of a weight. A classifier whose channels "
+        "can go may lose a class: 'logits/' keeps it."
+    )
+    retrain_epochs: float = not_negative(
+        "The last epochs, in which zeros stay zero (adaptive sparse retraining); below 1 a share "
+        "of --epochs.",
+        0.0,
+    )
+    group = "proximal optimizers"
+    apart = ("learning_rate", "retrain_epochs")
+
+    def callbacks(self, run):
+        """The second phase."""
+        from keras_sparse.callbacks import AdaptiveSparseRetraining
+
+        epochs = span(self.retrain_epochs, run.epochs)
+        if not epochs:
+            return []
+        if epochs > run.epochs:
+            require(False, "retrain_epochs", "from 0 to --epochs", self)
+        return [AdaptiveSparseRetraining(run.epochs - epochs)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RDA(_Proximal):
+    """`keras_sparse.RDA`."""
+
+    learning_rate: float = again(Method, "learning_rate", 0.1)
+    form: str = choice(
+        ("accumulated", "published"),
+        "Algorithm 1 of the paper, or the accumulated form; see keras_sparse.RDA.",
+        "accumulated",
+    )
+    center: str = choice(("initial", "zero"), "Of biases and normalisation.", "initial")
+    l1: float | None = not_negative("λ. A larger one makes a sparser network.")
+    target_sparsity: float | None = part(
+        "The share of the prunable weights that becomes zero, 0.9 by weight where nothing is given."
+    )
+    ramp_steps: float | None = positive(
+        "Steps to --target_sparsity; below 1 a share of the training. Default: 1000, at most half "
+        "of the training."
+    )
+    rho: float = not_negative("The part of λ that falls with √t.", 0.0)
+    fitted: ClassVar = {"ramp_steps": 1000}
+
+    def check(self):
+        """See `Settings`."""
+        both = self.l1 is not None and self.target_sparsity is not None
+        require(not both, "l1", "left away with --target_sparsity, from which it is found", self)
+        by_channel = self.target_sparsity is not None and self.groups == "channel"
+        if by_channel and self.form == "published":
+            raise ValueError(
+                "--target_sparsity by channel needs form='accumulated': give --form=accumulated, "
+                "--groups=weight, or --l1 instead."
+            )
+        zero = self.center == "zero" and self.form != "published"
+        require(not zero, "center", "initial with --form=accumulated", self)
+        falls = self.rho and self.l1 is None
+        require(not falls, "rho", "left away without --l1", self)
+
+    def arguments(self, run):
+        """See `Method`."""
+        found = super().arguments(run)
+        if self.l1 is None:
+            half = max(run.steps // 2, 1)
+            steps = self.ramp_steps
+            found["ramp_steps"] = (
+                min(self.fitted["ramp_steps"], half)
+                if steps is None
+                else max(span(steps, run.steps), 1)
+            )
+        return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GRDA(_Proximal):
+    """`keras_sparse.GRDA`."""
+
+    learning_rate: float = again(Method, "learning_rate", 0.2)
+    c: float = not_negative("Strength of the threshold.", 0.03)
+    mu: float = number("How fast the threshold grows.", 0.6, above=0.5, upper_bound=1.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProxSGD(_Proximal):
+    """`keras_sparse.ProxSGD`."""
+
+    learning_rate: float = again(Method, "learning_rate", 0.3)
+    l1: float = again(RDA, "l1", 3e-3)
