@@ -66,6 +66,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def _collect_garbage():
     yield
     gc.collect()
+    gc.freeze()
     if _give_back:
         _give_back(0)
 
