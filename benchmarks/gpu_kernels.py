@@ -9,12 +9,14 @@ update; and whether a conditional has the host wait in every step, or is part of
 flags are those of the environment.
 
 "Apart" is the step that `SeparateUpdates` runs where no update is due. Kernels that are chosen by
-timing them on the device (autotuning) are XLA's first choice here. This counts; it says nothing of
-time.
+timing them on the device (autotuning) are XLA's first choice here. GB are what all kernels of an
+ordinary step read and write; over the bandwidth of 4.8 TB/s they are a part of the time, to which
+the convolutions' arithmetic comes. This counts; it says nothing else of time.
 """
 
 import collections
 import contextlib
+import math
 import os
 import pathlib
 import re
@@ -40,6 +42,11 @@ from keras_sparse.optimizers import (
 )
 
 _MODEL = flags.DEFINE_enum("model", "lenet_5", ["lenet_5", "resnet_18"], "what is trained")
+_BATCH = flags.DEFINE_integer("batch_size", None, "100 or 32 by default", lower_bound=1)
+_POLICY = flags.DEFINE_enum(
+    "policy", "float32", ["float32", "mixed_bfloat16"], "what layers compute in"
+)
+_ONLY = flags.DEFINE_string("optimizers", "", "regular expression of those that are compiled")
 
 # As XLA describes it where there is one, with the driver that CUDA graphs need for conditionals.
 _H200 = """
@@ -59,6 +66,15 @@ dnn_version_info { major: 9 minor: 8 }
 runtime_version { major: 12 minor: 9 patch: 0 }
 device_description_str: "NVIDIA H200"
 """
+
+# What XLA does without a kernel, and the conditional, in which an update is.
+_FREE = ("parameter", "get-tuple-element", "tuple", "bitcast", "constant", "conditional")
+_BYTES = {
+    **dict.fromkeys(("pred", "s8", "u8"), 1),
+    **dict.fromkeys(("bf16", "f16"), 2),
+    **dict.fromkeys(("f32", "s32", "u32"), 4),
+    **dict.fromkeys(("s64", "u64"), 8),
+}
 
 OPTIMIZERS = {
     "SGD, Nesterov": lambda: keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
@@ -90,7 +106,7 @@ def described_gpu():
 
 
 def compile_step(name, make, batch, device, dump):
-    """Have XLA compile the training step; returns the file of what it would run."""
+    """Have XLA compile the training step; the file of what it would run, and the program."""
     model = getattr(models, _MODEL.value)()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(make(), loss)
@@ -117,9 +133,30 @@ def compile_step(name, make, batch, device, dump):
     on_gpu = mock.patch("jax.default_backend", return_value="gpu")
     with on_gpu, model.optimizer.without_update() if apart else contextlib.nullcontext():
         options = {"in_shardings": device, "out_shardings": device, "donate_argnums": 0}
-        jax.jit(step, **options).lower(*shapes).compile()
+        program = jax.jit(step, **options).lower(*shapes).compile().as_text()
     (found,) = dump.glob(f"*{step.__name__}.thunk_sequence_after_thunk_passes.txt")
-    return found
+    return found, program
+
+
+def traffic(program):
+    """Bytes that the kernels of a compiled program read and write, those of an update left out."""
+    entry = program[program.index("ENTRY") :].split("\n}")[0]
+    pattern = r"\s+(?:ROOT )?%?([\w.\-]+) = (.*?) ([\w\-]+)\((.*?)\)(?:,|$)"
+    found = re.findall(pattern, entry, re.MULTILINE)
+    sizes = {name: size(shape) for name, shape, _, _ in found}
+    return sum(
+        sizes[name] + sum(sizes.get(of, 0) for of in re.findall(r"%([\w.\-]+)", operands))
+        for name, _, kind, operands in found
+        if kind not in _FREE
+    )
+
+
+def size(shape):
+    """Bytes of an array, or of a tuple of arrays, as XLA writes its shape."""
+    return sum(
+        _BYTES[kind] * math.prod(map(int, filter(None, sides.split(","))))
+        for kind, sides in re.findall(r"(\w+)\[([\d,]*)\]", shape)
+    )
 
 
 def count(file):
@@ -142,11 +179,13 @@ def count(file):
 
 
 def main(_):
-    batch = {"lenet_5": 100, "resnet_18": 32}[_MODEL.value]
-    print(f"{_MODEL.value}, batch {batch}, for an H200; keras {keras.__version__}, ", end="")
+    batch = _BATCH.value or {"lenet_5": 100, "resnet_18": 32}[_MODEL.value]
+    keras.config.set_dtype_policy(_POLICY.value)
+    print(f"{_MODEL.value}, batch {batch}, {_POLICY.value}, for an H200; ", end="")
+    print(f"keras {keras.__version__}, ", end="")
     print(f"jax {jax.__version__}, XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}")
-    print("| optimizer | kernels | convolutions | kernels of an update | conditional |")
-    print("|---" * 5 + "|")
+    print("| optimizer | kernels | convolutions | kernels of an update | conditional | GB |")
+    print("|---" * 6 + "|")
     jax.config.update("jax_platforms", "cpu")
     with tempfile.TemporaryDirectory() as dump:
         # Read by XLA when it starts, which is now.
@@ -156,8 +195,10 @@ def main(_):
         mesh = jax.sharding.Mesh(topology.devices[:1], ("gpu",))
         device = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
         for name, make in OPTIMIZERS.items():
-            columns = count(compile_step(name, make, batch, device, pathlib.Path(dump)))
-            print(f"| {name} | " + " | ".join(map(str, columns)) + " |", flush=True)
+            if re.search(_ONLY.value, name):
+                file, program = compile_step(name, make, batch, device, pathlib.Path(dump))
+                columns = [*count(file), f"{traffic(program) / 1e9:.3f}"]
+                print(f"| {name} | " + " | ".join(map(str, columns)) + " |", flush=True)
 
 
 if __name__ == "__main__":
