@@ -111,7 +111,7 @@ class Reproduction:
         cells = self._cells()
         results.write_text(self.table, cells, facts, self.out)
         results.write_picture(self.table, cells, self.out)
-        console.print(results.as_rich(self.table, cells))
+        console.print(results.as_rich(self.table, cells, console))
         console.print(f"Wrote results.csv, results.md and results.png to {self.out}")
 
     @property

@@ -2,12 +2,16 @@
 
 import csv
 import io
+import itertools
 import math
 import statistics
 
+import rich.console
 import rich.table
 
 from keras_sparse.files import replacing
+
+_BOUNDLESS = 10_000  # columns of a terminal that cuts no table
 
 
 def summary(table, cells):
@@ -60,15 +64,29 @@ def write_picture(table, cells, out):
         figure.savefig(temporary, dpi=100)
 
 
-def as_rich(table, cells):
-    """The table for the terminal."""
+def as_rich(table, cells, console):
+    """The table for the terminal; where it is too narrow, a list of figures for each row."""
     headings, lines = _text_table(table, cells)
     shown = rich.table.Table(title=table.title)
     for heading in headings:
         shown.add_column(heading)
     for line in lines:
         shown.add_row(*line)
-    return shown
+    boundless = console.options.update(width=_BOUNDLESS)
+    if console.measure(shown, options=boundless).maximum <= console.width:
+        return shown
+    labels = len(table.rows[0].labels)
+    lists = [_as_list(headings[labels:], line, labels) for line in lines]
+    return rich.console.Group(table.title, *itertools.chain(*lists))
+
+
+def _as_list(headings, line, labels):
+    """The name of a row and its figures, one below the other."""
+    shown = rich.table.Table(box=None, show_header=False)
+    for heading, figure in zip(headings, line[labels:], strict=True):
+        if figure:
+            shown.add_row(heading, figure)
+    return ", ".join(filter(None, line[:labels])), shown
 
 
 def line(table, cell):

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import types
 import keras
 import numpy as np
 import pytest
+import rich.console
 from absl import flags
 
 from apps import program, reproduce, tables
@@ -136,6 +138,21 @@ def test_one_run_has_no_standard_error():
     cells = {"adam": [{"figures": {"accuracy": 50.0, "weights": 1.0}}], "slow-adam": []}
     (row,) = results.summary(TABLE, cells)
     assert row["figures"]["accuracy"] == (50.0, None)
+
+
+def test_a_narrow_terminal_cuts_no_name_and_no_number():
+    cells = {"adam": [{"figures": {"accuracy": 50.0, "weights": 1.0}}], "slow-adam": []}
+    shown = []
+    for width in (200, 30):
+        console = rich.console.Console(width=width, record=True, file=io.StringIO())
+        console.print(results.as_rich(TABLE, cells, console))
+        shown.append(console.export_text().split("\n"))
+    wide, narrow = shown
+    assert max(map(len, narrow)) <= 30 < max(map(len, wide))
+    for column in TABLE.columns.values():
+        assert any(column.title in line for line in wide)
+        assert any(column.title in line for line in narrow)
+    assert any(line.split()[-1:] == ["50.0"] for line in narrow)
 
 
 def test_what_is_done_is_not_run_again(finished, data_dir):
