@@ -7,6 +7,7 @@ import sys
 COMMANDS = {
     "train": ("apps.train", "Train a sparse network, cut out what died, convert and time."),
     "compress": ("apps.compress", "Make a model smaller: dead channels, or down to a budget."),
+    "report": ("export.report", "Set runs beside each other on one page."),
     "reproduce": ("apps.reproduce", "Run a table of a paper and set it beside what was published."),
     "convert": ("export.convert", "Convert a model to a TFLite file that is proven equal."),
     "quantize": ("export.quantize", "Train a model for int8, then convert it."),

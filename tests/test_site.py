@@ -1,7 +1,9 @@
 """The site of the documents builds, and loads nothing from elsewhere."""
 
 import html.parser
+import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -39,3 +41,9 @@ def test_builds_without_a_broken_link_and_loads_nothing_from_elsewhere(tmp_path)
         loaded = Loads(page.read_text()).found
         assert loaded
         assert not [url for url in loaded if url.startswith(("http", "//"))], page
+    for path in (ROOT / "docs" / "tutorials").glob("*.md"):
+        cells = json.loads((tmp_path / "tutorials" / f"{path.stem}.ipynb").read_text())["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        blocks = re.findall(r"^```python\n(.*?)\n```", path.read_text(), flags=re.M | re.S)
+        assert code == blocks  # those that test_docs.py runs
+        assert len(cells) > len(code)

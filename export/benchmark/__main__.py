@@ -15,6 +15,7 @@ from absl import flags
 from export import ExportError, benchmark, page
 from export.benchmark.progress import progress_bar
 from export.command_line import clean_up_when_terminated, output, run
+from export.machine import processor
 
 NUM_THREADS = flags.DEFINE_integer("num_threads", 1, "Threads per interpreter.", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds in which every file has a turn.", lower_bound=1)
@@ -53,7 +54,7 @@ def main(argv):
                     progress=progress,
                 )
             if figures:
-                text = json.dumps(result.to_dict(), indent=2) + "\n"
+                text = json.dumps({**result.to_dict(), "processor": processor()}, indent=2) + "\n"
                 figures.write_text(text, encoding="utf-8")
             if table:
                 table.write_text(result.to_markdown(), encoding="utf-8")

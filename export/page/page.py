@@ -72,6 +72,19 @@ class Bars:
 
 
 @dataclasses.dataclass(frozen=True)
+class Links:
+    """Links to other pages.
+
+    Attributes:
+        title: of the section.
+        links: list of `(text, address)`; addresses are relative to the page.
+    """
+
+    title: str
+    links: list
+
+
+@dataclasses.dataclass(frozen=True)
 class Page:
     """What stands on a page, in this order; what is empty is left out.
 
@@ -80,7 +93,7 @@ class Page:
         warnings: sentences that must not be missed.
         cards: `Card`s.
         summary: sentences.
-        sections: `Table`s, `Bars` and lists of `Picture`s.
+        sections: `Table`s, `Bars`, `Links` and lists of `Picture`s.
         settings: `{name: value}` of the run.
         command: how to do it again.
         machine: processor, threads and versions, a sentence.

@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 
 from apps import program
 from apps.compression import baselines, inputs, latency, options, report, run
+from export.report import read_runs
 from tests.in_process import run_program
 
 
@@ -122,6 +123,11 @@ def test_a_whole_run(whole, folder):
         counts = [f">{own[n]:,}<" for own in (dense, compact) for n in ("parameters", "macs")]
         assert all(text in page for text in (*counts, f">{compact['accuracy']:.4f}<"))
         assert "<script" not in page
+    [run] = read_runs([whole])
+    assert [(row.network, row.kind) for row in run.rows] == [
+        (name, kind) for name in ("dense", "compact") for kind in ("float32", "int8")
+    ]
+    assert run.rows[2].accuracy == compact["accuracy"]
     text = (whole / "report.md").read_text()
     assert "| | dense | compact | ratio |" in text
     assert f"| parameters | {dense['parameters']:,} | {compact['parameters']:,} |" in text

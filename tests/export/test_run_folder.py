@@ -9,6 +9,7 @@ import pytest
 from keras import layers
 
 from export import run_folder
+from export.report import read_runs
 
 pytestmark = pytest.mark.tensorflow
 
@@ -92,6 +93,17 @@ def test_rows_of_every_kind_before_and_after_surgery(delivered):
             in (folder / "report.md").read_text()
         )
     assert rows["model.tflite"]["max_abs_error"] < 1e-5 < rows["model-int8.tflite"]["max_abs_error"]
+
+
+def test_the_run_is_read_again(delivered):
+    report, folder = delivered
+    [run] = read_runs([folder])
+    assert run.title == "tiny on points"
+    assert [(row.network, row.kind) for row in run.rows] == [
+        (name, kind) for name in ("dense", "sparse", "compact") for kind in ("float32", "int8")
+    ]
+    assert [row.bytes for row in run.rows[::2]] == [row["bytes"] for row in report["files"][:3]]
+    assert run.rows[-1].latency_ms == report["files"][-1]["latency_ms_min"]
 
 
 class Reader(html.parser.HTMLParser):

@@ -1,0 +1,168 @@
+"""Runs that lie in folders, read from their reports."""
+
+import dataclasses
+import json
+import pathlib
+
+from export.errors import ExportError
+
+REPORT = "report.json"
+# Key of a network in a report, name of its files, what it is called. Not each run has all three.
+_NETWORKS = (
+    ("dense", "dense", "dense"),
+    ("trained", "model", "sparse"),
+    ("compact", "compact", "compact"),
+)
+_NOT_TOLD = "a processor that is not told"
+
+
+class NoReportError(ExportError):
+    """A file is no report, or no report is there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One network, or one file of it.
+
+    Attributes:
+        network: `"dense"`, `"sparse"`, `"compact"`, or the file's name.
+        kind: `"float32"`, `"int8"` ... of the file; `""` where there is none.
+        accuracy: on the held-out images, or None.
+        latency_ms: of the fastest inference, or None.
+        macs, bytes, parameters: int, or None.
+    """
+
+    network: str
+    kind: str = ""
+    accuracy: float | None = None
+    latency_ms: float | None = None
+    macs: int | None = None
+    bytes: int | None = None
+    parameters: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        path: `pathlib.Path` of its report.
+        program: `"train"`, `"compress"` or `"benchmark"`.
+        title: what was run: `"small_cnn on digits"`.
+        facts: `{name: text}` of the settings that tell runs apart.
+        rows: tuple of `Row`.
+        processor: where the files were timed, with the threads; `""` where they were not.
+        command: how to do it again, or `""`.
+    """
+
+    path: pathlib.Path
+    program: str
+    title: str
+    facts: dict
+    rows: tuple
+    processor: str
+    command: str
+
+
+def read_runs(paths):
+    """The runs that lie at or below the paths.
+
+    Args:
+        paths: list of folders of `apps.train` and `apps.compress`, of folders that hold such
+            folders, and of JSON files that `export.benchmark --result_json` wrote.
+
+    Returns:
+        A list of `Run`, in the order of the paths, and by name within a folder.
+
+    Raises:
+        NoReportError: a path that does not exist, a folder without a report, or a file that is
+            none.
+    """
+    found = {}
+    for path in map(pathlib.Path, paths):
+        reports = [path] if path.is_file() else sorted(path.rglob(REPORT))
+        if not reports:
+            what = "holds no report.json" if path.is_dir() else "does not exist"
+            raise NoReportError(
+                f"{path} {what}: give folders that apps.train or apps.compress made"
+            )
+        found |= {report.resolve(): report for report in reports}
+    return [_read(path) for path in found.values()]
+
+
+def _read(path):
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        read = _compressed if "costs" in report else _trained if "sparsity" in report else _timed
+        return read(path, report)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NoReportError(f"{path} is no report of a run ({error!r})") from error
+
+
+def _trained(path, report):
+    facts = {name: report.get(name) for name in ("optimizer", "epochs", "seed")}
+    facts["zeros"] = f"{report['sparsity']:.1%}"
+    rows = _rows(report) or (
+        Row("sparse", accuracy=report["accuracy"], parameters=report["parameters"]),
+    )
+    title = f"{report['model']} on {report['dataset']}"
+    return _run(path, "train", title, facts, rows, report)
+
+
+def _compressed(path, report):
+    settings = report["settings"]
+    target = ", ".join(f"{name}: {value:g}" for name, value in settings["target"].items())
+    facts = {name: settings.get(name) for name in ("epochs", "importance", "schedule", "seed")}
+    title = f"{pathlib.Path(report['model']).name} on {pathlib.Path(report['data']).name}"
+    return _run(path, "compress", title, {"target": target, **facts}, _rows(report), report)
+
+
+def _timed(path, report):
+    rows = tuple(
+        Row(
+            pathlib.Path(file["model"]).name,
+            latency_ms=file["latency"]["min_ms"],
+            macs=file["macs"],
+            bytes=file["model_size_bytes"],
+        )
+        for file in report["files"]
+    )
+    report = {"num_threads": report["files"][0]["num_threads"], "processor": _NOT_TOLD, **report}
+    return _run(path, "benchmark", "TFLite files", {}, rows, report)
+
+
+def _run(path, program, title, facts, rows, report):
+    threads = report.get("num_threads")
+    processor = report.get("processor", "")
+    if processor:
+        processor = f"{processor}, {threads} thread{'s' * (threads > 1)}"
+    known = {name: str(value) for name, value in facts.items() if value is not None}
+    return Run(path, program, title, known, tuple(rows), processor, report.get("command", ""))
+
+
+def _rows(report):
+    """A row for each file; for each network where there are no files."""
+    found = []
+    for key, stem, name in _NETWORKS:
+        network = report.get(key)
+        if network is None or "macs" not in network:
+            continue
+        figures = {"macs": network["macs"], "parameters": network["parameters"]}
+        files = [row for row in report.get("files", ()) if row["network"] == stem]
+        found += [_row(name, file, network, figures) for file in files if "error" not in file] or [
+            Row(name, accuracy=network.get("accuracy"), **figures)
+        ]
+    return tuple(found)
+
+
+def _row(name, file, network, figures):
+    # A float32 file was proven equal to its network, which was tested on more images.
+    whole = file["quantize"] == "float32"
+    return Row(
+        name,
+        file["quantize"],
+        network.get("accuracy") if whole else file["accuracy"],
+        file["latency_ms_min"],
+        bytes=file["bytes"],
+        **figures,
+    )
