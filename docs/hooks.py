@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: BUILD.md, which lies beside README.md, becomes a page, and tutorials notebooks."""
+"""Hooks of MkDocs: BUILD.md becomes a page of the site, and each tutorial a notebook as well."""
 
 import pathlib
 import re
@@ -11,7 +11,7 @@ _LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)[^)]+\)")
 
 
 def on_files(files, config):
-    """Add BUILD.md, with links that lead from it to other pages, and a notebook for each tutorial."""
+    """Add BUILD.md with links that lead to other pages, and a notebook for each tutorial."""
     text = _BUILD.read_text(encoding="utf-8").replace("](docs/", "](")
     files.append(File.generated(config, "build.md", content=text))
     for file in list(files.documentation_pages()):
