@@ -119,8 +119,8 @@ TASKS = {
     "digits short": Task("digits", plain, 12, 3),
     "digits bn short": Task("digits", normalised, 12, 3),
     "mnist short": Task("mnist", small_lenet, 2, 1, 6000),
-    "digits long": Task("digits", plain, 60, 1),
-    "digits bn long": Task("digits", normalised, 60, 1),
+    "digits long": Task("digits", plain, 60, 3),
+    "digits bn long": Task("digits", normalised, 60, 3),
     "mnist long": Task("mnist", small_lenet, 6, 1, 6000),
 }
 
