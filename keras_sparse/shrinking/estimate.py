@@ -35,11 +35,14 @@ class Estimate:
         return self.epochs_left * (self.epoch_seconds or 0.0) * share
 
     @property
+    def seconds_spent(self):
+        """What the cut took, and compiling the smaller network is going to take."""
+        return (self.compile_seconds or 0.0) + self.surgery_seconds
+
+    @property
     def pays(self):
-        """Whether it saves more than twice of what compiling anew is going to cost."""
-        if self.epoch_seconds is None:
-            return False
-        return self.seconds_saved > _MARGIN * (self.compile_seconds + self.surgery_seconds)
+        """Whether it saves more than twice of what it costs."""
+        return self.epoch_seconds is not None and self.seconds_saved > _MARGIN * self.seconds_spent
 
 
 class Stopwatch:

@@ -51,8 +51,10 @@ class ShrinkingTrainer:
 
     It pays when the epochs that are left would be shorter by more than twice of what the cut and
     compiling anew cost: an epoch's time by the share of multiply-accumulates that go, against the
-    time by which this network's first epoch was longer than its fastest. As long as nothing
-    has died this is `model.fit`, bit for bit.
+    time by which this network's first epoch was longer than its fastest. A clock on a busy machine
+    decides when channels go, not whether: those that are dead when training ends are cut out then,
+    and a warning says that no cut paid before. As long as nothing has died this is `model.fit`, bit
+    for bit.
 
     Use it with an optimizer that kills channels: Adam with an L2 `kernel_regularizer`,
     `RDA(groups="channel")`, `SparseMomentum(growth="momentum_by_channel")`.
@@ -70,8 +72,9 @@ class ShrinkingTrainer:
             `DeadChannels(IncomingNorm(1e-6), epochs=3)`.
         min_dead: float in (0, 1], the share of all channels that must have died since the last cut
             before the next. Defaults to 0.05.
-        must_pay: bool, or a function from an `Estimate` to bool. True: the rule above. False: cut
-            whenever enough are dead. Defaults to True.
+        must_pay: bool, or a function from an `Estimate` to bool. True: the rule above, and what is
+            dead at the end goes too. False: cut whenever enough are dead, for which epochs must be
+            left. A function decides alone. Defaults to True.
         folder: where the run is saved after each epoch, or None. One folder holds one run.
         verify: what the outputs before and after a cut are compared on: True for random inputs, or
             inputs of your own, or False for nothing; see `surgery.remove_dead_channels`.
@@ -121,6 +124,9 @@ class ShrinkingTrainer:
         self.history = JoinedHistory()
         self.shrinks = []
         self._dead_before = 0
+        # Dead ones that the last cut had to leave.
+        self._dead_kept = 0
+        self._declined = None
         self._next_epoch = 0
         self._stopwatch = Stopwatch()
         found = states.load(folder) if folder is not None else None
@@ -163,9 +169,28 @@ class ShrinkingTrainer:
             )
             if self.model is model:
                 break
+        if self.must_pay is True:
+            self._cut_at_the_end()
         # Another training starts from the beginning, as with `model.fit`.
         self._next_epoch = 0
         return self.history
+
+    def _cut_at_the_end(self):
+        """Cut what the clock has left: the measure of a busy machine shall not keep it."""
+        dead, declined = self.dead_channels.dead, self._declined
+        self._declined = None
+        if _count(dead) <= self._dead_kept or not self._shrink(dead, epochs_left=0):
+            return
+        if self.folder is not None:
+            states.save(self.folder, self.model, self._state())
+        if declined and len(self.shrinks) == 1:
+            warnings.warn(
+                "No cut paid while training: of its last estimate, the epochs that were left would "
+                f"have been shorter by {declined.seconds_saved:.1f} s in all, and compiling anew "
+                f"and surgery took {declined.seconds_spent:.1f} s. What is dead was cut out at the "
+                "end. `must_pay=False` cuts as soon as channels die.",
+                stacklevel=3,
+            )
 
     def _after_epoch(self, epoch, seconds):
         self._stopwatch.add(seconds)
@@ -186,7 +211,8 @@ class ShrinkingTrainer:
 
     def _shrink(self, dead, epochs_left):
         """Go on with a smaller model if that pays; returns whether it does."""
-        if self.must_pay is True and self._stopwatch.epoch_seconds is None:
+        at_the_end = not epochs_left
+        if self.must_pay is True and self._stopwatch.epoch_seconds is None and not at_the_end:
             return False
         # Whatever comes of it, look again when more have died.
         self._dead_before = _count(dead)
@@ -194,19 +220,22 @@ class ShrinkingTrainer:
         try:
             smaller, report = cut(self.model, dead, self.verify)
         except (ValueError, RuntimeError) as error:
-            warnings.warn(f"Training goes on without a cut: {error}", stacklevel=2)
+            end = "ends" if at_the_end else "goes on"
+            warnings.warn(f"Training {end} without a cut: {error}", stacklevel=2)
             return False
         seconds = time.perf_counter() - start
-        if report.parameters[0] == report.parameters[1] or not self._pays(
-            Estimate(
-                epochs_left=epochs_left,
-                epoch_seconds=self._stopwatch.epoch_seconds,
-                compile_seconds=self._stopwatch.compile_seconds,
-                surgery_seconds=seconds,
-                macs=report.macs,
-                parameters=report.parameters,
-            )
-        ):
+        if report.parameters[0] == report.parameters[1]:
+            return False
+        estimate = Estimate(
+            epochs_left=epochs_left,
+            epoch_seconds=self._stopwatch.epoch_seconds,
+            compile_seconds=self._stopwatch.compile_seconds,
+            surgery_seconds=seconds,
+            macs=report.macs,
+            parameters=report.parameters,
+        )
+        if not (at_the_end or self._pays(estimate)):
+            self._declined = estimate
             return False
         kept, names = followed(self.model, smaller, report)
         bare_optimizer(self.model.optimizer).training_goes_on = True
@@ -219,7 +248,7 @@ class ShrinkingTrainer:
         streaks = self.dead_channels.get_state()
         self.dead_channels.set_state({names[name]: streaks[name] for name in streaks})
         # Those that are dead and had to stay do not call for another cut.
-        self._dead_before = _count(self.dead_channels.dead)
+        self._dead_before = self._dead_kept = _count(self.dead_channels.dead)
         return True
 
     def _pays(self, estimate):

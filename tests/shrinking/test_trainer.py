@@ -229,10 +229,26 @@ def test_it_asks_whether_it_pays():
     assert same(state(model), state(twin))
 
 
-def test_without_a_measured_epoch_nothing_is_cut():
-    trainer = ShrinkingTrainer(make("adam"), DeadChannels(epochs=1), min_dead=0.01)
-    train(trainer, epochs=2)
-    assert not trainer.shrinks
+def test_a_clock_decides_when_channels_go_and_not_whether(tmp_path):
+    """Nothing pays here, as on a busy machine; they are cut out at the end, with a word."""
+    model = make("adam")
+    stopwatch = ("keras_sparse.shrinking.trainer.Stopwatch.compile_seconds", 99.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*stopwatch)
+        trainer = ShrinkingTrainer(model, DeadChannels(epochs=1), min_dead=0.01, folder=tmp_path)
+        with pytest.warns(UserWarning, match=r"No cut paid.*took 99\.\d s.*must_pay=False"):
+            train(trainer, epochs=4)
+    (shrink,) = trainer.shrinks
+    assert shrink.epoch == 4
+    assert trainer.model.count_params() < model.count_params()
+    x = images()[0]
+    np.testing.assert_allclose(
+        trainer.model.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5
+    )
+    again = ShrinkingTrainer(make("adam"), DeadChannels(epochs=1), folder=tmp_path)
+    train(again, epochs=4)
+    assert same(state(again.model), state(trainer.model))
+    assert len(again.shrinks) == 1
 
 
 @pytest.mark.parametrize(
