@@ -6,7 +6,7 @@ from keras import ops
 from keras_sparse.masks.backend import dense
 from keras_sparse.optimizers.accumulated import AccumulatedOptimizer
 from keras_sparse.optimizers.proximal import group_size
-from keras_sparse.optimizers.proximal_optimizer import tolerance
+from keras_sparse.optimizers.proximal_optimizer import differs, tolerance
 from keras_sparse.optimizers.sparsity_target import FindsThresholds
 
 # So many weights of a variable tell whether it was set as a whole.
@@ -125,7 +125,7 @@ class DPF(FindsThresholds, AccumulatedOptimizer):
 def _was_set(weight, slot):
     """Whether most of the weights of a sample that are not zero differ from their sums."""
     alive = weight != 0.0
-    moved = ops.logical_and(alive, ops.abs(weight - slot) > tolerance(slot) * ops.abs(weight))
+    moved = ops.logical_and(alive, differs(weight, slot, tolerance(slot) * ops.abs(weight)))
     count, alive = (ops.sum(ops.cast(x, "float32")) for x in (moved, alive))
     return count > 0.1 * alive
 

@@ -203,7 +203,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         gone = record.gone_from(value, gone_scale)
         expected = soft_threshold(value, threshold, axes, gone)
         reach = tolerance(value) * (ops.abs(value) + threshold)
-        moved = ops.abs(weight - expected) > reach
+        moved = differs(weight, expected, reach)
         if axes is None:
             return ops.where(moved, weight + ops.sign(weight) * threshold, value), moved
         moved = ops.any(moved, axis=axes, keepdims=True)
@@ -263,6 +263,13 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
     def get_config(self):
         """The arguments, for `keras.saving`."""
         return {**super().get_config(), "groups": self.groups}
+
+
+def differs(weight, expected, reach):
+    """Where a weight is not what the optimizer made it, also where one of the two is NaN."""
+    # A comparison with NaN is false: a NaN that was set, or one that was mended, would be lost.
+    difference = ops.abs(weight - expected)
+    return ops.logical_or(difference > reach, ops.isnan(difference))
 
 
 def tolerance(x):

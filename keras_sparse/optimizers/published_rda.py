@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_sparse.masks.backend import dense
-from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, tolerance
+from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, differs, tolerance
 from keras_sparse.optimizers.sparsity_target import FindsThresholds
 from keras_sparse.optimizers.strength import HasStrength
 
@@ -103,7 +103,7 @@ class _DualAveraging(ProximalOptimizer):
         rate = ops.cast(self._last_rate, weight.dtype)
         moved = rate * average
         reach = tolerance(weight) * (ops.abs(center) + ops.abs(moved))
-        is_set = ops.abs(weight - (center - moved)) > reach
+        is_set = differs(weight, center - moved, reach)
         return ops.where(rate > 0.0, ops.where(is_set, weight + moved, center), first)
 
     def apply(self, grads, trainable_variables=None):

@@ -78,6 +78,23 @@ def test_what_nobody_set_goes_on(name):
     assert any((v == 0).any() for v in values(variables)) or name == "GRDA by channel"
 
 
+@pytest.mark.parametrize("name", FORMS)
+def test_a_nan_is_kept_for_the_user_to_see_and_gone_when_it_is_mended(name):
+    optimizer, variables = made(name, steps=2)
+    good = values(variables)
+    for variable, value in zip(variables, good, strict=True):
+        bad = value.copy()
+        bad.flat[np.abs(value).argmax()] = np.nan
+        variable.assign(bad)
+    apply(optimizer, zeros())
+    assert all(np.isnan(value).any() for value in values(variables))
+    for variable, value in zip(variables, good, strict=True):
+        variable.assign(value)
+    for _ in range(21):  # a search falls into these
+        apply(optimizer, zeros())
+    assert all(np.isfinite(value).all() for value in values(variables))
+
+
 @pytest.mark.parametrize("name", ["target", "l1", "GRDA"])
 def test_a_few_weights_that_were_set_are_kept_and_the_others_go_on(name):
     optimizer, variables = made(name)
