@@ -5,6 +5,7 @@ import dataclasses
 import keras
 
 from keras_sparse.compression.budget import in_words
+from keras_sparse.compression.checks import check_data
 from keras_sparse.compression.job import Job
 from keras_sparse.compression.planning import Plan, check_allocation, measured_costs
 from keras_sparse.compression.recovery import RATE_SHARE, base_learning_rate, steps_per_epoch
@@ -119,7 +120,8 @@ def compress(
 
     Raises:
         ValueError: an argument of another kind, a model that is not compiled, data that do not tell
-            their length; `BudgetError` for a budget that cannot be met.
+            their length or do not fit the model (names, shapes, classes, NaN); `BudgetError` for a
+            budget that cannot be met.
 
     Example:
 
@@ -151,7 +153,10 @@ def compress(
     if learning_rate is None:
         learning_rate = RATE_SHARE * base_learning_rate(_optimizer_of(model))
     check_number("learning_rate", learning_rate, "(0, inf)")
+    check_data("data", data, model)
     steps_per_epoch(data, batch_size)
+    if validation_data is not None:
+        check_data("validation_data", validation_data, model)
     training = Training(
         model,
         data,

@@ -14,6 +14,7 @@ from keras_sparse.compression.allocation import (
     uniform,
 )
 from keras_sparse.compression.budget import Budget, in_words
+from keras_sparse.compression.checks import check_data
 from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.importance import Taylor, as_importance
 from keras_sparse.compression.memory import Memory
@@ -161,8 +162,9 @@ def plan(
         A `Plan`.
 
     Raises:
-        ValueError: an argument of another kind, a layer in `exclude` that the model lacks, a model
-            without channels that can go; `BudgetError` for a budget that cannot be met.
+        ValueError: an argument of another kind, data that do not fit the model, a layer in
+            `exclude` that the model lacks, a model without channels that can go; `BudgetError` for
+            a budget that cannot be met.
 
     Example:
 
@@ -171,6 +173,8 @@ def plan(
     >>> smaller, report = plan.apply(model)
     """
     check_allocation(allocation)
+    if data is not None:
+        check_data("data", data, model)
     planner = Planner(
         model,
         data,
@@ -205,7 +209,9 @@ class Planner:
     @functools.cached_property
     def _scores(self):
         def compute():
-            return self._importance.scores(self._model, self._costs.groups, self._data)
+            scores = self._importance.scores(self._model, self._costs.groups, self._data)
+            _check_scores(scores, self._importance)
+            return scores
 
         return self._kept.scores(self._costs.groups, compute) if self._kept else compute()
 
@@ -251,6 +257,16 @@ class Planner:
 
     def _loss(self, widths):
         return self._trial.loss(removed_channels(self._costs.groups, widths, self._scores))
+
+
+def _check_scores(scores, importance):
+    bad = sum(not np.isfinite(own).all() for own in scores.values())
+    if bad:
+        raise ValueError(
+            f"{importance!r} gives scores that are NaN or infinite in {bad} of {len(scores)} "
+            "groups of channels: `data`, the weights of the model, or its loss on the data are not "
+            "finite."
+        )
 
 
 def check_allocation(allocation):

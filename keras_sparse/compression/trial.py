@@ -31,6 +31,8 @@ class _InTraining(keras.Model):
     def __init__(self, graph):
         super().__init__(name=graph.name)
         self.graph = graph
+        # What a dict of losses and of targets goes by.
+        self.output_names = graph.output_names
 
     def call(self, inputs):
         """The outputs of the graph."""

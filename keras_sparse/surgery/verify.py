@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_sparse._keras import origin
 from keras_sparse.surgery.copying import moving
 from keras_sparse.surgery.graph import functional, producer_name
 from keras_sparse.surgery.samples import candidates
@@ -61,7 +62,7 @@ def compare(model, smaller, verify=True):
             f"`verify` must hold a multiple of {batch} samples, the batch size that the model is "
             f"built for. Received: verify={_described(verify)}"
         )
-    _check_names(model, verify)
+    check_names(model, verify)
     rows = []
     for start in range(0, count, batch):
         inputs = _part(verify, start, start + batch)
@@ -76,18 +77,37 @@ def compare(model, smaller, verify=True):
     return _largest(rows)
 
 
-def _check_names(model, verify):
-    """Keras ignores a name in a dict that no input has."""
-    if not isinstance(verify, dict):
+def check_names(model, inputs, what="`verify`"):
+    """Raises a `ValueError` for a dict of inputs with other names than the model's.
+
+    Keras ignores a name in a dict that no input has.
+
+    Args:
+        model: a `keras.Model`; one that is not functional has no names.
+        inputs: what the user gave.
+        what: str, what it is called in the message.
+    """
+    tensors = getattr(model, "inputs", None)
+    if not isinstance(inputs, dict) or not tensors:
         return
-    known = set(model.input) if isinstance(model.input, dict) else set()
-    known |= {name for tensor in model.inputs for name in (tensor.name, producer_name(tensor))}
-    unknown = [str(name) for name in verify if name not in known]
+    names = [{tensor.name, producer_name(tensor)} for tensor in tensors]
+    keys = model.input.items() if isinstance(model.input, dict) else ()
+    for found, tensor in zip(names, tensors, strict=True):
+        found.update(key for key, value in keys if value is tensor)
+    ours = ", ".join(tensor.name for tensor in tensors)
+    unknown = [str(name) for name in inputs if not any(name in found for found in names)]
     if unknown:
         raise ValueError(
-            f"`verify` has {', '.join(unknown)}, which is no input of the model. Its inputs are "
-            f"{', '.join(tensor.name for tensor in model.inputs)}."
+            f"{what} has {', '.join(unknown)}, which is no input of the model. Its inputs are "
+            f"{ours}."
         )
+    missing = [
+        tensor.name
+        for tensor, found in zip(tensors, names, strict=True)
+        if not (found & set(inputs) or getattr(origin(tensor).operation, "optional", False))
+    ]
+    if missing:
+        raise ValueError(f"{what} has no {', '.join(missing)}. The model's inputs are {ours}.")
 
 
 def random_inputs(model, seed=0):

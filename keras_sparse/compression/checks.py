@@ -1,0 +1,183 @@
+"""Data that do not fit a model, told before any work."""
+
+import keras
+import numpy as np
+
+from keras_sparse.compression.data import is_arrays
+from keras_sparse.surgery.verify import check_names
+
+_TRIED = 32
+_SIDES = ("x", "y", "sample_weight")
+
+
+def check_data(name, data, model):
+    """Check the data of a compression against the model.
+
+    Arrays are read as a whole: they must be of one length and finite, and classes must be those of
+    the outputs. Of a data set, only that it has an end is looked at: reading may use it up. The
+    first samples of arrays go through the model and its loss.
+
+    Args:
+        name: str, the name of the argument.
+        data: see `compress`.
+        model: a built `keras.Model`.
+
+    Raises:
+        ValueError: which array is wrong, and what it should be.
+    """
+    if is_arrays(data):
+        _check_arrays(name, data, model)
+    elif not _gives_batches(data):
+        raise ValueError(
+            f"`{name}` must be (x, y) or (x, y, sample_weight) of arrays, or a data set of "
+            f"batches. Received: {name} of type {type(data).__name__}"
+        )
+    elif _is_endless(data):
+        raise ValueError(
+            f"`{name}` is a tf.data.Dataset without an end, so an epoch has no length. Give "
+            f"`{name}.take(n)`, n batches for an epoch, or leave `repeat()` out."
+        )
+    elif _batches(data) == 0:
+        raise ValueError(f"`{name}` must hold at least one batch. Received: a data set of none")
+
+
+def _gives_batches(data):
+    if isinstance(data, (dict, str, tuple, np.ndarray)):
+        return False
+    return hasattr(data, "__iter__") or hasattr(data, "__getitem__")
+
+
+def _is_endless(data):
+    cardinality = getattr(data, "cardinality", None)
+    # tf.data.INFINITE_CARDINALITY; TensorFlow is not imported for it.
+    return cardinality is not None and int(cardinality()) == -1
+
+
+def _batches(data):
+    try:
+        return len(data)
+    except TypeError:
+        return None
+
+
+def _check_arrays(name, data, model):
+    for side, arrays in zip(_SIDES, data, strict=False):
+        for array in keras.tree.flatten(arrays) or [()]:
+            _check_array(f"{side} of `{name}`", array)
+    lengths = {side: _lengths(arrays) for side, arrays in zip(_SIDES, data, strict=False)}
+    if len(set().union(*lengths.values())) != 1:
+        found = "; ".join(f"{side}: {sorted(each)}" for side, each in lengths.items())
+        raise ValueError(
+            f"`{name}` must have as many targets as samples. Received samples: {found}"
+        )
+    check_names(model, data[0], f"x of `{name}`")
+    _check_target_names(name, data[1], model)
+    _check_classes(name, data[1], model)
+    _try(name, data, model)
+
+
+def _lengths(arrays):
+    return {len(array) for array in keras.tree.flatten(arrays)}
+
+
+def _check_array(what, array):
+    if not np.ndim(array) or not len(array):
+        raise ValueError(f"{what} must hold at least one sample. Received: shape {np.shape(array)}")
+    array = np.asarray(array)
+    if array.dtype.kind == "c":
+        raise ValueError(f"{what} must hold real numbers. Received: {array.dtype}")
+    # Numbers of half precision that NumPy does not know have another kind.
+    if array.dtype.kind != "f" and "float" not in array.dtype.name:
+        return
+    finite = np.isfinite(array)
+    if not finite.all():
+        bad = ~finite.reshape(len(array), -1).all(axis=1)
+        raise ValueError(
+            f"{what} must be finite. Received: NaN or infinity in {bad.sum()} of {len(array)} "
+            f"samples, first in sample {bad.argmax()}"
+        )
+
+
+def _check_target_names(name, y, model):
+    names = list(getattr(model, "output_names", None) or [])
+    if not isinstance(y, dict) or isinstance(getattr(model, "output", None), dict) or not names:
+        return
+    loss = getattr(model, "loss", None)
+    wrong = {
+        "has no": [n for n in (loss if isinstance(loss, dict) else names) if n not in y],
+        "has an unknown": [str(n) for n in y if n not in names],
+    }
+    for told, found in wrong.items():
+        if found:
+            raise ValueError(
+                f"y of `{name}` {told} {', '.join(found)}. The model's outputs are "
+                f"{', '.join(names)}. Received: {', '.join(map(str, y))}"
+            )
+
+
+def _check_classes(name, y, model):
+    for path, given, loss, output in _by_output(y, model):
+        if _takes_classes(loss):
+            targets, classes = np.asarray(given), output.shape[-1]
+            fits = _is_real(targets) and (targets == np.floor(targets)).all()
+            if not (fits and targets.min() >= 0 and targets.max() < classes):
+                span = f" from {targets.min()} to {targets.max()}" if _is_real(targets) else ""
+                raise ValueError(
+                    f"y{path} of `{name}` must hold classes from 0 to {classes - 1}. Received: "
+                    f"{targets.dtype}{span}"
+                )
+
+
+def _is_real(array):
+    return array.dtype.kind in "biuf"
+
+
+def _takes_classes(loss):
+    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
+        return loss.get_config().get("ignore_class") is None
+    return getattr(loss, "__name__", loss) == "sparse_categorical_crossentropy"
+
+
+def _by_output(y, model):
+    """`(path, targets, loss, output)` of each output that has a loss, as far as they correspond."""
+    outputs, loss = getattr(model, "outputs", None) or [], getattr(model, "loss", None)
+    names = getattr(model, "output_names", None) or []
+    if len(outputs) == 1:
+        flat = keras.tree.flatten(y), keras.tree.flatten(loss)
+        return [("", ys[0], losses[0], outputs[0]) for ys, losses in [flat] if ys and losses]
+    if isinstance(loss, (list, tuple)) and len(loss) == len(outputs):
+        loss = dict(zip(names, loss, strict=True))
+    elif not isinstance(loss, dict):
+        loss = dict.fromkeys(names, loss)
+    if isinstance(y, (list, tuple)) and len(y) == len(outputs):
+        y = dict(zip(names, y, strict=True))
+    if not isinstance(y, dict):
+        return []
+    return [
+        (f"[{name!r}]", y[name], loss[name], output)
+        for name, output in zip(names, outputs, strict=True)
+        if name in y and name in loss
+    ]
+
+
+def _try(name, data, model):
+    """The first samples through the model and its loss: shapes that do not fit end here."""
+    x, y, *weights = (_first(side) for side in data)
+    try:
+        outputs = model(x, training=False)
+        if getattr(model, "compiled", False) and getattr(model, "loss", None) is not None:
+            model.compute_loss(x, y, outputs, *weights)
+    except Exception as error:  # of Keras or of the backend
+        raise ValueError(
+            f"`{name}` does not fit the model {model.name!r}, or y its loss and outputs. Received: "
+            f"{_shapes(data)}. The model ended with: {' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+def _first(side):
+    return keras.tree.map_structure(lambda array: np.asarray(array[:_TRIED]), side)
+
+
+def _shapes(data):
+    shapes = keras.tree.map_structure(lambda array: str(np.shape(array)), tuple(data))
+    return ", ".join(f"{side} {each}" for side, each in zip(_SIDES, shapes, strict=False))

@@ -1,0 +1,122 @@
+"""Data that do not fit: told before any work, by `compress` and by `plan`."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_sparse
+from keras_sparse.compression.checks import check_data
+from keras_sparse.data import Batches
+
+X = np.random.default_rng(0).normal(size=(12, 8)).astype("float32")
+Y = (X[:, 0] > 0).astype("int32")
+CLASSES = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def with_nan(array):
+    array = array.astype("float32")
+    array.flat[9] = np.nan
+    return array
+
+
+def two_inputs(as_dict=False):
+    inputs = {"zeta": keras.Input((8,), name="zeta"), "alpha": keras.Input((4,), name="alpha")}
+    outputs = layers.Dense(2)(layers.Concatenate()(list(inputs.values())))
+    model = keras.Model(inputs if as_dict else list(inputs.values()), outputs)
+    model.compile("adam", "mse")
+    return model
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(16), layers.Dense(2)])
+    model.compile("adam", CLASSES)
+    return model
+
+
+WRONG = {
+    "classes from 1": ((X, Y + 1), "y of `data` must hold classes from 0 to 1.*from 1 to 2"),
+    "negative classes": ((X, Y - 1), "classes from 0 to 1"),
+    "words": ((X, Y.astype(str)), "classes from 0 to 1.*<U"),
+    "targets with NaN": ((X, with_nan(Y)), "y of `data` must be finite.*first in sample 9"),
+    "samples with NaN": ((with_nan(X), Y), "x of `data` must be finite.*1 of 12.*sample 1"),
+    "complex": ((X * 1j, Y), "x of `data` must hold real numbers"),
+    "fewer targets": ((X, Y[:-1]), r"as many targets as samples.*\[12\].*\[11\]"),
+    "fewer weights": ((X, Y, np.ones(3)), r"sample_weight: \[3\]"),
+    "none": ((X[:0], Y[:0]), "x of `data` must hold at least one sample"),
+    "no arrays": (([], []), "x of `data` must hold at least one sample"),
+    "another width": ((X[:, :5], Y), "`data` does not fit the model"),
+    "images as targets": ((X, np.zeros((12, 3, 3))), "`data` does not fit the model"),
+    "samples alone": (X, r"`data` must be \(x, y\)"),
+    "one of a pair": ((X,), r"`data` must be \(x, y\)"),
+    "nothing": (None, r"`data` must be \(x, y\)"),
+}
+
+
+@pytest.mark.parametrize(("data", "words"), WRONG.values(), ids=WRONG)
+def test_what_does_not_fit_is_named(data, words, classifier):
+    with pytest.raises(ValueError, match=words):
+        check_data("data", data, classifier)
+
+
+def test_compress_and_plan_check(classifier):
+    target = {"parameters": 0.5}
+    for call in (keras_sparse.compress, keras_sparse.plan):
+        with pytest.raises(ValueError, match="classes from 0 to 1"):
+            call(classifier, (X, Y + 1), target=target)
+    with pytest.raises(ValueError, match="x of `validation_data` must be finite"):
+        keras_sparse.compress(
+            classifier, (X, Y), target=target, validation_data=(with_nan(X), Y), epochs=1
+        )
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_inputs_go_by_name(as_dict):
+    model, y = two_inputs(as_dict), X[:, :2]
+    check_data("data", ({"zeta": X, "alpha": X[:, :4]}, y), model)
+    for names, words in (
+        (["zeta"], "x of `data` has no alpha"),
+        (["zeta", "alpha", "beta"], "x of `data` has beta, which is no input"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            check_data("data", (dict.fromkeys(names, X[:, :4]), y), model)
+
+
+def test_targets_by_name_are_those_of_the_outputs():
+    inputs = keras.Input((8,))
+    hidden = layers.Dense(16)(inputs)
+    heads = [layers.Dense(3, name="age")(hidden), layers.Dense(2, name="sex")(hidden)]
+    model = keras.Model(inputs, heads)
+    model.compile("adam", {"age": CLASSES, "sex": CLASSES})
+    for y, words in (
+        ({"age": Y}, "has no sex"),
+        ({"age": Y, "sex": Y, "six": Y}, "unknown six"),
+        ({"age": Y, "sex": Y + 1}, r"y\['sex'\] of `data` must hold classes from 0 to 1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            check_data("data", (X, y), model)
+    # A loss for each output by name, in the trials of a plan as well.
+    data = (X, {"age": Y, "sex": Y})
+    assert keras_sparse.plan(model, data, target={"parameters": 0.5}).widths
+
+
+def test_data_sets(classifier):
+    check_data("data", Batches(X, Y, batch_size=4), classifier)
+    check_data("data", [(X, Y)] * 4, classifier)
+    with pytest.raises(ValueError, match="at least one batch"):
+        check_data("data", [], classifier)
+    with pytest.raises(ValueError, match="scores that are NaN"):
+        keras_sparse.plan(
+            classifier, Batches(with_nan(X), Y, batch_size=4), target={"parameters": 0.5}
+        )
+
+
+@pytest.mark.tensorflow
+def test_a_data_set_without_an_end_is_refused(classifier):
+    import tensorflow as tf
+
+    endless = tf.data.Dataset.from_tensor_slices((X, Y)).batch(4).repeat()
+    check_data("data", endless.take(3), classifier)
+    with pytest.raises(ValueError, match=r"`data.take\(n\)`"):
+        check_data("data", endless, classifier)
