@@ -19,6 +19,7 @@ from absl import flags
 
 from apps import program
 from apps.compression import options
+from export import command_line
 
 GROUP_NAMES = ("files", options.GROUP, "surgery", "TFLite")
 _CALIBRATED_SAMPLES = 200
@@ -43,6 +44,7 @@ def define_flags():
         None,
         "Leave as many removable channels as make each width a multiple of this; some "
         "accelerators want 8 or 16.",
+        upper_bound=command_line.LARGEST_INTEGER,
         module_name="surgery",
     )
     flags.DEFINE_list(
@@ -67,7 +69,7 @@ def main(values=flags.FLAGS):
     """Meet a budget, or cut out what is dead."""
     if values.target:
         options.check(values)
-        with program.quiet_import():
+        with command_line.quiet_import():
             from apps.compression import run
 
         run.main(values)
@@ -87,8 +89,9 @@ def _cut(values):
     """Check the flags' values, load, zero, cut, write and report."""
     _check(values)
     # Keras takes seconds to import, and --help need not wait for it.
-    from keras_sparse import surgery
-    from keras_sparse.loading import load_model
+    with command_line.quiet_import():
+        from keras_sparse import surgery
+        from keras_sparse.loading import load_model
 
     zeroed = None
     try:
@@ -148,6 +151,10 @@ def _check(values):
         )
     if not os.path.isfile(values.model):
         raise program.UsageError(f"There is no such file. Received: path={values.model}")
+    try:
+        command_line.check_model(values.model)
+    except ValueError as error:
+        raise program.UsageError(str(error)) from error
     _check_quantize(values)
 
 

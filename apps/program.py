@@ -7,13 +7,13 @@ import re
 import shlex
 import signal
 import sys
-import tempfile
 
 from absl import app, flags
 
+from export import command_line as common
+
+LARGEST_INTEGER, quiet_import = common.LARGEST_INTEGER, common.quiet_import
 HELP = ("--help", "-help", "-h", "--h")
-# What Keras and TensorFlow count in 32 bits: steps, sizes.
-LARGEST_INTEGER = 2**31 - 1
 TERMINATED = 128 + signal.SIGTERM
 _WHOLE = "The files that were finished are whole, the others are not there."
 
@@ -135,28 +135,6 @@ def one_line(goes_on=lambda: ""):
         _end(f"{message} {_WHOLE}")
     finally:
         signal.signal(signal.SIGTERM, ordinary)
-
-
-@contextlib.contextmanager
-def quiet_import():
-    """Hold back what TensorFlow's libraries write to standard error while they are loaded.
-
-    That is notes on the processor and on GPUs that are not there, written before any setting of
-    the log is read. It is shown if the import fails.
-    """
-    sys.stderr.flush()
-    ordinary = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(ordinary, held.read())
-            raise
-        finally:
-            os.dup2(ordinary, 2)
-            os.close(ordinary)
 
 
 def command_line(module):

@@ -60,7 +60,8 @@ def main(values=flags.FLAGS):
     try:
         _check(values)
         # Keras takes seconds to import, and --help and wrong flags need not wait for it.
-        from apps.reproduction import engine
+        with program.quiet_import():
+            from apps.reproduction import engine
 
         table = tables.load(values.table)
         _check_images(table, values)

@@ -1,12 +1,18 @@
 """What the programs of this package share; none of it waits for Keras."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import signal
 import sys
+import tempfile
 
 from absl import app, flags
+
+# What Keras, TensorFlow and LiteRT count in 32 bits: sizes, threads, rounds.
+LARGEST_INTEGER = 2**31 - 1
+count = functools.partial(flags.DEFINE_integer, lower_bound=1, upper_bound=LARGEST_INTEGER)
 
 
 def run(name, main):
@@ -31,10 +37,33 @@ def _parse(name, argv):
         sys.exit(f"{name}: {' '.join(str(error).split())} (--help shows the flags)")
 
 
+@contextlib.contextmanager
+def quiet_import():
+    """Hold back what TensorFlow's libraries write to standard error while they are loaded.
+
+    That is notes on the processor and on GPUs that are not there, written before any setting of
+    the log is read. It is shown if the import fails.
+    """
+    sys.stderr.flush()
+    ordinary = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(ordinary, held.read())
+            raise
+        finally:
+            os.dup2(ordinary, 2)
+            os.close(ordinary)
+
+
 def output(path):
     """A context manager: the file to write in the place of `path`, None where that is empty."""
     if not path:
         return contextlib.nullcontext()
+    check_output(path)
     # Imports Keras, which a run without files need not wait for.
     from keras_sparse.files import replacing
 
@@ -52,14 +81,39 @@ def check_files(source, target, samples=None):
     for path in filter(None, (source, samples)):
         if not os.path.exists(path):
             raise ValueError(f"There is no such file. Received: path={path}")
+    check_model(source)
     if pathlib.Path(target).suffix != ".tflite":
         raise ValueError(f"`path` must end in '.tflite'. Received: path={target}")
-    folder = os.path.dirname(target) or "."
-    if not os.path.isdir(folder) or not os.access(folder, os.W_OK) or os.path.isdir(target):
+    check_output(target)
+
+
+def check_output(path, name="`path`"):
+    """A ValueError unless a file can be written; None is no file."""
+    folder = os.path.dirname(path or "") or "."
+    if path and (
+        not os.path.isdir(folder) or not os.access(folder, os.W_OK) or os.path.isdir(path)
+    ):
         raise ValueError(
-            f"`path` cannot be written: give a file in a folder that exists and may be written. "
-            f"Received: path={target}"
+            f"{name} cannot be written: give a file in a folder that exists and may be written. "
+            f"Received: path={path}"
         )
+
+
+def check_plot(path):
+    """A ValueError unless Matplotlib can write a picture there; None is no file."""
+    check_output(path)
+    if path and pathlib.Path(path).suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"--plot must end in .png, .svg or .pdf. Received: {path}")
+
+
+def check_model(path):
+    """A ValueError unless a file begins as one with a Keras model does: .keras is zip, .h5 HDF5."""
+    if not os.path.isfile(path):
+        return  # what reads it says what it is
+    with open(path, "rb") as file:
+        start = file.read(8)
+    if not start.startswith((b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")):
+        raise ValueError(f"{path} cannot be loaded: it is neither a .keras nor an HDF5 file.")
 
 
 def clean_up_when_terminated():

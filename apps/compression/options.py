@@ -1,13 +1,24 @@
 """The flags of a compression to a budget, and what is wrong with them, told without Keras."""
 
 import functools
+import importlib.util
+import math
 import os
+import re
+import zipfile
 
 from absl import flags
 
 from apps import paths, program
+from export.command_line import LARGEST_INTEGER, check_model, check_output
 
 GROUP = "budget"
+# As `keras_sparse.compression.budget` knows them, which Keras is imported for.
+COSTS = (
+    *("parameters", "macs", "float32_bytes", "int8_bytes", "memory", "latency", "int8_latency"),
+    *("arena", "flash"),
+)
+_QUANTITY = re.compile(r"[0-9.eE+-]+ *(us|ms|s|B|kB|MB|KiB|MiB|k|M|G)")
 IMPORTANCE = ("taylor", "norm", "random")
 ALLOCATIONS = ("importance", "uniform")
 SCHEDULES = ("one_shot", "iterative", "growing")
@@ -45,7 +56,7 @@ def define():
         flags.DEFINE_integer,
         default=None,
         lower_bound=1,
-        upper_bound=program.LARGEST_INTEGER,
+        upper_bound=LARGEST_INTEGER,
         module_name=GROUP,
     )
     flags.DEFINE_multi_string(
@@ -68,7 +79,7 @@ def define():
         None,
         f"Epochs of training after the cut. Default: {EPOCHS}.",
         lower_bound=0,
-        upper_bound=program.LARGEST_INTEGER,
+        upper_bound=LARGEST_INTEGER,
         module_name=GROUP,
     )
     program.define_number(
@@ -147,15 +158,25 @@ def targets(values):
             )
         if name in found:
             raise program.UsageError(f"--target limits {name} twice: give it once.")
-        found[name] = _number(value)
+        if name not in COSTS:
+            raise program.UsageError(f"--target limits {', '.join(COSTS)}. Received: {text!r}")
+        found[name] = _limit(value, text)
     return found
 
 
-def _number(text):
+def _limit(value, text):
     try:
-        return float(text)
+        number = float(value)
     except ValueError:
-        return text
+        if _QUANTITY.fullmatch(value):
+            return value  # its unit is looked at with the cost's
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise program.UsageError(
+            "--target needs a share in (0, 1], a larger number, or a quantity such as 2ms or "
+            f"100kB. Received: {text!r}"
+        )
+    return number
 
 
 def refuse_without_target(values):
@@ -181,21 +202,45 @@ def check(values):
         path = getattr(values, name)
         if not os.path.isfile(path):
             raise program.UsageError(f"--{name}={path}: there is no such file.")
+    if not zipfile.is_zipfile(values.data):
+        raise program.UsageError(f"--data={values.data} cannot be read as a .npz file of arrays.")
     if values.out.endswith((".keras", ".h5", ".tflite")):
         raise program.UsageError(
             f"--out={values.out}: with --target this is a folder, in which compact.keras will be."
         )
     try:
+        check_model(values.model)
         paths.check_out(values.out, files=_FILES, folders=("recovery",))
+        check_output(values.table, "--table")
     except ValueError as error:
         raise program.UsageError(str(error)) from error
+    _check_import(getattr(values, "import"))
     costs = targets(values)
+    if values.quantize:
+        from export.quantize import variants
+
+        try:
+            variants.checked_kinds(values.quantize)
+        except ValueError as error:
+            raise program.UsageError(f"--{error}") from error
     if values.plan_only and (values.distill or values.schedule or values.baselines):
         raise program.UsageError(
             "--distill, --schedule and --baselines are for the training: not --plan_only."
         )
     if values.table and not any(name.endswith("latency") for name in costs):
         raise program.UsageError("--table is for the targets latency and int8_latency.")
+
+
+def _check_import(module):
+    try:
+        found = module is None or importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        found = False
+    if not found:
+        raise program.UsageError(
+            f"--import={module} cannot be imported: there is no such module. Run this in the "
+            "folder where it is."
+        )
 
 
 def _refuse(names, why, values):

@@ -18,7 +18,7 @@ from export.android import benchmark_on_android
 from export.android.delegates import DELEGATES
 from export.android.session import parse_cores
 from export.benchmark.progress import progress_bar
-from export.command_line import run
+from export.command_line import count, run
 
 BINARY = flags.DEFINE_string(
     "benchmark_binary", None, "benchmark_model for the phone; docs/phone.md says where to get it."
@@ -31,9 +31,9 @@ DELEGATE = flags.DEFINE_enum(
 BENCHMARK_FLAGS = flags.DEFINE_string(
     "benchmark_flags", "", "Flags for benchmark_model, as '--warmup_runs=10 --use_xnnpack=false'."
 )
-NUM_THREADS = flags.DEFINE_integer("num_threads", 1, "Threads per interpreter.", lower_bound=1)
-ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds in which every file has a turn.", lower_bound=1)
-NUM_RUNS = flags.DEFINE_integer("num_runs", 50, "Fewest inferences of a turn.", lower_bound=1)
+NUM_THREADS = count("num_threads", 1, "Threads per interpreter.")
+ROUNDS = count("rounds", 3, "Rounds in which every file has a turn.")
+NUM_RUNS = count("num_runs", 50, "Fewest inferences of a turn.")
 RESULT_JSON = flags.DEFINE_string("result_json", "android.json", "Where the figures are written.")
 MARKDOWN = flags.DEFINE_string("markdown", "android.md", "Where a table in Markdown is written.")
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import shlex
 import sys
@@ -14,17 +15,16 @@ from absl import flags
 
 from export import ExportError, benchmark, page
 from export.benchmark.progress import progress_bar
-from export.command_line import clean_up_when_terminated, output, run
+from export.command_line import check_plot, clean_up_when_terminated, count, output, run
 from export.machine import processor
 
-NUM_THREADS = flags.DEFINE_integer("num_threads", 1, "Threads per interpreter.", lower_bound=1)
-ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds in which every file has a turn.", lower_bound=1)
-WARMUP_RUNS = flags.DEFINE_integer(
-    "warmup_runs", 1, "Inferences before each turn that are not counted.", lower_bound=1
-)
+NUM_THREADS = count("num_threads", 1, "Threads per interpreter.")
+ROUNDS = count("rounds", 30, "Rounds in which every file has a turn.")
+WARMUP_RUNS = count("warmup_runs", 1, "Inferences before each turn that are not counted.")
 TIMEOUT = flags.DEFINE_float(
     "timeout", 600.0, "Seconds that a file may take to load or for one turn.", lower_bound=0.001
 )
+flags.register_validator("timeout", math.isfinite, "must be finite")
 RESULT_JSON = flags.DEFINE_string("result_json", None, "Write the figures to this file as well.")
 MARKDOWN = flags.DEFINE_string("markdown", None, "Write a table in Markdown to this file.")
 HTML = flags.DEFINE_string("html", None, "Write a page with all figures to this file.")
@@ -41,6 +41,7 @@ def main(argv):
     try:
         with contextlib.ExitStack() as stack:
             # Entered first: a file that cannot be written is told before the work.
+            check_plot(PLOT.value)
             figures = stack.enter_context(output(RESULT_JSON.value))
             table = stack.enter_context(output(MARKDOWN.value))
             html = stack.enter_context(output(HTML.value))

@@ -9,7 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from absl import flags
 
 from export import ExportError, convert
-from export.command_line import check_files, clean_up_when_terminated, run
+from export.command_line import check_files, clean_up_when_terminated, count, quiet_import, run
 from export.convert.settings import Settings
 
 _CALIBRATED = 200
@@ -32,7 +32,7 @@ def define_flags():
         "route", "litert", ["litert", "quantizer"], "int8: TensorFlow or ai-edge-quantizer."
     )
     flags.DEFINE_bool("sparse_encoding", False, "float32, float16: leave zeros out of the file.")
-    flags.DEFINE_integer("batch_size", 1, "Samples that the file takes at once.", lower_bound=1)
+    count("batch_size", 1, "Samples that the file takes at once.")
     flags.DEFINE_multi_string(
         "input_shape",
         [],
@@ -78,8 +78,9 @@ def _convert(source, target, values):
         values.sparse_encoding,
         values.representative,
     )
-    from export.inputs import input_specs, read_samples
-    from keras_sparse.loading import load_model
+    with quiet_import():
+        from export.inputs import input_specs, read_samples
+        from keras_sparse.loading import load_model
 
     model = load_model(source)
     samples = labels = representative = None

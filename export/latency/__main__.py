@@ -8,13 +8,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import flags
 
-from export.command_line import run
+from export.command_line import (
+    check_model,
+    check_output,
+    clean_up_when_terminated,
+    count,
+    quiet_import,
+    run,
+)
 
 
 def define_flags():
     """Defines the flags; not on import, since other programs have some of the same names."""
     flags.DEFINE_enum("quantize", None, ["int8"], "Default: float32.")
-    flags.DEFINE_integer("num_threads", 1, "Threads of LiteRT.", lower_bound=1)
+    count("num_threads", 1, "Threads of LiteRT.")
     flags.DEFINE_string("table", None, "JSON file that keeps the measured times.")
 
 
@@ -25,10 +32,17 @@ def main(argv, values=flags.FLAGS):
     # Before the slow imports.
     if not os.path.isfile(argv[1]):
         sys.exit(f"export.latency: there is no file {argv[1]}")
-    from export import ExportError
-    from export.benchmark.progress import progress_bar
-    from export.latency import LatencyTable, report
-    from keras_sparse.loading import load_model
+    clean_up_when_terminated()
+    try:
+        check_model(argv[1])
+        check_output(values.table)
+    except ValueError as error:
+        sys.exit(f"export.latency: {error}")
+    with quiet_import():
+        from export import ExportError
+        from export.benchmark.progress import progress_bar
+        from export.latency import LatencyTable, report
+        from keras_sparse.loading import load_model
 
     try:
         model = load_model(argv[1])

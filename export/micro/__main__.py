@@ -11,10 +11,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import rich
 from absl import flags
 
-from export.command_line import clean_up_when_terminated, output, run
+from export.command_line import (
+    check_output,
+    check_plot,
+    clean_up_when_terminated,
+    count,
+    output,
+    run,
+)
 
 SAMPLES = flags.DEFINE_string("samples", None, ".npy or .npz of what the model takes.")
-ARENA = flags.DEFINE_integer("arena", None, "Bytes that the files must do with.", lower_bound=1)
+ARENA = count("arena", None, "Bytes that the files must do with.")
 RESULT_JSON = flags.DEFINE_string("result_json", None, "Write the figures to this file as well.")
 MARKDOWN = flags.DEFINE_string("markdown", None, "Write tables in Markdown to this file.")
 PLOT = flags.DEFINE_string("plot", None, "Draw memory over the layers to this file, .png or .svg.")
@@ -34,8 +41,10 @@ def main(argv):
     try:
         with contextlib.ExitStack() as stack:
             # Entered first: a file that cannot be written is told before the work.
+            check_plot(PLOT.value)
             figures = stack.enter_context(output(RESULT_JSON.value))
             tables = stack.enter_context(output(MARKDOWN.value))
+            check_output(C_ARRAY.value)
             result = measure(argv[1:], samples=SAMPLES.value, arena=ARENA.value)
             if figures:
                 text = json.dumps(result.to_dict(), indent=2) + "\n"

@@ -9,7 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from absl import flags
 
 from export import ExportError, quantization_aware
-from export.command_line import check_files, clean_up_when_terminated, run
+from export.command_line import check_files, clean_up_when_terminated, count, quiet_import, run
 
 
 def define_flags():
@@ -18,8 +18,8 @@ def define_flags():
         "data", None, "A .npz file with x (or an array for each input by its name) and targets y."
     )
     flags.DEFINE_string("loss", None, "Keras loss. Default: that of the compiled model.")
-    flags.DEFINE_integer("epochs", 1, "Passes over the data.", lower_bound=1)
-    flags.DEFINE_integer("batch_size", 32, "Samples a step.", lower_bound=1)
+    count("epochs", 1, "Passes over the data.")
+    count("batch_size", 32, "Samples a step.")
     flags.DEFINE_float("learning_rate", 1e-4, "Of Adam.")
     flags.DEFINE_enum(
         "input_output", "float32", ["float32", "int8", "uint8"], "What the file takes and gives."
@@ -49,11 +49,12 @@ def _train(source, target, values):
         raise ValueError(
             f"--learning_rate must be above 0, and finite. Received: {values.learning_rate}"
         )
-    import keras
+    with quiet_import():
+        import keras
 
-    import keras_sparse  # noqa: F401 registers what the model may name
-    from export.inputs import input_specs, read_samples
-    from keras_sparse.loading import load_model
+        import keras_sparse  # noqa: F401 registers what the model may name
+        from export.inputs import input_specs, read_samples
+        from keras_sparse.loading import load_model
 
     # Compiled only here: its loss is what is trained on.
     model = load_model(source) if values.loss else keras.saving.load_model(source)

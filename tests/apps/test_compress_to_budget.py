@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 from apps import program
 from apps.compression import baselines, inputs, latency, options, report, run
 from export.report import read_runs
+from keras_sparse.compression import budget
 from tests.in_process import run_program
 
 
@@ -204,11 +205,16 @@ def test_a_killed_run_goes_on_to_the_same_numbers(whole, compress, monkeypatch):
         ({"data": None}, "--data is needed with --target"),
         ({"model": "plain.keras"}, "plain.keras holds no loss: give the one of its training"),
         ({"loss": "hing"}, "--loss=hing: Keras has no such loss"),
-        ({"target": "flops=0.5"}, "`target` may limit"),
+        ({"target": "flops=0.5"}, "--target limits parameters, macs"),
         ({"target": "macs"}, "--target must be COST=LIMIT"),
         ({"target": "macs=0.5,macs=0.6"}, "--target limits macs twice"),
         ({"target": "macs=2ms"}, "`target` has no quantity for 'macs'"),
-        ({"target": "macs=-1"}, "`target` must have a share"),
+        ({"target": "macs=-1"}, "--target needs a share"),
+        ({"target": "macs=nan"}, "--target needs a share"),
+        ({"target": "latency=2h"}, "--target needs a share"),
+        ({"data": "x.npy"}, "--data=x.npy cannot be read as a .npz file"),
+        ({"model": "x.npy"}, "x.npy cannot be loaded: it is neither a .keras nor an HDF5 file"),
+        ({"table": "absent/t.json", "target": "latency=1ms"}, "--table cannot be written"),
         ({"exclude": "third"}, "`exclude` names ['third']"),
         ({"exclude": "third", "target": "latency=0.5"}, "`exclude` names ['third']"),
         ({"schedule": "growing", "plan_only": True}, "not --plan_only"),
@@ -326,6 +332,12 @@ def test_layers_of_a_persons_own(compress, tmp_path, monkeypatch):
 def test_files_of_the_tables(table, quantize, several, name, tmp_path):
     table = table and tmp_path / table
     assert latency._path(tmp_path / "run", table, quantize, several) == tmp_path / name
+
+
+def test_costs_and_units_are_those_of_budgets():
+    assert options.COSTS == budget.COSTS
+    for unit in budget._UNITS:
+        assert options._limit(f"2{unit}", "") == (f"2{unit}" if unit else 2.0)
 
 
 def test_targets_by_commas_and_again():

@@ -114,7 +114,8 @@ def test_convert_takes_sizes_of_open_inputs(tmp_path, monkeypatch, capsys):
 
 def test_convert_answers_before_keras_is_imported(tmp_path):
     """Its import takes most of the time of a short conversion."""
-    (tmp_path / "model.keras").touch()
+    (tmp_path / "model.keras").write_bytes(b"PK\x03\x04")
+    (tmp_path / "text.keras").write_text("hello")
     program = (
         "import sys, types; sys.modules['keras'] = None\n"
         "from export.convert.__main__ import main\n"
@@ -123,6 +124,7 @@ def test_convert_answers_before_keras_is_imported(tmp_path):
     program = program.replace("'quantize': None", "'quantize': 'int8'")
     for files, message in (
         (["absent.keras", "m.tflite"], "There is no such file"),
+        (["text.keras", "m.tflite"], "text.keras cannot be loaded: it is neither a .keras"),
         (["model.keras", "absent/m.tflite"], "`path` cannot be written"),
         (["model.keras", "m.tflite"], "quantize='int8' needs `representative`"),
     ):
