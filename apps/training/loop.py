@@ -63,7 +63,7 @@ def compiled(task, config):
     run = run_of(settings, task)
     policy = keras.config.dtype_policy()
     if settings.mixed_precision:
-        keras.config.set_dtype_policy("mixed_float16")
+        keras.config.set_dtype_policy(f"mixed_{settings.mixed_precision}")
     try:
         model = network(task, config.network, settings.seed)
     finally:

@@ -182,7 +182,9 @@ class Training(Settings):
         "without --l2.",
         default=True,
     )
-    mixed_precision: bool = switch("Compute in float16 and keep weights in float32.")
+    mixed_precision: str | None = choice(
+        ("float16", "bfloat16"), "Compute in this type and keep weights in float32."
+    )
     strategy: str | None = choice(
         ("mirrored", "multi_worker", "data_parallel"),
         "Several devices share each batch: mirrored, the GPUs of one machine, on TensorFlow; "

@@ -13,6 +13,8 @@ from keras_sparse import data
 _SAMPLES = 200
 # Of a data set that does not fit into memory, what the written files are compared on.
 _TESTED = 1000
+# Share of an accelerator's memory that images may take; the training needs the rest.
+_ROOM = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +61,12 @@ class InMemory:
         """What `fit` trains on, in an order that the seed and the epoch fix."""
         settings = config.training
         arguments = {"seed": settings.seed, "first_epoch": first_epoch}
-        arrays = (self.dataset.x_train, self.dataset.y_train, settings.batch_size)
-        if config.data.augment:
-            return data.Batches(*arrays, augment=data.crop_and_flip, **arguments)
-        if settings.strategy or keras.backend.backend() != "tensorflow":
-            return data.Batches(*arrays, **arguments)
-        return _tensorflow_batches(*arrays, **arguments)
+        arrays = self.dataset.x_train, self.dataset.y_train
+        if not (config.data.augment or settings.strategy) and _is_tensorflow():
+            return _tensorflow_batches(*arrays, settings.batch_size, **arguments)
+        augment = data.crop_and_flip if config.data.augment else None
+        arrays = arrays if settings.strategy else resident(arrays)
+        return data.Batches(*arrays, settings.batch_size, augment=augment, **arguments)
 
     def validation(self, batch_size):
         """Arguments of `fit`: what is validated on."""
@@ -160,6 +162,32 @@ def load(settings, devices=1):
         y_test=validated[1][:shared],
     )
     return InMemory(dataset, test)
+
+
+def resident(arrays, device=None):
+    """Arrays as tensors in the memory of an accelerator, where JAX has one with room for them.
+
+    Args:
+        arrays: tuple of arrays.
+        device: the accelerator, a `jax.Device`; None: the first of JAX.
+
+    Returns:
+        A tuple of tensors, or the arrays as they are.
+    """
+    if device is None and keras.backend.backend() == "jax":
+        import jax
+
+        device = jax.local_devices()[0]
+    if device is None or device.platform == "cpu":
+        return arrays
+    room = _ROOM * device.memory_stats()["bytes_limit"]
+    if sum(array.nbytes for array in arrays) > room:
+        return arrays
+    return tuple(map(keras.ops.convert_to_tensor, arrays))
+
+
+def _is_tensorflow():
+    return keras.backend.backend() == "tensorflow"
 
 
 def _tensorflow_batches(x, y, batch_size, seed, first_epoch):

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import itertools
 import json
+import types
 
 import keras
 import numpy as np
@@ -219,7 +220,12 @@ def test_settings_reach_the_network(tmp_path):
     training = run.prepare(
         configured(
             *("--model=wide_resnet", "--depth=10", "--width=0.5", "--dropout=0.2", "--l2=1e-3"),
-            *("--init_scale=2", "--mixed_precision", "--jit_compile=false", f"--out={tmp_path}"),
+            *(
+                "--init_scale=2",
+                "--mixed_precision=float16",
+                "--jit_compile=false",
+                f"--out={tmp_path}",
+            ),
             "--steps_per_execution=20",
         )
     )
@@ -340,6 +346,17 @@ def test_a_dead_network_stops_and_is_told(tmp_path):
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "memory", "stay"), [("gpu", 1e9, 1), ("gpu", 1e3, 0), ("cpu", 0, 0)]
+)
+def test_images_stay_on_an_accelerator_that_has_room_for_them(kind, memory, stay):
+    device = types.SimpleNamespace(platform=kind, memory_stats=lambda: {"bytes_limit": memory})
+    arrays = np.zeros((50, 3, 3, 1)), np.zeros(50, "int32")
+    found = tasks.resident(arrays, device)
+    assert [keras.ops.is_tensor(part) for part in found] == [bool(stay)] * 2
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(found[0]), arrays[0])
+
+
 def test_a_network_that_cannot_be_converted_is_saved_and_told(tmp_path, monkeypatch):
     def fails(*arguments, **options):
         raise export.ExportError("no kernel for it")
@@ -350,8 +367,10 @@ def test_a_network_that_cannot_be_converted_is_saved_and_told(tmp_path, monkeypa
     assert (tmp_path / "model.keras").exists()
 
 
-def test_mixed_precision_is_delivered_in_float32(tmp_path):
-    train_small(tmp_path, "--mixed_precision", "--optimizer=adam", "--epochs=1", "--resume")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_mixed_precision_is_delivered_in_float32(dtype, tmp_path):
+    flag = f"--mixed_precision={dtype}"
+    train_small(tmp_path, flag, "--optimizer=rigl", "--epochs=1", "--resume")
     model = keras.saving.load_model(tmp_path / "model.keras")
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
 
