@@ -18,6 +18,7 @@ from absl import app, flags
 import keras_sparse  # noqa: F401 registers what the saved model names
 from benchmarks import machine
 from export import benchmark
+from export.kinds import NAMES
 from export.quantize import variants
 from export.verify import Tolerance
 from keras_sparse import data, models, surgery
@@ -31,7 +32,6 @@ ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds of the timing.")
 SAMPLES = flags.DEFINE_integer("samples", 100, "Random images to calibrate and to compare on.")
 # A random network's rounding says nothing of the file; it is timed, and the error stands beside.
 ANY = Tolerance(error=math.inf, agreement=0.0, accuracy=1.0)
-KINDS = ("float16", "dynamic", "int8")
 SHAPE = (32, 32, 3)
 
 
@@ -97,7 +97,7 @@ def normalise(model, images):
 def measure(networks, options):
     """Lines of a table, with the latency ratio of one and of two threads."""
     with tempfile.TemporaryDirectory() as folder:
-        found = variants.write_variants(networks, folder, KINDS, **options)
+        found = variants.write_variants(networks, folder, NAMES, **options)
         paths = variants.paths(found)
         one, two = (benchmark(paths, num_threads=n, rounds=ROUNDS.value) for n in (1, 2))
         rows = variants.rows(found, one)

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import numbers
 import pathlib
 import re
 
@@ -12,59 +11,15 @@ from export.compare import compare
 from export.errors import ExportError
 from export.inputs import DRAWN_SIZE, check_samples, draw_samples, open_input_specs
 from export.integers import about_a_wide_range, check_int8, float_operators, widest_range
+from export.kinds import KINDS, Tolerance, is_limit, kind_of
 from export.names import by_name, gives_dict
 from export.tflite_file import Runner, flex_operators, operators
 
 # Converted with the wrong trackable object, a file holds these in place of its weights, loads and
 # computes garbage from memory that was never written.
 VARIABLE_OPERATORS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
-KINDS = (None, "float16", "dynamic", "int8")
 _KERAS_BATCH = 32
 _OPEN_SIZES = (DRAWN_SIZE, 16, 8, 4, 1)
-_WEIGHT_BYTES = {None: 4, "float16": 2, "dynamic": 1, "int8": 1}
-
-
-@dataclasses.dataclass(frozen=True)
-class Tolerance:
-    """How far a file may be from its Keras model.
-
-    Args:
-        error: largest difference, relative to the largest absolute value of the output tensor over
-            all samples. Columns of the last axis that vary must not be lost either: none may
-            differ by more than this, or half, of the range that it has itself, and by four times
-            as much as the best column does, or be constant.
-        agreement: smallest share of samples whose largest output is the same, and of equal
-            elements where an output is integers; of any number one may differ.
-        accuracy: largest loss of accuracy, as a share of the samples; one sample is no loss.
-    """
-
-    error: float
-    agreement: float
-    accuracy: float
-
-    def __post_init__(self):
-        for name, value in dataclasses.asdict(self).items():
-            # Infinity is no limit.
-            if not _is_limit(value):
-                raise ValueError(
-                    f"`{name}` must be a number of 0 or more. Received: {name}={value!r}"
-                )
-
-
-def _is_limit(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and value >= 0
-
-
-# By kind of quantization; only a broken file shall fail, what rounding costs is in the report.
-# A network trained on the digits has errors of 5e-7, 4e-4, 0.006 and 0.05 of the outputs' scale and
-# agrees on all samples; a ResNet-18 with random weights, whose predictions are nearer to ties,
-# agrees on 1, 1, 0.97 and 0.94 of them (`benchmarks/quantized.py`).
-TOLERANCES = {
-    None: Tolerance(error=1e-4, agreement=0.995, accuracy=0.005),
-    "float16": Tolerance(error=1e-2, agreement=0.98, accuracy=0.01),
-    "dynamic": Tolerance(error=0.3, agreement=0.8, accuracy=0.05),
-    "int8": Tolerance(error=0.3, agreement=0.8, accuracy=0.05),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,8 +99,8 @@ def verify(
             1. Then agreement is reported but not asked for.
         labels: integer classes of shape `(n,)` of the samples, for a model with one output of one
             value per class. Then the accuracies are compared too.
-        tolerance: a `Tolerance`, or a number for its `error` alone. Default: `TOLERANCES` of
-            `export.verify`, by kind: error 1e-4 in float32, 0.01 with float16, 0.3 with
+        tolerance: a `Tolerance`, or a number for its `error` alone. Default: that of the
+            kind in `export.kinds`: error 1e-4 in float32, 0.01 with float16, 0.3 with
             int8 and dynamic.
 
     Returns:
@@ -192,42 +147,29 @@ def verify(
         counts,
         len(inputs[0]),
         **figures,
-        float_operators=float_operators(path) if quantize == "int8" else {},
+        float_operators=float_operators(path) if KINDS[quantize].calibrated else {},
     )
 
 
 def _advice(path, quantize):
-    if quantize is None:
-        return ""
-    if quantize == "float16":
-        return "`tolerance=` accepts it; a file in float32 (quantize=None) is nearer."
-    if quantize == "dynamic":
-        return "`tolerance=` accepts it; quantize='float16' is nearer."
-    advice = (
-        "`tolerance=` accepts it. Nearer may be the other route (route='quantizer', by "
-        "ai-edge-quantizer, or 'litert'), quantize='dynamic', which leaves activations in floats, "
-        "or export.quantization_aware, which trains for int8."
-    )
-    widest = widest_range(path)
-    if widest:
-        advice = f"{about_a_wide_range(*widest)} {advice}"
-    return advice
+    advice = KINDS[quantize].advice
+    widest = KINDS[quantize].calibrated and widest_range(path)
+    return f"{about_a_wide_range(*widest)} {advice}" if widest else advice
 
 
 def as_tolerance(tolerance, quantize):
     """What `verify` takes as `tolerance`, as a `Tolerance`."""
-    if quantize not in KINDS:
-        raise ValueError(f"`quantize` must be one of {KINDS}. Received: quantize={quantize!r}")
+    usual = kind_of(quantize).tolerance
     if tolerance is None:
-        return TOLERANCES[quantize]
+        return usual
     if isinstance(tolerance, Tolerance):
         return tolerance
-    if not _is_limit(tolerance):
+    if not is_limit(tolerance):
         raise ValueError(
             "`tolerance` must be a number of 0 or more, or an export.verify.Tolerance. "
             f"Received: tolerance={tolerance!r}"
         )
-    return dataclasses.replace(TOLERANCES[quantize], error=float(tolerance))
+    return dataclasses.replace(usual, error=float(tolerance))
 
 
 def check_labels(labels, samples):
@@ -257,8 +199,9 @@ def check_content(model, path, quantize=None, sparse_encoding=False, input_outpu
             f"{path} keeps variables in place of constants: {', '.join(variable)}. Models that "
             "change their state when called cannot be converted."
         )
-    _check_size(model, path, _WEIGHT_BYTES[quantize], sparse_encoding)
-    if quantize == "int8":
+    kind = kind_of(quantize)
+    _check_size(model, path, kind.weight_bytes, sparse_encoding)
+    if kind.calibrated:
         check_int8(path)
         if input_output is not None:
             _check_ends(model, path, input_output)

@@ -18,6 +18,7 @@ from apps.training.settings import (
     text,
     words,
 )
+from export import kinds
 
 GREY = ("digits", "mnist", "fashion_mnist")
 DATASETS = (*GREY, "cifar10", "cifar100", "imagenet")
@@ -41,7 +42,6 @@ OF_SCHEDULES = {
     "staged": ("stages", "stage_starts"),
     "inverse_sqrt": ("learning_rate",),
 }
-KINDS = ("float16", "dynamic", "int8")
 CRITERIA = ("incoming_norm", "batch_norm_scale", "largest_activation", "selectivity", "apoz")
 _NETWORKS = ("dense", "model", "compact")
 # What a training writes into its folder.
@@ -223,7 +223,7 @@ class Output(Settings):
 
     out: str | None = text("Folder for the models and the report. Default: runs/DATASET.")
     quantize: tuple = words(
-        "Kinds of smaller TFLite files to write and compare, of float16, dynamic and int8, "
+        f"Kinds of smaller TFLite files to write and compare, of {', '.join(kinds.NAMES)}, "
         "separated by commas."
     )
     export: bool | None = switch(
@@ -234,8 +234,8 @@ class Output(Settings):
 
     def check(self):
         """See `Settings`."""
-        known = set(self.quantize) <= set(KINDS)
-        require(known, "quantize", f"any of {', '.join(KINDS)}", self)
+        known = set(self.quantize) <= set(kinds.NAMES)
+        require(known, "quantize", f"any of {', '.join(kinds.NAMES)}", self)
         quantizes = self.quantize and self.export is False
         require(not quantizes, "quantize", "left away without --export", self)
 

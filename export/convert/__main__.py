@@ -11,13 +11,14 @@ from absl import flags
 from export import ExportError, convert
 from export.command_line import check_files, clean_up_when_terminated, count, quiet_import, run
 from export.convert.settings import Settings
+from export.kinds import NAMES, kind_of
 
 _CALIBRATED = 200
 
 
 def define_flags():
     """Defines the flags; not on import, since other programs have some of the same names."""
-    flags.DEFINE_enum("quantize", None, ["float16", "dynamic", "int8"], "Default: float32.")
+    flags.DEFINE_enum("quantize", None, NAMES, "Default: float32.")
     flags.DEFINE_string(
         "representative",
         None,
@@ -90,7 +91,7 @@ def _convert(source, target, values):
         samples, labels = read_samples(
             values.representative, input_specs(model, input_shape=input_shape)
         )
-        if values.quantize == "int8":
+        if kind_of(values.quantize).calibrated:
             representative = keras.tree.map_structure(lambda array: array[:_CALIBRATED], samples)
     return convert(
         model,

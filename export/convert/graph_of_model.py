@@ -5,6 +5,7 @@ import functools
 
 from export.convert.argmax import plain_argmax
 from export.convert.recurrent import without_loops
+from export.kinds import kind_of
 from export.names import with_named_outputs
 
 
@@ -25,7 +26,7 @@ def save_graph(model, specs, folder, settings, samples):
     archive.track(named)
     with contextlib.ExitStack() as stack:
         stack.enter_context(plain_argmax(named))
-        if settings.quantize == "int8":
+        if kind_of(settings.quantize).calibrated:
             fuse = settings.route == "litert"
             stack.enter_context(without_loops(model, specs, samples, fuse=fuse))
         archive.add_endpoint(

@@ -16,6 +16,7 @@ from export.convert.process import WORKER, WorkerDied
 from export.convert.settings import Settings
 from export.errors import ExportError
 from export.inputs import check_samples, input_specs
+from export.kinds import kind_of
 from export.verify import as_tolerance, check_labels, flex_refusal, verify
 
 
@@ -129,7 +130,7 @@ def convert(
             temporary,
             quantize=quantize,
             sparse_encoding=sparse_encoding,
-            input_output=input_output if quantize == "int8" else None,
+            input_output=input_output if kind_of(quantize).calibrated else None,
             samples=None if compared is None else keras.tree.pack_sequence_as(specs, compared),
             labels=labels,
             tolerance=tolerance,
@@ -246,7 +247,7 @@ def _refusal(model, error):
 
 def _way_out(settings):
     """What to do about a crash."""
-    if settings.quantize != "int8":
+    if not kind_of(settings.quantize).calibrated:
         return "Convert parts of the model to find the layer that the converter cannot take."
     other = "quantizer" if settings.route == "litert" else "litert"
     return (

@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from export.verify import KINDS
+from export.kinds import kind_of
 
 _ROUTES = ("litert", "quantizer")
 _INPUT_OUTPUT = ("float32", "int8", "uint8")
-# What these must be unless the file is static int8.
+# What these must be unless the kind is calibrated.
 _FLOAT_DEFAULTS = {"route": "litert", "input_output": "float32"}
 
 
@@ -25,23 +25,22 @@ class Settings:
     representative: object
 
     def __post_init__(self):
-        _choice("quantize", self.quantize, KINDS)
+        kind = kind_of(self.quantize)
         _choice("route", self.route, _ROUTES)
         _choice("input_output", self.input_output, _INPUT_OUTPUT)
-        int8 = self.quantize == "int8"
-        if int8 and self.representative is None:
+        if kind.calibrated and self.representative is None:
             raise ValueError(
-                "quantize='int8' needs `representative`: 100 to 200 real samples, from which the "
-                "ranges of the activations are read. Received: representative=None"
+                f"quantize={self.quantize!r} needs `representative`: 100 to 200 real samples, from "
+                "which the ranges of the activations are read. Received: representative=None"
             )
-        if self.sparse_encoding and self.quantize in ("int8", "dynamic"):
+        if self.sparse_encoding and not kind.takes_sparse_encoding:
             raise ValueError(
                 "`sparse_encoding` works with float32 and float16 only: LiteRT does not load files "
                 "with sparse int8 weights, or computes garbage from them. Leave it away; a zip of "
                 f"the int8 file is as small. Received: quantize={self.quantize!r}"
             )
         for name, default in _FLOAT_DEFAULTS.items():
-            if getattr(self, name) != default and not int8:
+            if getattr(self, name) != default and not kind.calibrated:
                 raise ValueError(
                     f"`{name}` is for quantize='int8'. Received: {name}={getattr(self, name)!r}, "
                     f"quantize={self.quantize!r}"

@@ -18,6 +18,7 @@ for name in ("matplotlib", "sklearn"):
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
+from export.kinds import kind_of  # noqa: E402
 from export.tflite_file import flex_operators  # noqa: E402
 
 _IDLE_SECONDS = 60
@@ -79,13 +80,11 @@ def _converter(source):
 
 
 def _set(converter, quantize, input_output, sparse_encoding, batches):
-    optimizations = [tf.lite.Optimize.DEFAULT] if quantize else []
     if sparse_encoding:
-        optimizations.append(tf.lite.Optimize.EXPERIMENTAL_SPARSITY)
-    converter.optimizations = optimizations
-    if quantize == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if quantize == "int8":
+        converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+    kind = kind_of(quantize)
+    kind.configure(tf, converter)
+    if kind.calibrated:
         converter.representative_dataset = lambda: batches
         if input_output != "float32":
             converter.inference_input_type = tf.as_dtype(input_output)

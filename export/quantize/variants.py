@@ -8,7 +8,8 @@ import rich.table
 
 from export.convert import convert
 from export.errors import ExportError
-from export.verify import KINDS, Verification
+from export.kinds import NAMES, kind_of
+from export.verify import Verification
 
 _COLUMNS = (
     ("file", "file", "{}"),
@@ -44,11 +45,10 @@ class Variant:
 
 def checked_kinds(kinds):
     """Kinds of quantization as a tuple without repetitions, or a ValueError."""
-    known = [kind for kind in KINDS if kind]
-    unknown = [kind for kind in kinds if kind not in known]
+    unknown = [kind for kind in kinds if kind not in NAMES]
     if unknown:
         raise ValueError(
-            f"quantize must name any of {', '.join(known)}. Received: {', '.join(unknown)}"
+            f"quantize must name any of {', '.join(NAMES)}. Received: {', '.join(unknown)}"
         )
     return tuple(dict.fromkeys(kinds))
 
@@ -77,7 +77,7 @@ def write_variants(
     for kind in (None, *kinds):
         for name, model in networks.items():
             path = pathlib.Path(folder) / f"{name}{f'-{kind}' if kind else ''}.tflite"
-            calibration = representative if kind == "int8" else None
+            calibration = representative if kind_of(kind).calibrated else None
             try:
                 file = convert(
                     model,
