@@ -8,13 +8,14 @@ from keras import ops
 
 from keras_sparse import _keras
 from keras_sparse.masks.backend import value_outside_trace
+from keras_sparse.masks.schedules import ConstantSchedule
 from keras_sparse.masks.scores import random_normal
-from keras_sparse.optimizers.prune_and_regrow import PruneAndRegrow
+from keras_sparse.optimizers.prune_and_regrow import MovesWeights
 from keras_sparse.validation import check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
-class DeepR(PruneAndRegrow):
+class DeepR(MovesWeights):
     """Deep rewiring: a weight that would change its sign goes dormant, a random one wakes up.
 
     Each connection has a sign that never changes, drawn with the first weights. A step adds to the
@@ -33,8 +34,9 @@ class DeepR(PruneAndRegrow):
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.
             The paper rewires at every step. Defaults to 1.
         momentum: float in [0, 1); the paper has none. Defaults to 0.0.
+        steps_per_epoch: int, the number of batches of an epoch.
         **kwargs: the other arguments of `MaskedOptimizer`: `distribution`, `nesterov`, `exclude`,
-            `seed`, and those of `keras.optimizers.Optimizer`; and `steps_per_epoch`.
+            `seed`, and those of `keras.optimizers.Optimizer`.
 
     Raises:
         ValueError: `l1` or `temperature` negative; Adam inside, whose steps are not those of the
@@ -57,13 +59,16 @@ class DeepR(PruneAndRegrow):
         temperature=1e-10,
         update_every=1,
         momentum=0.0,
+        steps_per_epoch=None,
         **kwargs,
     ):
+        # Whatever is at zero goes, at any time.
         super().__init__(
             learning_rate,
-            density,
-            prune_rate=1.0,
-            update_every=update_every,
+            ConstantSchedule(1.0),
+            update_every,
+            steps_per_epoch,
+            density=density,
             momentum=momentum,
             **kwargs,
         )
@@ -109,6 +114,4 @@ class DeepR(PruneAndRegrow):
 
     def get_config(self):
         """The arguments, for `keras.saving`."""
-        config = super().get_config()
-        del config["prune_rate"]
-        return {**config, "l1": self.l1, "temperature": self.temperature}
+        return {**super().get_config(), "l1": self.l1, "temperature": self.temperature}

@@ -16,19 +16,17 @@ from keras_sparse.validation import check_integer
 class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
     """Base of the optimizers whose masks change while they train.
 
-    Masks change in step `t` whenever `t > 0` is a multiple of `update_every`, inside the compiled
-    step, after the gradients are known and before they are applied. So none change after the last
-    step of training, and what is validated at the end of an epoch is what was trained.
+    Masks change in step `t` whenever `t > 0` is a multiple of `every`, in the compiled step, after
+    the gradients are known and before they are applied. So none change after the last step of
+    training, and what is validated at the end of an epoch is what was trained.
 
     A subclass writes `_rewire`, which maps a `Snapshot` to new masks.
 
     Args:
         learning_rate: float, schedule, callable or None; see `MaskedOptimizer`.
-        density: float in (0, 1], the share of the sparse weights that are kept.
         schedule: a `Schedule`, of what `_amounts` makes of it.
-        update_every: int, the number of steps between updates; `"epoch"`, with `steps_per_epoch`;
-            or None, only `update_masks()` changes the masks.
-        steps_per_epoch: int, the number of batches of an epoch, for `update_every="epoch"`.
+        every: int, the number of steps between updates, or None: only `update_masks()` changes the
+            masks.
         **kwargs: the other arguments of `MaskedOptimizer`.
     """
 
@@ -45,29 +43,14 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
     def __init__(
         self,
         learning_rate,
-        density,
         schedule,
-        update_every=100,
-        steps_per_epoch=None,
+        every,
         **kwargs,
     ):
-        super().__init__(learning_rate, density, **kwargs)
-        if update_every == "epoch":
-            if steps_per_epoch is None:
-                raise ValueError(
-                    "With update_every='epoch' give `steps_per_epoch`, the number of batches; or "
-                    "update_every=None and the callback MaskUpdate('epoch')."
-                )
-            steps = check_integer("steps_per_epoch", steps_per_epoch, "[1, inf)")
-        elif update_every is None:
-            steps = None
-        else:
-            steps = check_integer("update_every", update_every, "[1, inf)")
-        self.update_every = update_every
-        self.steps_per_epoch = steps_per_epoch
+        super().__init__(learning_rate, **kwargs)
         self._schedule = schedule
         self._ended_at = 0
-        self._every = steps
+        self._every = every
 
     def _add_state(self, sparse):
         changes = np.zeros(len(sparse), "int32")
@@ -272,11 +255,3 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
 
     def _is_paused(self):
         return self._due() if self.pauses and self._updates_in_step() else None
-
-    def get_config(self):
-        """The arguments, for `keras.saving`."""
-        return {
-            **super().get_config(),
-            "update_every": self.update_every,
-            "steps_per_epoch": self.steps_per_epoch,
-        }

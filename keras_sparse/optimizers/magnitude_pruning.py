@@ -11,12 +11,12 @@ from keras_sparse.masks.backend import value_outside_trace
 from keras_sparse.masks.distributions import global_budget, layer_budgets
 from keras_sparse.masks.schedules import CubicSchedule, as_schedule
 from keras_sparse.masks.selection import select_globally, select_largest
-from keras_sparse.optimizers.dynamic_mask import DynamicMaskOptimizer
 from keras_sparse.optimizers.targets import warn_of_missed_target, why_too_short
+from keras_sparse.optimizers.updates import UpdatesEvery
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
-class MagnitudePruning(DynamicMaskOptimizer):
+class MagnitudePruning(UpdatesEvery):
     """Prunes the smallest weights to a sparsity that is given, or that grows by a schedule.
 
     With a schedule this is gradual pruning: it starts from a dense network and prunes while it
@@ -40,8 +40,8 @@ class MagnitudePruning(DynamicMaskOptimizer):
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.
             Defaults to 20.
         steps_per_epoch: int, the number of batches of an epoch.
-        **kwargs: the other arguments of `MaskedOptimizer`, less `density` and `distribution`:
-            `momentum`, `nesterov`, `inner`, `exclude`, and those of `keras.optimizers.Optimizer`.
+        **kwargs: the other arguments of `MaskedOptimizer`: `momentum`, `nesterov`, `inner`,
+            `exclude`, and those of `keras.optimizers.Optimizer`.
 
     Raises:
         ValueError: a sparsity that falls over time; on `build`, one that leaves a layer empty.
@@ -88,15 +88,7 @@ class MagnitudePruning(DynamicMaskOptimizer):
                 "Pruned weights do not come back, so `sparsity` must not fall over time. "
                 f"Received: sparsity={sparsity}"
             )
-        super().__init__(
-            learning_rate,
-            1.0,
-            schedule,
-            update_every,
-            steps_per_epoch,
-            distribution="uniform",
-            **kwargs,
-        )
+        super().__init__(learning_rate, schedule, update_every, steps_per_epoch, **kwargs)
         self.sparsity = schedule
         self.scope = scope
 
@@ -166,10 +158,8 @@ class MagnitudePruning(DynamicMaskOptimizer):
 
     def get_config(self):
         """The arguments, for `keras.saving`."""
-        config = super().get_config()
-        del config["density"], config["distribution"]
         sparsity = keras.saving.serialize_keras_object(self.sparsity)
-        return {**config, "sparsity": sparsity, "scope": self.scope}
+        return {**super().get_config(), "sparsity": sparsity, "scope": self.scope}
 
 
 def _largest(x, count):

@@ -14,15 +14,10 @@ from keras_sparse.masks.backend import (
     outside_trace,
     value_outside_trace,
 )
-from keras_sparse.masks.distributions import check_distribution, n_of_m
-from keras_sparse.masks.first import first_masks
 from keras_sparse.masks.packing import Packing
 from keras_sparse.optimizers import inner as inner_steps
 from keras_sparse.optimizers.choice import ChoosesVariables
 from keras_sparse.validation import check_integer, check_number, check_optimizer_numbers
-
-# The default, which is not looked at where the weights decide.
-_DENSITY = 0.1
 
 
 class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.Optimizer):
@@ -39,12 +34,6 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
     Args:
         learning_rate: float, schedule, callable or None. Defaults to None: that of `inner`, and by
             name 3e-3 with Adam inside, 0.03 with SGD.
-        density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
-        distribution: how the density is spread over layers: `"erk"`, `"uniform"` or a dict from
-            patterns to densities, see `masks.distributions.layer_budgets`; or `"zeros"`: the
-            weights that are not zero are kept, as many as there are; or `"2:4"`: the two largest
-            of every four inputs of an output, or other numbers, where the masks do not change.
-            Defaults to `"erk"`.
         momentum: float in [0, 1), for an `inner` by name: momentum of SGD, first decay rate of
             Adam. Defaults to 0.9.
         nesterov: bool, for SGD by name. Defaults to True.
@@ -61,8 +50,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
             `loss_scale_factor`, `gradient_accumulation_steps`, `name`.
 
     Raises:
-        ValueError: an argument out of its range; on `build`, a model without sparse weights or a
-            budget that would leave a layer empty.
+        ValueError: an argument out of its range; on `build`, a model without sparse weights.
     """
 
     # Whether weights outside the masks keep their momentum; else it is zero, like the weight.
@@ -73,8 +61,6 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
     def __init__(
         self,
         learning_rate=None,
-        density=0.1,
-        distribution="erk",
         momentum=0.9,
         nesterov=True,
         inner=None,
@@ -94,9 +80,6 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
             learning_rate = float(check_number("learning_rate", learning_rate, "[0, inf)"))
         kwargs = inner_steps.shared_arguments(optimizer, kwargs)
         super().__init__(learning_rate=learning_rate, **kwargs)
-        self.density = check_number("density", density, "(0, 1]")
-        self.distribution = check_distribution(distribution)
-        self._check_choice()
         self.momentum = check_number("momentum", momentum, "[0, 1)")
         self.nesterov = nesterov
         self.inner = inner if inner in ("sgd", "adam") else optimizer
@@ -107,19 +90,6 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         self._masks_gradients = not (self.dense_momentum or (self._masks_move and by_name))
         self._set_exclude(exclude)
         self.seed = None if seed is None else check_integer("seed", seed, "[0, 4294967295]")
-
-    def _check_choice(self):
-        if self._masks_move and n_of_m(self.distribution) is not None:
-            raise ValueError(
-                f"{type(self).__name__} moves its masks, and would lose the pattern. Use "
-                f"StaticSparse. Received: distribution={self.distribution!r}"
-            )
-        chosen = self.distribution == "zeros" or n_of_m(self.distribution) is not None
-        if chosen and self.density != _DENSITY:
-            raise ValueError(
-                f"distribution={self.distribution!r} decides how many weights are kept; leave "
-                f"`density` out. Received: density={self.density}"
-            )
 
     def build(self, variables):
         """Create momenta and masks, and set the weights outside the masks to zero."""
@@ -171,8 +141,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
 
     def _initial_masks(self, sparse, rng):
         """NumPy masks for the sparse variables."""
-        paths = [self._first_paths[i] for i in self._sparse]
-        return first_masks(sparse, paths, self.density, self.distribution, rng)
+        raise NotImplementedError
 
     def _check_loaded(self, sparse, masks):
         """Warn of new masks on a network that is sparse already."""
@@ -312,8 +281,6 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
             inner = keras.optimizers.serialize(inner)
         return {
             **super().get_config(),
-            "density": self.density,
-            "distribution": self.distribution,
             "momentum": self.momentum,
             "nesterov": self.nesterov,
             "inner": inner,

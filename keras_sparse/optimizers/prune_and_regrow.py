@@ -5,16 +5,52 @@ from keras import ops
 
 from keras_sparse.masks.schedules import InverseTimeSchedule, as_schedule
 from keras_sparse.masks.selection import select_largest
-from keras_sparse.optimizers.dynamic_mask import DynamicMaskOptimizer
+from keras_sparse.optimizers.updates import UpdatesEvery
+from keras_sparse.optimizers.with_density import WithDensity
 
 
-class PruneAndRegrow(DynamicMaskOptimizer):
+class MovesWeights(UpdatesEvery, WithDensity):
     """Base of the methods that move a constant number of weights through the network.
 
-    An update prunes a share of the weights of each layer, the smallest first, and grows as many.
-    As it stands it grows at random and keeps the count of every layer; a method overrides
-    what differs. The last weight of a layer is never pruned. Grown weights start at 0; one that is
-    pruned and grown in the same update was never gone, and keeps its value.
+    An update prunes some weights of each layer, the smallest first, and grows as many. As it stands
+    it grows at random and keeps the count of every layer; a method says how many go, and overrides
+    what differs. Grown weights start at 0; one that is pruned and grown in the same update was
+    never gone, and keeps its value.
+    """
+
+    def _rewire(self, snapshot):
+        pruned = self._prune_counts(snapshot)
+        keep = self._keep(snapshot, snapshot.nonzeros - pruned)
+        free = snapshot.sizes - snapshot.nonzeros + pruned
+        grown = self._regrow_counts(snapshot, pruned, free)
+        mask = ops.logical_or(keep, self._grow(snapshot, keep, grown))
+        return mask, pruned, grown, self._new_extras(snapshot, pruned)
+
+    def _prune_counts(self, snapshot):
+        """How many weights each layer loses: int32 of shape (layers,)."""
+        raise NotImplementedError
+
+    def _keep(self, snapshot, counts):
+        """Packed bool: the `counts` weights of each layer that stay."""
+        return select_largest(snapshot.weight_keys, counts, snapshot.packing, snapshot.mask)
+
+    def _regrow_counts(self, snapshot, pruned, free):
+        """How many weights each layer gets: int32 of shape (layers,), the sum of `pruned`."""
+        return pruned
+
+    def _grow(self, snapshot, keep, counts):
+        """Packed bool: the `counts` weights of each layer, none of them in `keep`, that grow."""
+        missing = snapshot.missing(keep)
+        return select_largest(snapshot.random_keys, counts, snapshot.packing, missing)
+
+    def _new_extras(self, snapshot, pruned):
+        return snapshot.extras
+
+
+class PruneAndRegrow(MovesWeights):
+    """Base of the methods that prune a share of the weights, which a schedule gives.
+
+    The last weight of a layer is never pruned.
 
     Args:
         learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
@@ -44,36 +80,13 @@ class PruneAndRegrow(DynamicMaskOptimizer):
         if prune_rate is None:
             prune_rate = InverseTimeSchedule(self._first_rate)
         schedule = as_schedule("prune_rate", prune_rate)
-        super().__init__(learning_rate, density, schedule, update_every, steps_per_epoch, **kwargs)
+        super().__init__(
+            learning_rate, schedule, update_every, steps_per_epoch, density=density, **kwargs
+        )
         self.prune_rate = schedule
 
-    def _rewire(self, snapshot):
-        pruned = self._prune_counts(snapshot)
-        keep = self._keep(snapshot, snapshot.nonzeros - pruned)
-        free = snapshot.sizes - snapshot.nonzeros + pruned
-        grown = self._regrow_counts(snapshot, pruned, free)
-        mask = ops.logical_or(keep, self._grow(snapshot, keep, grown))
-        return mask, pruned, grown, self._new_extras(snapshot, pruned)
-
     def _prune_counts(self, snapshot):
-        """How many weights each layer loses: int32 of shape (layers,)."""
         return share_of(snapshot.amount, snapshot.nonzeros)
-
-    def _keep(self, snapshot, counts):
-        """Packed bool: the `counts` weights of each layer that stay."""
-        return select_largest(snapshot.weight_keys, counts, snapshot.packing, snapshot.mask)
-
-    def _regrow_counts(self, snapshot, pruned, free):
-        """How many weights each layer gets: int32 of shape (layers,), the sum of `pruned`."""
-        return pruned
-
-    def _grow(self, snapshot, keep, counts):
-        """Packed bool: the `counts` weights of each layer, none of them in `keep`, that grow."""
-        missing = snapshot.missing(keep)
-        return select_largest(snapshot.random_keys, counts, snapshot.packing, missing)
-
-    def _new_extras(self, snapshot, pruned):
-        return snapshot.extras
 
     def get_config(self):
         """The arguments, for `keras.saving`."""

@@ -12,9 +12,6 @@ from keras_sparse.masks.selection import magnitude_keys, select_globally
 from keras_sparse.optimizers.dynamic_mask import DynamicMaskOptimizer
 from keras_sparse.validation import check_number
 
-# Arguments of the base that have no meaning for one choice in the first step.
-_FIXED = ("distribution", "update_every", "steps_per_epoch")
-
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class SNIP(DynamicMaskOptimizer):
@@ -29,7 +26,7 @@ class SNIP(DynamicMaskOptimizer):
         learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
             see `inner` of `MaskedOptimizer`.
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
-        **kwargs: the other arguments of `MaskedOptimizer`, less `distribution`: `momentum`,
+        **kwargs: the other arguments of `MaskedOptimizer`: `momentum`,
             `nesterov`, `inner`, `exclude`, and those of `keras.optimizers.Optimizer`.
 
     Raises:
@@ -48,9 +45,8 @@ class SNIP(DynamicMaskOptimizer):
 
     def __init__(self, learning_rate=None, density=0.1, **kwargs):
         density = check_number("density", density, "(0, 1]")
-        super().__init__(
-            learning_rate, density, ConstantSchedule(density), 1, distribution="uniform", **kwargs
-        )
+        super().__init__(learning_rate, ConstantSchedule(density), 1, **kwargs)
+        self.density = density
 
     def _initial_masks(self, sparse, rng):
         self._budget = global_budget([math.prod(v.shape) for v in sparse], self.density)
@@ -73,5 +69,4 @@ class SNIP(DynamicMaskOptimizer):
 
     def get_config(self):
         """The arguments, for `keras.saving`."""
-        config = super().get_config()
-        return {k: v for k, v in config.items() if k not in _FIXED}
+        return {**super().get_config(), "density": self.density}

@@ -2,11 +2,11 @@
 
 import keras
 
-from keras_sparse.optimizers.masked import MaskedOptimizer
+from keras_sparse.optimizers.with_density import WithDensity
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
-class StaticSparse(MaskedOptimizer):
+class StaticSparse(WithDensity):
     """Trains a network with a random mask that never changes.
 
     The baseline that every method which moves weights has to beat.

@@ -1,0 +1,56 @@
+"""Masks that keep a share of the weights, spread over layers."""
+
+from keras_sparse.masks.distributions import check_distribution, n_of_m
+from keras_sparse.masks.first import first_masks
+from keras_sparse.optimizers.masked import MaskedOptimizer
+from keras_sparse.validation import check_number
+
+# The default, which is not looked at where the weights decide.
+_DENSITY = 0.1
+
+
+class WithDensity(MaskedOptimizer):
+    """Base of the optimizers whose first masks keep a density, by a distribution.
+
+    Args:
+        learning_rate: float, schedule, callable or None; see `MaskedOptimizer`.
+        density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
+        distribution: how the density is spread over layers: `"erk"`, `"uniform"` or a dict from
+            patterns to densities, see `masks.distributions.layer_budgets`; or `"zeros"`: the
+            weights that are not zero are kept, as many as there are; or `"2:4"`: the two largest
+            of every four inputs of an output, or other numbers, where the masks do not change.
+            Defaults to `"erk"`.
+        **kwargs: the other arguments of `MaskedOptimizer`.
+
+    Raises:
+        ValueError: an argument out of its range; on `build`, a budget that would leave a layer
+            empty.
+    """
+
+    def __init__(self, learning_rate=None, density=_DENSITY, distribution="erk", **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self.density = check_number("density", density, "(0, 1]")
+        self.distribution = check_distribution(distribution)
+        pattern = n_of_m(self.distribution) is not None
+        if self._masks_move and pattern:
+            raise ValueError(
+                f"{type(self).__name__} moves its masks, and would lose the pattern. Use "
+                f"StaticSparse. Received: distribution={self.distribution!r}"
+            )
+        if (self.distribution == "zeros" or pattern) and self.density != _DENSITY:
+            raise ValueError(
+                f"distribution={self.distribution!r} decides how many weights are kept; leave "
+                f"`density` out. Received: density={self.density}"
+            )
+
+    def _initial_masks(self, sparse, rng):
+        paths = [self._first_paths[i] for i in self._sparse]
+        return first_masks(sparse, paths, self.density, self.distribution, rng)
+
+    def get_config(self):
+        """The arguments, for `keras.saving`."""
+        return {
+            **super().get_config(),
+            "density": self.density,
+            "distribution": self.distribution,
+        }
