@@ -7,8 +7,8 @@ import os
 import warnings
 
 import keras
-import numpy as np
 
+from export.inputs import draw_samples, input_specs
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.macs import graph_macs
 
@@ -28,6 +28,8 @@ _TIMED = (
     *_SEPARABLE,
     *_DEPTHWISE,
 )
+# Samples of calibration; they are random, so more say no more.
+_CALIBRATED = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,28 +147,35 @@ def reference_file(quantize):
 
 
 def tflite_bytes(model, quantize):
-    """A TFLite file of a small model, in float32 or int8, as bytes.
+    """A TFLite file of a model, in float32 or int8, as bytes.
 
-    Weights and calibration data are random: only the time counts.
+    Calibration data are random: only the time counts.
     """
     import tensorflow as tf
 
-    rng = np.random.default_rng(0)
-    shape = (1, *model.inputs[0].shape[1:])
+    specs = input_specs(model)
+    flat, samples = keras.tree.flatten(specs), draw_samples(specs)
     # Weights as constants: the calibrator of int8 knows no variables.
     weights = [
         [tf.constant(weight.numpy()) for weight in side]
         for side in (model.trainable_variables, model.non_trainable_variables)
     ]
-    run = tf.function(lambda x: model.stateless_call(*weights, x, training=False)[0])
-    function = run.get_concrete_function(tf.TensorSpec(shape, "float32"))
+
+    @tf.function
+    def run(*inputs):
+        inputs = keras.tree.pack_sequence_as(specs, inputs)
+        return model.stateless_call(*weights, inputs, training=False)[0]
+
+    signature = [tf.TensorSpec(spec.shape, spec.dtype, spec.name) for spec in flat]
+    function = run.get_concrete_function(*signature)
     with _silence():
         # The second argument keeps alive what the function refers to.
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
         if quantize == "int8":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: (
-                [rng.standard_normal(shape).astype("float32")] for _ in range(2)
+                {spec.name: array[i : i + 1] for spec, array in zip(flat, samples, strict=True)}
+                for i in range(_CALIBRATED)
             )
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = converter.inference_output_type = tf.int8

@@ -37,6 +37,7 @@ class LatencyTable:
             inference of an empty file; `model`: seconds of the model as it is; `grain`: input
             channels that take the same time; `scale`: factor of the times of layers;
             `reference`: seconds of the file that this machine's times are relative to.
+        time: see `measure`.
 
     Example:
 
@@ -46,10 +47,11 @@ class LatencyTable:
     >>> plan = keras_sparse.plan(model, data, target={"latency": 0.5}, latency={"latency": table})
     """
 
-    def __init__(self, rows, machine, whole):
+    def __init__(self, rows, machine, whole, time=None):
         self.rows = rows
         self.machine = machine
         self.whole = whole
+        self._time = time
 
     @classmethod
     def measure(
@@ -92,7 +94,9 @@ class LatencyTable:
         from export.latency.rows import measured_rows
 
         machine = _machine(device, num_threads, quantize)
-        old = cls.load(path, machine) if path and os.path.exists(path) else cls({}, machine, {})
+        old = cls({}, machine, {}, time)
+        if path and os.path.exists(path):
+            old = cls.load(path, machine, time)
         known = {row["key"]: row for row in old.rows.values()}
         layers = timed_layers(model)
         missing = {layer.key(): layer for layer in layers if layer.key() not in known}
@@ -107,7 +111,7 @@ class LatencyTable:
             }
             for layer in layers
         }
-        table = cls(rows, machine, old.whole)
+        table = cls(rows, machine, old.whole, time)
         if rows.keys() != old.rows.keys() or missing:
             table.whole = table._fitted(model, run)
             if time is None:
@@ -165,18 +169,31 @@ class LatencyTable:
             if i == len(widths) - 1 or seconds[i + 1 :].min() > _SAME * seconds[i]
         ]
 
+    @property
+    def can_time(self):
+        """Whether whole models can be timed: here, or by the function that was given."""
+        return self._time is not None or self.machine.get("device") == processor()
+
     def models_seconds(self, models):
-        """The measured times of whole models on this machine, as TFLite files in turns.
+        """The measured times of whole models where the layers were measured, as TFLite files.
 
         Args:
-            models: list of `keras.Model`s with one input each.
+            models: list of `keras.Model`s.
 
         Returns:
             List of seconds.
+
+        Raises:
+            ValueError: a table of another device, which was loaded without `time`.
         """
         from export.latency.layers import tflite_bytes
 
-        run = _host_timer(self.machine, self.whole)
+        if not self.can_time:
+            raise ValueError(
+                f"The table is of {self.machine.get('device')!r}, so models cannot be timed here: "
+                "give `time`, the function that runs files there, to `measure` or `load`."
+            )
+        run = self._time or _host_timer(self.machine, self.whole)
         return run([tflite_bytes(model, self.machine["quantize"]) for model in models])
 
     def total(self):
@@ -199,12 +216,13 @@ class LatencyTable:
         temporary.replace(path)
 
     @classmethod
-    def load(cls, path, machine=None):
+    def load(cls, path, machine=None, time=None):
         """Read a table that `save` wrote.
 
         Args:
             path: the file.
             machine: what it must be of; None for whatever it is of.
+            time: see `measure`; it times whole models. Not needed on the machine of the table.
 
         Raises:
             ValueError: a damaged file, or one of another machine.
@@ -220,7 +238,7 @@ class LatencyTable:
                 f"{path} was measured elsewhere; times of another machine say nothing here. "
                 f"(there, here): {differing}. Give another `path`."
             )
-        return cls(rows, found, whole)
+        return cls(rows, found, whole, time)
 
 
 def _host_timer(machine, whole):

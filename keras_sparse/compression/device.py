@@ -52,7 +52,7 @@ def fit_to_device(
         planner = Planner(model, data, groups, kept, latency=latency, **arguments)
         if micro is not None:
             planner.calibrate(micro.costs(model))
-        devices = (latency or {}, micro) if measure else ({}, None)
+        devices = (_timing(latency or {}), micro) if measure else ({}, None)
         cut = _measured_cut(model, planner, planner.budget(target), *devices)
         kept.save_plan(cut.plan, cut.seconds)
     else:
@@ -94,10 +94,22 @@ def _measured(latency, micro, model, smaller, plan):
     """`{cost: number}` of a smaller model: measured latencies, arena and flash."""
     bytes_of = {} if micro is None else micro.costs(smaller)
     return {name: size for name, size in bytes_of.items() if name in plan.asked} | {
-        name: _seconds(table, model, smaller, plan.costs[name])
-        for name, table in latency.items()
-        if hasattr(table, "models_seconds")
+        name: _seconds(table, model, smaller, plan.costs[name]) for name, table in latency.items()
     }
+
+
+def _timing(latency):
+    """The tables that can time whole models; a warning for those of another device."""
+    tables = {name: own for name, own in latency.items() if hasattr(own, "models_seconds")}
+    unable = [name for name, own in tables.items() if not getattr(own, "can_time", True)]
+    if unable:
+        warnings.warn(
+            f"{' and '.join(unable)} of the smaller model is predicted, not measured: the table "
+            "is of another device. Give `time`, which runs files there, to "
+            "`LatencyTable.measure` or `load`.",
+            stacklevel=6,
+        )
+    return {name: own for name, own in tables.items() if name not in unable}
 
 
 def _seconds(table, model, smaller, costs):

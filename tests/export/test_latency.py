@@ -205,7 +205,7 @@ def test_open_sizes_are_told():
 
 def test_a_plan_by_measured_latency_keeps_to_the_steps(table, model):
     chosen = keras_sparse.plan(
-        model, target={"latency": 0.7}, importance=GroupNorm(), latency={"latency": Stub(table)}
+        model, target={"latency": 0.7}, importance=GroupNorm(), latency={"latency": table}
     )
     before, after = chosen.costs["latency"]
     assert after <= 0.7 * before
@@ -213,11 +213,38 @@ def test_a_plan_by_measured_latency_keeps_to_the_steps(table, model):
     assert widths["second"] in table.steps("second")
 
 
-class Stub:
-    """A table without whole models, which nobody can time on a made-up device."""
+def test_whole_models_are_timed_on_the_device(table, model, tmp_path):
+    given = []
 
-    def __init__(self, table):
-        self.layer_seconds, self.steps = table.layer_seconds, table.steps
+    def device(contents):
+        given.append(contents)
+        return [1e-6 * len(content) for content in contents]
+
+    path = tmp_path / "table.json"
+    table.save(path)
+    again = LatencyTable.load(path, time=device)
+    model.compile(optimizer="sgd", loss="mse")
+    result = keras_sparse.compress(
+        model, (np.zeros((1, 6, 6, 3)), np.zeros((1, 5))), target={"latency": 0.7}, epochs=0,
+        importance=GroupNorm(), latency={"latency": again}, verbose=0,
+    )  # fmt: skip
+    (whole, own), before = map(len, given[0]), table.total()
+    assert result.costs["latency"] == (0.7 * before, before, pytest.approx(before * own / whole))
+    elsewhere = LatencyTable.load(path)
+    assert not elsewhere.can_time
+    with pytest.raises(ValueError, match=r"'made up'.*give `time`"):
+        elsewhere.models_seconds([model])
+
+
+def test_a_model_of_several_inputs_is_timed(table):
+    image, words = keras.Input((4, 4, 2), name="image"), keras.Input((3,), dtype="int32")
+    x = layers.Flatten()(layers.Conv2D(2, 1)(image))
+    x = layers.Concatenate()([x, layers.Flatten()(layers.Embedding(5, 2)(words))])
+    model = keras.Model([image, words], [layers.Dense(2)(x), layers.Dense(1)(x)])
+    interpreter = Interpreter(model_content=tflite_bytes(model, "int8"))
+    shapes = [d["shape"].tolist() for d in interpreter.get_input_details()]
+    assert sorted(shapes) == [[1, 3], [1, 4, 4, 2]]
+    assert len(interpreter.get_output_details()) == 2
 
 
 def test_the_report_names_wasted_widths(table):
