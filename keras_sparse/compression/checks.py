@@ -3,14 +3,14 @@
 import keras
 import numpy as np
 
-from keras_sparse.compression.data import is_arrays
+from keras_sparse.compression.data import is_arrays, is_endless
 from keras_sparse.surgery.verify import check_names
 
 _TRIED = 32
 _SIDES = ("x", "y", "sample_weight")
 
 
-def check_data(name, data, model):
+def check_data(name, data, model, ends=False):
     """Check the data of a compression against the model.
 
     Arrays are read as a whole: they must be of one length and finite, and classes must be those of
@@ -21,6 +21,7 @@ def check_data(name, data, model):
         name: str, the name of the argument.
         data: see `compress`.
         model: a built `keras.Model`.
+        ends: bool, whether a `PyDataset` without end is refused too, as an evaluation does not end.
 
     Raises:
         ValueError: which array is wrong, and what it should be.
@@ -32,10 +33,15 @@ def check_data(name, data, model):
             f"`{name}` must be (x, y) or (x, y, sample_weight) of arrays, or a data set of "
             f"batches. Received: {name} of type {type(data).__name__}"
         )
-    elif _is_endless(data):
+    elif is_endless(data) and not isinstance(data, keras.utils.PyDataset):
         raise ValueError(
             f"`{name}` is a tf.data.Dataset without an end, so an epoch has no length. Give "
             f"`{name}.take(n)`, n batches for an epoch, or leave `repeat()` out."
+        )
+    elif ends and is_endless(data):
+        raise ValueError(
+            f"`{name}` is a {type(data).__name__} without an end, so an evaluation has none. Give "
+            "arrays, or a `PyDataset` whose `num_batches` is a number."
         )
     elif _batches(data) == 0:
         raise ValueError(f"`{name}` must hold at least one batch. Received: a data set of none")
@@ -45,12 +51,6 @@ def _gives_batches(data):
     if isinstance(data, (dict, str, tuple, np.ndarray)):
         return False
     return hasattr(data, "__iter__") or hasattr(data, "__getitem__")
-
-
-def _is_endless(data):
-    cardinality = getattr(data, "cardinality", None)
-    # tf.data.INFINITE_CARDINALITY; TensorFlow is not imported for it.
-    return cardinality is not None and int(cardinality()) == -1
 
 
 def _batches(data):

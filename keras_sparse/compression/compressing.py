@@ -156,7 +156,7 @@ def compress(
     check_data("data", data, model)
     steps_per_epoch(data, batch_size)
     if validation_data is not None:
-        check_data("validation_data", validation_data, model)
+        check_data("validation_data", validation_data, model, ends=True)
     training = Training(
         model,
         data,

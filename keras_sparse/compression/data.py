@@ -62,7 +62,7 @@ def first_batches(data, batches, batch_size):
     if is_arrays(data):
         rng = np.random.default_rng(0)
         chosen = np.sort(rng.permutation(count(data))[: batches * batch_size])
-        taken = _take(data, chosen)
+        taken = take(data, chosen)
         return arguments(taken, batch_size)
     if isinstance(data, keras.utils.PyDataset):
         return {"x": data, "steps_per_epoch": min(batches, len(data))}
@@ -101,15 +101,21 @@ def training_arguments(data, batch_size, first_epoch):
     """
     if is_arrays(data):
         data = ShuffledEpochs(data, batch_size)
-    if not _is_endless(data):
+    if not is_endless(data):
         return {"x": data, "shuffle": False}
     if hasattr(data, "from_epoch"):
         data = data.from_epoch(data.first_epoch + first_epoch)
     return {"x": data, "shuffle": False, "steps_per_epoch": len(data)}
 
 
-def _is_endless(data):
-    return isinstance(data, keras.utils.PyDataset) and data.num_batches is None
+def is_endless(data):
+    """Whether a data set says that its batches never end, as after `repeat()` of `tf.data`."""
+    if isinstance(data, keras.utils.PyDataset):
+        return data.num_batches is None
+    if not hasattr(data, "cardinality"):
+        return False
+    # tf.data.INFINITE_CARDINALITY; TensorFlow is not imported for it.
+    return int(data.cardinality()) == -1
 
 
 class ShuffledEpochs(keras.utils.PyDataset):
@@ -146,10 +152,11 @@ class ShuffledEpochs(keras.utils.PyDataset):
         """Batch `index`, counted from the start of the first epoch."""
         epoch, step = divmod(index, len(self))
         order = np.random.default_rng([0, self.first_epoch + epoch]).permutation(count(self._data))
-        return _take(self._data, order[step * self._size : (step + 1) * self._size])
+        return take(self._data, order[step * self._size : (step + 1) * self._size])
 
 
-def _take(data, indices):
+def take(data, indices):
+    """The samples of arrays `(x, y, ...)` at some indices."""
     return tuple(
         keras.tree.map_structure(lambda array: np.asarray(array)[indices], side) for side in data
     )

@@ -71,5 +71,6 @@ def steps_per_epoch(data, batch_size):
     except TypeError as error:
         raise ValueError(
             "`data` does not tell how many batches it has, which the learning rate schedule needs: "
-            "give a `tf.data.Dataset` with a known cardinality, a `PyDataset` or arrays."
+            "give arrays, a `PyDataset`, or a `tf.data.Dataset` of known length; one of unknown "
+            "length says it by `.apply(tf.data.experimental.assert_cardinality(n))`, n batches."
         ) from error

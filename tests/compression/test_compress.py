@@ -146,8 +146,9 @@ def test_several_outputs_and_regression():
 class Table:
     """Time of a device that takes a second for each output channel of two layers."""
 
-    def __init__(self, error=1.0):
+    def __init__(self, error=1.0, can_time=True):
         self.error = error
+        self.can_time = can_time
 
     def layer_seconds(self, layer, shapes):
         return float(shapes["kernel"][-1]) if layer in ("stem", "last") else 0.0
@@ -179,6 +180,9 @@ def test_latency_is_met_as_it_is_measured(trained):
     assert slow.model.count_params() < plain.model.count_params()
     with pytest.warns(UserWarning, match="above the 2.52e\\+04 ms that were asked for"):
         run(Table(error=30.0))
+    with pytest.warns(UserWarning, match="latency of the smaller model is predicted, not measured"):
+        elsewhere = run(Table(error=1.3, can_time=False))
+    assert elsewhere.costs == plain.costs
 
 
 def test_the_rate_of_the_base_training_is_found_again():
@@ -194,6 +198,19 @@ def test_the_rate_of_the_base_training_is_found_again():
     assert rates == pytest.approx([0.0, 0.015, 0.03, 0.015, 0.0], abs=1e-6)
 
 
+class Dataset:
+    """What `tf.data` says of a data set of unknown length."""
+
+    def cardinality(self):
+        return -2
+
+    def __iter__(self):
+        return iter(())
+
+    def __len__(self):
+        raise TypeError("The dataset length is unknown.")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -201,7 +218,10 @@ def test_the_rate_of_the_base_training_is_found_again():
         ({"learning_rate": float("nan")}, "`learning_rate`"),
         ({"batch_size": 0}, "`batch_size`"),
         ({"allocation": "best"}, "`allocation`"),
+        ({"allocation": "uniform_steps"}, "give `latency`"),
         ({"data": iter([])}, "how many batches"),
+        ({"data": Dataset()}, r"known length.*assert_cardinality"),
+        ({"validation_data": Batches(np.zeros((4, 1)), np.zeros(4), 2)}, "Batches without an end"),
     ],
 )
 def test_bad_arguments_are_told_before_any_work(trained, digits, arguments, message):
