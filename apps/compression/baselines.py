@@ -1,5 +1,6 @@
 """What else could be trained within the same budget, with as many epochs."""
 
+import contextlib
 import dataclasses
 import math
 
@@ -19,6 +20,7 @@ from keras_sparse.compression.training import STUDENT_LOSS_WEIGHT, Training
 
 SCRATCH = "the shape, from scratch"
 NARROW = "narrow, from scratch"
+NARROW_STEPS = "narrow on the steps of the latency, from scratch"
 RANDOM = "random channels in the shape"
 
 
@@ -51,11 +53,10 @@ def train(model, result, data, folder, settings, latency):
     scratch = _from_scratch(result.model, model, training, settings, folder / "recovery/scratch")
     run_folder.save_model(scratch, folder / "scratch.keras")
     found[SCRATCH] = _figures(scratch, training)
-    narrow = _narrow(model, data, settings, latency)
-    if narrow is not None:
-        print(f"Training {NARROW} ...", flush=True)
-        narrow = _from_scratch(narrow, model, training, settings, folder / "recovery/narrow")
-        found[NARROW] = _figures(narrow, training)
+    for (title, name), network in _narrow(model, data, settings, latency).items():
+        print(f"Training {title} ...", flush=True)
+        narrow = _from_scratch(network, model, training, settings, folder / "recovery" / name)
+        found[title] = _figures(narrow, training)
     print(f"Training {RANDOM} ...", flush=True)
     found[RANDOM] = _random(model, result, data, settings, folder / "recovery/random")
     return found
@@ -75,20 +76,30 @@ def _from_scratch(network, model, training, settings, folder):
 
 
 def _narrow(model, data, settings, latency):
-    """The given network with the same share of channels everywhere; None if none fits."""
-    try:
-        plan = keras_sparse.plan(
-            model,
-            data.train,
-            target=settings["target"],
-            importance=Random(settings["seed"]),
-            allocation="uniform",
-            latency=latency,
-            exclude=tuple(settings["exclude"]),
-        )
-    except BudgetError:
-        return None
-    return plan.apply(model)[0]
+    """The given network with the same share of channels everywhere, where that fits.
+
+    Returns:
+        `{(title, folder): network}`; with a latency a second one on its steps, if that differs.
+    """
+    kinds = {(NARROW, "narrow"): "uniform"}
+    if latency:
+        kinds[NARROW_STEPS, "narrow_steps"] = "uniform_steps"
+    found, shapes = {}, set()
+    for names, allocation in kinds.items():
+        with contextlib.suppress(BudgetError):
+            plan = keras_sparse.plan(
+                model,
+                data.train,
+                target=settings["target"],
+                importance=Random(settings["seed"]),
+                allocation=allocation,
+                latency=latency,
+                exclude=tuple(settings["exclude"]),
+            )
+            if tuple(plan.widths) not in shapes:
+                shapes.add(tuple(plan.widths))
+                found[names] = plan.apply(model)[0]
+    return found
 
 
 def _random(model, result, data, settings, folder):
@@ -112,15 +123,21 @@ def _figures(network, training):
 
 
 def verdict(report):
-    """A sentence on whether the shape from scratch is as good as the compact model; "" if not."""
-    compact = report["compact"].get("accuracy")
-    scratch = report.get("baselines", {}).get(SCRATCH, {}).get("accuracy")
-    if compact is None or scratch is None:
+    """A sentence on whether the shape from scratch is as good as the compact model; "" if not.
+
+    By accuracy where there is one, else by the loss on the held-out samples.
+    """
+    compact, scratch = report["compact"], report.get("baselines", {}).get(SCRATCH, {})
+    name = "accuracy" if "accuracy" in compact else "loss"
+    if name not in compact or name not in scratch:
         return ""
-    noise = math.sqrt(2 * compact * (1 - compact) / report["held_out"])
-    if scratch < compact - noise:
+    own, other, noise = compact[name], scratch[name], 0.0
+    if name == "accuracy":
+        noise = math.sqrt(2 * own * (1 - own) / report["held_out"])
+    if other < own - noise if name == "accuracy" else other > own:
         return ""
+    margin = f", where {noise:.4f} is noise" if noise else ""
     return (
-        f"The shape trained from scratch is as good: accuracy {scratch:.4f}, and {compact:.4f} of "
-        f"the compact model, where {noise:.4f} is noise. It is in scratch.keras."
+        f"The shape trained from scratch is as good: {name} {other:.4f}, and {own:.4f} of the "
+        f"compact model{margin}. It is in scratch.keras."
     )

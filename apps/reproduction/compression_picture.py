@@ -58,6 +58,8 @@ def _face(colour, filled):
 
 
 def _name(labels):
+    if labels["network"].startswith("uniform"):
+        return f"{labels['network']} ({labels['budget']})"
     if labels["start"] == "scratch":
         return f"that shape, from scratch ({labels['budget']})"
     return f"compressed to {labels['budget']}" + labels["start"].removeprefix("inherited")

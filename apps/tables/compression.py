@@ -37,6 +37,8 @@ class CompressionRow(Row):
         start: `"inherited"` weights of the wide network, `"random channels"` of it, or `"scratch"`.
         distilled: whether the wide network teaches.
         epochs: int, instead of the table's; None for these.
+        allocation: of `keras_sparse.plan`, for the shape of a network from scratch; None for the
+            shape that was chosen by importance.
     """
 
     cost: str | None = None
@@ -44,6 +46,7 @@ class CompressionRow(Row):
     start: str = "scratch"
     distilled: bool = False
     epochs: int | None = None
+    allocation: str | None = None
 
     @property
     def is_training(self):
@@ -67,6 +70,15 @@ def _cut(cost, limit, start, **facts):
     return CompressionRow(labels, cost=cost, limit=limit, start=start, **facts)
 
 
+_UNIFORM = {"uniform": "uniform", "uniform_steps": "uniform on the steps"}
+
+
+def _uniform(cost, limit, allocation):
+    """The wide network with the same share of channels everywhere, the widest that fits."""
+    row = _cut(cost, limit, "scratch", allocation=allocation)
+    return dataclasses.replace(row, labels={**row.labels, "network": _UNIFORM[allocation]})
+
+
 def train_and_convert(table, row, config, task, folder, on_epoch):
     """Train a row, and leave the model, a float32 and an int8 file.
 
@@ -76,9 +88,10 @@ def train_and_convert(table, row, config, task, folder, on_epoch):
         model, seconds = _compressed(row, config, task, folder, on_epoch), None
     else:
         if row.cost:
-            first = _cut(row.cost, row.limit, "inherited")
-            path = _model_of(first, config.training.seed, folder)
-            config = config.replace(model=lambda **arguments: _same_shape(path), epochs=row.epochs)
+            network = _shape(row, config.training.seed, task, folder)
+            # With new weights.
+            clone = keras.models.clone_model
+            config = config.replace(model=lambda **_: clone(network), epochs=row.epochs)
         model, seconds = training.trained_model(config, task, folder, on_epoch)
     return measured(model, task.judged, folder), seconds
 
@@ -91,9 +104,19 @@ def _model_of(row, seed, folder):
     return path
 
 
-def _same_shape(path):
-    """The network of a file, with new weights."""
-    return keras.models.clone_model(keras.models.load_model(path, compile=False))
+def _shape(row, seed, task, folder):
+    """A network of the shape that a row trains from scratch."""
+    if row.allocation is None:
+        path = _model_of(_cut(row.cost, row.limit, "inherited"), seed, folder)
+        return keras.models.load_model(path, compile=False)
+    wide = keras.models.load_model(_model_of(_dense(_WIDE), seed, folder))
+    plan = keras_sparse.plan(
+        wide,
+        importance=Random(seed),
+        allocation=row.allocation,
+        **_target(row, wide, task, folder),
+    )
+    return plan.apply(wide)[0]
 
 
 def _compressed(row, config, task, folder, on_epoch):
@@ -171,6 +194,8 @@ TABLE = Table(
         _cut("latency", "half", "scratch"),
         _dense(1.0),
         _dense(1.25),
+        _uniform("latency", "half", "uniform"),
+        _uniform("latency", "half", "uniform_steps"),
         *(
             _cut("latency", "half", start, epochs=epochs)
             for epochs in (0, 1, 3)
@@ -183,6 +208,8 @@ TABLE = Table(
         _cut("latency", "width 1", "scratch"),
         _cut("int8_latency", "half", "inherited"),
         _cut("int8_latency", "half", "scratch"),
+        _uniform("int8_latency", "half", "uniform"),
+        _uniform("int8_latency", "half", "uniform_steps"),
         _cut("macs", "half", "inherited"),
         _cut("macs", "half", "scratch"),
     ),
@@ -195,9 +222,11 @@ TABLE = Table(
     notes=f"""\
 Width {_WIDE:g} is trained first; *inherited* is `keras_sparse.compress` of it, with as many epochs
 again, *random channels* the same shape with channels chosen by chance, *scratch* the same shape
-with new weights. Batch {_BATCH_SIZE}, SGD with Nesterov momentum 0.9, reflect-pad 4, crop and flip,
-weight decay of 5e-4 in the gradient of kernels, the rate by a cosine to 0 from {_RATE:g}, and for
-what inherits weights from {RATE_SHARE:g} times that after an epoch of warm-up. Accuracy is on all
-test images, for int8 that of the file in LiteRT. Latency is that of the fastest inference, one
+with new weights. *Uniform* is the widest network with one share of the channels everywhere that is
+predicted to fit; *on the steps* rounds each width up to one at which the latency falls. Batch
+{_BATCH_SIZE}, SGD with Nesterov momentum 0.9, reflect-pad 4, crop and flip, weight decay of 5e-4 in
+the gradient of kernels, the rate by a cosine to 0 from {_RATE:g}, and for what inherits weights
+from {RATE_SHARE:g} times that after an epoch of warm-up. Accuracy is on all test images, for int8
+that of the file in LiteRT. Latency is that of the fastest inference, one
 thread, all files timed in turns.""",
 )

@@ -1,5 +1,6 @@
 """How many channels each group keeps, so that a budget holds."""
 
+import bisect
 import contextlib
 
 import numpy as np
@@ -29,6 +30,8 @@ def candidates(costs, scores, budget, *, steps=None):
         List of int arrays, all different.
     """
     found = [uniform(costs, budget)]
+    if steps:
+        found.append(uniform(costs, budget, steps))
     for trust in (1.0, 0.5, 0.0):
         for least_share in (_LEAST_SHARE, 0.25, 0.5):
             scaled = {group: _between(own, trust) for group, own in scores.items()}
@@ -76,12 +79,14 @@ def allocate(costs, scores, budget, *, steps=None, least_share=_LEAST_SHARE):
     return _widen(costs, lost, budget, widths, _menus(costs, steps, 0, every=True))
 
 
-def uniform(costs, budget):
+def uniform(costs, budget, steps=None):
     """The same share of channels in every group, the largest that meets the budget.
 
     Args:
         costs: a `CostModel`.
         budget: a `Budget`.
+        steps: None, or `{group: widths}` to which each width is rounded up, since those between
+            save nothing.
 
     Returns:
         An int array with the width of each group.
@@ -91,20 +96,24 @@ def uniform(costs, budget):
     """
     full = costs.full()
     shares = np.unique(np.concatenate([np.arange(1, n + 1) / n for n in full]))
-    low, high = 0, len(shares) - 1
+    menus = [np.array((steps or {}).get(group, range(1, group.size + 1))) for group in costs.groups]
 
     def at(i):
-        return np.maximum(1, np.floor(full * shares[i] + 1e-9)).astype(int)
+        widths = np.maximum(1, np.floor(full * shares[i] + 1e-9)).astype(int)
+        rows = zip(menus, widths, full, strict=True)
+        return np.array([menu[menu >= width].min(initial=size) for menu, width, size in rows])
 
-    if not budget.met(_totals(costs, budget, at(0))):
+    def fits(i):
+        return budget.met(_totals(costs, budget, at(i)))
+
+    # A latency need not rise with the channels.
+    if any(name.endswith("latency") for name in budget.limits):
+        best = next((i for i in reversed(range(len(shares))) if fits(i)), None)
+    else:
+        best = bisect.bisect_left(range(len(shares)), True, key=lambda i: not fits(i)) - 1
+    if best is None or best < 0:
         raise BudgetError(_too_small(costs, budget, _totals(costs, budget, at(0))))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if budget.met(_totals(costs, budget, at(middle))):
-            low = middle
-        else:
-            high = middle - 1
-    return at(low)
+    return at(best)
 
 
 def check_narrowest(costs, budget):

@@ -22,7 +22,7 @@ from keras_sparse.compression.trial import Trial
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.macs import graph_macs
 
-_ALLOCATIONS = ("importance", "uniform")
+_ALLOCATIONS = ("importance", "uniform", "uniform_steps")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -154,6 +154,8 @@ def plan(
         allocation: `"importance"`: the groups that lose least importance for what they save become
             narrower; of several ways to weigh that, the one with the lowest loss on training data
             right after the cut is taken. `"uniform"`: all groups lose the same share.
+            `"uniform_steps"`: the same, and each width is rounded up to one at which the measured
+            latency falls; it needs `latency`.
         latency: `{"latency": table}` or `{"int8_latency": table}`, with an `export.LatencyTable`
             each.
         exclude: names of layers whose channels all stay.
@@ -202,6 +204,11 @@ class Planner:
         self._allocation = allocation
         self._costs = CostModel(model, groups, latency)
         self._steps = _steps(latency, self._costs)
+        if allocation == "uniform_steps" and not self._steps:
+            raise ValueError(
+                "`allocation='uniform_steps'` rounds widths up to those at which the measured "
+                "latency falls: give `latency`, an `export.LatencyTable`."
+            )
         self._importance = importance
         self._kept = kept
         self._trial = None
@@ -248,6 +255,8 @@ class Planner:
         """Those that do best right after the cut; by scores alone where there are no data."""
         if self._allocation == "uniform":
             return uniform(self._costs, budget)
+        if self._allocation == "uniform_steps":
+            return uniform(self._costs, budget, self._steps)
         if self._data is None or not getattr(self._model, "compiled", False):
             return allocate(self._costs, self._scores, budget, steps=self._steps)
         choices = candidates(self._costs, self._scores, budget, steps=self._steps)

@@ -46,6 +46,33 @@ CASES = st.tuples(
 )
 
 
+class Steps:
+    """A device on which 5 to 7 channels take longer than 8, as kernels do that are not full."""
+
+    def layer_seconds(self, layer, shapes):
+        width = shapes["kernel"][-1] if layer in ("a", "b") else 0
+        return {5: 9.0, 6: 9.0, 7: 9.0}.get(int(width), float(width))
+
+    def steps(self, layer):
+        return [4, 8, 16] if layer == "a" else [4, 8] if layer == "b" else []
+
+
+def test_a_uniform_width_on_the_steps_of_the_latency():
+    x = keras.Input((6, 6, 3))
+    y = layers.Conv2D(8, 3, name="b")(layers.Conv2D(16, 3, name="a")(x))
+    model = keras.Model(x, layers.Dense(3)(layers.Flatten()(y)))
+
+    def widths(allocation, seconds):
+        arguments = {"target": {"latency": f"{seconds} s"}, "latency": {"latency": Steps()}}
+        return plan(model, importance=Random(), allocation=allocation, **arguments).widths.tolist()
+
+    # Of the second layer 5 channels take 9 s.
+    assert widths("uniform", 20) == [11, 5]
+    assert widths("uniform_steps", 20) == [16, 4]
+    # With 15 and 7 channels it would be as long.
+    assert widths("uniform", 24) == [16, 8]
+
+
 @settings(max_examples=5)
 @given(CASES)
 def test_the_budget_holds_and_the_prediction_is_exact(case):
