@@ -11,7 +11,9 @@ from apps import program
 from apps.compression.options import HELD_OUT
 from export.inputs import check_samples, input_specs
 from keras_sparse import _keras
+from keras_sparse.compression.data import count, take
 from keras_sparse.loading import load_model
+from keras_sparse.surgery.graph import functional
 
 _TRIED = 32
 # A mild one: the given model is hardly better than the smaller one.
@@ -23,7 +25,7 @@ class Data:
     """Arrays `(x, y)` to train on, and to judge on.
 
     Args:
-        train, test: tuples of two arrays.
+        train, test: tuples of two arrays, nested as the inputs and the outputs of the model.
         told: sentence about samples that were held out, or "".
     """
 
@@ -94,6 +96,12 @@ def _named_loss(name, model):
         raise program.UsageError(
             f"--loss={name}: Keras has no such loss, and --import names no module that has it."
         ) from error
+    outputs = _output_names(functional(model))
+    if len(outputs) > 1:
+        raise program.UsageError(
+            f"--loss={name} is for models with one output. This one has "
+            f"{', '.join(outputs)}: compile it with a loss for each, and save it."
+        )
     if not _is_crossentropy(name):
         return loss, f"The loss is {name}."
     activation = _last_activation(model)
@@ -158,29 +166,21 @@ def load_data(path, model, seed):
         ValueError: a file that cannot be read, arrays that are missing or do not fit.
     """
     arrays = _arrays(path)
-    names = [("x_train", "y_train")] if "x_train" in arrays else [("x", "y")]
-    if "x_test" in arrays or "y_test" in arrays:
-        names.append(("x_test", "y_test"))
-    missing = [name for pair in names for name in pair if name not in arrays]
-    if missing:
-        raise program.UsageError(
-            f"--data={path} has no array {' or '.join(missing)}: give x_train, y_train, x_test and "
-            f"y_test, or x and y. Received: {', '.join(arrays) or 'no arrays'}"
-        )
-    pairs = [_checked(arrays, *pair, model) for pair in names]
+    graph = functional(model)
+    pairs = [_checked(arrays, keys, model, graph) for keys in _parts(arrays, graph, path)]
     if len(pairs) == 2:
         return Data(*pairs, "")
-    (x, y), found = pairs[0], len(pairs[0][0])
-    count = max(round(HELD_OUT * found), 1)
+    found = count(pairs[0])
+    held_out = max(round(HELD_OUT * found), 1)
     if found < 2:
         raise program.UsageError(f"--data={path} has one sample: none is left to judge on.")
     order = np.random.default_rng(seed).permutation(found)
-    test, train = np.sort(order[:count]), np.sort(order[count:])
+    test, train = (take(pairs[0], np.sort(own)) for own in np.split(order, [held_out]))
     told = (
-        f"There is no x_test in {path}: {count:,} of the {found:,} samples are held out to judge "
-        "on, and not trained on."
+        f"There is no x_test in {path}: {held_out:,} of the {found:,} samples are held out to "
+        "judge on, and not trained on."
     )
-    return Data((x[train], y[train]), (x[test], y[test]), told)
+    return Data(train, test, told)
 
 
 def _arrays(path):
@@ -193,37 +193,100 @@ def _arrays(path):
         ) from error
 
 
-def _checked(arrays, x_name, y_name, model):
-    x, y = arrays[x_name], arrays[y_name]
-    [x] = check_samples(x, input_specs(model), x_name)
-    if not y.ndim or len(y) != len(x):
+def _output_names(graph):
+    """The names of the outputs, in their flattened order, as `compile` takes them for losses."""
+    if isinstance(graph.output, dict):
+        return [path[-1] for path, _ in keras.tree.flatten_with_path(graph.output)]
+    return graph.output_names
+
+
+def _keys(graph, part):
+    """`(keys of inputs, keys of outputs)`: x_train, or x_train_NAME where there are several."""
+    sides = {
+        "x": [spec.name for spec in keras.tree.flatten(input_specs(graph))],
+        "y": _output_names(graph),
+    }
+    return tuple(
+        ["_".join(filter(None, (side, part, name if len(names) > 1 else ""))) for name in names]
+        for side, names in sides.items()
+    )
+
+
+def _parts(arrays, graph, path):
+    """The keys of what is trained on, and of what is judged on if the file has any of these."""
+    whole, train, test = (_keys(graph, part) for part in ("", "train", "test"))
+    found = [sum(key in arrays for side in keys for key in side) for keys in (whole, train, test)]
+    parts = [train if found[1] >= max(found[0], 1) else whole, *([test] if found[2] else [])]
+    missing = [key for keys in parts for side in keys for key in side if key not in arrays]
+    if missing:
+        split = ", ".join(key for side in (*train, *test) for key in side)
         raise program.UsageError(
-            f"{y_name} must have a row for each of the {len(x):,} samples of {x_name}. "
-            f"Received: shape {y.shape}"
+            f"--data={path} has no array {' or '.join(missing)}: give {split}; or "
+            f"{', '.join([*whole[0], *whole[1]])}. "
+            f"Received: {', '.join(arrays) or 'no arrays'}"
         )
-    if y.dtype.kind not in "biuf" or not np.isfinite(y).all():
-        raise program.UsageError(f"{y_name} must hold finite numbers. Received: {y.dtype}")
-    if _loss_name(model.loss) == "sparse_categorical_crossentropy":
-        classes = model.output_shape[-1]
-        if y.min() < 0 or y.max() >= classes or (y != np.floor(y)).any():
+    return parts
+
+
+def _checked(arrays, keys, model, graph):
+    """`(x, y)` of some keys, nested as the model's inputs and outputs."""
+    specs, output = input_specs(model), graph.output
+    xs = [
+        check_samples(arrays[key], spec, key)[0]
+        for key, spec in zip(keys[0], keras.tree.flatten(specs), strict=True)
+    ]
+    ys = [arrays[key] for key in keys[1]]
+    for key, array in zip([*keys[0], *keys[1]], (*xs, *ys), strict=True):
+        if not array.ndim or len(array) != len(xs[0]):
             raise program.UsageError(
-                f"{y_name} must hold classes from 0 to {classes - 1}. Received: {y.dtype} from "
-                f"{y.min()} to {y.max()}"
+                f"{key} must have a row for each of the {len(xs[0]):,} samples of {keys[0][0]}. "
+                f"Received: shape {array.shape}"
             )
+    tensors = keras.tree.flatten(output)
+    losses = _losses(model.loss, _output_names(graph))
+    for key, y, loss, tensor in zip(keys[1], ys, losses, tensors, strict=True):
+        _check_targets(key, y, loss, tensor.shape[-1])
+    x, y = keras.tree.pack_sequence_as(specs, xs), keras.tree.pack_sequence_as(output, ys)
+    few_x, few_y = take((x, y), slice(_TRIED))
     try:
-        model.compute_loss(y=y[:_TRIED], y_pred=model(x[:_TRIED], training=False))
+        model.compute_loss(y=few_y, y_pred=model(few_x, training=False))
     except Exception as error:  # of Keras or of the backend
+        shapes = [own.shape for own in ys]
         raise program.UsageError(
-            f"{y_name} of shape {y.shape} does not fit the model's loss and its outputs of shape "
-            f"{model.output_shape}: {str(error).strip().splitlines()[0]}"
+            f"{', '.join(keys[1])} of shape {', '.join(map(str, shapes))} does not fit the "
+            f"model's loss and its outputs of shape "
+            f"{', '.join(str(tuple(own.shape)) for own in tensors)}: "
+            f"{str(error).strip().splitlines()[0]}"
         ) from error
     return x, y
 
 
+def _losses(loss, names):
+    """The loss of each output, in the outputs' flattened order."""
+    if isinstance(loss, dict):
+        return [loss.get(name) for name in names]
+    return loss if isinstance(loss, (list, tuple)) else [loss] * len(names)
+
+
+def _check_targets(key, y, loss, size):
+    if y.dtype.kind not in "biuf" or not np.isfinite(y).all():
+        raise program.UsageError(f"{key} must hold finite numbers. Received: {y.dtype}")
+    if _loss_name(loss) == "sparse_categorical_crossentropy" and (
+        y.min() < 0 or y.max() >= size or (y != np.floor(y)).any()
+    ):
+        raise program.UsageError(
+            f"{key} must hold classes from 0 to {size - 1}. Received: {y.dtype} from "
+            f"{y.min()} to {y.max()}"
+        )
+
+
 def classes(data, model):
     """Integer classes of the samples to judge on, or None where the model is no classifier."""
-    y, shape = data.test[1], model.output_shape
-    if not isinstance(shape, tuple) or len(shape) != 2 or shape[1] < 2:
+    y = data.test[1]
+    if not isinstance(y, np.ndarray):
+        return None
+    shape = model.output_shape
+    if len(shape) != 2 or shape[1] < 2:
         return None
     name = _loss_name(model.loss)
     if name == "categorical_crossentropy":

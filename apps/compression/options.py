@@ -72,7 +72,8 @@ def define():
     string(
         "data",
         help="The training data: a .npz file with x_train and y_train, and x_test and y_test to "
-        f"judge on; or with x and y, of which {HELD_OUT:.0%} are held out.",
+        f"judge on; or with x and y, of which {HELD_OUT:.0%} are held out. Several inputs or "
+        "outputs have an array each, by name: x_train_NAME, y_train_NAME.",
     )
     flags.DEFINE_integer(
         "epochs",
@@ -119,7 +120,8 @@ def define():
         "baselines",
         False,
         "Train beside it, with as many epochs: the same shape from scratch, the given network made "
-        "narrow everywhere, and random channels in the same shape.",
+        "narrow everywhere (with a latency also in whole steps of it), and random channels in the "
+        "same shape.",
         module_name=GROUP,
     )
     flags.DEFINE_list("exclude", [], "Layers whose channels all stay.", module_name=GROUP)

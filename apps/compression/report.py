@@ -14,6 +14,7 @@ from export.machine import processor
 from export.page import parts
 from export.page.page import Table
 from export.quantize import variants
+from keras_sparse.compression.data import count, take
 from keras_sparse.surgery import count_macs
 
 _COMPARED_SAMPLES = 1000
@@ -50,7 +51,7 @@ def deliver(model, result, data, folder, facts, *, labels, num_threads):
     run_folder.write_text(json.dumps(result.plan.to_dict(), indent=1), folder / "plan.json")
     report = {
         **facts,
-        "held_out": len(data.test[0]),
+        "held_out": count(data.test),
         **{
             name: {
                 **_metrics(result.metrics[stage]),
@@ -86,14 +87,15 @@ def _metrics(values):
 
 def _files(networks, data, folder, kinds, labels, num_threads):
     """Rows on the TFLite files, and their timing side by side."""
-    x = data.test[0]
+    test = take(data.test, slice(_COMPARED_SAMPLES))
+    train = take(data.train, slice(_CALIBRATED_SAMPLES))
     found = variants.write_variants(
         networks,
         folder,
         kinds,
-        samples=x[:_COMPARED_SAMPLES],
+        samples=test[0],
         labels=None if labels is None else labels[:_COMPARED_SAMPLES],
-        representative=data.train[0][:_CALIBRATED_SAMPLES],
+        representative=train[0],
     )
     with progress_bar() as progress:
         timing = benchmark(variants.paths(found), num_threads=num_threads, progress=progress)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import subprocess
 import sys
 from importlib.util import find_spec
 
@@ -150,10 +151,19 @@ def test_baselines_are_trained_beside_it(compress, tmp_path, monkeypatch):
     assert np.abs(kernels[0] - kernels[1]).max() > 1e-3
 
 
-@pytest.mark.parametrize(("scratch", "told"), [(0.80, False), (0.88, True), (0.95, True)])
-def test_a_shape_that_is_as_good_from_scratch_is_told(scratch, told):
-    rows = {baselines.SCRATCH: {"accuracy": scratch, "macs": 5}}
-    facts = {"compact": {"accuracy": 0.9, "macs": 5}, "held_out": 400, "baselines": rows}
+@pytest.mark.parametrize(
+    ("name", "scratch", "told"),
+    [
+        ("accuracy", 0.80, False),
+        ("accuracy", 0.88, True),
+        ("accuracy", 0.95, True),
+        ("loss", 0.95, False),
+        ("loss", 0.85, True),
+    ],
+)
+def test_a_shape_that_is_as_good_from_scratch_is_told(name, scratch, told):
+    rows = {baselines.SCRATCH: {name: scratch, "macs": 5}}
+    facts = {"compact": {name: 0.9, "macs": 5}, "held_out": 400, "baselines": rows}
     lines = report._about_baselines(facts)
     assert f"| {baselines.SCRATCH} | {scratch:.4f} | 5 |" in lines
     assert ("It is in scratch.keras." in lines[-2]) == told
@@ -195,6 +205,21 @@ def test_a_killed_run_goes_on_to_the_same_numbers(whole, compress, monkeypatch):
     weights = keras.saving.load_model(whole / "compact.keras").get_weights()
     for a, b in zip(again.model.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_from_the_shell(folder, tmp_path):
+    files = [f"--model={folder}/m.keras", f"--data={folder}/split.npz", f"--out={tmp_path}/run"]
+    command = [sys.executable, "-m", "apps.compress", "--target=macs=0.5", "--epochs=1"]
+    done = subprocess.run(
+        [*command, "--baselines", *files], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    told = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert told["compact"]["macs"] <= 0.5 * told["dense"]["macs"]
+    assert (tmp_path / "run" / "scratch.keras").exists()
 
 
 @pytest.mark.parametrize(
@@ -260,6 +285,71 @@ def test_data_that_do_not_fit(file, message, folder, loaded, monkeypatch):
     monkeypatch.chdir(folder)
     with pytest.raises(ValueError, match=re.escape(message)):
         inputs.load_data(file, loaded, seed=0)
+
+
+@pytest.fixture(scope="module")
+def several(folder):
+    """A model of two inputs and two outputs, and its arrays by key."""
+    image, place = keras.Input((8, 8, 1), name="image"), keras.Input((2,), name="place")
+    x = layers.Concatenate()([layers.Flatten()(image), place])
+    x = layers.Dense(12, activation="relu", name="hidden")(x)
+    outputs = {"kind": layers.Dense(3, name="kind")(x), "box": layers.Dense(4, name="box")(x)}
+    model = keras.Model({"image": image, "place": place}, outputs)
+    losses = {
+        "kind": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        "box": "mse",
+    }
+    model.compile("adam", losses, metrics={"kind": ["accuracy"]})
+    model.optimizer.build(model.trainable_variables)
+    model.save(folder / "several.keras")
+    rng = np.random.default_rng(0)
+    arrays = {
+        "x_image": rng.normal(size=(40, 8, 8, 1)).astype("float32"),
+        "x_place": rng.normal(size=(40, 2)).astype("float32"),
+        "y_kind": rng.integers(0, 3, 40),
+        "y_box": rng.normal(size=(40, 4)).astype("float32"),
+    }
+    np.savez(folder / "several.npz", **arrays)
+    return model, arrays
+
+
+def test_several_inputs_and_outputs(several, compress, monkeypatch):
+    given = []
+    monkeypatch.setattr(report, "deliver", lambda *arguments, **_: given.append(arguments))
+    status, _, err = compress(*QUICK, model="several.keras", data="several.npz", epochs=1)
+    assert status is None, err
+    [(_, result, data, *_)] = given
+    assert result.metrics["recovered"]["kind_accuracy"] >= 0
+    (x, y), arrays = data.test, several[1]
+    assert len(x["place"]) == len(y["box"]) == 4
+    row = np.flatnonzero((arrays["x_place"] == x["place"][0]).all(1))[0]
+    np.testing.assert_array_equal(y["box"][0], arrays["y_box"][row])
+    np.testing.assert_array_equal(x["image"][0], arrays["x_image"][row])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y_box": None}, "has no array y_box: give x_train_image, x_train_place, y_train_box, "),
+        ({"y_box": None}, "or x_image, x_place, y_box, y_kind. Received: x_image, x_place, y_kind"),
+        ({"x_test_place": np.zeros((4, 2))}, "has no array x_test_image or y_test_box or y_test_"),
+        ({"x_place": np.zeros((40, 3))}, "x_place` must have the shapes of the model's inputs, (n"),
+        ({"x_place": np.zeros((39, 2))}, "x_place must have a row for each of the 40 samples of"),
+        ({"y_kind": np.full(40, 3)}, "y_kind must hold classes from 0 to 2"),
+        ({"y_box": np.zeros((40, 5))}, "y_box, y_kind of shape (40, 5), (40,) does not fit"),
+    ],
+)
+def test_several_arrays_that_do_not_fit(several, change, message, tmp_path):
+    model, arrays = several
+    arrays = {name: array for name, array in (arrays | change).items() if array is not None}
+    np.savez(tmp_path / "d.npz", **arrays)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        inputs.load_data(tmp_path / "d.npz", model, seed=0)
+
+
+def test_one_loss_is_not_for_several_outputs(several):
+    with pytest.raises(program.UsageError, match="This one has box, kind"):
+        inputs._named_loss("mse", several[0])
 
 
 def test_the_loss_of_a_file_without_one(compress):
