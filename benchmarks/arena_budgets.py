@@ -82,39 +82,49 @@ def widest(task, arena):
     return next(w for w in widths if Micro().costs(network(task, w))["arena"] <= arena)
 
 
-def compressed(task, arena):
-    """Accuracies of the given, the cut and the recovered network."""
+def accuracy(model, task):
+    """In percent, of all test images."""
+    return 100 * model.evaluate(task.x_test, task.y_test, 500, verbose=0)[1]
+
+
+def compressed(task, arena, known):
+    """The network cut and trained again, and its accuracy beside that of the given one."""
     from export.micro import Micro
 
+    model = given(task)
     result = keras_sparse.compress(
-        given(task),
+        model,
         batches(task),
         target={"arena": arena},
         epochs=int(EPOCHS.value[1]),
         batch_size=BATCH_SIZE,
-        validation_data=(task.x_test, task.y_test),
         micro=Micro(),
         folder=pathlib.Path(OUT.value) / f"{arena}-seed{SEED.value}",
         verbose=2,
     )
-    print(result, result.plan, sep="\n", flush=True)
-    stages = {stage: 100 * found["accuracy"] for stage, found in result.metrics.items()}
-    predicted = result.plan.costs["arena"][1]
-    return result.model, {**stages, "predicted": predicted, "plan": result.plan.to_dict()["groups"]}
+    plan = result.plan
+    print(result, plan, sep="\n", flush=True)
+    return result.model, {
+        **{"given": accuracy(model, task), "accuracy": accuracy(result.model, task)},
+        **{"predicted": plan.costs["arena"][1], "measured": result.costs["arena"][2]},
+        "widths": dict(
+            zip([group.name for group in plan.groups], plan.widths.tolist(), strict=True)
+        ),
+    }
 
 
-def narrow(task, arena):
-    """Accuracy of the widest narrow network, from scratch."""
-    width = widest(task, arena)
+def narrow(task, arena, known):
+    """The widest narrow network, from scratch, and its accuracy."""
+    widths = [row["width"] for key, row in known.items() if key[:2] == (arena, "narrow")]
+    width = widths[0] if widths else widest(task, arena)
     model = trained(task, width, sum(map(int, EPOCHS.value)))
-    accuracy = model.evaluate(task.x_test, task.y_test, 500, verbose=0)[1]
-    return model, {"recovered": 100 * accuracy, "width": width}
+    return model, {"accuracy": accuracy(model, task), "width": width}
 
 
-def row(kind, task, arena):
+def row(kind, task, arena, known):
     """Compute a row, and keep the model."""
     start = time.time()
-    model, figures = {"compressed": compressed, "narrow": narrow}[kind](task, arena)
+    model, figures = {"compressed": compressed, "narrow": narrow}[kind](task, arena, known)
     model.save(pathlib.Path(OUT.value) / f"{kind}-{arena}-seed{SEED.value}.keras")
     return {
         **{"arena": arena, "row": kind, "seed": SEED.value, "epochs": EPOCHS.value},
@@ -138,7 +148,7 @@ def main(_):
         for arena in (1000 * int(text) for text in ARENAS.value):
             key = arena, kind, SEED.value
             if key not in known:
-                known[key] = row(kind, task, arena)
+                known[key] = row(kind, task, arena, known)
                 with open(path, "a") as file:
                     file.write(json.dumps(known[key]) + "\n")
             print(json.dumps(known[key]), flush=True)

@@ -63,12 +63,12 @@ def main(argv):
 
 
 def _lines(name, file):
-    from export.micro.result import where_text
+    from export.micro.result import CODE_TEXT, where_text
 
     yield f"{name}: {file.peak.bytes:,} bytes of activations at {file.peak.layer}: " + ", ".join(
         f"{tensor.name} {tensor.bytes:,}" for tensor in file.peak.tensors
     )
-    yield f"{name}: register {', '.join(file.resolver)}"
+    yield f"{name}: register {', '.join(file.resolver)}; {CODE_TEXT}"
     agreement = file.agreement
     if agreement.drawn:
         yield f"{name}: compared with LiteRT on random samples; give --samples for real ones"

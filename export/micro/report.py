@@ -1,6 +1,6 @@
 """A microcontroller's figures for people: Markdown and a picture."""
 
-from export.micro.result import agreement_text, where_text
+from export.micro.result import CODE_TEXT, agreement_text, where_text
 
 _SHOWN = 6
 
@@ -24,9 +24,8 @@ def markdown(result):
             ],
         ),
         "",
-        "Flash is the file alone; the runtime's code comes to it, and depends on the processor and "
-        "on its kernels. Arena is the smallest in which the file runs; head: activations, tail: "
-        "what stays. The tail is that of a host of 64 bits.",
+        "Flash is the file alone. Arena is the smallest in which the file runs; head: activations, "
+        "tail: what stays. The tail is that of a host of 64 bits.",
         "",
     ]
     for name, file in zip(result.names, result.files, strict=True):
@@ -50,7 +49,8 @@ def _details(name, file):
         "",
         *_table(["tensor", "shape", "bytes", "share"], rows),
         "",
-        f"Operators to register: {', '.join(f'`{method}`' for method in file.resolver)}.",
+        f"Operators to register: {', '.join(f'`{method}`' for method in file.resolver)}. "
+        f"{CODE_TEXT[0].upper()}{CODE_TEXT[1:]}.",
         "",
     ]
     return [*lines, *_differences(file.agreement)]

@@ -11,6 +11,11 @@ from export.benchmark.result import ratios_to_first
 from export.micro.agreement import Agreement
 from export.micro.operators import resolver_method
 
+CODE_TEXT = (
+    "their code and the runtime's take flash as well: unknown, since it depends on the processor, "
+    "its kernels and the compiler"
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class FileMemory:
@@ -18,7 +23,7 @@ class FileMemory:
 
     Attributes:
         path: the file, as it was given.
-        bytes: its size, which is what the model takes of the flash.
+        bytes: its size, which is what the model takes of the flash beside the code.
         arena: bytes of the smallest arena in which it runs, as found by trying.
         head: bytes of the arena for activations and scratch memory.
         tail: bytes that stay: quantization, operators, tensors.

@@ -230,9 +230,12 @@ def _too_small(costs, budget, totals):
     worst = max(budget.limits, key=lambda name: totals[name] / budget.limits[name])
     ones = np.ones(len(costs.groups), int)
     heaviest, cost = costs.heaviest(worst, ones)
+    rest = "that of other layers"
+    if worst == "arena":
+        rest = "what the runtime keeps for operators and channels"
     return (
         f"`target` cannot be met: with one channel left in every group the model's {worst} is "
         f"still {in_words(worst, totals[worst])}, where "
         f"{in_words(worst, budget.limits[worst])} are allowed. "
-        f"Most of it, {in_words(worst, cost)}, is the layer {heaviest!r}."
+        f"Most is needed at the layer {heaviest!r}, {in_words(worst, cost)}; the rest is {rest}."
     )

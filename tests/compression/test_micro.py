@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import keras_sparse
-from keras_sparse.compression import CostModel, GroupNorm
+from keras_sparse.compression import BudgetError, CostModel, GroupNorm
 from keras_sparse.compression.operators import Operators
 from keras_sparse.compression.planning import plan, removable_groups
 from keras_sparse.compression.schedules import Iterative
@@ -147,6 +147,8 @@ def test_plan_shows_which_channels_make_the_peak():
     assert "peak before: 8,704 bytes at narrow: wide 8,192 (channels of wide)" in str(found)
     assert found.to_dict()["peak"]["before"][0] == "narrow"
     assert "arena" not in plan(chain(), target={"macs": 0.9}, importance=GroupNorm()).costs
+    with pytest.raises(BudgetError, match="'wide', 512; the rest is what the runtime keeps"):
+        plan(chain(), target={"arena": "1 kB"}, importance=GroupNorm())
 
 
 def test_a_meter_for_other_targets_is_an_error():

@@ -78,6 +78,7 @@ def test_reports(measured, tmp_path):
     assert json.loads(json.dumps(measured.to_dict()))["files"][1]["peak"]["layer"] == "TANH"
     text = measured.to_markdown()
     assert "| TANH | 1x16 | 64 | 33% |" in text
+    assert "`AddTanh`. Their code and the runtime's take flash as well: unknown" in text
     measured.plot(tmp_path / "memory.png")
     assert (tmp_path / "memory.png").stat().st_size > 1000
 
