@@ -151,6 +151,92 @@ def frontier(y, panels, variants, series, line):
     return draw
 
 
+def strengths(y, x, series, panels, lowest):
+    """A picture function: one column over another, the rows of a method joined.
+
+    Args:
+        y: the column along the vertical axis.
+        x: the column along the horizontal axis, on a log scale.
+        series: the heading whose texts have a line each.
+        panels: the heading whose texts have a panel each.
+        lowest: where the vertical axis begins.
+
+    Returns:
+        A function for `Table.picture`.
+    """
+
+    def draw(figure, table, cells):
+        rows = results.summary(table, cells)
+        titles, lines = _texts(rows, panels), _texts(rows, series)
+        figure.set_size_inches(5.0 * len(titles), 4.2)
+        all_axes = figure.subplots(1, len(titles), sharey=True, squeeze=False)[0]
+        for axes, title in zip(all_axes, titles, strict=True):
+            for i, line in enumerate(lines):
+                chosen = [
+                    row["figures"]
+                    for row in rows
+                    if row["labels"][panels] == title and row["labels"][series] == line
+                ]
+                chosen.sort(key=lambda figures: figures[x][0])
+                axes.errorbar(
+                    *([figures[name][0] for figures in chosen] for name in (x, y)),
+                    yerr=[figures[y][1] or math.nan for figures in chosen],
+                    fmt="o-",
+                    color=f"C{i}",
+                    label=line,
+                    markersize=4,
+                )
+            axes.set_xscale("log")
+            axes.set_ylim(bottom=lowest)
+            axes.set_title(f"{panels}: {title}")
+            axes.set_xlabel(table.columns[x].title)
+            axes.grid(alpha=0.3)
+        all_axes[0].set_ylabel(table.columns[y].title)
+        all_axes[0].legend(fontsize="small")
+
+    return draw
+
+
+def beside_others(y, x, panels, others):
+    """A picture function: one column over another, ours and the paper's, beside other methods'.
+
+    Args:
+        y: the column along the vertical axis, which has published figures.
+        x: the column along the horizontal axis, on a log scale, in percent.
+        panels: the heading whose texts have a panel each.
+        others: `{method: {text of the panel: list of (x, y)}}`.
+
+    Returns:
+        A function for `Table.picture`.
+    """
+
+    def draw(figure, table, cells):
+        rows = results.summary(table, cells)
+        titles = _texts(rows, panels)
+        figure.set_size_inches(5.0 * len(titles), 4.2)
+        all_axes = figure.subplots(1, len(titles), squeeze=False)[0]
+        for axes, title in zip(all_axes, titles, strict=True):
+            chosen = [row for row in rows if row["labels"][panels] == title]
+            chosen.sort(key=lambda row: row["figures"][x][0])
+            places = [row["figures"][x][0] for row in chosen]
+            means, errors = zip(*(row["figures"][y] for row in chosen), strict=True)
+            errors = [error or math.nan for error in errors]
+            axes.errorbar(places, means, yerr=errors, fmt="o-", color="C0", label="ours")
+            published = [row["published"].get(y, math.nan) for row in chosen]
+            axes.plot(places, published, "kD--", markersize=4, linewidth=1, label="published")
+            for i, (method, points) in enumerate(others.items(), 1):
+                axes.plot(*zip(*points[title], strict=True), "s", color=f"C{i}", label=method)
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.set_title(f"{panels}: {title}")
+            axes.set_xlabel(table.columns[x].title)
+            axes.grid(alpha=0.3)
+        all_axes[0].set_ylabel(table.columns[y].title)
+        all_axes[-1].legend(fontsize="x-small")
+
+    return draw
+
+
 def _points(axes, rows, x, y, colour, filled, joined):
     """The rows' points, the filled ones with what tells each from the others of its colour."""
     places = sorted(
