@@ -99,6 +99,11 @@ def _check(values):
 
 
 def _check_images(table, values):
+    if table.dataset == "imagenet":
+        raise ValueError(
+            f"{values.table} is on ImageNet, which does not fit into memory: train each row by "
+            f"`python -m apps.train --row={values.table}/ROW`."
+        )
     if table.has_data:
         paths.check_data(table.dataset, values.data_dir)
     elif values.train_images is not None:

@@ -29,7 +29,7 @@ _PUBLISHED = {
 
 def _row(network, method, accuracy, density):
     model, scale = _NETWORKS[network]
-    changes = _three_steps(density) if method == "three-step pruning" else _rda(method, scale)
+    changes = three_steps(density) if method == "three-step pruning" else rda(method, scale)
     return Row(
         labels={"network": network, "method": method},
         changes={"model": model, **changes},
@@ -37,9 +37,16 @@ def _row(network, method, accuracy, density):
     )
 
 
-def _rda(method, scale):
+def rda(method, scale, stages=_STAGES):
+    """Settings of RDA.
+
+    Args:
+        method: whether it has ASR or a staged γ stands in its name.
+        scale: s of the start.
+        stages: 1/γ in each third of the training, where γ is staged.
+    """
     if "staged" in method:
-        rate = {"schedule": "staged", "stages": _STAGES, "stage_starts": (1 / 3, 2 / 3)}
+        rate = {"schedule": "staged", "stages": stages, "stage_starts": (1 / 3, 2 / 3)}
     else:
         rate = {"learning_rate": 1.0}
     retraining = {"retrain_epochs": 1 / 3} if "ASR" in method else {}
@@ -47,7 +54,8 @@ def _rda(method, scale):
     return {**published, **rate, **retraining}
 
 
-def _three_steps(density):
+def three_steps(density):
+    """Settings of three-step pruning, which leaves a share of the weights, in percent."""
     return {
         "optimizer": "magnitude_pruning",
         "target_sparsity": 1 - density / 100,

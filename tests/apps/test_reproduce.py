@@ -272,6 +272,7 @@ BAD = [
     ({"table": "implicit_mnist", "rows": "("}, "no regular expression"),
     ({"table": "implicit_mnist", "rows": "lion"}, "fits none of the rows"),
     ({"table": "implicit_mnist", "train_images": "999"}, "--train_images must be at most 200"),
+    ({"table": "rda_imagenet"}, "train each row by `python -m apps.train --row=rda_imagenet/ROW`"),
     ({"table": "inactive_unit", "train_images": "9"}, "--train_images must be left away"),
     ({"table": "implicit_mnist", "out": "pyproject.toml/run"}, "cannot be written"),
 ]
@@ -328,7 +329,10 @@ def test_a_damaged_file_is_named(name, text, finished, data_dir, tmp_path):
 # The networks of CIFAR, small.
 SMALL = {
     "wide_resnet": {"depth": 10, "width": 0.25},
-    **{name: {"width": 0.05} for name in ("basicnet", "resnet_18", "vgg16_bn", "vgg19_bn")},
+    **{
+        name: {"width": 0.05}
+        for name in ("basicnet", "resnet_18", "resnet_50", "vgg16_bn", "vgg19_bn")
+    },
 }
 
 
@@ -346,7 +350,8 @@ def small_networks(monkeypatch):
 @pytest.mark.parametrize("name", tables.NAMES)
 def test_every_table_builds_its_rows(name, rows, small_networks):
     table = tables.load(name)
-    shape, classes = data.DATASETS[table.dataset or "mnist"]
+    known = {**data.DATASETS, "imagenet": ((64, 64, 3), 1000), None: ((28, 28, 1), 10)}
+    shape, classes = known[table.dataset]
     task = types.SimpleNamespace(input_shape=shape, classes=classes)
     for row in table.rows[rows]:
         config = table.config(row)
@@ -372,7 +377,14 @@ def test_the_tables_of_cifar_train(name, row, small_networks, cifar_dir, tmp_pat
 
 
 # One without a picture, and one of each kind of picture.
-DRAWN = ("rda_cifar10", "edge_frontier", "implicit_mnist", "inactive_unit", "sparse_momentum_mnist")
+DRAWN = (
+    "rda_cifar10",
+    "edge_frontier",
+    "implicit_mnist",
+    "inactive_unit",
+    "sparse_momentum_mnist",
+    "reduction_mnist",
+)
 
 
 @pytest.mark.parametrize("name", thorough(tables.NAMES, *DRAWN))
