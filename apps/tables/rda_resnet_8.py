@@ -39,7 +39,7 @@ TABLE = Table(
     measure=sparse.measure,
     notes=f"""\
 MLPerf Tiny's ResNet-8 in the place of the paper's ResNet-18: batch 128, reflect-pad 4, crop and
-flip. RDA is the published form with λ = {_L1:g} and s = {_SCALE:g}, γ = 1, 0.2, 0.05 from each third
+flip. RDA is the published form with λ = {_L1:g}, s = {_SCALE:g}, γ = 1, 0.2, 0.05 from each third
 of the epochs on, the last third as retraining (ASR). Three-step pruning prunes at half of the
 epochs to the share of weights that RDA leaves, and so does `RDA()` of this package, which is
 dynamic pruning with feedback.""",
