@@ -116,7 +116,12 @@ def one_line(goes_on=lambda: ""):
     Args:
         goes_on: see `run`.
     """
-    ordinary = signal.signal(signal.SIGTERM, _terminate)
+    ordinary, hook = signal.signal(signal.SIGTERM, _terminate), sys.unraisablehook
+    signals = {
+        _Terminated: (signal.SIGTERM, _terminate),
+        KeyboardInterrupt: (signal.SIGINT, signal.getsignal(signal.SIGINT)),
+    }
+    sys.unraisablehook = common.sent_again(signals, hook)
     try:
         try:
             yield
@@ -135,6 +140,7 @@ def one_line(goes_on=lambda: ""):
         _end(f"{message} {_WHOLE}")
     finally:
         signal.signal(signal.SIGTERM, ordinary)
+        sys.unraisablehook = hook
 
 
 def command_line(module):

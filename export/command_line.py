@@ -12,6 +12,7 @@ from absl import app, flags
 
 # What Keras, TensorFlow and LiteRT count in 32 bits: sizes, threads, rounds.
 LARGEST_INTEGER = 2**31 - 1
+_MOMENT = 0.1
 count = functools.partial(flags.DEFINE_integer, lower_bound=1, upper_bound=LARGEST_INTEGER)
 
 
@@ -118,4 +119,36 @@ def check_model(path):
 
 def clean_up_when_terminated():
     """Lets SIGTERM end the program as an exit does, so that no half-written file stays."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _exit)
+    sys.unraisablehook = sent_again({SystemExit: (signal.SIGTERM, _exit)}, sys.unraisablehook)
+
+
+def _exit(number, _):
+    sys.exit(128 + number)
+
+
+def sent_again(signals, ordinary):
+    """What `sys.unraisablehook` must be for the exceptions of signals not to be lost.
+
+    A handler runs wherever the program is, also in a callback of the garbage collector or in a
+    `__del__`. What is raised there is printed and dropped, and the program would go on. So the
+    handler is called once more, a moment later.
+
+    Args:
+        signals: `{kind of exception: (the signal, the handler that raises it)}`.
+        ordinary: the hook for everything else.
+
+    Returns:
+        A function of what the hook gets.
+    """
+
+    def hook(lost):
+        if lost.exc_type not in signals:
+            ordinary(lost)
+            return
+        number, handler = signals[lost.exc_type]
+        signal.signal(signal.SIGALRM, lambda *_: handler(number, None))
+        # Last, for what is raised here is lost as well.
+        signal.setitimer(signal.ITIMER_REAL, _MOMENT)
+
+    return hook

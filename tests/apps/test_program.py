@@ -1,11 +1,13 @@
 """How programs end: one line and a status for what a person or the machine caused."""
 
 import errno
+import gc
 import math
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from absl import flags
@@ -83,6 +85,33 @@ def test_sigterm_cleans_up_and_is_told(capsys):
     assert capsys.readouterr().err.startswith("Terminated: Go on. ")
     assert cleaned
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 1)], ids=["TERM", "INT"]
+)
+def test_a_signal_in_a_callback_of_the_garbage_collector_is_not_lost(number, status, capsys):
+    """What is raised there is dropped by Python: JAX has such a callback."""
+    hook, sent = sys.unraisablehook, []
+
+    def callback(phase, info):
+        if not sent:
+            sent.append(number)
+            os.kill(os.getpid(), number)
+
+    def main():
+        gc.collect()
+        time.sleep(5)
+
+    gc.callbacks.append(callback)
+    try:
+        with pytest.raises(SystemExit) as end, program.one_line():
+            main()
+    finally:
+        gc.callbacks.remove(callback)
+    assert end.value.code == status
+    assert capsys.readouterr().err.count("\n") == 1
+    assert sys.unraisablehook is hook
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "x", "", "1", "0", "-1", "3"])
