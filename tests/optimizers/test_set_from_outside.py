@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_sparse import GRDA, RDA
+from tests.optimizers.matrix import MASKED, OPTIMIZERS
 
 FORMS = {
     "target": lambda: RDA(0.1, target_sparsity=0.5, ramp_steps=1),
@@ -93,6 +94,23 @@ def test_a_nan_is_kept_for_the_user_to_see_and_gone_when_it_is_mended(name):
     for _ in range(21):  # a search falls into these
         apply(optimizer, zeros())
     assert all(np.isfinite(value).all() for value in values(variables))
+
+
+@pytest.mark.parametrize("name", [*MASKED, "ProxSGD", "ProxSGD by channel"])
+def test_masks_do_not_take_a_nan_for_a_small_weight(name):
+    _, variables = made("GRDA", steps=0)
+    kind, *by_channel = name.split(" by ")
+    optimizer = OPTIMIZERS[kind](**({"groups": "channel"} if by_channel else {}))
+    optimizer.build(variables)
+    for step in range(3):
+        apply(optimizer, arrays(step + 1, scale=0.1))
+    for variable in variables:
+        bad = values([variable])[0]
+        bad.flat[np.abs(bad).argmax()] = np.nan
+        variable.assign(bad)
+    for _ in range(4):  # masks change in two of them
+        apply(optimizer, zeros())
+    assert all(np.isnan(value).any() for value in values(variables))
 
 
 @pytest.mark.parametrize("name", ["target", "l1", "GRDA"])
