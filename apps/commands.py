@@ -1,5 +1,8 @@
 """`keras-sparse COMMAND`: the programs of this project under one name, from any folder."""
 
+import ast
+import importlib.util
+import pathlib
 import runpy
 import sys
 
@@ -27,11 +30,18 @@ def main():
         return
     if name not in COMMANDS:
         sys.exit(f"keras-sparse: there is no command {name!r}; give one of {', '.join(COMMANDS)}")
-    module, description = COMMANDS[name]
-    # What absl prints for --help.
-    sys.modules["__main__"].__doc__ = description
+    module, _ = COMMANDS[name]
+    sys.modules["__main__"].__doc__ = _docstring(module)  # what absl prints for --help
     sys.argv = [f"keras-sparse {name}", *arguments]
     runpy.run_module(module, run_name="__main__")
+
+
+def _docstring(module):
+    """What a program does, with commands to copy, without importing it."""
+    spec = importlib.util.find_spec(module)
+    if spec.submodule_search_locations:
+        spec = importlib.util.find_spec(f"{module}.__main__")
+    return ast.get_docstring(ast.parse(pathlib.Path(spec.origin).read_text(encoding="utf-8")))
 
 
 def _overview():

@@ -10,6 +10,7 @@ from absl import flags
 from apps import program
 from apps.training.config import TrainConfig
 from apps.training.flags import GROUPS, define, given
+from export.quiet import quiet_import
 
 
 def main(values=flags.FLAGS):
@@ -20,7 +21,7 @@ def main(values=flags.FLAGS):
         config.data.check_files()
         config.output.check_files(config.output.out or f"runs/{config.data.dataset}")
         # Keras takes seconds to import, and --help and wrong flags need not wait for it.
-        with program.quiet_import():
+        with quiet_import():
             from apps.training import run
 
         training = run.prepare(config)
@@ -38,7 +39,7 @@ def configuration(row, settings):
     """
     if row is None:
         return TrainConfig.of(settings)
-    with program.quiet_import():
+    with quiet_import():
         from apps import tables
     return tables.row(row).replace(**settings)
 

@@ -6,9 +6,10 @@ import os
 import pathlib
 import signal
 import sys
-import tempfile
 
 from absl import app, flags
+
+from export.quiet import quiet_import
 
 # What Keras, TensorFlow and LiteRT count in 32 bits: sizes, threads, rounds.
 LARGEST_INTEGER = 2**31 - 1
@@ -38,35 +39,14 @@ def _parse(name, argv):
         sys.exit(f"{name}: {' '.join(str(error).split())} (--help shows the flags)")
 
 
-@contextlib.contextmanager
-def quiet_import():
-    """Hold back what TensorFlow's libraries write to standard error while they are loaded.
-
-    That is notes on the processor and on GPUs that are not there, written before any setting of
-    the log is read. It is shown if the import fails.
-    """
-    sys.stderr.flush()
-    ordinary = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(ordinary, held.read())
-            raise
-        finally:
-            os.dup2(ordinary, 2)
-            os.close(ordinary)
-
-
 def output(path):
     """A context manager: the file to write in the place of `path`, None where that is empty."""
     if not path:
         return contextlib.nullcontext()
     check_output(path)
     # Imports Keras, which a run without files need not wait for.
-    from keras_sparse.files import replacing
+    with quiet_import():
+        from keras_sparse.files import replacing
 
     return replacing(path)
 

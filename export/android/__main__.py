@@ -1,4 +1,11 @@
-"""`python -m export.android --benchmark_binary=benchmark_model a.tflite b.tflite`."""
+"""Time TFLite files on an Android phone, through adb.
+
+python -m export.android --benchmark_binary=benchmark_model model.tflite compact.tflite
+python -m export.android --benchmark_binary=benchmark_model --cores=7 --rounds=10 model.tflite
+python -m export.android --benchmark_binary=benchmark_model --delegate=gpu model.tflite
+
+docs/phone.md says where benchmark_model comes from, and what you see at each step.
+"""
 
 import json
 import os
@@ -6,9 +13,6 @@ import pathlib
 import shlex
 import signal
 import sys
-
-# TensorFlow reads this when it is imported, which writing a file does.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import rich
 from absl import flags
@@ -19,6 +23,7 @@ from export.android.delegates import DELEGATES
 from export.android.session import parse_cores
 from export.benchmark.progress import progress_bar
 from export.command_line import count, run
+from export.quiet import quiet_import
 
 BINARY = flags.DEFINE_string(
     "benchmark_binary", None, "benchmark_model for the phone; docs/phone.md says where to get it."
@@ -80,7 +85,8 @@ def _interrupt(*_):
 
 
 def _save(result):
-    from keras_sparse.files import replacing
+    with quiet_import():  # that of Keras
+        from keras_sparse.files import replacing
 
     text = json.dumps(result.to_dict(), indent=2) + "\n"
     for path, content in ((RESULT_JSON.value, text), (MARKDOWN.value, result.to_markdown())):

@@ -1,4 +1,11 @@
-"""`python -m export.arm --root=FOLDER model.tflite`; docs/devices.md has how to make the folder."""
+"""Check that TFLite files give the same outputs on ARM as here, under qemu. Says nothing of speed.
+
+export/arm/prepare.sh arm
+python -m export.arm --root=arm model.tflite
+python -m export.arm --root=arm *.tflite
+
+The first command makes the folder, as root; docs/devices.md describes it.
+"""
 
 import sys
 

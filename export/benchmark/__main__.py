@@ -1,14 +1,15 @@
-"""`python -m export.benchmark a.tflite b.tflite --num_threads=1`."""
+"""Time TFLite files side by side on this machine.
+
+python -m export.benchmark model.tflite compact.tflite
+python -m export.benchmark model.tflite compact.tflite --html=timing.html --result_json=timing.json
+python -m export.benchmark model.tflite --num_threads=4 --rounds=100
+"""
 
 import contextlib
 import json
 import math
-import os
 import shlex
 import sys
-
-# TensorFlow reads this when it is imported, which writing a file does.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import rich
 from absl import flags

@@ -1,10 +1,11 @@
-"""`python -m export.convert model.keras model.tflite --quantize=int8 --representative=x.npz`."""
+"""Convert a Keras model to a TFLite file, and refuse it if it does not equal the model.
 
-import os
+python -m export.convert model.keras model.tflite
+python -m export.convert model.keras int8.tflite --quantize=int8 --representative=x.npz
+python -m export.convert model.keras any_size.tflite --input_shape=None,None,3
+"""
+
 import sys
-
-# TensorFlow reads this when it is imported; its log would bury the one line that matters.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import flags
 

@@ -1,10 +1,12 @@
-"""`python -m export.latency model.keras --quantize=int8`."""
+"""Measure what each layer of a model costs on this machine.
+
+python -m export.latency model.keras
+python -m export.latency model.keras --quantize=int8
+python -m export.latency model.keras --table=table.json --num_threads=4
+"""
 
 import os
 import sys
-
-# TensorFlow reads this when it is imported; its log would bury the table.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import flags
 

@@ -6,6 +6,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from export.benchmark.worker import fill_inputs
+from export.quiet import without_notes
 
 _BURST_SECONDS = 0.002
 _FEWEST_RUNS, _MOST_RUNS = 3, 200
@@ -114,7 +115,8 @@ class HostTimer:
 
 def _load(content, num_threads):
     interpreter = Interpreter(model_content=content, num_threads=num_threads)
-    interpreter.allocate_tensors()
+    with without_notes():
+        interpreter.allocate_tensors()
     fill_inputs(interpreter)
     interpreter.invoke()
     return interpreter

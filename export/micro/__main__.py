@@ -1,12 +1,13 @@
-"""`python -m export.micro model.tflite smaller.tflite --samples=x.npz`."""
+"""Measure what a TFLite file needs of a microcontroller: RAM, flash, operators.
+
+python -m export.micro model.tflite smaller.tflite
+python -m export.micro model.tflite --samples=x.npz --result_json=micro.json
+python -m export.micro model.tflite --c_array=model.cc
+"""
 
 import contextlib
 import json
-import os
 import sys
-
-# TensorFlow reads this when it is imported, which reading samples does.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import rich
 from absl import flags

@@ -8,6 +8,7 @@ import numpy as np
 
 from export.errors import ExportError
 from export.inputs import DRAWN_SAMPLES, read_samples
+from export.quiet import without_notes
 
 # Floats differ by the order of sums.
 _FLOAT_ERROR = 1e-4
@@ -190,7 +191,8 @@ def _litert(path, rows, indices=None):
             "experimental_op_resolver_type": resolver,
         }
     interpreter = _interpreter(path, **options)
-    interpreter.allocate_tensors()
+    with without_notes():
+        interpreter.allocate_tensors()
     details = interpreter.get_input_details()
     if indices is None:
         indices = [detail["index"] for detail in interpreter.get_output_details()]

@@ -1,10 +1,12 @@
-"""`python -m export.quantize model.keras model.tflite --data=FILE.npz`: train for int8."""
+"""Train a Keras model for int8, then convert it to a TFLite file.
+
+python -m export.quantize model.keras int8.tflite --data=train.npz
+python -m export.quantize model.keras int8.tflite --data=train.npz --epochs=5 --learning_rate=1e-4
+python -m export.quantize model.keras int8.tflite --data=train.npz --input_output=int8
+"""
 
 import math
-import os
 import sys
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import flags
 

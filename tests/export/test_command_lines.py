@@ -54,7 +54,7 @@ def test_convert_from_the_shell(model, tmp_path):
     done = run("export.convert", *files, "--quantize=float16")
     assert done.returncode == 0
     check_converted(done.stdout, tmp_path)
-    assert "RuntimeWarning" not in done.stderr
+    assert not done.stderr
 
 
 def test_convert_ends_with_one_line(capsys):
@@ -151,7 +151,7 @@ def test_benchmark(tflite_files, tmp_path):
         f"--result_json={output}",
     )
     assert done.returncode == 0
-    assert "RuntimeWarning" not in done.stderr
+    assert not done.stderr
     assert "2 thread(s)" in done.stdout
     for path in tflite_files:
         assert pathlib.Path(path).name in done.stdout
