@@ -14,6 +14,7 @@ from export.machine import processor
 from export.page import parts
 from export.page.page import Table
 from export.quantize import variants
+from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.data import count, take
 from keras_sparse.surgery import count_macs
 
@@ -157,14 +158,10 @@ def _cost_sentences(report):
         if asked is not None:
             met = "" if after <= asked else " The target is not met."
             sentences.append(
-                f"{name}: at most {_amount(asked)} asked for, {_amount(before)} before, "
-                f"{_amount(after)} after.{met}"
+                f"{name}: at most {in_words(name, asked)} asked for, {in_words(name, before)} "
+                f"before, {in_words(name, after)} after.{met}"
             )
     return sentences
-
-
-def _amount(value):
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _print(report, folder):
