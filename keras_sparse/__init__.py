@@ -24,55 +24,23 @@ from keras_sparse.masks import (
     LinearSchedule,
     OneShotSchedule,
 )
-from keras_sparse.optimizers import (
-    DPF,
-    DSR,
-    GRDA,
-    RDA,
-    SET,
-    SNIP,
-    AccumulatedRDA,
-    DeepR,
-    InverseSqrtDecay,
-    MagnitudePruning,
-    ProxSGD,
-    PublishedRDA,
-    PublishedRDAToTarget,
-    RigL,
-    SparseMomentum,
-    StaticSparse,
-)
+from keras_sparse.optimizers import *  # noqa: F403 the classes of `optimizers.__all__`
 from keras_sparse.shrinking import ShrinkingTrainer
 from keras_sparse.surgery import output_layers
 from keras_sparse.variables import layers_of_type, prunable_variables, sparsity
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "DPF",
-    "DSR",
-    "GRDA",
-    "RDA",
-    "SET",
-    "SNIP",
-    "AccumulatedRDA",
+__all__ = [  # noqa: PLE0604 names all the same
+    *optimizers.__all__,
     "ConstantSchedule",
     "CosineSchedule",
     "CubicSchedule",
-    "DeepR",
-    "InverseSqrtDecay",
     "InverseTimeSchedule",
     "LinearSchedule",
-    "MagnitudePruning",
     "OneShotSchedule",
-    "ProxSGD",
-    "PublishedRDA",
-    "PublishedRDAToTarget",
-    "RigL",
     "ScaledUniform",
     "ShrinkingTrainer",
-    "SparseMomentum",
-    "StaticSparse",
     "analysis",
     "callbacks",
     "channels",

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Mapping
 
 from apps.training import parts
-from apps.training.methods import METHODS, named
+from apps.training.methods import METHODS
 from apps.training.methods.method import Method
 from apps.training.settings import Settings, names, require
 
@@ -121,7 +121,7 @@ class TrainConfig:
     @functools.cached_property
     def settings(self):
         """`{name: value}` of everything that decides the outcome, as JSON-serialisable values."""
-        found = {"version": _VERSION, "optimizer": named(self.optimizer)}
+        found = {"version": _VERSION, "optimizer": self.optimizer.flag}
         for part in (*PARTS, "optimizer"):
             settings = getattr(self, part)
             found |= {name: getattr(settings, name) for name in names(settings)}

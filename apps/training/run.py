@@ -8,7 +8,6 @@ from apps import program
 from apps.training import loop, outputs, strategies, tasks
 from apps.training.baseline import dense_config
 from apps.training.config import TrainConfig
-from apps.training.methods import named
 from apps.training.missed_targets import missed_targets
 from apps.training.networks import network
 from apps.training.watching import Progress, watching
@@ -70,7 +69,7 @@ class Training:
             return None
         if self.strategy.is_chief:
             print(
-                f"Training the same network dense, with {named(config.optimizer)}, to compare with "
+                f"Training the same network dense, with {config.optimizer.flag}, to compare with "
                 "(--nobaseline leaves this out)",
                 flush=True,
             )

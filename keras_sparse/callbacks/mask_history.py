@@ -5,7 +5,7 @@ import base64
 import keras
 import numpy as np
 
-from keras_sparse.channels.adam import bare_optimizer
+from keras_sparse.loss_scaling import bare_optimizer
 from keras_sparse.variables import path_patterns, prunable_by_patterns, prunable_variables
 
 

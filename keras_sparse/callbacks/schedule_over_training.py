@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_sparse.channels.adam import bare_optimizer
+from keras_sparse.loss_scaling import bare_optimizer
 from keras_sparse.validation import check_number
 
 

@@ -5,7 +5,7 @@ import functools
 import keras
 
 from keras_sparse import _keras
-from keras_sparse.channels.adam import bare_optimizer
+from keras_sparse.loss_scaling import bare_optimizer
 
 
 class SeparateUpdates(keras.callbacks.Callback):

@@ -9,7 +9,6 @@ import keras
 from keras_sparse.callbacks.channel_events import ChannelEvents
 from keras_sparse.channels.adam import (
     alpha_lambda_over_epsilon,
-    bare_optimizer,
     largest_l2,
     settling_limit,
 )
@@ -17,6 +16,7 @@ from keras_sparse.channels.criteria import ChannelCriterion, IncomingNorm
 from keras_sparse.channels.dead import DeadChannels
 from keras_sparse.channels.record import EpochRecord
 from keras_sparse.files import check_folder, replacing
+from keras_sparse.loss_scaling import bare_optimizer
 
 _ADAPTIVE = (
     keras.optimizers.Adam,

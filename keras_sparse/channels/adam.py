@@ -2,10 +2,7 @@
 
 import keras
 
-
-def bare_optimizer(optimizer):
-    """The optimizer inside the `LossScaleOptimizer` that mixed precision wraps around it."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
+from keras_sparse.loss_scaling import bare_optimizer
 
 
 def largest_l2(model):

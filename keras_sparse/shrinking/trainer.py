@@ -9,8 +9,8 @@ import keras
 
 from keras_sparse import surgery
 from keras_sparse.channels import DeadChannels
-from keras_sparse.channels.adam import bare_optimizer
 from keras_sparse.files import check_folder
+from keras_sparse.loss_scaling import bare_optimizer
 from keras_sparse.random_state import check_random_state, random_state, set_random_state
 from keras_sparse.shrinking import state as states
 from keras_sparse.shrinking.cutting import compile_arguments, cut, followed

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_sparse import _keras
-from keras_sparse.channels.adam import bare_optimizer
+from keras_sparse.loss_scaling import bare_optimizer
 
 # Slots of Keras' optimizers that hold weights, besides moving averages.
 _WEIGHTS = {keras.optimizers.ScheduleFreeAdamW: ("momentum",)}

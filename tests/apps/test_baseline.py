@@ -3,7 +3,6 @@
 import pytest
 
 from apps.training.baseline import dense_config
-from apps.training.methods import named
 
 from .flag_values import configured
 
@@ -21,7 +20,7 @@ from .flag_values import configured
 def test_the_same_network_dense(arguments, optimizer, rate, schedule):
     config = configured(*arguments, "--seed=3", "--epochs=7", "--dataset=cifar10", "--augment")
     dense = dense_config(config)
-    assert (named(dense.optimizer), dense.rate.schedule) == (optimizer, schedule)
+    assert (dense.optimizer.flag, dense.rate.schedule) == (optimizer, schedule)
     assert dense.optimizer.learning_rate == rate
     assert dense.training.seed == 3
     assert dense.training.epochs == 7
@@ -36,7 +35,7 @@ def test_the_same_network_dense(arguments, optimizer, rate, schedule):
 def test_stages_stay_those_of_the_optimizer_inside():
     stages = ("--schedule=staged", "--stages=0.1,0.01", "--stage_starts=0.5")
     dense = dense_config(configured("--optimizer=rigl", *stages))
-    assert named(dense.optimizer) == "sgd"
+    assert dense.optimizer.flag == "sgd"
     assert dense.rate.stages == (0.1, 0.01)
 
 

@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_sparse import GRDA, RDA, ProxSGD
+from keras_sparse import GRDA, RDA, ProxSGD, PublishedRDAToTarget, optimizers
 from keras_sparse.masks.schedules import CosineSchedule, CubicSchedule
 from keras_sparse.optimizers.deep_r import DeepR
 from keras_sparse.optimizers.dsr import DSR
 from keras_sparse.optimizers.magnitude_pruning import MagnitudePruning
+from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer
 from keras_sparse.optimizers.rigl import RigL
 from keras_sparse.optimizers.set import SET
 from keras_sparse.optimizers.snip import SNIP
 from keras_sparse.optimizers.sparse_momentum import SparseMomentum
 from keras_sparse.optimizers.static_sparse import StaticSparse
+from keras_sparse.optimizers.updates import UpdatesEvery
+from keras_sparse.optimizers.with_density import WithDensity
 
 DENSITY = 0.2
 
@@ -67,6 +70,12 @@ MASKED = {
     "DeepR": masked(DeepR),
     "MagnitudePruning": magnitude_pruning,
 }
+# What needs no arguments of its own is here by being public.
+PUBLIC = [getattr(optimizers, name) for name in optimizers.__all__]
+for found in PUBLIC:
+    if issubclass(found, WithDensity) and found.__name__ not in MASKED:
+        often = {"update_every": 2} if issubclass(found, UpdatesEvery) else {}
+        MASKED[found.__name__] = masked(found, **often)
 THRESHOLDING = {
     "target": lambda **k: RDA(**{"target_sparsity": 0.6, "ramp_steps": 20, **k}),
     "target by channel": lambda **k: RDA(
@@ -78,6 +87,10 @@ THRESHOLDING = {
     "GRDA": lambda **k: GRDA(**{"c": 0.3, **k}),
     "ProxSGD": lambda **k: ProxSGD(**{"learning_rate": 0.1, "l1": 0.03, **k}),
 }
+known = {type(make()) for make in THRESHOLDING.values()}
+for found in PUBLIC:
+    if issubclass(found, ProximalOptimizer) and found not in known | {PublishedRDAToTarget}:
+        THRESHOLDING[found.__name__] = found
 # Name to factory, which takes the arguments that a test wants to change.
 OPTIMIZERS = {**MASKED, **THRESHOLDING}
 

@@ -2,27 +2,10 @@
 
 from apps.training.methods import dense, masked, proximal
 
+# A class with a `flag` in one of these modules is one of them.
 METHODS = {
-    "rda": proximal.RDA,
-    "grda": proximal.GRDA,
-    "prox_sgd": proximal.ProxSGD,
-    "sparse_momentum": masked.SparseMomentum,
-    "rigl": masked.RigL,
-    "set": masked.SET,
-    "snip": masked.SNIP,
-    "dsr": masked.DSR,
-    "deep_r": masked.DeepR,
-    "static": masked.StaticSparse,
-    "magnitude_pruning": masked.MagnitudePruning,
-    "sgd": dense.SGD,
-    "adam": dense.Adam,
-    "adamw": dense.AdamW,
-    "rmsprop": dense.RMSprop,
-    "adagrad": dense.Adagrad,
+    method.flag: method
+    for module in (proximal, masked, dense)
+    for method in vars(module).values()
+    if "flag" in getattr(method, "__dict__", ()) and method.__module__ == module.__name__
 }
-
-
-def named(method):
-    """The name of a method's class or object."""
-    cls = method if isinstance(method, type) else type(method)
-    return next(name for name, known in METHODS.items() if known is cls)

@@ -18,6 +18,7 @@ class _Dense(Method):
 class SGD(_Dense):
     """`keras.optimizers.SGD`."""
 
+    flag = "sgd"
     learning_rate: float = again(Method, "learning_rate", 0.01)
     momentum: float = part("Momentum; with Adam inside masks its first decay rate.", 0.0)
     nesterov: bool = switch("Nesterov momentum.")
@@ -27,6 +28,7 @@ class SGD(_Dense):
 class Adam(_Dense):
     """`keras.optimizers.Adam`."""
 
+    flag = "adam"
     amsgrad: bool = switch("The AMSGrad variant.")
 
 
@@ -34,6 +36,7 @@ class Adam(_Dense):
 class AdamW(Adam):
     """`keras.optimizers.AdamW`."""
 
+    flag = "adamw"
     weight_decay: float | None = again(_Dense, "weight_decay", 0.004)
 
 
@@ -41,7 +44,11 @@ class AdamW(Adam):
 class RMSprop(_Dense):
     """`keras.optimizers.RMSprop`."""
 
+    flag = "rmsprop"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Adagrad(_Dense):
     """`keras.optimizers.Adagrad`."""
+
+    flag = "adagrad"

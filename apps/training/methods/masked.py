@@ -61,11 +61,14 @@ class _WithDensity(_Masked):
 class StaticSparse(_WithDensity):
     """`keras_sparse.StaticSparse`."""
 
+    flag = "static"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SNIP(_Masked):
     """`keras_sparse.SNIP`."""
 
+    flag = "snip"
     density: float = again(_WithDensity, "density", 0.1)
 
 
@@ -125,6 +128,7 @@ class _Moving(_Updating, _WithDensity):
 class DeepR(_Moving):
     """`keras_sparse.DeepR`."""
 
+    flag = "deep_r"
     learning_rate: float = again(Method, "learning_rate", 0.3)
     momentum: float = again(SGD, "momentum", 0.0)
     l1: float = again(RDA, "l1", 1e-4)
@@ -176,6 +180,8 @@ class _Regrowing(_Moving):
 class RigL(_Regrowing):
     """`keras_sparse.RigL`."""
 
+    flag = "rigl"
+
     def check(self):
         """See `Settings`."""
         super().check()
@@ -186,11 +192,14 @@ class RigL(_Regrowing):
 class SET(_Regrowing):
     """`keras_sparse.SET`."""
 
+    flag = "set"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DSR(_Regrowing):
     """`keras_sparse.DSR`."""
 
+    flag = "dsr"
     threshold: float = positive("The first threshold.", 1e-3)
     tolerance: float = part("Within which the threshold stays.", 0.1)
 
@@ -199,6 +208,7 @@ class DSR(_Regrowing):
 class SparseMomentum(_Regrowing):
     """`keras_sparse.SparseMomentum`."""
 
+    flag = "sparse_momentum"
     distribution: str = again(_WithDensity, "distribution", "uniform")
     redistribution: str = choice(
         ("momentum", "magnitude", "nonzero", "none"),
@@ -217,6 +227,7 @@ class SparseMomentum(_Regrowing):
 class MagnitudePruning(_Updating):
     """`keras_sparse.MagnitudePruning`."""
 
+    flag = "magnitude_pruning"
     target_sparsity: float | None = again(RDA, "target_sparsity", None)
     prune_from: float = share("Share of the training before the pruning.", 0.0)
     prune_until: float = again(_Regrowing, "prune_until", 0.5)

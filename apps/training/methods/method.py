@@ -13,6 +13,7 @@ class Method(Settings):
     The defaults are those of the class: a test compares them.
 
     Attributes:
+        flag: what `--optimizer` calls it; a class without is a base of others.
         group: the group of `--help`.
         apart: names of the settings that are no arguments of the class as they are.
         fitted: `{setting: default}` of what is None here, since a short training makes it shorter.

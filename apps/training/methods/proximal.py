@@ -52,6 +52,7 @@ class _Proximal(Method):
 class RDA(_Proximal):
     """`keras_sparse.RDA`."""
 
+    flag = "rda"
     learning_rate: float = again(Method, "learning_rate", 0.1)
     form: str = choice(
         ("accumulated", "published"),
@@ -103,6 +104,7 @@ class RDA(_Proximal):
 class GRDA(_Proximal):
     """`keras_sparse.GRDA`."""
 
+    flag = "grda"
     learning_rate: float = again(Method, "learning_rate", 0.2)
     c: float = not_negative("Strength of the threshold.", 0.03)
     mu: float = number("How fast the threshold grows.", 0.6, above=0.5, upper_bound=1.0)
@@ -112,5 +114,6 @@ class GRDA(_Proximal):
 class ProxSGD(_Proximal):
     """`keras_sparse.ProxSGD`."""
 
+    flag = "prox_sgd"
     learning_rate: float = again(Method, "learning_rate", 0.3)
     l1: float = again(RDA, "l1", 3e-3)
