@@ -15,7 +15,7 @@ from keras_sparse.surgery.rules.base import (
 )
 
 
-class Elementwise(Rule):
+class Merge(Rule):
     """A function of several tensors, element by element, with broadcasting.
 
     Operands have the output's channels, or one channel that stands for all of them.
@@ -188,7 +188,7 @@ def _size(shape, axis):
 
 
 @register_rule(keras.layers.Add)
-class AddRule(Elementwise):
+class AddRule(Merge):
     """A sum; constants add up."""
 
     neutral = 0.0
@@ -200,7 +200,7 @@ class AddRule(Elementwise):
 
 
 @register_rule(keras.layers.Multiply)
-class MultiplyRule(Elementwise):
+class MultiplyRule(Merge):
     """A product: zero where one factor is zero, whatever the others are, if they are finite."""
 
     reads_masks = True
@@ -216,7 +216,7 @@ class MultiplyRule(Elementwise):
 
 
 @register_rule(keras.layers.Subtract)
-class SubtractRule(Elementwise):
+class SubtractRule(Merge):
     """A difference."""
 
     def merge(self, rows, call):
@@ -225,7 +225,7 @@ class SubtractRule(Elementwise):
 
 
 @register_rule(keras.layers.Average)
-class AverageRule(Elementwise):
+class AverageRule(Merge):
     """A mean over the operands."""
 
     reads_masks = True
@@ -236,7 +236,7 @@ class AverageRule(Elementwise):
 
 
 @register_rule(keras.layers.Maximum)
-class MaximumRule(Elementwise):
+class MaximumRule(Merge):
     """The largest operand."""
 
     reads_masks = True
@@ -247,7 +247,7 @@ class MaximumRule(Elementwise):
 
 
 @register_rule(keras.layers.Minimum)
-class MinimumRule(Elementwise):
+class MinimumRule(Merge):
     """The smallest operand."""
 
     reads_masks = True
@@ -258,7 +258,7 @@ class MinimumRule(Elementwise):
 
 
 @register_rule("CustomScaleLayer")
-class ScaledSumRule(Elementwise):
+class ScaledSumRule(Merge):
     """Inception-ResNet's `x + scale * y`."""
 
     def merge(self, rows, call):

@@ -110,7 +110,7 @@ def _leaves(call):
     return [leaf for leaf in keras.tree.flatten((call.args, call.kwargs)) if leaf is not None]
 
 
-class Binary(merging.Elementwise):
+class Binary(merging.Merge):
     """A function of two operands, of which one may be a number or an array."""
 
     operand_count = 2
@@ -150,27 +150,27 @@ def _array(x):
 
 
 @register_rule("Add")
-class AddRule(Binary, merging.AddRule):
+class AddOperationRule(Binary, merging.AddRule):
     """A sum."""
 
 
 @register_rule("Multiply")
-class MultiplyRule(Binary, merging.MultiplyRule):
+class MultiplyOperationRule(Binary, merging.MultiplyRule):
     """A product."""
 
 
 @register_rule("Subtract")
-class SubtractRule(Binary, merging.SubtractRule):
+class SubtractOperationRule(Binary, merging.SubtractRule):
     """A difference."""
 
 
 @register_rule("Maximum")
-class MaximumRule(Binary, merging.MaximumRule):
+class MaximumOperationRule(Binary, merging.MaximumRule):
     """The larger operand."""
 
 
 @register_rule("Minimum")
-class MinimumRule(Binary, merging.MinimumRule):
+class MinimumOperationRule(Binary, merging.MinimumRule):
     """The smaller operand."""
 
 

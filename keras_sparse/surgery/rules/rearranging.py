@@ -117,7 +117,7 @@ class ReductionRule(Beside):
 
 
 @register_rule("Norm")
-class NormRule(ReductionRule):
+class NormOperationRule(ReductionRule):
     """A norm of a vector, or the Frobenius norm of a matrix."""
 
     ignoring_zeros = ("Norm",)
@@ -137,7 +137,7 @@ class NormRule(ReductionRule):
 
 
 @register_rule("Concatenate")
-class ConcatenateRule(merging.ConcatenateRule):
+class ConcatenateOperationRule(merging.ConcatenateRule):
     """As the layer."""
 
     def refuses(self, call):
@@ -148,7 +148,7 @@ class ConcatenateRule(merging.ConcatenateRule):
 
 
 @register_rule("Reshape")
-class ReshapeRule(Moving):
+class ReshapeOperationRule(Moving):
     """`keras.ops.reshape`, with the batch in the target shape."""
 
     def refuses(self, call):
