@@ -268,7 +268,7 @@ BAD = [
     (["--learning_rate=0"], "a finite number, above 0"),
     (["--learning_rate=nan"], "a finite number, above 0"),
     (["--momentum=2", "--optimizer=sgd"], "0 or more and below 1"),
-    (["--momentum=0.5"], "--momentum is for --optimizer=sparse_momentum or rigl"),
+    (["--momentum=0.5"], "--momentum is for --optimizer=static or snip"),
     (["--optimizer=sgd", "--l1=1"], "--l1 is for --optimizer=rda or prox_sgd or deep_r"),
     (["--optimizer=sgd", "--retrain_epochs=1"], "--retrain_epochs is for"),
     (["--optimizer=rigl", "--update_masks=callback"], "--update_masks must be in_step for rigl"),
