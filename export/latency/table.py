@@ -208,12 +208,13 @@ class LatencyTable:
 
     def save(self, path):
         """Write the table as JSON."""
+        from keras_sparse.files import replacing
+
         text = json.dumps(
             {"machine": self.machine, "whole": self.whole, "rows": self.rows}, indent=1
         )
-        temporary = pathlib.Path(f"{path}.part")
-        temporary.write_text(text)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, path, machine=None, time=None):

@@ -19,10 +19,12 @@ class GRDA(GrowingThreshold):
     normalisation parameters follow SGD. Memory: one slot per thresholded weight.
 
     Args:
-        learning_rate: float or schedule. Defaults to 0.2.
-        c: float, the strength of the threshold. Defaults to 0.03, for some hundred steps or more;
-            its authors take 5e-4 for VGG-16 and 1e-3 for WRN-28-10 on CIFAR-10, in 78,000 steps,
-            at a rate of 0.1.
+        learning_rate: float, schedule or None. Defaults to None: 0.2 / (1 + t/300). The threshold
+            makes kernels small, and behind batch normalisation the steps grow as kernels shrink:
+            at a constant rate a long training is thrown back again and again.
+        c: float, the strength of the threshold. Defaults to 0.04, for some hundred steps or more
+            at the default rate; its authors take 5e-4 for VGG-16 and 1e-3 for WRN-28-10 on
+            CIFAR-10, in 78,000 steps, at a rate of 0.1.
         mu: float in (½, 1], how fast the threshold grows.
         groups: `"weight"` or `"channel"`; see `AccumulatedRDA`.
         exclude: what is kept dense besides biases and normalisation; see `AccumulatedRDA`.
@@ -40,7 +42,9 @@ class GRDA(GrowingThreshold):
         Chao et al., Directional pruning of deep neural networks, NeurIPS 2020, Algorithm 1.
     """
 
-    def __init__(self, learning_rate=0.2, c=0.03, mu=0.6, groups="weight", exclude=None, **kwargs):
+    def __init__(self, learning_rate=None, c=0.04, mu=0.6, groups="weight", exclude=None, **kwargs):
+        if learning_rate is None:
+            learning_rate = keras.optimizers.schedules.InverseTimeDecay(0.2, 300, 1.0)
         super().__init__(learning_rate, groups=groups, exclude=exclude, **kwargs)
         self.c = check_number("c", c, "[0, inf)")
         self.mu = check_number("mu", mu, "(0.5, 1]")

@@ -1,6 +1,8 @@
 """Tables of measured latency. Times are made up, so that they are known."""
 
+import errno
 import json
+import os
 from unittest import mock
 
 import keras
@@ -168,6 +170,18 @@ def test_shapes_of_weights_give_the_widths(table):
     assert table.layer_seconds("second", {"kernel": (3, 3, 16, 7)}) == pytest.approx(16e-6)
     assert table.layer_seconds("depthwise", {"kernel": (3, 3, 8, 1)}) == pytest.approx(8e-6)
     assert table.layer_seconds("batch_normalization", {"gamma": (3,)}) == 0
+
+
+def test_a_full_disk_leaves_the_table_that_was_there(table, tmp_path, monkeypatch):
+    path = tmp_path / "table.json"
+    table.save(path)
+    before = path.read_bytes()
+    full = mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        table.save(path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["table.json"]
 
 
 def test_a_table_is_read_again_and_nothing_is_measured_twice(table, model, tmp_path):

@@ -105,9 +105,18 @@ class GRDA(_Proximal):
     """`keras_sparse.GRDA`."""
 
     flag = "grda"
-    learning_rate: float = again(Method, "learning_rate", 0.2)
-    c: float = not_negative("Strength of the threshold.", 0.03)
+    c: float = not_negative("Strength of the threshold.", 0.04)
     mu: float = number("How fast the threshold grows.", 0.6, above=0.5, upper_bound=1.0)
+
+    def optimizer(self, rate, run):
+        """See `Method`; where neither rate nor schedule are given, the rate falls as in Python."""
+        unchanged = -1.0  # no schedule gives this
+        falls = self.learning_rate is None and rate(unchanged) == unchanged
+        return super().optimizer((lambda _: None) if falls else rate, run)
+
+    def constant_rate(self):
+        """See `Method`."""
+        return 0.2 if self.learning_rate is None else self.learning_rate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
