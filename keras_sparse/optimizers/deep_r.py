@@ -35,7 +35,7 @@ class DeepR(MovesWeights):
             The paper rewires at every step. Defaults to 1.
         momentum: float in [0, 1); the paper has none. Defaults to 0.0.
         steps_per_epoch: int, the number of batches of an epoch.
-        **kwargs: the other arguments of `MaskedOptimizer`: `distribution`, `nesterov`, `exclude`,
+        **kwargs: the other arguments of `WithDensity`: `distribution`, `nesterov`, `exclude`,
             `seed`, and those of `keras.optimizers.Optimizer`.
 
     Raises:

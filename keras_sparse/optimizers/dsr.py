@@ -29,7 +29,7 @@ class DSR(PruneAndRegrow):
         tolerance: float in [0, 1). Defaults to 0.1.
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.
             Defaults to 100.
-        **kwargs: the other arguments of `PruneAndRegrow` and `MaskedOptimizer`.
+        **kwargs: the other arguments of `PruneAndRegrow` and `WithDensity`.
 
     Example:
 

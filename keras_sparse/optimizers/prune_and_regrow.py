@@ -62,7 +62,7 @@ class PruneAndRegrow(MovesWeights):
         update_every: int, the number of steps between updates; `"epoch"`, with `steps_per_epoch`;
             or None, only `update_masks()` changes the masks.
         steps_per_epoch: int, the number of batches of an epoch, for `update_every="epoch"`.
-        **kwargs: the arguments of `MaskedOptimizer`.
+        **kwargs: the arguments of `WithDensity`.
     """
 
     # What `prune_rate` falls from by default.

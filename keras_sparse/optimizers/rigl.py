@@ -25,7 +25,7 @@ class RigL(PruneAndRegrow):
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for
             `update_masks(gradients)` only. Defaults to 100.
         steps_per_epoch: int, the number of batches of an epoch.
-        **kwargs: the other arguments of `MaskedOptimizer`: `distribution`, `momentum`, `nesterov`,
+        **kwargs: the other arguments of `WithDensity`: `distribution`, `momentum`, `nesterov`,
             `inner`, `exclude`, `seed`, and those of `keras.optimizers.Optimizer`.
 
     Example:

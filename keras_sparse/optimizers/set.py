@@ -23,7 +23,7 @@ class SET(PruneAndRegrow):
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.
             The paper updates once an epoch. Defaults to 100.
         steps_per_epoch: int, the number of batches of an epoch.
-        **kwargs: the other arguments of `MaskedOptimizer`: `distribution`, `momentum`, `nesterov`,
+        **kwargs: the other arguments of `WithDensity`: `distribution`, `momentum`, `nesterov`,
             `inner`, `exclude`, `seed`, and those of `keras.optimizers.Optimizer`.
 
     Example:

@@ -15,7 +15,8 @@ class StaticSparse(WithDensity):
         learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
             see `inner` of `MaskedOptimizer`.
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
-        distribution: `"erk"`, `"uniform"`, or a dict from patterns for paths to densities.
+        distribution: `"erk"`, `"uniform"`, a dict from patterns to densities, `"zeros"` or `"2:4"`;
+            see `WithDensity`.
             Defaults to `"erk"`.
         **kwargs: the other arguments of `MaskedOptimizer`: `momentum`, `nesterov`, `inner`,
             `exclude`, `seed`, and those of `keras.optimizers.Optimizer`.

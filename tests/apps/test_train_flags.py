@@ -216,6 +216,17 @@ def test_images_are_those_that_were_asked_for():
     np.testing.assert_array_equal(task.test[0], whole.x_test[:31])
 
 
+def test_images_come_in_the_order_of_the_seed_and_the_epoch():
+    config = configured("--train_images=50", "--batch_size=16", "--seed=3")
+    task = tasks.load(config.data)
+    arrays = task.dataset.x_train, task.dataset.y_train
+    expected = keras_sparse.data.Batches(*arrays, 16, seed=3, first_epoch=2)
+    found = task.batches(config, first_epoch=2).take(6).as_numpy_iterator()
+    for step, batch in enumerate(found):  # of 16, 16, 16 and 2 images, then of the next epoch
+        for a, b in zip(batch, expected[step], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_settings_reach_the_network(tmp_path):
     training = run.prepare(
         configured(
