@@ -34,7 +34,7 @@ NETWORKS = flags.DEFINE_list("networks", NAMES, "which to measure")
 OUT = flags.DEFINE_string("out", "runs/micro_networks", "folder of rows.jsonl and the files")
 PLOT = flags.DEFINE_string("plot", None, "picture of ResNet-8 before and after")
 
-COMPARED, CALIBRATED = 50, 200
+COMPARED, CALIBRATED, TESTED = 50, 200, 2000
 # Most of the autoencoder's arena is what the runtime keeps for its operators.
 SHARES = dict.fromkeys(NAMES, 0.5) | {"autoencoder": 0.75}
 # What rounding costs is a result here, not an error.
@@ -68,8 +68,8 @@ def write(model, kind, task, path):
         model,
         path,
         quantize=kind,
-        samples=task.x_test,
-        labels=task.y_test,
+        samples=task.x_test[:TESTED],
+        labels=task.y_test[:TESTED],
         tolerance=ANY,
         **(integers if kind else {}),
     )
