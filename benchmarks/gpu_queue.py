@@ -27,11 +27,6 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-MINUTES = flags.DEFINE_float("minutes", 13.0, "that there are", lower_bound=0.1)
-DATA_DIR = flags.DEFINE_string("data_dir", None, "folder with cifar10.npz")
-OUT = flags.DEFINE_string("out", "runs/gpu_queue", "folder of the results")
-REHEARSE = flags.DEFINE_bool("rehearse", False, "every item, for a few steps")
-
 # Files above it are not kept: a machine that is lent gives back small ones only.
 LARGEST = 16 * 2**20
 _STEPS_PER_EPOCH = 391  # 50,000 images in batches of 128
@@ -206,12 +201,18 @@ def _write(found, out):
 
 
 def main(_):
-    found = run(ITEMS, pathlib.Path(OUT.value), DATA_DIR.value, 60 * MINUTES.value, REHEARSE.value)
-    print((pathlib.Path(OUT.value) / "queue.md").read_text(encoding="utf-8"))
+    values = flags.FLAGS
+    out = pathlib.Path(values.out) / ("rehearsal" if values.rehearse else "")
+    found = run(ITEMS, out, values.data_dir, 60 * values.minutes, values.rehearse)
+    print((out / "queue.md").read_text(encoding="utf-8"))
     if any(entry["state"].startswith("failed") for entry in found.values()):
         sys.exit(1)
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("data_dir")
+    # Here, for tests import this module beside programs with flags of these names.
+    flags.DEFINE_float("minutes", 13.0, "that there are", lower_bound=0.1)
+    flags.DEFINE_string("data_dir", None, "folder with cifar10.npz", required=True)
+    flags.DEFINE_string("out", "runs/gpu_queue", "folder of the results")
+    flags.DEFINE_bool("rehearse", False, "every item, for a few steps")
     app.run(main)
