@@ -173,12 +173,12 @@ def measure(path):
 
 
 def cell(found, *key):
-    """Mean accuracy and sparsity of a column."""
+    """Mean accuracy and sparsity of a column, and of how many trainings."""
     figures = [figures for (*found_key, _), figures in found.items() if tuple(found_key) == key]
     if not figures:
         return ""
     accuracy, zeros = map(statistics.mean, zip(*figures, strict=True))
-    return f"{accuracy:.3f} ({zeros:.2f})"
+    return f"{accuracy:.3f} ({zeros:.2f}) ×{len(figures)}"
 
 
 def main(_):
@@ -187,7 +187,7 @@ def main(_):
     tf.config.threading.set_inter_op_parallelism_threads(1)
     found = measure(pathlib.Path(RESULTS.value))
     names = [task for task in TASKS if any(key[0] == task for key in found)]
-    columns = [(task, version) for task in names for version in ("before", "after")]
+    columns = list(itertools.product(names, VERSIONS.value))
     print("| method |", " | ".join(f"{task}: {version}" for task, version in columns), "|")
     print("| --- |", " | ".join("---:" for _ in columns), "|")
     for method in METHODS:

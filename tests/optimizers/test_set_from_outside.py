@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_sparse import GRDA, RDA
-from tests.optimizers.matrix import MASKED, OPTIMIZERS
+from tests.optimizers.matrix import MASKED, OPTIMIZERS, thorough
 
 FORMS = {
     "target": lambda: RDA(0.1, target_sparsity=0.5, ramp_steps=1),
@@ -96,7 +96,10 @@ def test_a_nan_is_kept_for_the_user_to_see_and_gone_when_it_is_mended(name):
     assert all(np.isfinite(value).all() for value in values(variables))
 
 
-@pytest.mark.parametrize("name", [*MASKED, "ProxSGD", "ProxSGD by channel"])
+@pytest.mark.parametrize(
+    "name",
+    thorough([*MASKED, "ProxSGD", "ProxSGD by channel"], "DSR", "MagnitudePruning", "ProxSGD"),
+)
 def test_masks_do_not_take_a_nan_for_a_small_weight(name):
     _, variables = made("GRDA", steps=0)
     kind, *by_channel = name.split(" by ")
