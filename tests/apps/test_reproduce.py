@@ -331,7 +331,10 @@ SMALL = {
     "wide_resnet": {"depth": 10, "width": 0.25},
     **{
         name: {"width": 0.05}
-        for name in ("basicnet", "resnet_18", "resnet_50", "vgg16_bn", "vgg19_bn")
+        for name in (
+            *("basicnet", "resnet_18", "resnet_50", "vgg16_bn", "vgg19_bn"),
+            *("alexnet_s", "alexnet_b", "vgg16_c", "vgg16_d", "vgg16_like"),
+        )
     },
 }
 
