@@ -3,7 +3,9 @@
     python -m benchmarks.compress_networks --data_dir=FOLDER --train_images=8000 --epochs=8,4
 
 Each network is trained, cut to half of its multiply-accumulates by `keras_sparse.compress`, and
-trained again. Beside it a narrow one of at most as many, trained from scratch for as many epochs as
+trained again. With several `--rate_shares` it is trained again from the cut at each of them, and
+the rate is chosen on the last tenth of the training images, which no training sees. Beside it a
+narrow one of at most as many, trained from scratch for as many epochs as
 both trainings together. Accuracies are of all test images, after the last epoch.
 
 Rows are appended to OUT/rows.jsonl; the same command skips those that are there.
@@ -26,11 +28,14 @@ from keras_sparse.models.blocks import Blocks
 DATA_DIR = flags.DEFINE_string("data_dir", None, "folder with cifar10.npz")
 IMAGES = flags.DEFINE_integer("train_images", None, "the first ones only; all by default")
 EPOCHS = flags.DEFINE_list("epochs", ["8", "4"], "of the training and of the recovery")
+RATE_SHARES = flags.DEFINE_list(
+    "rate_shares", ["0.3"], "largest rates of the recovery, as shares of the training's"
+)
 SEED = flags.DEFINE_integer("seed", 0, "of weights and of the order of images", lower_bound=0)
 NETWORKS = flags.DEFINE_list("networks", ["inverted residuals", "attention"], "which to train")
 OUT = flags.DEFINE_string("out", "runs/compress_networks", "folder of models and rows.jsonl")
 
-SHARE = 0.5
+SHARE, HELD_OUT = 0.5, 0.1
 BATCH_SIZE = 64
 # Filters and stride of each inverted residual, at full width.
 INVERTED = ((16, 1), (24, 2), (24, 1), (40, 2), (40, 1))
@@ -92,13 +97,14 @@ class Trainings:
     def __init__(self, name, task):
         self.build, self.optimizer, self.rate = RECIPES[name]
         self.name, self.task = name, task
+        self.train = task.held_out(HELD_OUT)
         self.epochs, self.recovery = map(int, EPOCHS.value)
         self.out = pathlib.Path(OUT.value)
         self.out.mkdir(parents=True, exist_ok=True)
         self.path = self.out / f"{name.replace(' ', '_')}-seed{SEED.value}.keras"
 
     def batches(self):
-        x, y = (array[: IMAGES.value] for array in (self.task.x_train, self.task.y_train))
+        x, y = (array[: IMAGES.value] for array in (self.train.x_train, self.train.y_train))
         return data.Batches(x, y, BATCH_SIZE, SEED.value, data.crop_and_flip)
 
     def trained(self, width, epochs):
@@ -123,19 +129,34 @@ class Trainings:
 
     def compressed(self):
         """Accuracies of the given, the cut and the recovered network."""
-        result = keras_sparse.compress(
-            self.given(),
-            self.batches(),
-            target={"macs": SHARE},
-            epochs=self.recovery,
-            batch_size=BATCH_SIZE,
-            validation_data=(self.task.x_test, self.task.y_test),
-            folder=self.path.with_suffix(""),
-            verbose=2,
-        )
+        plan = keras_sparse.plan(self.given(), self.batches(), target={"macs": SHARE})
+        results = {share: self.recovered(plan, float(share)) for share in RATE_SHARES.value}
+        held_out = {share: self.held_out_accuracy(each.model) for share, each in results.items()}
+        chosen = max(held_out, key=held_out.get)
+        result = results[chosen]
         print(result, flush=True)
         accuracies = {stage: 100 * found["accuracy"] for stage, found in result.metrics.items()}
-        return {**accuracies, **sizes(result.model), "plan": result.plan.to_dict()["groups"]}
+        facts = {"rate_share": chosen, "held_out": held_out, "plan": plan.to_dict()["groups"]}
+        return {**accuracies, **sizes(result.model), **facts}
+
+    def recovered(self, plan, share):
+        """What `compress` makes of a plan at this share of the training's rate."""
+        keras.utils.set_random_seed(SEED.value)
+        return keras_sparse.compress(
+            self.given(),
+            self.batches(),
+            plan=plan,
+            epochs=self.recovery,
+            learning_rate=share * self.rate,
+            batch_size=BATCH_SIZE,
+            validation_data=(self.task.x_test, self.task.y_test),
+            folder=self.path.with_name(f"{self.path.stem}-rate-{share:g}"),
+            verbose=2,
+        )
+
+    def held_out_accuracy(self, model):
+        """On training images that no training sees, in percent."""
+        return 100 * model.evaluate(self.train.x_test, self.train.y_test, 500, verbose=0)[1]
 
     def narrow(self):
         """The same of the widest uniformly narrow network within the limit, from scratch."""
