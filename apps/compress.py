@@ -30,6 +30,7 @@ def define_flags():
     string = functools.partial(flags.DEFINE_string, default=None, module_name="files")
     string("model", help="The model: a .keras or .h5 file, of Keras 3 or Keras 2.")
     string("out", help="The smaller model: a .keras or .h5 file; a folder with --target.")
+    string("import", help="A Python module with the model's own layers and losses.")
     string("report_json", help="File for the report, layer by layer.")
     options.define()
     flags.DEFINE_float(
@@ -93,6 +94,10 @@ def _cut(values):
         from keras_sparse import surgery
         from keras_sparse.loading import load_model
 
+    if getattr(values, "import"):
+        from apps.compression.inputs import register_objects
+
+        register_objects(getattr(values, "import"))
     zeroed = None
     try:
         original = model = load_model(values.model)

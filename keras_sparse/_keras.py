@@ -5,6 +5,9 @@ expected of it here; what breaks with a new version of Keras is mended in this f
 `surgery.copying`, which copies layers attribute by attribute.
 """
 
+import contextlib
+import inspect
+
 import keras
 
 
@@ -177,6 +180,14 @@ def set_mask(tensor, mask):
     tensor._keras_mask = mask
 
 
+def make_dense(tensor):
+    """Takes a symbolic tensor for a dense one.
+
+    Keras says of the product of one and an array that it is sparse, and layers refuse it then.
+    """
+    tensor._sparse = False
+
+
 def inputs_structure(model):
     """The inputs of a functional model as it takes them; `model.inputs` is flat."""
     return model._inputs_struct
@@ -191,3 +202,50 @@ def build_for(model, batch):
     """Build a model and its optimizer for a batch now, as the first step of `fit` would."""
     model._symbolic_build(data_batch=batch)
     model._maybe_symbolic_build = lambda **_: None
+
+
+@contextlib.contextmanager
+def calls_seen(layers, replace, inline):
+    """Within the block, layers that are called on arrays alone are called on what stands for them.
+
+    `layer(array)` runs at once, and no graph has it. Calls that a layer makes while its output is
+    inferred are not touched. Arguments that are None anyway are not handed on: a layer may take
+    them in `call`, and not in the `compute_output_spec` that it inherits.
+
+    Args:
+        layers: list of layers.
+        replace: function from each leaf of the arguments to what the layer is called on.
+        inline: function `(layer, args, kwargs)` that gives the outputs of a layer that returns
+            something else than tensors, which Keras refuses in a graph.
+    """
+    known, depth = {id(layer) for layer in layers}, [0]
+    call, infer = keras.Layer.__call__, keras.Layer.symbolic_call
+
+    def replaced_call(self, *args, **kwargs):
+        if not depth[0]:
+            plain = inspect.signature(self.call).parameters
+            optional = {key for key, value in plain.items() if value.default is None}
+            kwargs = {k: v for k, v in kwargs.items() if v is not None or k not in optional}
+        if id(self) in known and not depth[0]:
+            leaves = keras.tree.flatten((args, kwargs))
+            if not any(isinstance(leaf, keras.KerasTensor) for leaf in leaves):
+                args, kwargs = keras.tree.map_structure(replace, (args, kwargs))
+        try:
+            return call(self, *args, **kwargs)
+        except ValueError as error:
+            if depth[0] or "outputs must be tensors" not in str(error):
+                raise
+            return inline(self, args, kwargs)
+
+    def counted(self, *args, **kwargs):
+        depth[0] += 1
+        try:
+            return infer(self, *args, **kwargs)
+        finally:
+            depth[0] -= 1
+
+    keras.Layer.__call__, keras.Layer.symbolic_call = replaced_call, counted
+    try:
+        yield
+    finally:
+        keras.Layer.__call__, keras.Layer.symbolic_call = call, infer

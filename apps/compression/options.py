@@ -31,7 +31,6 @@ OF_TARGET = (
         "plan_only",
         "seed",
         "loss",
-        "import",
         "num_threads",
         "table",
         "schedule",
@@ -133,7 +132,6 @@ def define():
         help="The loss of the training, by its name in Keras, where the model's file has none or "
         "another.",
     )
-    string("import", help="A Python module with the model's own layers and losses.")
     flags.DEFINE_integer(
         "seed", None, "Default: 0.", lower_bound=0, upper_bound=2**31 - 1, module_name=GROUP
     )

@@ -6,8 +6,9 @@ import numpy as np
 
 from keras_sparse.compression.memory import Memory
 from keras_sparse.compression.micro import Micro
-from keras_sparse.surgery.graph import Graph, weights_by_name
+from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.macs import graph_macs
+from keras_sparse.surgery.units import weights_by_name
 
 # Bytes of a weight in a file, by what it is: kernels are quantized, the rest stays.
 _FLOAT32 = 4

@@ -6,7 +6,7 @@ import numpy as np
 from keras_sparse import _keras
 from keras_sparse.compression.recovery import compile_like, steps_per_epoch
 from keras_sparse.surgery.coupling import READER
-from keras_sparse.surgery.graph import functional
+from keras_sparse.surgery.functional import functional
 
 # Weights without a gradient shrink by this factor in all, as an exponent of e.
 _DEPTH = 8.0

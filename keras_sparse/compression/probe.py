@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_sparse.surgery.graph import functional
+from keras_sparse.surgery.functional import functional
 from keras_sparse.variables import restored
 
 

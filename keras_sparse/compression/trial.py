@@ -6,7 +6,7 @@ import keras
 
 from keras_sparse.compression.data import first_batches
 from keras_sparse.compression.probe import loss_arguments, probe_model, unchanged
-from keras_sparse.surgery.graph import functional
+from keras_sparse.surgery.functional import functional
 from keras_sparse.surgery.group_zeroing import zero_slices
 from keras_sparse.variables import layers_of_type
 

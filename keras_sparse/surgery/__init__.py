@@ -8,6 +8,7 @@ from keras_sparse.surgery.outputs import output_layers
 from keras_sparse.surgery.removal import remove_dead_channels
 from keras_sparse.surgery.report import DeadKept, LayerReport, Report
 from keras_sparse.surgery.rules import (
+    AtInference,
     Elementwise,
     HiddenUnits,
     Linear,
@@ -20,6 +21,7 @@ from keras_sparse.surgery.slots import slice_optimizer
 from keras_sparse.surgery.zeroing import ZeroedReport, zero_channels
 
 __all__ = [
+    "AtInference",
     "ChannelGroup",
     "DeadKept",
     "Elementwise",

@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 
 from keras_sparse.surgery.analysis import Analysis, RuleError
-from keras_sparse.surgery.graph import Graph, weights_by_name
+from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.groups import connect, joints, number
 from keras_sparse.surgery.removal import refuse_wrapped_weights
 from keras_sparse.surgery.rules import Opaque, rule_for
 from keras_sparse.surgery.rules.base import failed
+from keras_sparse.surgery.units import weights_by_name
 from keras_sparse.surgery.weight_axes import weight_axes
 
 MEMBER, NORMALIZATION, READER = "member", "normalization", "reader"

@@ -3,75 +3,28 @@
 import contextlib
 import dataclasses
 import itertools
-import types
 
 import keras
 import numpy as np
 
+from keras_sparse import _keras
 from keras_sparse.surgery import copying
 from keras_sparse.surgery import graph as graphs
-from keras_sparse.surgery.rules import Opaque, Rule
+from keras_sparse.surgery.cuts import Cut, cut
+from keras_sparse.surgery.functional import producer_name
+from keras_sparse.surgery.remaking import (
+    called,
+    check_count,
+    config_of,
+    is_of_keras,
+    keeps_everything,
+    making,
+    own_config,
+    paired_weights,
+    remade,
+    without_initializers,
+)
 from keras_sparse.variables import copied, layers_of_type
-
-
-@dataclasses.dataclass(frozen=True)
-class Cut:
-    """Where a variable of the smaller model comes from.
-
-    Args:
-        source: path of the variable in the large model, None if it is new (a bias).
-        indices: for each axis an array of kept indices, or None where all are kept; or a function
-            from array to array.
-        shape: the variable's shape in the large model.
-        shift: what folding added to the kept part, None if nothing.
-    """
-
-    source: str | None
-    indices: object
-    shape: tuple
-    shift: object = None
-
-    def __call__(self, array):
-        """The kept part of an array shaped as the large variable."""
-        return cut(array, self.indices)
-
-    def spanning(self, array):
-        """The same of an array with one entry, instead of many equal ones, along some axes."""
-        kept = self(np.broadcast_to(array, self.shape))
-        return kept[tuple(slice(1) if size == 1 else slice(None) for size in array.shape)]
-
-
-def cut(array, indices):
-    """`array` with, on each axis, only the indices given; None keeps an axis."""
-    if callable(indices):
-        return indices(array)
-    for axis, index in enumerate(indices):
-        if index is not None and len(index) != array.shape[axis]:
-            array = np.take(array, index, axis)
-    return array
-
-
-class NotRemadeError(Exception):
-    """A layer that has to change, and cannot be made again.
-
-    Attributes:
-        unit: its `Unit`.
-        reason: a short sentence for the report.
-    """
-
-    def __init__(self, unit, error):
-        super().__init__(unit.name)
-        self.unit = unit
-        self.reason = f"cannot be made again ({_short(error)})"
-
-
-@contextlib.contextmanager
-def _making(unit):
-    """What goes wrong here concerns the unit alone, which can stay whole."""
-    try:
-        yield
-    except Exception as error:
-        raise NotRemadeError(unit, error) from error
 
 
 class Rebuild:
@@ -120,7 +73,7 @@ class Rebuild:
         for unit, why in self.shared.items():
             if any(variable is weight for weight in unit.operation.weights):
                 raise ValueError(
-                    f"{_called(unit)} cannot be copied ({why}), so setting its channels to zero "
+                    f"{called(unit)} cannot be copied ({why}), so setting its channels to zero "
                     "would change `model`. Give its attributes a form that `copy.deepcopy` takes."
                 )
 
@@ -149,8 +102,8 @@ class Rebuild:
         """The calls of the smaller model: a layer of layers in which nothing changes is one."""
         for unit in self._graph.units:
             if unit.alive:
-                with _making(unit):
-                    self._unchanged[unit] = _keeps_everything(unit)
+                with making(unit):
+                    self._unchanged[unit] = keeps_everything(unit)
         closed = self._closed()
         within = set()
         for call in self._graph.calls:
@@ -185,7 +138,7 @@ class Rebuild:
 
         The output of a nested model is called after that model, which comes out inlined.
         """
-        if graphs.producer_name(tensor) == name:
+        if producer_name(tensor) == name:
             return tensor
         if name not in named:
             dtype = keras.backend.standardize_dtype(tensor.dtype)
@@ -203,26 +156,34 @@ class Rebuild:
 
     def _call(self, call):
         unit = call.unit
-        if self._unchanged[unit]:
+        if self._as_it_is(unit):
             args, kwargs = call.arguments(self._tensors.__getitem__)
             result = self._layer(unit)(*args, **kwargs)
         else:
-            with _making(unit):
+            with making(unit):
                 result = unit.rule.apply(call, lambda: self._layer(unit), self._tensors.__getitem__)
-                _check_count(result, call)
+                check_count(result, call)
+        known = [self._tensors[value] for value in call.inputs if value in self._tensors]
+        sparse = any(tensor.sparse for tensor in known)
         for value, tensor in zip(call.outputs, keras.tree.flatten(result), strict=True):
+            if not sparse:
+                _keras.make_dense(tensor)
             self._tensors[value] = tensor
+
+    def _as_it_is(self, unit):
+        """Whether a copy of the unit's layer takes its place. The unit of a scope has no rule."""
+        return self._unchanged[unit] and not getattr(unit.rule, "stands_in", False)
 
     def _layer(self, unit):
         if unit not in self.layers:
-            unchanged = self._unchanged[unit]
-            config = _own_config(unit) if unchanged else _config(unit)
+            unchanged = self._as_it_is(unit)
+            config = own_config(unit) if unchanged else config_of(unit)
             # A layer without weights may be called in many places; it stays one layer as long as
             # all places want the same of it.
             key = (id(unit.operation), repr(config))
             if key not in self._plain:
                 name = self._free_name(unit)
-                layer = self._copied(unit, name) if unchanged else _remade(unit, config, name)
+                layer = self._copied(unit, name) if unchanged else remade(unit, config, name)
                 self._plain[key] = layer
             self.layers[unit] = self._plain[key]
         return self.layers[unit]
@@ -232,9 +193,9 @@ class Rebuild:
         operation = unit.operation
         if not getattr(operation, "variables", None):
             return copying.twin(operation, name)
-        if _is_of_keras(operation):
+        if is_of_keras(operation):
             with contextlib.suppress(Exception):
-                return _without_initializers(operation, {**operation.get_config(), "name": name})
+                return without_initializers(operation, {**operation.get_config(), "name": name})
         try:
             layer = copying.deep_copy(operation, name)
         except ValueError as error:
@@ -281,10 +242,10 @@ class Rebuild:
                 layer.finalize_state()
 
     def _set_weights(self, unit, layer):
-        unchanged = self._unchanged[unit]
-        with _making(unit):
+        unchanged = self._as_it_is(unit)
+        with making(unit):
             slices = {} if unchanged else unit.rule.slices(unit)
-        olds, news = _paired_weights(unit, layer)
+        olds, news = paired_weights(unit, layer)
         arrays, cuts = {}, {}
         for name, new in news.items():
             old = olds.get(name)
@@ -294,12 +255,15 @@ class Rebuild:
             arrays[name] = np.zeros(new.shape) if old is None else cut(unit.array(name), indices)
         plain = dict(arrays)
         if not unchanged:
-            with _making(unit):
+            with making(unit):
                 unit.rule.fold(unit, arrays)
         for name, new in news.items():
+            if unit.rule.stands_in:
+                cuts[name] = dataclasses.replace(cuts[name], to=tuple(new.shape))
+                arrays[name] = plain[name] = arrays[name].reshape(new.shape)
             if arrays[name].shape != tuple(new.shape):
                 raise ValueError(
-                    f"{_called(unit)} was made again with the weight {name!r} of shape "
+                    f"{called(unit)} was made again with the weight {name!r} of shape "
                     f"{tuple(new.shape)}, where the part that is left of it has shape "
                     f"{arrays[name].shape}. Let `get_config` and `build` agree, or correct the "
                     "`config` and `slices` of its rule."
@@ -307,113 +271,3 @@ class Rebuild:
             shift = None if arrays[name] is plain[name] else arrays[name] - plain[name]
             self.cuts[new.path] = dataclasses.replace(cuts[name], shift=shift)
             new.assign(arrays[name])
-
-
-def _check_count(result, call):
-    count = len(keras.tree.flatten(result))
-    if count != len(call.outputs):
-        raise ValueError(f"`apply` of its rule gave {count} tensors for {len(call.outputs)}")
-
-
-def _paired_weights(unit, layer):
-    """The weights of a unit's layer and of what it was made again as, both by the same names.
-
-    Raises:
-        ValueError: they do not have the same weights, up to biases that a rule has switched on.
-    """
-    olds = graphs.weights_by_name(unit.operation)
-    news = graphs.weights_by_name(layer)
-    if len(olds) == len(news) and list(map(_last, olds)) == list(map(_last, news)):
-        # Layers within the layer may be numbered anew.
-        return olds, dict(zip(olds, news.values(), strict=True))
-    missing = [name for name in olds if name not in news]
-    surplus = [name for name in news if name not in olds and "bias" not in _last(name)]
-    if missing or surplus:
-        raise ValueError(
-            f"{_called(unit)} was made again from its config with other weights: {missing} are "
-            f"missing, {surplus} are new. Let `get_config` return all arguments of `__init__`, and "
-            "name the weights alike, whatever their sizes."
-        )
-    return olds, news
-
-
-def _last(name):
-    return name.rsplit("/", 1)[-1]
-
-
-def _called(unit):
-    return f"The layer {unit.name!r} ({type(unit.operation).__name__})"
-
-
-def _short(error):
-    """An error as one short line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
-
-
-def _keeps_everything(unit):
-    """Whether the layer has the same channels, weights and arguments as before."""
-    rule = unit.rule
-    if type(rule) is Opaque:
-        return True
-    if not all(port.keep.all() for port in unit.inputs + unit.outputs):
-        return False
-    for name, indices in rule.slices(unit).items():
-        array = unit.array(name)
-        if array is not None and cut(array, indices).shape != array.shape:
-            return False
-    own = _own_config(unit)
-    return own is None or repr(rule.config(unit)) == repr(own)
-
-
-def _own_config(unit):
-    """The layer's config as it is, None if it has none."""
-    try:
-        return unit.operation.get_config()
-    except Exception:
-        return None
-
-
-def _config(unit):
-    """The config that the rule gives, None if the layer has none but needs no other either."""
-    try:
-        return unit.rule.config(unit)
-    except Exception:
-        if _may_be_twin(unit):
-            return None
-        raise
-
-
-def _remade(unit, config, name):
-    """The layer from its new config; itself, if it has none and is as good for fewer channels."""
-    operation = unit.operation
-    try:
-        if config is not None:
-            return _without_initializers(operation, {**config, "name": name})
-    except Exception:
-        if not _may_be_twin(unit):
-            raise
-    return copying.twin(operation, name)
-
-
-def _may_be_twin(unit):
-    """Whether no weight and no argument of the layer depends on the number of channels."""
-    own = type(unit.rule).config is not Rule.config
-    return not own and not getattr(unit.operation, "variables", None)
-
-
-def _is_of_keras(operation):
-    """Whether a layer and all layers in it are Keras' own, whose configs hold everything."""
-    parts = layers_of_type(operation, keras.Layer)
-    return all(type(part).__module__.startswith("keras.") for part in parts)
-
-
-def _without_initializers(operation, config):
-    """The layer from its config, spared from drawing random weights that are overwritten."""
-    of_keras = type(operation).__module__.startswith("keras.")
-    drawn = [key for key in config if of_keras and key.endswith("_initializer")]
-    drawn = [key for key in drawn if key in vars(operation)]
-    config = {**config, **dict.fromkeys(drawn, "zeros")}
-    if of_keras and isinstance(getattr(operation, "activation", None), types.FunctionType):
-        # A function of the user's need not be registered.
-        config["activation"] = operation.activation
-    return type(operation).from_config(config)

@@ -3,8 +3,10 @@
 import keras
 
 from keras_sparse.surgery.analysis import Analysis
-from keras_sparse.surgery.graph import Graph, is_chain
-from keras_sparse.surgery.rebuild import NotRemadeError, Rebuild
+from keras_sparse.surgery.functional import is_chain
+from keras_sparse.surgery.graph import Graph
+from keras_sparse.surgery.rebuild import Rebuild
+from keras_sparse.surgery.remaking import NotRemadeError
 from keras_sparse.surgery.report import make_report
 from keras_sparse.surgery.rules import Opaque, rule_for
 from keras_sparse.surgery.verify import allowed_difference, check_verify, compare
@@ -60,7 +62,7 @@ def remove_dead_channels(model, *, channel_multiple=None, verify=True):
     if isinstance(model, keras.Sequential):
         smaller = _sequential(model, graph, rebuild)
     if verify is not False:
-        report.max_error = _verify(graph.model, smaller, verify)
+        report.max_error = _verify(graph, smaller, verify)
     return smaller, report
 
 
@@ -95,9 +97,9 @@ def refuse_wrapped_weights(graph):
             )
 
 
-def _verify(model, smaller, verify):
-    difference, noise = compare(model, smaller, verify)
-    allowed = allowed_difference(model, noise)
+def _verify(graph, smaller, verify):
+    difference, noise = compare(graph.model, smaller, verify, graph)
+    allowed = allowed_difference(graph.model, noise)
     if not difference <= allowed:
         raise RuntimeError(
             f"The smaller model's outputs differ by {difference:.2e} of their scale, where "

@@ -7,7 +7,7 @@ import math
 import keras
 import numpy as np
 
-from keras_sparse.surgery.graph import Graph, inputs_structure
+from keras_sparse.surgery.graph import inputs_structure
 from keras_sparse.variables import layers_of_type
 
 # Sizes for an open axis (height, time steps), the likely ones first. Small ones fit a table of
@@ -47,20 +47,19 @@ class _Plan:
     whole: bool = False
 
 
-def candidates(model, seed=0):
+def candidates(graph, seed=0):
     """Random inputs in the structure of a functional model's inputs, the likeliest to fit first.
 
     Numbers are normal. Entries that reach an embedding, a lookup or an encoding are drawn from what
     that takes, other integers are 0 and 1.
 
     Args:
-        model: a functional `keras.Model`.
+        graph: the `Graph` of a functional model.
         seed: int.
 
     Yields:
         Arrays in the structure of the model's inputs.
     """
-    graph = Graph(model)
     for plan in _plans(graph):
         shapes = [_shape(v, plan.batch, s) for v, s in zip(graph.inputs, plan.sizes, strict=True)]
         rng = np.random.default_rng(seed)

@@ -5,7 +5,8 @@ import numpy as np
 
 from keras_sparse._keras import origin
 from keras_sparse.surgery.copying import moving
-from keras_sparse.surgery.graph import functional, producer_name
+from keras_sparse.surgery.functional import functional, producer_name
+from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.samples import candidates
 from keras_sparse.variables import layers_of_type, restored
 
@@ -37,13 +38,14 @@ def check_verify(verify):
         )
 
 
-def compare(model, smaller, verify=True):
+def compare(model, smaller, verify=True, graph=None):
     """How far the outputs of two models are apart, on random inputs or on the user's own.
 
     Args:
         model: a functional `keras.Model`.
         smaller: a model that takes the same inputs.
         verify: True for random inputs, or arrays; see `check_verify`.
+        graph: the `Graph` of `model`, if there is one already.
 
     Returns:
         `(difference, noise)`, as `largest_difference` gives them.
@@ -53,7 +55,7 @@ def compare(model, smaller, verify=True):
         RuntimeError: `smaller` does not take what `model` takes.
     """
     if isinstance(verify, (bool, np.bool_)):
-        inputs, outputs = _random_inputs(model)
+        inputs, outputs = _random_inputs(model, graph=graph)
         return _largest([_distances(model, smaller, inputs, outputs)])
     batch = model.inputs[0].shape[0] or _BATCH
     count = len(keras.tree.flatten(verify)[0])
@@ -127,10 +129,10 @@ def random_inputs(model, seed=0):
     return _random_inputs(functional(model), seed)[0]
 
 
-def _random_inputs(model, seed=0):
+def _random_inputs(model, seed=0, graph=None):
     """`(inputs, outputs)`."""
     first, last, taken = None, None, 0
-    for inputs in candidates(model, seed):
+    for inputs in candidates(graph or Graph(model), seed):
         try:
             outputs = _outputs(model, inputs)
         except Exception as error:

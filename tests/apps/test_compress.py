@@ -34,7 +34,7 @@ def run(*arguments):
 def call(capsys, **values):
     """The program in this process; what it prints."""
     names = (
-        *("model", "out", "report_json", "threshold", "channel_multiple"),
+        *("model", "out", "import", "report_json", "threshold", "channel_multiple"),
         *("quantize", "representative", "target", *options.OF_TARGET),
     )
     values = {
@@ -87,6 +87,26 @@ def assert_same(smaller, model):
     expected = outputs(model)
     error = np.max(np.abs(outputs(smaller) - expected))
     assert error <= 1e-5 * np.max(np.abs(expected))
+
+
+def test_layers_of_a_persons_own(model, tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_own_layers.py").write_text(
+        "import keras\n\nclass Thrice(keras.layers.Layer):\n"
+        "    def call(self, x):\n        return x * 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import my_own_layers
+
+    keras.Model(model.inputs[0], my_own_layers.Thrice()(model.outputs[0])).save(
+        tmp_path / "own.keras"
+    )
+    files = (f"--model={tmp_path}/own.keras", f"--out={tmp_path}/small.keras")
+    assert run_program("apps.compress", *files) == 1
+    assert "Thrice" in capsys.readouterr().err
+    assert run_program("apps.compress", *files, "--import=my_own_layers") is None
+    smaller = keras.saving.load_model(tmp_path / "small.keras")
+    assert smaller.get_layer("conv").filters == 5
+    keras.saving.get_custom_objects().pop("Thrice")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from keras_sparse.channels import DeadChannels
 from keras_sparse.optimizers import settling
 from keras_sparse.optimizers.proximal import soft_threshold
 from keras_sparse.shrinking.cutting import cut, zeroed
-from keras_sparse.surgery.rebuild import Cut
+from keras_sparse.surgery.cuts import Cut
 from tests.optimizers.matrix import thorough
 
 from .networks import (

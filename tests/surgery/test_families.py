@@ -8,6 +8,7 @@ import pytest
 from keras import layers, ops
 
 from keras_sparse import surgery
+from keras_sparse.surgery import verify
 from tests.optimizers.matrix import thorough
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -129,9 +130,10 @@ def test_einsum_dense(equation, shape, output, bias_axes, harness):
         assert report.channels["b"] == (3, 2)
 
 
-def test_embedding_columns(harness):
+@pytest.mark.parametrize("kind", [layers.Embedding, layers.ReversibleEmbedding])
+def test_embedding_columns(kind, harness):
     tokens = keras.Input((7,), dtype="int32")
-    x = layers.Embedding(2, 6, mask_zero=True, name="embedding")(tokens)
+    x = kind(2, 6, mask_zero=True, name="embedding")(tokens)
     x = layers.LSTM(4, name="lstm")(x)
     model = keras.Model(tokens, layers.Dense(2)(x))
     harness.randomise(model)
@@ -365,7 +367,7 @@ def test_attention_with_mask_and_scores(harness):
     z, scores = layers.MultiHeadAttention(2, 4, name="scored")(y, y, return_attention_scores=True)
     model = keras.Model([x, mask], [layers.Dense(3)(z), scores])
     harness.randomise(model)
-    put(attention.value_dense.kernel, (..., [1]))
+    put(attention.value_dense.kernel, (..., [1, 2]))
     smaller, _ = harness.cut(model)
     one_width = keras.backend.backend() == "jax"
     assert smaller.get_layer("attention").value_dim == (4 if one_width else 3)
@@ -548,7 +550,9 @@ def test_normalisations_with_constants(make, dead, kept, harness):
     assert report.channels["a"] == (6, kept)
 
 
-@pytest.mark.parametrize("make", [layers.RMSNormalization, layers.UnitNormalization])
+@pytest.mark.parametrize(
+    "make", [layers.Masking, layers.RMSNormalization, layers.UnitNormalization]
+)
 @pytest.mark.parametrize(("bias", "kept"), [(0.0, 4), (0.3, 6)])
 def test_norms_lose_zeros_only(make, bias, kept, harness):
     x = inputs = keras.Input((5,))
@@ -717,6 +721,7 @@ OPERATIONS = {
     "stack": lambda x: ops.stack([x, x], axis=2),
     "stack last": lambda x: ops.mean(ops.stack([x, x * 1.0], axis=-1), axis=-1),
     "where": lambda x: ops.where(x > 0.5, x, ops.logical_not(x < 0.3) * 0.1),
+    "take": lambda x: ops.take(ops.take(x, [0, 2], axis=1), np.array([[1], [3]]), axis=2),
     "array": lambda x: x @ np.arange(18.0).reshape(6, 3),
 }
 
@@ -913,3 +918,26 @@ def test_what_is_no_rule(rule):
         surgery.register_rule(layers.Masking)(rule)
     with pytest.raises(ValueError, match="layer classes"):
         surgery.register_rule(3)
+
+
+@pytest.mark.parametrize("kind", ["MultiHeadAttention", "GroupQueryAttention"])
+@pytest.mark.tensorflow  # JAX's attention has one width for keys and values
+def test_attention_where_all_is_masked(kind, harness):
+    """The softmax sums to zero there, so one constant of a head has to stay."""
+    x, mask = keras.Input((5, 8)), keras.Input((5, 5), dtype="bool")
+    heads = (2, 4) if kind == "MultiHeadAttention" else (4, 4, 2)
+    attention = getattr(layers, kind)(*heads, name="attention")
+    model = keras.Model([x, mask], layers.Dense(3)(attention(x, x, attention_mask=mask)))
+    harness.randomise(model)
+    for weight in attention.weights:
+        if weight.path.endswith("value/kernel"):
+            put(weight, (..., [0, 1, 3]))
+        if "/query/" in weight.path:
+            put(weight, (..., [1, 2]))
+    smaller, report = harness.cut(model)
+    cuts = [cut(np.zeros(cut.shape)) for path, cut in report.cuts.items() if "value/k" in path]
+    assert cuts[0].shape[-1] == 2
+    inputs = [harness.rng.standard_normal((2, 5, 8)), np.zeros((2, 5, 5), bool)]
+    inputs[1][:, 1:, :2] = True
+    difference, _ = verify.largest_difference(model, smaller, inputs)
+    assert difference < 1e-14

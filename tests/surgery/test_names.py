@@ -7,7 +7,7 @@ from keras import layers
 
 from keras_sparse import ShrinkingTrainer, surgery
 from keras_sparse.channels import DeadChannels
-from keras_sparse.surgery.graph import functional
+from keras_sparse.surgery.functional import functional
 
 
 def head(name, units, last=None):

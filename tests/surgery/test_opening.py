@@ -9,7 +9,7 @@ import pytest
 from keras import layers, ops
 
 from keras_sparse import surgery
-from keras_sparse.surgery.opening import unrecorded
+from keras_sparse.surgery.tracing import unrecorded
 
 
 class Block(layers.Layer):
@@ -147,12 +147,32 @@ def test_the_model_stays_as_it_was(harness):
         np.testing.assert_array_equal(old, new)
 
 
-class Token(Block):
-    def build(self, shape):
-        self.token = self.add_weight(shape=(6,), name="token")
+class Numbered(Block):
+    """Computes with the size of the batch."""
 
-    def call(self, x, training=None):
-        return super().call(x + self.token)
+    def call(self, x):
+        return super().call(x) / ops.cast(ops.shape(x)[0], x.dtype)
+
+
+class Borrowed(Block):
+    """Reads a weight of a layer in it, past that layer."""
+
+    def call(self, x):
+        return super().call(x) + ops.mean(ops.convert_to_tensor(self.first.kernel))
+
+
+class Penalised(Block):
+    def call(self, x):
+        self.add_loss(ops.sum(x))
+        return super().call(x)
+
+
+class Counting(Block):
+    def build(self, shape):
+        self.counts = [self.add_weight(shape=(), name="count")]
+
+    def call(self, x):
+        return super().call(x) + self.counts[0]
 
 
 class Namesakes(Block):
@@ -162,11 +182,6 @@ class Namesakes(Block):
 class Switch(Block):
     def call(self, x, training=None):
         return super().call(x * 2.0 if training else x)
-
-
-class Sizes(Block):
-    def call(self, x):
-        return super().call(ops.broadcast_to(ops.ones((6,)), (ops.shape(x)[0], 5, 6)) + x)
 
 
 class Heads(Block):
@@ -190,9 +205,11 @@ class Alike(Block):
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (Token, r"variables of its own \(token\)"),
         (Switch, "something else in training"),
-        (Sizes, r"stops at .*ops\.shape\(x\)\[0\]"),
+        (Numbered, r"stops at .*ops\.shape\(x\)\[0\]"),
+        (Borrowed, "compute something else"),
+        (Penalised, "add_loss"),
+        (Counting, r"variables of its own \(count\)"),
         pytest.param(Numbers, "compute something else", marks=pytest.mark.tensorflow),
         (Alike, "compute something else"),
     ],
@@ -212,7 +229,7 @@ class Ids(layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.table = layers.Embedding(9, 6, mask_zero=True)
-        self.inner = layers.Dense(6)
+        self.inner = layers.Dense(6, name="dense")
 
     def call(self, x):
         return self.inner(self.table(x)) * 2.0
@@ -221,14 +238,16 @@ class Ids(layers.Layer):
         return self.table.compute_mask(x)
 
 
-def test_a_layer_that_makes_a_mask_stays_closed(harness):
+def test_a_mask_that_a_layer_makes_is_still_read(harness):
     block = Ids(name="block")
     x = keras.Input((5,), dtype="int32")
     model = keras.Model(x, layers.LSTM(4)(block(x)))
     harness.randomise(model)
     kill(block.inner)
-    smaller, _ = harness.cut(model)
-    assert type(smaller.get_layer("block")) is Ids
+    smaller, report = harness.cut(model)
+    assert report.channels["block/dense"] == (6, 3)
+    ids = np.array([[1, 2, 0, 0, 0]])
+    np.testing.assert_allclose(smaller(ids), model(ids), rtol=1e-5)
 
 
 def test_a_penalty_on_outputs_keeps_a_layer_closed(harness):
@@ -313,8 +332,8 @@ class Asks(layers.Layer):
         self.last.build((*shape[:-1], self.units))
 
     def call(self, x):
-        ones = ops.ones((ops.shape(x)[0], 1, 1))
-        return ones * self.last(self.first(x) * ops.tanh(self.gate(x))) + x
+        share = 1.0 / ops.cast(ops.shape(x)[0], x.dtype)
+        return share * self.last(self.first(x) * ops.tanh(self.gate(x))) + x
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}

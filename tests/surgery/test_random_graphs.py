@@ -45,23 +45,36 @@ def nested(x, width):
 
 
 class Wrapped(layers.Layer):
-    """A layer of layers."""
+    """A layer of layers; it may have a weight of its own, and ask for the size of the batch."""
 
-    def __init__(self, inner):
-        super().__init__()
+    def __init__(self, inner, scaled=False, **kwargs):
+        super().__init__(**kwargs)
         self.inner = inner
+        self.scaled = scaled
+
+    def build(self, shape):
+        if self.scaled:
+            self.scale = self.add_weight(shape=(shape[-1],), name="scale")
 
     def call(self, x, training=None):
+        if self.scaled:
+            ones = ops.broadcast_to(self.scale, (ops.shape(x)[0], 1, 1, x.shape[-1]))
+            x = x * ones
         return self.inner(x, training=training)
 
 
-def layer_of_layers(x, width):
-    """Another block in a layer, or in two, called once or twice."""
-    names = ["residual", "squeeze_and_excite", "batch_norm", "shared", "half", "nested"]
+INNER = ["residual", "squeeze_and_excite", "batch_norm", "shared", "half", "nested", "depthwise"]
+
+
+def layer_of_layers(x, width, depth=None):
+    """Another block in one to three layers of one name, called once or twice."""
+    depth = width % 3 if depth is None else depth
     start = keras.Input(x.shape[1:])
-    block = Wrapped(keras.Model(start, BLOCKS[names[width % len(names)]](start, width)))
-    if width % 2:
-        block = Wrapped(block)
+    inner = BLOCKS[INNER[width % len(INNER)]](start, width)
+    block = keras.Model(start, inner, name="same")
+    for level in range(depth):
+        block = Wrapped(block, scaled=level == width % 2, name="same")
+    block = Wrapped(block)
     y = block(x)
     return block(y) if y.shape == x.shape else y
 
@@ -235,7 +248,7 @@ def random_weight(weight, rng, kill):
     value = rng.standard_normal(shape) * (0.6 if len(shape) > 1 else 0.3)
     if name == "gamma":
         value = 1 + value
-    if name == "gamma" or len(shape) > 1:
+    if name in ("gamma", "scale") or len(shape) > 1:
         value[..., rng.random(shape[-1]) < kill] = 0
     if len(shape) > 1:
         value[..., rng.random(shape[-2]) < kill / 3, :] = 0
@@ -273,6 +286,24 @@ GRAPHS = {
 @given(**GRAPHS)
 def test_random_graphs(blocks, head, seed, kill):
     check(blocks, head, seed, kill)
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+@pytest.mark.usefixtures("float64")
+@settings(suppress_health_check=list(HealthCheck))
+@given(
+    blocks=st.lists(st.tuples(st.integers(2, 7), st.integers(0, 2)), min_size=1, max_size=3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_random_layers_of_layers(blocks, seed):
+    """Nested up to three deep; `--hypothesis-profile=nightly` makes thousands of them."""
+    names = [(f"nested {width} {depth}", width) for width, depth in blocks]
+    for (name, _), (_, depth) in zip(names, blocks, strict=True):
+        BLOCKS.setdefault(
+            name, lambda x, width, depth=depth: layer_of_layers(x, width, depth=depth)
+        )
+    check(names, "average", seed, kill=0.4)
 
 
 @pytest.mark.tensorflow

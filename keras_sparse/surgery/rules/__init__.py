@@ -3,6 +3,7 @@
 from keras_sparse.surgery.rules import (  # noqa: F401 - importing a module registers its rules
     activations,
     attention,
+    contractions,
     depthwise,
     dot_attention,
     einsum,
@@ -11,6 +12,7 @@ from keras_sparse.surgery.rules import (  # noqa: F401 - importing a module regi
     hidden,
     keras_hub,
     linear,
+    masking,
     merging,
     normalization,
     operations,
@@ -21,15 +23,19 @@ from keras_sparse.surgery.rules import (  # noqa: F401 - importing a module regi
     separable,
     shaping,
     splitting,
+    stand_ins,
+    taking,
     time_distributed,
 )
-from keras_sparse.surgery.rules.base import Elementwise, Opaque, Passing, Rule, register_rule
-from keras_sparse.surgery.rules.base import has_rule as has_rule
+from keras_sparse.surgery.rules.base import AtInference, Opaque, Rule, register_rule
+from keras_sparse.surgery.rules.base import registered as registered
 from keras_sparse.surgery.rules.base import rule_for as rule_for
+from keras_sparse.surgery.rules.channelwise import Elementwise, Passing
 from keras_sparse.surgery.rules.hidden import HiddenUnits
 from keras_sparse.surgery.rules.linear import Linear
 
 __all__ = [
+    "AtInference",
     "Elementwise",
     "HiddenUnits",
     "Linear",

@@ -6,14 +6,9 @@ import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants, array_row
-from keras_sparse.surgery.opening import nodes_between
-from keras_sparse.surgery.rules.base import (
-    Elementwise,
-    Passing,
-    part_of,
-    register_rule,
-    registered,
-)
+from keras_sparse.surgery.rules.base import part_of, register_rule, registered
+from keras_sparse.surgery.rules.channelwise import Elementwise, Passing
+from keras_sparse.surgery.tracing import nodes_between
 
 _MIXING = ("softmax", "log_softmax", "sparsemax", "glu")
 _ELEMENTWISE = frozenset(

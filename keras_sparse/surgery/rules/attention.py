@@ -4,8 +4,15 @@ import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants
-from keras_sparse.surgery.graph import Value
+from keras_sparse.surgery.rules.attention_widths import (
+    Gather,
+    common_width,
+    kept_positions,
+    level,
+    score_scale,
+)
 from keras_sparse.surgery.rules.base import Rule, in_step, plain_config, positions, register_rule
+from keras_sparse.surgery.units import Value
 
 _SIDES = ("query", "key", "value")
 
@@ -17,7 +24,8 @@ class Attention(Rule):
 
     * A constant input is folded into the projection's bias.
     * The softmax sums to one, so a constant dimension of `v` passes: it goes into the output bias.
-      Under a gate only zero does.
+      Under a gate only zero does. With a mask the sum is zero where all is masked, so one constant
+      dimension of each head, the carrier, stays and stands for the head's others.
     * The softmax ignores what all keys share, so a constant dimension of `k` may go; so may a
       dimension where `q` or `k` is zero.
     * A head whose values nobody reads, or are all constant, may go.
@@ -75,8 +83,31 @@ class Attention(Rule):
 
     def _passing(self, unit, values):
         """The constants of `v` that pass the softmax and the gate, NaN for others."""
-        gated = unit.array("gate/kernel") is not None
-        return np.where(values == 0, 0.0, np.nan) if gated else values
+        zeros_only = self._gated(unit) or self._masked(unit)
+        return np.where(values == 0, 0.0, np.nan) if zeros_only else values
+
+    def _gated(self, unit):
+        return unit.array("gate/kernel") is not None
+
+    def _masked(self, unit):
+        """Whether there may be a position that attends to nothing."""
+        names = {name for call in unit.calls for name in self.arguments(call)}
+        return any(call.masked for call in unit.calls) or not names.issubset(_SIDES)
+
+    def _carriers(self, unit, values):
+        """For each head the dimension that stands for the other constant ones, -1 for none."""
+        size = np.abs(np.nan_to_num(values))
+        some = self._masked(unit) & ~self._gated(unit) & (size > 0).any(1)
+        return np.where(some, size.argmax(1), -1)
+
+    def _needed_values(self, unit, values):
+        """`(heads, width)`: which dimensions of `v` no bias and no carrier can stand for."""
+        needed = np.isnan(self._passing(unit, values))
+        carriers = self._carriers(unit, values)
+        for head in np.flatnonzero(carriers >= 0):
+            needed[head] = np.isnan(values[head])
+            needed[head, carriers[head]] = True
+        return needed
 
     def _bias(self, unit, name, shape):
         bias = unit.array(f"{name}/bias")
@@ -111,9 +142,7 @@ class Attention(Rule):
     def _find_widths(self, unit):
         heads, kv_heads = self.heads(unit.operation)
         constants = self.projected(unit)
-        out = unit.array("attention_output/kernel")[..., unit.outputs[0].keep]
-        read = (out != 0).any(-1).reshape(kv_heads, heads // kv_heads, -1).any(1)
-        values = read & np.isnan(self._passing(unit, constants["value"]))
+        values = self._read(unit) & self._needed_values(unit, self._read_constants(unit))
         queries = constants["query"].reshape(kv_heads, heads // kv_heads, -1)
         scores = np.isnan(constants["key"]) & ~(queries == 0).all(1)
         left = values.any(1)
@@ -122,8 +151,18 @@ class Attention(Rule):
         # So has JAX's attention.
         alike = scores.shape == values.shape and keras.backend.backend() == "jax"
         alike = alike or self.one_width
-        width = _width([scores, values], left) if alike else 1
-        return tuple(_level(kept, left, width) for kept in (scores, values))
+        width = common_width([scores, values], left) if alike else 1
+        return tuple(level(kept, left, width) for kept in (scores, values))
+
+    def _read(self, unit):
+        """`(heads, width)`: which dimensions of `v` a kept output reads."""
+        heads, kv_heads = self.heads(unit.operation)
+        out = unit.array("attention_output/kernel")[..., unit.outputs[0].keep]
+        return (out != 0).any(-1).reshape(kv_heads, heads // kv_heads, -1).any(1)
+
+    def _read_constants(self, unit):
+        """The constants of `v`, zero where nobody reads them."""
+        return np.where(self._read(unit), self.projected(unit)["value"], 0.0)
 
     def inner_channels(self, unit):
         """Heads of keys and values, each with its heads of queries."""
@@ -165,7 +204,7 @@ class Attention(Rule):
         kv = np.flatnonzero(values.any(1) | scores.any(1))
         groups = heads // kv_heads
         queries = (kv[:, None] * groups + np.arange(groups)).reshape(-1)
-        return queries, kv, _positions(scores[kv]), _positions(values[kv])
+        return queries, kv, kept_positions(scores[kv]), kept_positions(values[kv])
 
     def slices(self, unit):
         """Heads and dimensions of each projection, and the channels outside."""
@@ -181,8 +220,8 @@ class Attention(Rule):
         query, *others = self.sides(unit)
         for (side, (rows, dims)), port in zip(plan.items(), (query, *others, query), strict=True):
             inputs = port.kept
-            slices[f"{side}/kernel"] = _Gather(inputs, rows, dims)
-            slices[f"{side}/bias"] = _Gather(None, rows, dims)
+            slices[f"{side}/kernel"] = Gather(inputs, rows, dims)
+            slices[f"{side}/bias"] = Gather(None, rows, dims)
         out = unit.outputs[0].kept
         dims = np.repeat(values, groups, axis=0)
         slices["attention_output/kernel"] = lambda kernel: kernel[queries[:, None], dims][..., out]
@@ -202,6 +241,7 @@ class Attention(Rule):
         heads, kv_heads = self.heads(unit.operation)
         constants = np.nan_to_num(self.projected(unit)["value"])
         dropped = np.where(self.widths(unit)[1], 0.0, constants)
+        dropped[self._carriers(unit, self._read_constants(unit)) >= 0] = 0.0
         dropped = np.repeat(dropped, heads // kv_heads, axis=0)
         kernel = unit.array("attention_output/kernel")[..., unit.outputs[0].kept]
         found["attention_output"] = np.einsum("hd,hdo->o", dropped, kernel.astype(np.float64))
@@ -216,12 +256,28 @@ class Attention(Rule):
             extra = correction if side == "attention_output" else cut(correction)
             if extra.any():
                 weights[f"{side}/bias"] = weights[f"{side}/bias"].astype(np.float64) + extra
+        self._merge(unit, weights, slices["attention_output/kernel"])
         before = unit.array("query/kernel").shape[-1]
         if scores.shape[1] != before:
             for name in ("query/kernel", "query/bias"):
                 if name in weights:
                     scaled = weights[name].astype(np.float64)
-                    weights[name] = scaled * _scale(before) / _scale(scores.shape[1])
+                    weights[name] = scaled * score_scale(before) / score_scale(scores.shape[1])
+
+    def _merge(self, unit, weights, cut):
+        """Adds to the rows of the carriers those that they stand for."""
+        values = self._read_constants(unit)
+        carriers = self._carriers(unit, values)
+        dropped = np.where(self.widths(unit)[1], 0.0, np.nan_to_num(values))
+        if not dropped[carriers >= 0].any():
+            return
+        kernel = unit.array("attention_output/kernel").astype(np.float64)
+        groups = len(kernel) // len(values)
+        for head in np.flatnonzero(carriers >= 0):
+            factors = dropped[head] / values[head, carriers[head]]
+            rows = slice(head * groups, (head + 1) * groups)
+            kernel[rows, carriers[head]] += np.einsum("d,gdo->go", factors, kernel[rows])
+        weights["attention_output/kernel"] = cut(kernel)
 
     def config(self, unit):
         """Fewer and narrower heads; biases if a constant has to go somewhere."""
@@ -244,43 +300,6 @@ class Attention(Rule):
         heads = kernels["query"].shape[1]
         widths = kernels["query"].shape[-1] + kernels["value"].shape[-1]
         return total + queries * keys * heads * widths
-
-
-class _Gather:
-    """Takes heads, and of each head some dimensions, from `(inputs, heads, width)`."""
-
-    def __init__(self, inputs, rows, dims):
-        self.inputs = inputs
-        self.rows = rows
-        self.dims = dims
-
-    def __call__(self, array):
-        array = array if self.inputs is None else array[self.inputs]
-        return array[..., self.rows[:, None], self.dims]
-
-
-def _width(sides, left):
-    """The most dimensions that a head which is left needs on any side."""
-    return max(int(kept[left].sum(1).max()) for kept in sides)
-
-
-def _level(kept, left, least):
-    """The same number of dimensions, at least `least`, in each head that is left; else none."""
-    kept = kept & left[:, None]
-    width = max(_width([kept], left), least, 1)
-    for head in np.flatnonzero(left):
-        missing = width - kept[head].sum()
-        kept[head, np.flatnonzero(~kept[head])[:missing]] = True
-    return kept
-
-
-def _scale(width):
-    """The factor on the scores; Keras rounds it to float32 whatever the layer's type."""
-    return np.float64(np.float32(1 / np.sqrt(width)))
-
-
-def _positions(kept):
-    return np.stack([np.flatnonzero(row) for row in kept])
 
 
 @register_rule(keras.layers.MultiHeadAttention)

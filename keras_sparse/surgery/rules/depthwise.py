@@ -5,12 +5,7 @@ import numpy as np
 
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.activations import activate, mixes_channels
-from keras_sparse.surgery.rules.base import (
-    Rule,
-    channel_axis,
-    positions,
-    register_rule,
-)
+from keras_sparse.surgery.rules.base import Rule, channel_axis, positions, register_rule
 from keras_sparse.surgery.rules.linear import tap_classes
 
 

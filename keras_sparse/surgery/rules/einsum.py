@@ -62,7 +62,8 @@ class EinsumDenseRule(Linear):
     def _sums(self, unit, inputs, outputs):
         """`(places, inputs, outputs)`: the kernel summed over contracted labels."""
         kernel = self.kernel(unit)[:, inputs][:, :, outputs].astype(np.float64)
-        return kernel.reshape(self._places(unit), -1, *kernel.shape[1:]).sum(1)
+        places = self._places(unit)
+        return kernel.reshape(places, len(kernel) // places, *kernel.shape[1:]).sum(1)
 
     def forward(self, call):
         """One class of positions for each place along the output's other labels."""

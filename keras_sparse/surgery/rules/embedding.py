@@ -29,3 +29,20 @@ class EmbeddingRule(Rule):
     def slices(self, unit):
         """The table's columns."""
         return {"embeddings": (None, unit.outputs[0].kept)}
+
+
+@register_rule(
+    keras.layers.ReversibleEmbedding,
+    "keras_hub.src.layers.modeling.reversible_embedding.ReversibleEmbedding",
+)
+class ReversibleEmbeddingRule(EmbeddingRule):
+    """An embedding, unless it also makes scores of the same table."""
+
+    def refuses(self, call):
+        """The way back."""
+        return "is read both ways" if call.kwargs.get("reverse") or len(call.args) > 1 else None
+
+    def slices(self, unit):
+        """The table's columns, and the rows of a table for the way back."""
+        kept = unit.outputs[0].kept
+        return {**super().slices(unit), "reverse_embeddings": (kept, None)}

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from keras_sparse.surgery.graph import weights_by_name
 from keras_sparse.surgery.rules.activations import activate, mixes_channels
 from keras_sparse.surgery.rules.base import Opaque, plain_config
+from keras_sparse.surgery.units import weights_by_name
 
 
 class HiddenUnits(Opaque):

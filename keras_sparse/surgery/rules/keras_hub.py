@@ -1,9 +1,13 @@
 """Rules for layers of KerasHub, by the names of their classes: it need not be installed."""
 
 import keras
+import numpy as np
 
+from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.activations import IdentityRule
-from keras_sparse.surgery.rules.base import Elementwise, register_rule
+from keras_sparse.surgery.rules.attention import MultiHeadAttentionRule
+from keras_sparse.surgery.rules.base import Opaque, register_rule
+from keras_sparse.surgery.rules.channelwise import Elementwise
 from keras_sparse.surgery.rules.hidden import HiddenUnits
 
 
@@ -138,3 +142,85 @@ class LayerScale(Elementwise):
     def config(self, unit):
         """As many factors as channels are left."""
         return {**super().config(unit), "hidden_dim": len(unit.outputs[0].kept)}
+
+
+@register_rule("keras_hub.src.layers.modeling.cached_multi_head_attention.CachedMultiHeadAttention")
+class CachedAttention(MultiHeadAttentionRule):
+    """As Keras' attention, but for a cache that no model of layers has."""
+
+    def refuses(self, call):
+        """A cache."""
+        cache = call.kwargs.get("cache") is not None
+        return "is called with a cache" if cache else super().refuses(call)
+
+
+@register_rule("keras_hub.src.layers.modeling.position_embedding.PositionEmbedding")
+class PositionEmbeddingRule(Elementwise):
+    """A row for each position; its input says no more than how many there are.
+
+    A column that is the same for all positions is constant.
+    """
+
+    channel_weights = ("embeddings",)
+    makes_channels = True
+
+    def refuses(self, call):
+        """Positions that are given."""
+        return "is called with positions" if len(call.inputs) > 1 else None
+
+    def axis(self, layer, rank):
+        """The last."""
+        return -1
+
+    def forward(self, call):
+        """Columns without a difference."""
+        table = call.unit.array("embeddings")
+        same = (table == table[:1]).all(0)
+        return [(-1, Constants.of(np.where(same, table[0].astype(np.float64), np.nan)))]
+
+
+_MODELS = "keras_hub.src.models"
+
+
+@register_rule(
+    f"{_MODELS}.gpt_oss.gpt_oss_layer_norm.GptOssLayerNormalization",
+    f"{_MODELS}.llama.llama_layernorm.LlamaLayerNorm",
+    f"{_MODELS}.mistral.mistral_layer_norm.MistralLayerNormalization",
+    f"{_MODELS}.mixtral.mixtral_layer_norm.MixtralLayerNormalization",
+    f"{_MODELS}.phi3.phi3_layernorm.Phi3LayerNorm",
+    f"{_MODELS}.qwen.qwen_layernorm.QwenLayerNorm",
+    f"{_MODELS}.qwen3.qwen3_layernorm.Qwen3LayerNorm",
+    f"{_MODELS}.qwen_moe.qwen_moe_layernorm.QwenMoeLayerNorm",
+    f"{_MODELS}.qwen3_moe.qwen3_moe_layernorm.Qwen3MoeLayerNorm",
+)
+class RootMeanSquare(Opaque):
+    """`scale * x / sqrt(mean(x^2) + epsilon)`: all stays, but nothing is left where scale is 0."""
+
+    makes_channels = False
+    scale = "scale"
+    added = 0.0
+
+    def forward(self, call):
+        """Zero where the scale is."""
+        ((axis, constants),) = super().forward(call)
+        scale = call.unit.array(self.scale)
+        if axis != -1 or scale is None or scale.shape != constants.values.shape[1:]:
+            return [(axis, constants)]
+        return [(axis, Constants.of(np.where(scale + self.added == 0, 0.0, np.nan)))]
+
+
+@register_rule(
+    f"{_MODELS}.gemma.rms_normalization.RMSNormalization",
+    f"{_MODELS}.gemma3.gemma3_layers.RMSNormalization",
+)
+class ScaledFromOne(RootMeanSquare):
+    """The same with `1 + scale`."""
+
+    added = 1.0
+
+
+@register_rule(f"{_MODELS}.t5.t5_layer_norm.T5LayerNorm")
+class Weighted(RootMeanSquare):
+    """The same under another name."""
+
+    scale = "weight"

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants, align, array_row
-from keras_sparse.surgery.graph import Value
 from keras_sparse.surgery.rules.base import (
     Rule,
     default_axis,
@@ -13,6 +12,7 @@ from keras_sparse.surgery.rules.base import (
     reasons_behind,
     register_rule,
 )
+from keras_sparse.surgery.units import Value
 
 
 class Merge(Rule):
@@ -58,22 +58,25 @@ class Merge(Rule):
     def axis(self, call):
         """The channel axis of output and operands, None if they disagree."""
         out = call.outputs[0]
-        axes = {v.axis for v in call.inputs if v.axis is None or v.shape[v.axis] != 1}
+        axes = {v.axis for v in call.inputs if v.axis is not None and v.shape[v.axis] != 1}
         if not axes:
             axes = {v.axis for v in call.inputs}
         if len(axes) != 1 or None in axes:
             return None
         axis = axes.pop()
         size = out.shape[axis] if len(out.shape) >= -axis else None
-        for operand in self.operands(call):
-            shape = operand.shape
-            if not isinstance(operand, Value):
-                fits = len(shape) < -axis or shape[axis] in (1, size)
-            else:
-                fits = operand.axis == axis and shape[axis] in (1, size)
-            if not fits:
-                return None
+        if not all(self._fits(operand, axis, size) for operand in self.operands(call)):
+            return None
         return None if size is None else axis
+
+    def _fits(self, operand, axis, size):
+        """Whether an operand has the channels on an axis, or one that stands for all."""
+        shape = operand.shape
+        if not isinstance(operand, Value):
+            return len(shape) < -axis or shape[axis] in (1, size)
+        if operand.axis is None:
+            return len(shape) < -axis or shape[axis] == 1
+        return operand.axis == axis and shape[axis] in (1, size)
 
     def needs(self, unit):
         """Operands that take part have the output's channels."""

@@ -5,7 +5,6 @@ import numpy as np
 
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.base import (
-    Elementwise,
     Opaque,
     Rule,
     couple,
@@ -14,6 +13,7 @@ from keras_sparse.surgery.rules.base import (
     plain_config,
     register_rule,
 )
+from keras_sparse.surgery.rules.channelwise import Elementwise
 
 
 @register_rule(keras.layers.BatchNormalization)

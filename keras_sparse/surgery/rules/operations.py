@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 
-from keras_sparse.surgery.graph import Value
 from keras_sparse.surgery.rules import merging
-from keras_sparse.surgery.rules.base import Elementwise, register_rule, to_numbers
+from keras_sparse.surgery.rules.base import register_rule, to_numbers
+from keras_sparse.surgery.rules.channelwise import Elementwise
+from keras_sparse.surgery.units import Value
 
 
 @register_rule(
@@ -115,6 +116,7 @@ class Binary(merging.Merge):
 
     operand_count = 2
     entrywise = True
+    reads_masks = False
 
     def refuses(self, call):
         """Variables: the smaller model would share them, or forget that they are trained."""

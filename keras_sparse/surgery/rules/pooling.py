@@ -4,7 +4,8 @@ import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants
-from keras_sparse.surgery.rules.base import Beside, Passing, channel_axis, register_rule
+from keras_sparse.surgery.rules.base import channel_axis, register_rule
+from keras_sparse.surgery.rules.channelwise import Beside, Passing
 
 _RANKS = (1, 2, 3)
 

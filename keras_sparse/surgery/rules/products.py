@@ -4,7 +4,6 @@ import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants
-from keras_sparse.surgery.graph import Value
 from keras_sparse.surgery.rules.base import (
     Rule,
     default_axis,
@@ -12,7 +11,9 @@ from keras_sparse.surgery.rules.base import (
     positions,
     register_rule,
 )
+from keras_sparse.surgery.rules.contractions import sums_to_one
 from keras_sparse.surgery.rules.linear import Linear
+from keras_sparse.surgery.units import Value
 
 
 @register_rule("Matmul")
@@ -45,10 +46,12 @@ class MatmulRule(Rule):
         return "passing" if b.axis == -1 else "whole"
 
     def forward(self, call):
-        """Zeros of `b`, if its channels are the output's."""
+        """Zeros of `b`, if its channels are the output's; all constants behind a softmax."""
         a, b = call.inputs
         if self._mode(a, b) == "passing":
-            return [(-1, Constants.of(np.where(b.constants.uniform == 0, 0.0, np.nan)))]
+            uniform = b.constants.uniform
+            passing = (uniform == 0) | sums_to_one(a, -1)
+            return [(-1, Constants.of(np.where(passing, uniform, np.nan)))]
         out = call.outputs[0]
         return [(default_axis(out), Constants.unknown(default_size(out)))]
 

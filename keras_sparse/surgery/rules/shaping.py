@@ -7,7 +7,6 @@ import numpy as np
 
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.base import (
-    Passing,
     Rule,
     couple,
     default_axis,
@@ -17,6 +16,7 @@ from keras_sparse.surgery.rules.base import (
     reasons_behind,
     register_rule,
 )
+from keras_sparse.surgery.rules.channelwise import Passing
 
 
 class Moving(Rule):

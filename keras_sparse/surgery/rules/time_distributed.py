@@ -3,7 +3,6 @@
 import keras
 
 from keras_sparse.surgery.constants import Constants
-from keras_sparse.surgery.graph import Call, Value
 from keras_sparse.surgery.rules.base import (
     Opaque,
     Rule,
@@ -13,6 +12,7 @@ from keras_sparse.surgery.rules.base import (
     register_rule,
     rule_for,
 )
+from keras_sparse.surgery.units import Call, Value
 
 
 class _Step(Value):

@@ -1,0 +1,125 @@
+"""Any model of Keras as a functional one, whose graph is known."""
+
+import itertools
+
+import keras
+
+from keras_sparse import _keras
+from keras_sparse.surgery.tracing import unrecorded
+
+
+def functional(model):
+    """The model as a functional one that shares its layers.
+
+    Args:
+        model: a built `keras.Model`. A subclassed one is traced: its `call` must be written in
+            Keras layers and `keras.ops`.
+
+    Returns:
+        A `keras.Model` whose graph is known.
+
+    Raises:
+        ValueError: `model` is no Keras model, is not built, or its `call` cannot be traced.
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"`model` must be a `keras.Model`. Received: model={model!r} (of type {type(model)})"
+        )
+    if not model.built:
+        raise ValueError(
+            f"The model {model.name!r} is not built, so its shapes are unknown. Call it on data "
+            "or use `model.build(input_shape)` first."
+        )
+    graph = inner_graph(model)
+    return _trace(model) if graph is None else graph
+
+
+def _trace(model):
+    failure = None
+    # The build config has no types: what takes words or whole numbers is found by trying.
+    for dtype in (model.compute_dtype, "int32", "string"):
+        try:
+            traced = _traced(model, itertools.repeat(dtype))
+            words = [_takes_words(traced, tensor) for tensor in traced.inputs]
+            if dtype != "string" and any(words):
+                traced = _traced(model, ("string" if word else dtype for word in words))
+            return traced
+        except Exception as error:
+            failure = failure or error
+    raise ValueError(
+        f"The model {model.name!r} is a subclassed model whose `call` cannot be traced. "
+        "Write `call` with Keras layers and `keras.ops` only, or build the model as a "
+        f"functional one. The trace ended with: {failure}"
+    ) from failure
+
+
+def _traced(model, dtypes):
+    inputs, by_name = _inputs_of(model, dtypes)
+    with unrecorded(model):
+        outputs = model.call(**inputs) if by_name else model.call(inputs)
+        return keras.Model(inputs, outputs, name=model.name)
+
+
+def _takes_words(traced, tensor):
+    kinds = (keras.layers.StringLookup, keras.layers.TextVectorization)
+    return any(
+        isinstance(node.operation, kinds) and any(tensor is x for x in node.input_tensors)
+        for node in nodes_of(traced)
+    )
+
+
+def _inputs_of(model, dtypes):
+    """New symbolic inputs as `model.call` takes them, and whether it takes them by name."""
+    if isinstance(model, keras.Function):
+
+        def like(tensor):
+            name = _keras.origin(tensor).operation.name
+            return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
+
+        return keras.tree.map_structure(like, _keras.inputs_structure(model)), False
+    config = model.get_build_config() or {}
+    shape = config.get("input_shape")
+    return _inputs_like(shape or config["shapes_dict"], iter(dtypes)), not shape
+
+
+def _inputs_like(shapes, dtypes, name=None):
+    def is_shape(x):
+        return isinstance(x, (list, tuple)) and all(d is None or isinstance(d, int) for d in x)
+
+    if is_shape(shapes):
+        return keras.Input(batch_shape=(None, *shapes[1:]), dtype=next(dtypes), name=name)
+    if isinstance(shapes, dict):
+        return {key: _inputs_like(shapes[key], dtypes, key) for key in sorted(shapes)}
+    return [_inputs_like(shape, dtypes) for shape in shapes]
+
+
+def inner_graph(operation):
+    """The functional model inside a nested model, None for anything else."""
+    module = type(operation).call.__module__ or ""  # None in code that `exec` runs
+    if not module.startswith("keras."):
+        return None  # its own `call` may do more than run the graph
+    if isinstance(operation, keras.Sequential):
+        return _keras.functional_of(operation)
+    return operation if isinstance(operation, keras.Function) else None
+
+
+def nodes_of(model):
+    """The nodes of a functional model, each after those that it needs."""
+    return [node for nodes in _keras.nodes_by_depth(model) for node in nodes]
+
+
+def producer_name(tensor):
+    """The name of the layer or operation that a tensor comes from."""
+    return _keras.origin(tensor).operation.name
+
+
+def is_chain(model):
+    """Whether a functional model is layers in a row, each called on nothing but the one before."""
+    calls = [node for node in nodes_of(model) if not node.is_input]
+    return len(calls) == len(model.layers) - 1 and all(
+        isinstance(node.operation, keras.Layer)
+        and len(node.arguments.args) == len(node.input_tensors) == 1
+        # Keras records `training=False` of its own accord.
+        and not any(node.arguments.kwargs.values())
+        for node in calls
+    )

@@ -1,0 +1,150 @@
+"""A single layer of the smaller model: whether it stays, and how it is made again."""
+
+import contextlib
+import types
+
+import keras
+
+from keras_sparse.surgery import copying
+from keras_sparse.surgery.cuts import cut
+from keras_sparse.surgery.rules import Opaque, Rule
+from keras_sparse.surgery.units import weights_by_name
+from keras_sparse.variables import layers_of_type
+
+
+class NotRemadeError(Exception):
+    """A layer that has to change, and cannot be made again.
+
+    Attributes:
+        unit: its `Unit`.
+        reason: a short sentence for the report.
+    """
+
+    def __init__(self, unit, error):
+        super().__init__(unit.name)
+        self.unit = unit
+        self.reason = f"cannot be made again ({_short(error)})"
+
+
+@contextlib.contextmanager
+def making(unit):
+    """What goes wrong here concerns the unit alone, which can stay whole."""
+    try:
+        yield
+    except Exception as error:
+        raise NotRemadeError(unit, error) from error
+
+
+def check_count(result, call):
+    """Raises a `ValueError` if a call gave more or fewer tensors than before."""
+    count = len(keras.tree.flatten(result))
+    if count != len(call.outputs):
+        raise ValueError(f"`apply` of its rule gave {count} tensors for {len(call.outputs)}")
+
+
+def paired_weights(unit, layer):
+    """The weights of a unit's layer and of what it was made again as, both by the same names.
+
+    Raises:
+        ValueError: they do not have the same weights, up to biases that a rule has switched on.
+    """
+    olds = weights_by_name(unit.operation)
+    news = weights_by_name(layer)
+    alike = list(map(_last, olds)) == list(map(_last, news)) or unit.rule.stands_in
+    if len(olds) == len(news) and alike:
+        # Layers within the layer may be numbered anew.
+        return olds, dict(zip(olds, news.values(), strict=True))
+    missing = [name for name in olds if name not in news]
+    surplus = [name for name in news if name not in olds and "bias" not in _last(name)]
+    if missing or surplus:
+        raise ValueError(
+            f"{called(unit)} was made again from its config with other weights: {missing} are "
+            f"missing, {surplus} are new. Let `get_config` return all arguments of `__init__`, and "
+            "name the weights alike, whatever their sizes."
+        )
+    return olds, news
+
+
+def _last(name):
+    return name.rsplit("/", 1)[-1]
+
+
+def called(unit):
+    """What a unit is called in an error."""
+    return f"The layer {unit.name!r} ({type(unit.operation).__name__})"
+
+
+def _short(error):
+    """An error as one short line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
+
+
+def keeps_everything(unit):
+    """Whether the layer has the same channels, weights and arguments as before."""
+    rule = unit.rule
+    if type(rule) is Opaque:
+        return True
+    if not all(port.keep.all() for port in unit.inputs + unit.outputs):
+        return False
+    for name, indices in rule.slices(unit).items():
+        array = unit.array(name)
+        if array is not None and cut(array, indices).shape != array.shape:
+            return False
+    own = own_config(unit)
+    return own is None or repr(rule.config(unit)) == repr(own)
+
+
+def own_config(unit):
+    """The layer's config as it is, None if it has none."""
+    try:
+        return unit.operation.get_config()
+    except Exception:
+        return None
+
+
+def config_of(unit):
+    """The config that the rule gives, None if the layer has none but needs no other either."""
+    try:
+        return unit.rule.config(unit)
+    except Exception:
+        if _may_be_twin(unit):
+            return None
+        raise
+
+
+def remade(unit, config, name):
+    """The layer from its new config; itself, if it has none and is as good for fewer channels."""
+    operation = unit.operation
+    if unit.rule.stands_in:
+        return unit.rule.remake(unit, {**config, "name": name})
+    try:
+        if config is not None:
+            return without_initializers(operation, {**config, "name": name})
+    except Exception:
+        if not _may_be_twin(unit):
+            raise
+    return copying.twin(operation, name)
+
+
+def _may_be_twin(unit):
+    """Whether no weight and no argument of the layer depends on the number of channels."""
+    own = type(unit.rule).config is not Rule.config
+    return not own and not getattr(unit.operation, "variables", None)
+
+
+def is_of_keras(operation):
+    """Whether a layer and all layers in it are Keras' own, whose configs hold everything."""
+    parts = layers_of_type(operation, keras.Layer)
+    return all(type(part).__module__.startswith("keras.") for part in parts)
+
+
+def without_initializers(operation, config):
+    """The layer from its config, spared from drawing random weights that are overwritten."""
+    of_keras = type(operation).__module__.startswith("keras.")
+    drawn = [key for key in config if of_keras and key.endswith("_initializer")]
+    drawn = [key for key in drawn if key in vars(operation)]
+    config = {**config, **dict.fromkeys(drawn, "zeros")}
+    if of_keras and isinstance(getattr(operation, "activation", None), types.FunctionType):
+        # A function of the user's need not be registered.
+        config["activation"] = operation.activation
+    return type(operation).from_config(config)

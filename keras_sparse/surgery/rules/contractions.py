@@ -1,0 +1,188 @@
+"""Sums of products of two tensors: `keras.ops.einsum` and the layer `Dot`."""
+
+import keras
+import numpy as np
+
+from keras_sparse.surgery.constants import Constants
+from keras_sparse.surgery.rules.base import Rule, default_axis, default_size, register_rule
+from keras_sparse.surgery.units import Value
+
+
+class Contraction(Rule):
+    """`output[...] = sum a[...] b[...]`, with a letter for each axis.
+
+    * Channels on an axis that both operands have and the output has not: one that is zero in either
+      adds nothing.
+    * Channels of one operand that the other has not: those of the output are the same, and zeros
+      stay zeros. Any constant does where the other operand sums to one, as scores behind a softmax.
+    * Channels on an axis that all three have: products, channel by channel.
+    """
+
+    arity = None
+    makes_channels = False
+
+    def letters(self, call):
+        """A string for each operand, and one for the output; None where that cannot be said."""
+        raise NotImplementedError
+
+    def refuses(self, call):
+        """Arrays, ellipses, more than two operands, and one tensor twice."""
+        plain = len(call.inputs) == 2 and len(set(call.inputs)) == 2
+        letters = self.letters(call) if plain else None
+        return "is called in an unknown way" if letters is None else None
+
+    def _plan(self, call):
+        """`(mode, operand, axis of the output)`."""
+        *sides, out = self.letters(call)
+        followed = [
+            side[value.axis] if value.axis is not None else None
+            for side, value in zip(sides, call.inputs, strict=True)
+        ]
+        if followed[0] == followed[1] is not None and followed[0] not in out:
+            return "summed", None, None
+        places = [
+            (out.index(letter) - len(out), operand)
+            for operand, letter in enumerate(followed)
+            if letter is not None and letter in out and out.index(letter)
+        ]
+        for axis, operand in sorted(places, reverse=True):
+            letter, other = followed[operand], 1 - operand
+            if letter not in sides[other]:
+                return "passing", operand, axis
+            if followed[other] == letter:
+                return "both", operand, axis
+        return "whole", None, None
+
+    def forward(self, call):
+        """Zeros, or constants that are averaged."""
+        mode, operand, axis = self._plan(call)
+        out = call.outputs[0]
+        if mode in ("whole", "summed"):
+            return [(default_axis(out), Constants.unknown(default_size(out)))]
+        uniform = call.inputs[operand].constants.uniform
+        if mode == "passing":
+            average = self._averages(call, operand)
+            return [(axis, Constants.of(np.where((uniform == 0) | average, uniform, np.nan)))]
+        other = call.inputs[1 - operand].constants.uniform
+        zero = (uniform == 0) | (other == 0)
+        return [(axis, Constants.of(np.where(zero, 0.0, np.nan)))]
+
+    def _averages(self, call, operand):
+        """Whether the other operand, summed over what both share, is one."""
+        *sides, out = self.letters(call)
+        side = sides[1 - operand]
+        summed = [letter for letter in side if letter not in out]
+        alone = [letter for letter in sides[operand] if letter not in out]
+        return (
+            len(summed) == 1
+            and summed == alone
+            and sums_to_one(call.inputs[1 - operand], side.index(summed[0]) - len(side))
+        )
+
+    def needs(self, unit):
+        """By what is followed."""
+        target = unit.outputs[0]
+        if not target.keep.any():
+            return
+        mode, operand, _ = self._plan(unit.calls[0])
+        one, two = unit.inputs
+        if mode in ("whole", "summed"):
+            target.need_all(f"{unit.name} mixes channels")
+        if mode == "whole":
+            one.need_all(f"{unit.name} mixes channels")
+            two.need_all(f"{unit.name} mixes channels")
+        elif mode == "summed":
+            nothing = (one.constants.uniform == 0) | (two.constants.uniform == 0)
+            for port, other in ((one, two), (two, one)):
+                port.need(~nothing, f"{unit.name} sums over it")
+                port.need(other.keep, other.why)
+        else:
+            source, other = unit.inputs[operand], unit.inputs[1 - operand]
+            source.need(target.keep, target.why)
+            target.need(source.keep, source.why)
+            if mode == "passing":
+                other.need_all(f"{unit.name} sums over it")
+            else:
+                other.need(target.keep, target.why)
+                target.need(other.keep, other.why)
+
+    def ties(self, call):
+        """The channels that are the same."""
+        mode, operand, _ = self._plan(call)
+        if mode == "whole":
+            return []
+        one, two = call.inputs
+        every = np.arange(len(one.keep if operand is None else call.inputs[operand].keep))
+        if mode == "summed":
+            return [(one, every, two, every)]
+        sources = [call.inputs[operand]] if mode == "passing" else [one, two]
+        return [(source, every, call.outputs[0], every) for source in sources]
+
+    def macs(self, call):
+        """As many as the letters have sizes."""
+        *sides, _ = self.letters(call)
+        sizes = {}
+        for side, value in zip(sides, call.inputs, strict=True):
+            sizes |= {letter: size or 1 for letter, size in zip(side, value.shape, strict=True)}
+        batch = sides[0][0]
+        return int(np.prod([size for letter, size in sizes.items() if letter != batch], dtype=int))
+
+
+def sums_to_one(value, axis):
+    """Whether a tensor sums to one along an axis: it comes from a softmax without a mask."""
+    while value.producer is not None:
+        call = value.producer
+        operation = call.operation
+        if type(operation).__name__ in ("Cast", "Dropout", "Identity"):
+            pinned = call.kwargs.get("training") is True
+            if pinned or len(call.inputs) != 1:
+                return False
+            value = call.inputs[0]
+            continue
+        layer = isinstance(operation, keras.layers.Softmax)
+        if not (layer or type(operation).__name__ == "Softmax"):
+            return False
+        # The layer sets rows to zero of which everything is masked.
+        plain = len(call.inputs) == 1 and not (layer and call.masked)
+        own = operation.axis
+        return plain and type(own) is int and own % len(value.shape) == axis % len(value.shape)
+    return False
+
+
+@register_rule("Einsum")
+class EinsumRule(Contraction):
+    """Subscripts with an arrow."""
+
+    def letters(self, call):
+        """As they are written."""
+        text = call.operation.subscripts.replace(" ", "")
+        if "." in text or "->" not in text or len(call.args) != 2:
+            return None
+        inputs, out = text.split("->")
+        sides = inputs.split(",")
+        fits = all(isinstance(x, Value) for x in call.args) and len(sides) == 2
+        twice = any(len(set(part)) < len(part) for part in (*sides, out))
+        return None if twice or not fits or not out else (*sides, out)
+
+
+@register_rule(keras.layers.Dot)
+class DotRule(Contraction):
+    """Sums over one axis of each input; the batch is the first axis of all."""
+
+    def letters(self, call):
+        """`a`, `b`, ... for the first input, others for the second's own axes."""
+        layer = call.operation
+        if layer.normalize:
+            return None
+        one, two = (len(value.shape) for value in call.inputs)
+        axes = (layer.axes, layer.axes) if isinstance(layer.axes, int) else layer.axes
+        first, second = (axis % rank for axis, rank in zip(axes, (one, two), strict=True))
+        if not first or not second:
+            return None
+        left = "abcdefgh"[:one]
+        right = list("a" + "stuvwxyz"[: two - 1])
+        right[second] = left[first]
+        out = [letter for letter in left if letter != left[first]]
+        out += [letter for letter in right[1:] if letter != left[first]]
+        # Two vectors give one number for each sample, on an axis of its own.
+        return None if len(out) < 2 else (left, "".join(right), "".join(out))

@@ -1,0 +1,16 @@
+"""The layer that masks positions of which all channels are zero."""
+
+import keras
+
+from keras_sparse.surgery.rules.base import register_rule
+from keras_sparse.surgery.rules.normalization import NormRule
+
+
+@register_rule(keras.layers.Masking)
+class MaskingRule(NormRule):
+    """Sets positions to zero that have nothing but zeros: a channel that is zero has no say."""
+
+    def refuses(self, call):
+        """Another number."""
+        value = call.operation.mask_value
+        return None if value == 0 else f"masks what is {value}"

@@ -1,0 +1,159 @@
+"""What stands, in the calls of an opened layer, for what Keras' graphs have no place for.
+
+A weight that `call` reads by itself, an array that a layer in it is called on, the length of an
+open axis: each becomes an operation that depends on a tensor of the graph. None of them is part of
+a smaller model: their rules put layers and operations of Keras in their place.
+"""
+
+import contextlib
+import weakref
+
+import keras
+import numpy as np
+
+from keras_sparse import _keras
+
+# The parameters of a layer: one for each weight, however often the layer is opened.
+_PARAMETERS = weakref.WeakKeyDictionary()
+
+
+class Zeros(keras.Operation):
+    """Whole zeros, one for each position of a tensor: `(batch, ..., 1)`. They know open sizes."""
+
+    def call(self, x):
+        """Zeros of as many positions as `x` has."""
+        return keras.ops.zeros_like(x[..., :1] if len(x.shape) > 1 else x, dtype="int32")
+
+    def compute_output_spec(self, x):
+        """One channel."""
+        shape = (*x.shape[:-1], 1) if len(x.shape) > 1 else x.shape
+        return keras.KerasTensor(shape, "int32")
+
+
+class Parameter(keras.Layer):
+    """A weight of a layer of layers, as a layer of its own.
+
+    Args:
+        variable: a `keras.Variable` of the layer.
+        owner: the layer; its types are used.
+    """
+
+    def __init__(self, variable, owner):
+        super().__init__(name=variable.name, dtype=owner.dtype_policy)
+        self.owned = variable
+        self.built = True
+
+    def call(self, zeros):
+        """The weight, whatever it is called on."""
+        cast = getattr(self.owned, "autocast", True)
+        return keras.ops.cast(self.owned, self.compute_dtype if cast else self.owned.dtype)
+
+    def compute_output_spec(self, zeros):
+        """The weight's shape: there is no axis for the batch."""
+        cast = getattr(self.owned, "autocast", True)
+        dtype = self.compute_dtype if cast else self.owned.dtype
+        return keras.KerasTensor(tuple(self.owned.shape), dtype)
+
+
+class Constant(keras.Operation):
+    """An array that a layer is called on.
+
+    Args:
+        array: NumPy array.
+        dtype: string.
+    """
+
+    def __init__(self, array, dtype, name=None):
+        super().__init__(name=name)
+        self.array = array
+        self.dtype = dtype
+
+    def call(self, zeros):
+        """The array, whatever it is called on."""
+        return keras.ops.convert_to_tensor(self.array, self.dtype)
+
+    def compute_output_spec(self, zeros):
+        """The array's shape."""
+        return keras.KerasTensor(self.array.shape, self.dtype)
+
+
+def own_weights(layer):
+    """`{attribute: weight}` of the weights that a layer holds beside those of its sublayers.
+
+    Returns:
+        A dict, or None if there are others that no attribute holds, or that are no real numbers.
+    """
+    inner = {
+        id(variable)
+        for part in _keras.flatten_layers(layer, include_self=False)
+        for variable in part.variables
+    }
+    own = {id(v) for v in layer.variables if id(v) not in inner}
+    found = {
+        key: value
+        for key, value in vars(layer).items()
+        if id(value) in own and "float" in str(value.dtype)
+    }
+    return found if {id(value) for value in found.values()} == own else None
+
+
+def parameters(layer):
+    """The `Parameter`s of a layer, by attribute."""
+    known = _PARAMETERS.setdefault(layer, {})
+    own = own_weights(layer) or {}
+    made = {id(parameter.owned): parameter for parameter in known.values()}
+    if {id(value) for value in own.values()} != set(made):
+        made = {id(value): Parameter(value, layer) for value in own.values()}
+    _PARAMETERS[layer] = {key: made[id(value)] for key, value in own.items()}
+    return _PARAMETERS[layer]
+
+
+def known_parameters(layer):
+    """The `Parameter`s of a layer that have been made."""
+    return list(_PARAMETERS.get(layer, {}).values())
+
+
+@contextlib.contextmanager
+def stood_in(layer, source):
+    """Within the block, `layer.call` reads symbolic tensors where it reads weights of its own.
+
+    So do the layers in it that it calls on arrays, as a table of positions is called on
+    `ops.arange`. Otherwise a trace would take the values for constants.
+
+    Args:
+        layer: a layer of layers.
+        source: `keras.KerasTensor`, one of the tensors that the layer is called on.
+
+    Yields:
+        A function that makes a symbolic tensor of an array, and leaves all else as it is.
+    """
+    zeros = []
+
+    def needed():
+        if not zeros:
+            zeros.append(Zeros()(source))
+        return zeros[0]
+
+    def symbolic(leaf):
+        if not hasattr(leaf, "shape") or isinstance(leaf, keras.KerasTensor):
+            return leaf
+        array = np.array(keras.ops.convert_to_numpy(leaf))
+        return Constant(array, keras.backend.standardize_dtype(leaf.dtype))(needed())
+
+    @contextlib.contextmanager
+    def weights_of(part):
+        replaced = {key: vars(part)[key] for key in parameters(part)}
+        try:
+            for key, parameter in parameters(part).items():
+                vars(part)[key] = parameter(needed())
+            yield
+        finally:
+            vars(part).update(replaced)
+
+    def inline(part, args, kwargs):
+        with weights_of(part):
+            return part.call(*args, **kwargs)
+
+    inner = [p for p in _keras.flatten_layers(layer, include_self=False) if p.weights]
+    with weights_of(layer), _keras.calls_seen(inner, symbolic, inline):
+        yield symbolic

@@ -1,0 +1,193 @@
+"""Calling a layer of layers on symbolic tensors, to see what it calls."""
+
+import contextlib
+import dataclasses
+import inspect
+import traceback
+
+import keras
+
+from keras_sparse import _keras
+from keras_sparse.surgery.stand_ins import known_parameters, stood_in
+from keras_sparse.variables import layers_of_type
+
+
+class CannotOpenError(Exception):
+    """A layer of layers that stays closed; the message is the reason, for the report."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """The calls inside a layer of layers.
+
+    Args:
+        sources: flat list of the `keras.KerasTensor`s that the layer is called on, and of their
+            masks, each once.
+        inputs: list of `keras.KerasTensor` that stand for them.
+        outputs: flat list of `keras.KerasTensor`.
+        nodes: Keras' nodes between them, in topological order.
+        form: what is called on what, without `training`.
+    """
+
+    sources: list
+    inputs: list
+    outputs: list
+    nodes: list
+    form: tuple
+
+
+def tensors_of(structure):
+    """The symbolic tensors in a structure and their masks, each once."""
+    flat = keras.tree.flatten(structure)
+    tensors = [leaf for leaf in flat if isinstance(leaf, keras.KerasTensor)]
+    masks = [_keras.mask_of(tensor) for tensor in tensors]
+    tensors += [mask for mask in masks if mask is not None]
+    return list({id(tensor): tensor for tensor in tensors}.values())
+
+
+def hand_on_masks(tensors, values):
+    """Gives what stands for a tensor with a mask what stands for the mask."""
+    for tensor in tensors:
+        if _keras.mask_of(tensor) is not None:
+            _keras.set_mask(values[id(tensor)], values[id(_keras.mask_of(tensor))])
+
+
+def filled(structure, values):
+    """A structure with `values[id(tensor)]` in the place of each symbolic tensor."""
+
+    def swap(leaf):
+        return values[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf
+
+    return keras.tree.map_structure(swap, structure)
+
+
+def trace(layer, args, kwargs, shapes=None, around=contextlib.nullcontext):
+    """The calls that a layer makes when it is called on symbolic tensors.
+
+    Args:
+        layer: a layer of layers.
+        args, kwargs: its arguments.
+        shapes: shapes of the tensors in these to trace with, in the order of `tensors_of`; None:
+            their own.
+        around: function from the tensors that `call` gets to a context manager to call it in.
+
+    Returns:
+        An `Opened`.
+
+    Raises:
+        CannotOpenError: `call` stops, or does what a graph cannot show.
+    """
+    tensors = tensors_of((args, kwargs))
+    shapes = [tensor.shape for tensor in tensors] if shapes is None else shapes
+    inputs = [
+        keras.Input(batch_shape=shape, dtype=tensor.dtype)
+        for tensor, shape in zip(tensors, shapes, strict=True)
+    ]
+    values = {id(tensor): new for tensor, new in zip(tensors, inputs, strict=True)}
+    hand_on_masks(tensors, values)
+    args, kwargs = filled((args, kwargs), values)
+    with unrecorded(layer):
+        with stood_in(layer, inputs[0]) as symbolic, around(inputs):
+            outputs = _call(layer, args, kwargs, symbolic)
+        nodes = nodes_between(map(id, inputs), outputs)
+    if any(node.is_input for node in nodes):
+        raise CannotOpenError("its `call` reads tensors that it is not called on")
+    form = _form(inputs, nodes, outputs)
+    for node in nodes:
+        _infer_sizes(node)
+    return Opened(tensors, inputs, outputs, nodes, form)
+
+
+def _call(layer, args, kwargs, symbolic):
+    """The outputs of a layer as a flat list of symbolic tensors."""
+    try:
+        outputs = [symbolic(leaf) for leaf in keras.tree.flatten(layer.call(*args, **kwargs))]
+    except Exception as error:
+        raise CannotOpenError(f"its `call` stops at {_line(error, layer)}") from error
+    if not outputs or not all(isinstance(output, keras.KerasTensor) for output in outputs):
+        raise CannotOpenError("its `call` returns something that is no tensor")
+    return outputs
+
+
+def _infer_sizes(node):
+    """Lets a reshape of the trace infer the sizes that it read from an open shape."""
+    operation = node.operation
+    shape = getattr(operation, "newshape", None)
+    if not isinstance(shape, (tuple, list)) or None not in shape:
+        return
+    known = node.outputs[0].shape
+    shape = [to if size == -1 else size for size, to in zip(shape, known, strict=True)]
+    if shape.count(None) == 1:
+        operation.newshape = tuple(-1 if size is None else size for size in shape)
+    elif shape.count(None) == 2 and shape[0] is None:
+        # Two sizes are inferred where one is the batch's; the comparison shows whether it is.
+        rest = tuple(-1 if size is None else size for size in shape[1:])
+        node.operation = keras.layers.Reshape(rest, name=operation.name)
+
+
+def _line(error, layer):
+    """Where in the layer's own file an error came from, and the error."""
+    code = getattr(inspect.unwrap(type(layer).call), "__code__", None)
+    file = code and code.co_filename
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    where = f"{frames[-1].line!r}" if frames and frames[-1].line else "a line of another file"
+    return f"{where} ({short(error)})"
+
+
+def short(error):
+    """An error as one short line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:100]
+
+
+def nodes_between(known, outputs):
+    """What is computed from known tensors to the outputs, each node after those that it needs.
+
+    Args:
+        known: the `id`s of tensors that are there already.
+        outputs: list of `keras.KerasTensor`.
+    """
+    known, seen = set(known), set()
+    nodes = []
+    waiting = [(tensor, False) for tensor in reversed(outputs)]
+    while waiting:
+        tensor, ready = waiting.pop()
+        node = _keras.node_of(tensor)
+        if ready:
+            nodes.append(node)
+        elif id(tensor) not in known and id(node) not in seen:
+            seen.add(id(node))
+            waiting.append((tensor, True))
+            waiting += [(source, False) for source in reversed(node.input_tensors)]
+    return nodes
+
+
+@contextlib.contextmanager
+def unrecorded(layer):
+    """Takes the calls in the block out of the records of a layer and its sublayers.
+
+    The user's model stays as it was, also where a trace ends with an error, or has calls that no
+    output needs.
+    """
+    parts = layers_of_type(layer, keras.Layer)
+    parts = [*parts, *(p for part in parts for p in known_parameters(part))]
+    records = [_keras.inbound_nodes(part) for part in parts]
+    records += [_keras.outbound_nodes(part) for part in parts]
+    sizes = [len(entries) for entries in records]
+    try:
+        yield
+    finally:
+        for entries, size in zip(records, sizes, strict=True):
+            del entries[size:]
+
+
+def _form(inputs, nodes, outputs):
+    places = {id(tensor): str(i) for i, tensor in enumerate(inputs)}
+    calls = []
+    for node in nodes:
+        operation = node.operation
+        who = id(operation) if getattr(operation, "weights", None) else type(operation).__name__
+        given = node.arguments.kwargs.items()
+        kwargs = {k: v for k, v in given if k != "training" and v is not None}
+        places |= {id(t): f"{len(calls)}.{i}" for i, t in enumerate(node.outputs)}
+        calls.append((who, repr(filled((tuple(node.arguments.args), kwargs), places))))
+    return tuple(calls), tuple(places[id(tensor)] for tensor in outputs)

@@ -1,0 +1,149 @@
+"""What a graph of a model is made of: values, calls, units and scopes."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_sparse.surgery.tracing import Opened
+
+
+class Value:
+    """A tensor between two calls, and what the analysis has found out about it.
+
+    Attributes:
+        shape: tuple, the batch first, None where unknown.
+        dtype: string.
+        producer: the `Call` that computes it, None for an input of the model.
+        units: the units that produce or read it.
+        axis: negative index of the axis whose channels are followed; None if there is none, then
+            the tensor is kept or dropped whole, as one channel.
+        constants: `Constants` of its channels.
+        keep: boolean array, which channels are needed. It only grows.
+        why: for each kept channel, a string that says who needs it.
+    """
+
+    __slots__ = ("axis", "constants", "dtype", "keep", "producer", "shape", "units", "why")
+
+    def __init__(self, tensor, producer=None):
+        self.shape = tuple(tensor.shape)
+        self.dtype = keras.backend.standardize_dtype(tensor.dtype)
+        self.producer = producer
+        self.units = []
+        self.axis = None
+
+    def follow(self, axis, constants):
+        """Sets the channel axis and the constants; nothing is needed yet."""
+        self.axis = axis
+        self.constants = constants
+        channels = constants.values.shape[1]
+        self.keep = np.zeros(channels, bool)
+        self.why = np.full(channels, "", object)
+
+
+class Call:
+    """One call of a layer or operation.
+
+    Attributes:
+        operation: the layer or operation.
+        args, kwargs: its arguments, with a `Value` for each tensor.
+        inputs, outputs: lists of those `Value`s.
+        unit: the `Unit` that the call belongs to.
+        masked: whether any tensor of the model carries a mask, which some layers read unasked.
+    """
+
+    masked = False
+
+    def __init__(self, operation, args, kwargs):
+        self.operation = operation
+        self.args = args
+        self.kwargs = kwargs
+        leaves = keras.tree.flatten((args, kwargs))
+        self.inputs = [leaf for leaf in leaves if isinstance(leaf, Value)]
+        self.outputs = []
+        self.unit = None
+
+    def arguments(self, read):
+        """`(args, kwargs)` with `read(value)` in the place of each `Value`."""
+
+        def fill(leaf):
+            return read(leaf) if isinstance(leaf, Value) else leaf
+
+        return keras.tree.map_structure(fill, (self.args, self.kwargs))
+
+
+class Unit:
+    """A layer with all of its calls; they share weights, so they are cut alike.
+
+    A layer without weights is one unit for each call: nothing ties its calls together.
+    """
+
+    def __init__(self, operation, name, index):
+        self.operation = operation
+        self.name = name
+        self.index = index
+        self.calls = []
+        self.rule = None
+        # The rule to use once the unit's own has raised an error.
+        self.stand_in = None
+        self.inputs = []
+        self.outputs = []
+        self.notes = {}
+        # Why a layer of layers is not opened, "" for others.
+        self.closed = ""
+        self._arrays = {}
+
+    def array(self, name):
+        """A weight of the layer as a NumPy array, read once; None if there is none so named."""
+        if name not in self._arrays:
+            variable = weights_by_name(self.operation).get(name)
+            self._arrays[name] = None if variable is None else keras.ops.convert_to_numpy(variable)
+        return self._arrays[name]
+
+    def replace_array(self, name, array):
+        """Makes `array` return another array for a weight."""
+        self._arrays[name] = array
+
+    def forget_arrays(self):
+        """Makes `array` read the weights again."""
+        self._arrays = {}
+
+    @property
+    def alive(self):
+        """Whether anything that is kept needs an output of this unit."""
+        return any(port.keep.any() for port in self.outputs)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scope:
+    """One call of a layer of layers, which the graph has as the calls inside it.
+
+    Args:
+        call: the layer's own `Call`; its unit is none of the graph's.
+        inner: list of the `Call`s inside, in the order of `Graph.calls`.
+        opened: the `Opened` that these are from.
+    """
+
+    call: Call
+    inner: list
+    opened: Opened
+
+
+def weights_by_name(layer):
+    """`{name: variable}` of a layer's weights, each named by as much of its path as it takes.
+
+    Weights that were added without a name are called by the attribute that holds them: the name
+    that Keras gives them counts on from layer to layer.
+    """
+    weights = getattr(layer, "weights", [])
+    attributes = {id(value): key for key, value in vars(layer).items()} if weights else {}
+    paths = []
+    for weight in weights:
+        *folders, name = weight.path.split("/")
+        unnamed = name.startswith("variable")
+        paths.append([*folders, attributes.get(id(weight), name) if unnamed else name])
+    for length in range(1, max(map(len, paths), default=0) + 1):
+        names = ["/".join(path[-length:]) for path in paths]
+        if len(set(names)) == len(names):
+            return dict(zip(names, weights, strict=True))
+    return {str(i): weight for i, weight in enumerate(weights)}
