@@ -24,9 +24,10 @@ from keras_sparse.surgery.tracing import (
     unrecorded,
 )
 
-# Two numbers for the batch, and two for each further open size: primes, unlikely as widths.
+# Two numbers for the batch, and two for each further open size: primes, unlikely as widths. A
+# `call` that asks whether a size is small or large makes other calls for one than for the other.
 _BATCH = (13, 29)
-_SIZES = ((17, 31), (19, 37), (23, 41), (43, 53), (47, 59), (61, 71), (67, 73), (79, 83))
+_SIZES = ((17, 211), (19, 223), (23, 227), (43, 229), (47, 233), (61, 239), (67, 241), (79, 251))
 
 
 def trace_open_sizes(layer, args, kwargs, apart):

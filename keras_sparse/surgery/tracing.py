@@ -184,10 +184,20 @@ def _form(inputs, nodes, outputs):
     places = {id(tensor): str(i) for i, tensor in enumerate(inputs)}
     calls = []
     for node in nodes:
-        operation = node.operation
-        who = id(operation) if getattr(operation, "weights", None) else type(operation).__name__
+        who = _identity(node.operation)
         given = node.arguments.kwargs.items()
         kwargs = {k: v for k, v in given if k != "training" and v is not None}
         places |= {id(t): f"{len(calls)}.{i}" for i, t in enumerate(node.outputs)}
         calls.append((who, repr(filled((tuple(node.arguments.args), kwargs), places))))
     return tuple(calls), tuple(places[id(tensor)] for tensor in outputs)
+
+
+def _identity(operation):
+    """The layer, where it has weights; else what kind of operation it is, and its attributes."""
+    if getattr(operation, "weights", None):
+        return id(operation)
+    name = type(operation).__name__
+    if isinstance(operation, keras.Layer):
+        return name
+    own = {k: v for k, v in vars(operation).items() if not k.startswith("_") and k != "name"}
+    return name, repr(own)

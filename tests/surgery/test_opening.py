@@ -147,6 +147,11 @@ def test_the_model_stays_as_it_was(harness):
         np.testing.assert_array_equal(old, new)
 
 
+class Clipped(Block):
+    def call(self, x, training=None):
+        return super().call(ops.clip(x, -1.0, 2.0 if training else 3.0))
+
+
 class Numbered(Block):
     """Computes with the size of the batch."""
 
@@ -206,6 +211,7 @@ class Alike(Block):
     ("kind", "reason"),
     [
         (Switch, "something else in training"),
+        (Clipped, "something else in training"),
         (Numbered, r"stops at .*ops\.shape\(x\)\[0\]"),
         (Borrowed, "compute something else"),
         (Penalised, "add_loss"),
