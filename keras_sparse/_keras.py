@@ -185,7 +185,7 @@ def make_dense(tensor):
 
     Keras says of the product of one and an array that it is sparse, and layers refuse it then.
     """
-    tensor._sparse = False
+    vars(tensor)["_sparse"] = False
 
 
 def inputs_structure(model):

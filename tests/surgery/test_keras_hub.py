@@ -3,9 +3,13 @@
 import importlib
 import sys
 
+import keras
+import numpy as np
 import pytest
 
 from benchmarks.hub_models import MODELS
+from keras_sparse import ShrinkingTrainer
+from keras_sparse.channels import DeadChannels
 from keras_sparse.surgery.rules import base
 
 # The smallest of what can be cut in different ways; the rest takes minutes.
@@ -61,3 +65,19 @@ def test_models_shrink_exactly(make, harness):
     harness.kill(model)
     smaller, report = harness.cut(model)
     assert smaller.count_params() < model.count_params() or report.dead_kept or report.notes
+
+
+@pytest.mark.slow
+def test_a_task_is_trained_as_a_model_of_its_tensors(harness):
+    pytest.importorskip("keras_hub")
+    task = MODELS["VGG classifier"]()
+    harness.randomise(task, damping=0.3)
+    harness.kill(task)
+    with pytest.raises(ValueError, match=r"keras\.Model\(task\.input, task\.output\)"):
+        ShrinkingTrainer(task, DeadChannels(epochs=1))
+    model = keras.Model(task.input, task.output)
+    model.compile("sgd", "mse", run_eagerly=True)
+    trainer = ShrinkingTrainer(model, DeadChannels(epochs=1), must_pay=False, min_dead=0.01)
+    x = harness.rng.standard_normal((4, 32, 32, 3))
+    trainer.fit(x, np.zeros((4, 3)), epochs=2, verbose=0)
+    assert trainer.model.count_params() < task.count_params()
