@@ -49,7 +49,7 @@ def run(make):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             smaller, report = surgery.remove_dead_channels(model)
-    except (ValueError, RuntimeError) as error:
+    except Exception as error:
         return before, None, None, f"{type(error).__name__}: {_short(error)}"
     after = smaller.count_params()
     reason = "" if after < before else _reason(report)
