@@ -46,14 +46,15 @@ class Hidden(layers.Layer):
 
 
 class Closed(Hidden):
-    """With a weight of its own, so that surgery does not look inside."""
+    """Computes with the size of the batch, so that surgery does not look inside."""
 
     def build(self, shape):
         super().build(shape)
         self.scale = self.add_weight(shape=shape[-1:], name="scale")
 
     def call(self, x, training=None):
-        return super().call(x * self.scale, training=training)
+        share = 4.0 / ops.cast(ops.shape(x)[0], x.dtype)
+        return super().call(x * self.scale * share, training=training)
 
 
 class Network(layers.Layer):
