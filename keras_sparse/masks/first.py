@@ -8,7 +8,7 @@ from keras_sparse.masks.backend import value_outside_trace
 from keras_sparse.masks.distributions import layer_budgets, n_of_m
 
 
-def first_masks(variables, paths, density, distribution, rng):
+def first_masks(variables, paths, density, distribution, rng, required=True):
     """Masks for the sparse variables of an optimizer.
 
     Args:
@@ -20,6 +20,8 @@ def first_masks(variables, paths, density, distribution, rng):
             are the weights that are not zero, by `"2:4"` the two largest of four; neither looks at
             the density.
         rng: a `numpy.random.Generator`.
+        required: bool; whether the weights must have zeros for `"zeros"`. False where saved masks
+            are loaded next.
 
     Returns:
         A list of bool NumPy arrays.
@@ -30,7 +32,10 @@ def first_masks(variables, paths, density, distribution, rng):
             yet where their values decide.
     """
     if distribution == "zeros":
-        return _not_zero(variables, paths)
+        masks = [value_outside_trace(v) != 0 for v in variables]
+        if required:
+            _check_zeros(masks, paths)
+        return masks
     pattern = n_of_m(distribution)
     if pattern is not None:
         weights = [value_outside_trace(v) for v in variables]
@@ -46,8 +51,7 @@ def first_masks(variables, paths, density, distribution, rng):
     return masks
 
 
-def _not_zero(variables, paths):
-    masks = [value_outside_trace(v) != 0 for v in variables]
+def _check_zeros(masks, paths):
     empty = [path for path, mask in zip(paths, masks, strict=True) if not mask.any()]
     if empty:
         raise ValueError(
@@ -59,7 +63,6 @@ def _not_zero(variables, paths):
             "distribution='zeros' keeps the zeros of the weights, and none of them is zero. Load "
             "the sparse weights before the optimizer is built, or give a density."
         )
-    return masks
 
 
 def _largest_of(weights, path, n, m):

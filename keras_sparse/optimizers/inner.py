@@ -30,8 +30,13 @@ def make(inner, momentum, nesterov):
     if inner == "adam":
         return keras.optimizers.Adam(beta_1=float(momentum))
     try:
-        optimizer = keras.optimizers.get(inner)
-    except ValueError as error:
+        # `keras.optimizers.get` does not know the config of each of Keras' own.
+        is_config = isinstance(inner, dict) and "class_name" in inner
+        deserialize = keras.saving.deserialize_keras_object
+        optimizer = deserialize(inner) if is_config else keras.optimizers.get(inner)
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise TypeError(f"it is a {type(optimizer).__name__}")
+    except (TypeError, ValueError) as error:
         raise ValueError(
             "`inner` must be the name of an optimizer of Keras, or a `keras.optimizers.Optimizer`. "
             f"Received: inner={inner!r}"

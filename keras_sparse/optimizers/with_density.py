@@ -43,9 +43,32 @@ class WithDensity(MaskedOptimizer):
                 f"`density` out. Received: density={self.density}"
             )
 
+    # Whether the masks are those of a saved state that is not loaded yet.
+    _awaits_state = False
+
     def _initial_masks(self, sparse, rng):
         paths = [self._first_paths[i] for i in self._sparse]
-        return first_masks(sparse, paths, self.density, self.distribution, rng)
+        # Keras builds the optimizer of a file before it loads the weights.
+        required = not self._was_saved
+        masks = first_masks(sparse, paths, self.density, self.distribution, rng, required)
+        zeros = self.distribution == "zeros"
+        self._awaits_state = zeros and not required and all(mask.all() for mask in masks)
+        return masks
+
+    def load_own_variables(self, store):
+        """See `keras.optimizers.Optimizer.load_own_variables`."""
+        super().load_own_variables(store)
+        self._awaits_state = False
+
+    def apply(self, grads, trainable_variables=None):
+        """Apply one step of gradients; see `keras.optimizers.Optimizer.apply`."""
+        if self._awaits_state:
+            raise ValueError(
+                "distribution='zeros' keeps the zeros of the weights, and none of them was zero "
+                "when this optimizer, made from a config, was built. Load its state, or the sparse "
+                "weights before it is built."
+            )
+        super().apply(grads, trainable_variables)
 
     def get_config(self):
         """The arguments, for `keras.saving`."""

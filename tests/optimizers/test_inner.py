@@ -137,6 +137,35 @@ def test_starts_from_the_zeros_of_the_weights(method, recwarn):
             )
 
 
+def test_a_model_that_keeps_its_zeros_is_saved_and_goes_on(tmp_path):
+    """Keras builds the optimizer of a file before it loads the weights, of which none is zero."""
+    model = compile_model(pruned(), StaticSparse(distribution="zeros", seed=0))
+    fit(model, epochs=1)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    same_bits(model.optimizer.variables, loaded.optimizer.variables)
+    for each in (model, loaded):
+        fit(each, epochs=1)
+    same_bits(model.weights, loaded.weights)
+
+
+def test_zeros_that_do_not_come_are_said():
+    saved = StaticSparse(distribution="zeros")
+    saved.build([keras.Variable(np.eye(6, 8), name="kernel"), variables()[1]])
+    optimizer = StaticSparse.from_config(saved.get_config())
+    optimizer.build(variables())
+    with pytest.raises(ValueError, match="none of them was zero when this optimizer"):
+        optimizer.apply(gradients()[0])
+
+
+@pytest.mark.parametrize("name", sorted(KERAS_OPTIMIZERS))
+def test_the_config_of_any_optimizer_is_one(name):
+    optimizer = StaticSparse(inner=KERAS_OPTIMIZERS[name](), seed=0)
+    again = StaticSparse.from_config(optimizer.get_config())
+    assert type(again.inner) is type(optimizer.inner)
+    assert again.get_config() == optimizer.get_config()
+
+
 @pytest.mark.parametrize("method", [RigL, SparseMomentum])
 def test_new_masks_on_a_sparse_model_are_warned_of(method):
     with pytest.warns(UserWarning, match=r"60% of its weights are zero.*distribution='zeros'"):

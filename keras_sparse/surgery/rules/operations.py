@@ -104,7 +104,10 @@ class UnaryRule(Elementwise):
     def refuses(self, call):
         """Further tensors or arrays, `clip` with a bound for each channel for one."""
         others = [leaf for leaf in _leaves(call) if leaf is not call.inputs[0]]
-        return "takes arrays" if any(getattr(leaf, "shape", ()) for leaf in others) else None
+        # `clip` keeps its bounds itself; the bins of `digitize` are of no channel.
+        own = vars(call.operation).items()
+        others += [value for name, value in own if not name.startswith("_") and name != "bins"]
+        return "takes arrays" if any(np.ndim(other) for other in others) else None
 
 
 def _leaves(call):
