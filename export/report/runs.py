@@ -111,7 +111,7 @@ def _trained(path, report):
 
 def _compressed(path, report):
     settings = report["settings"]
-    target = ", ".join(f"{name}: {value:g}" for name, value in settings["target"].items())
+    target = ", ".join(f"{name}: {value}" for name, value in settings["target"].items())
     facts = {name: settings.get(name) for name in ("epochs", "importance", "schedule", "seed")}
     title = f"{pathlib.Path(report['model']).name} on {pathlib.Path(report['data']).name}"
     return _run(path, "compress", title, {"target": target, **facts}, _rows(report), report)

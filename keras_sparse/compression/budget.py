@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import numbers
+import re
 
 # Names that a user may give, and whether a latency table is needed.
 COSTS = (
@@ -63,7 +64,10 @@ def in_words(name, value):
 
 def _limit(name, value, full):
     if isinstance(value, str):
-        return _quantity(name, value)
+        number = _number(value)
+        if math.isnan(number):
+            return _quantity(name, value)
+        value = number  # as the number that it is, a share for one
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value <= 0:
         raise ValueError(
@@ -73,25 +77,32 @@ def _limit(name, value, full):
     return value * full if value <= 1 else float(value)
 
 
-_UNITS = {
-    "": 1.0,
-    "us": 1e-6, "ms": 1e-3, "s": 1.0,
-    "B": 1.0, "kB": 1e3, "MB": 1e6, "KiB": 1024.0, "MiB": 1024.0**2,
-    "k": 1e3, "M": 1e6, "G": 1e9,
-}  # fmt: skip
+SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "KiB": 1024.0, "MiB": 1024.0**2}
+COUNTS = {"k": 1e3, "M": 1e6, "G": 1e9}
+
+
+def _units(name):
+    """The units of a cost, and what each is."""
+    if name.endswith("latency"):
+        return SECONDS
+    return COUNTS if name in ("parameters", "macs") else BYTES
 
 
 def _quantity(name, text):
-    number = text.strip().rstrip("".join({c for unit in _UNITS for c in unit})).strip()
-    unit = text.strip()[len(number) :].strip()
-    try:
-        value = float(number) * _UNITS[unit]
-    except (ValueError, KeyError):
-        value = math.nan
-    seconds = unit in ("us", "ms", "s")
-    if not 0 < value < math.inf or seconds != name.endswith("latency"):
+    units = _units(name)
+    number, unit = re.fullmatch(r"(.*?)\s*([A-Za-z]*)\s*", text, re.DOTALL).groups()
+    value = _number(number) * units.get(unit, math.nan)
+    if not 0 < value < math.inf:
         raise ValueError(
-            f"`target` has no quantity for {name!r} such as '2 ms', '100 kB' or '12.5 M'. "
-            f"Received: {text!r}"
+            f"`target` has no quantity for {name!r}: give a number and one of {', '.join(units)}, "
+            f"such as '12.5 {next(iter(units))}'. Received: {text!r}"
         )
     return value
+
+
+def _number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -49,6 +49,8 @@ class Compressed:
             for name in self.metrics["given"]:
                 row = [self.metrics[stage][name] for stage in ("given", "cut", "recovered")]
                 lines.append(f"{name:<16}{row[0]:>16.4f}{row[1]:>16.4f}{row[2]:>16.4f}")
+        else:
+            lines.append("No accuracy: `validation_data` was not given.")
         return "\n".join(lines)
 
 

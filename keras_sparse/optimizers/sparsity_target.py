@@ -37,6 +37,8 @@ class FindsThresholds(SeparableUpdate):
 
     # The share of a training over which the sparsity rises, by `ScheduleOverTraining`.
     schedule_share = 0.5
+    # What people write to have an optimizer with a target.
+    made_by = "RDA"
     _cut_out = _NOTHING
 
     def _set_target(self, target_sparsity, ramp_steps):

@@ -19,12 +19,18 @@ class MissedTargetWarning(UserWarning):
 
     def __init__(self, optimizer, asked, got, why):
         super().__init__(
-            f"{type(optimizer).__name__} was asked for a sparsity of {asked:.3g} and training "
-            f"ended with {got:.3g}. {why}"
+            f"{_name(optimizer)} was asked for a sparsity of {asked:.3g}, of the weights that are "
+            f"not excluded, and training ended with {got:.3g}. {why}"
         )
         self.asked = float(asked)
         self.got = float(got)
         self.why = why
+
+
+def _name(optimizer):
+    """Of the class, and what makes it where people do not write its name."""
+    name, made_by = type(optimizer).__name__, getattr(optimizer, "made_by", None)
+    return name if made_by is None else f"{made_by} ({name})"
 
 
 def warn_of_missed_target(optimizer, asked, variables, why):

@@ -426,8 +426,9 @@ def test_files_of_the_tables(table, quantize, several, name, tmp_path):
 
 def test_costs_and_units_are_those_of_budgets():
     assert options.COSTS == budget.COSTS
-    for unit in budget._UNITS:
-        assert options._limit(f"2{unit}", "") == (f"2{unit}" if unit else 2.0)
+    for unit in (*budget.SECONDS, *budget.BYTES, *budget.COUNTS):
+        assert options._limit(f"2{unit}", "") == f"2{unit}"
+    assert options._limit("2", "") == 2.0
 
 
 def test_targets_by_commas_and_again():

@@ -202,6 +202,9 @@ def test_a_budget_that_cannot_be_met_names_the_layer_in_the_way():
         ({"macs": "12.5 M"}, 12.5e6),
         ({"float32_bytes": "100 kB"}, 1e5),
         ({"latency": "2 ms"}, 0.002),
+        ({"latency": "0.5"}, 50.0),
+        ({"macs": "20k"}, 2e4),
+        ({"float32_bytes": "2 KiB"}, 2048.0),
         ({"latency": 0.25}, 25.0),
     ],
 )
@@ -216,11 +219,18 @@ def test_limits_in_the_forms_that_people_write(target, limit):
     [
         None, {}, {"flops": 0.5}, {"macs": 0}, {"macs": -1}, {"macs": True}, {"macs": float("nan")},
         {"macs": "many"}, {"macs": "2 ms"}, {"latency": "2 kB"}, {"macs": None}, {"latency": 0.5},
+        {"macs": "20 kB"}, {"macs": "-5 k"}, {"macs": "nan"}, {"float32_bytes": "1 M"},
+        {"macs": ""},
     ],
 )  # fmt: skip
 def test_limits_that_mean_nothing(target):
     with pytest.raises(ValueError, match="`target`"):
-        Budget.of(target, {"macs": 100.0})
+        Budget.of(target, {"macs": 100.0, "float32_bytes": 100.0})
+
+
+def test_units_are_named():
+    with pytest.raises(ValueError, match=r"'memory': give a number and one of B, kB, MB, KiB, MiB"):
+        Budget.of({"memory": "1 KB"}, {"memory": 1.0})
 
 
 def test_a_model_without_anything_to_cut_says_why():

@@ -42,7 +42,7 @@ TRAINED = {
 COMPRESSED = {
     "model": "models/m.keras",
     "data": "d.npz",
-    "settings": {"target": {"latency": 0.5}, "epochs": 2, "importance": "taylor"},
+    "settings": {"target": {"latency": 0.5, "macs": "20k"}, "epochs": 2, "importance": "taylor"},
     "costs": {"latency": [1.0, 2.0, 0.9]},
     "processor": "A CPU",
     "num_threads": 1,
@@ -90,7 +90,7 @@ def test_runs_are_read_from_what_the_programs_write(folder):
         ("compact", "int8", 0.88, 0.5),  # the file's own
     ]
     assert a.facts == {"optimizer": "rda", "epochs": "3", "seed": "0", "zeros": "75.0%"}
-    assert (b.title, b.facts["target"]) == ("m.keras on d.npz", "latency: 0.5")
+    assert (b.title, b.facts["target"]) == ("m.keras on d.npz", "latency: 0.5, macs: 20k")
     assert [(row.network, row.accuracy, row.latency_ms) for row in c.rows] == [
         ("sparse", 0.7, None)
     ]
