@@ -19,8 +19,8 @@ class MissedTargetWarning(UserWarning):
 
     def __init__(self, optimizer, asked, got, why):
         super().__init__(
-            f"{_name(optimizer)} was asked for a sparsity of {asked:.3g}, of the weights that are "
-            f"not excluded, and training ended with {got:.3g}. {why}"
+            f"{_name(optimizer)} was asked for a sparsity of {asked:.3g} and training ended with "
+            f"{got:.3g}. {why}"
         )
         self.asked = float(asked)
         self.got = float(got)
