@@ -39,10 +39,11 @@ def frontier(rows, names, samples):
             label=f"{names[row['network']]}, {row['quantize']}",
         )
     axes.set(xlabel="latency, ms (fastest)", ylabel="accuracy")
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.1 * max(row["latency_ms_min"] for row in known))
     axes.locator_params(axis="x", nbins=5)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    # Above, where it covers no mark.
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8)
     return Picture(
         "Accuracy by latency",
         f"To the left is faster, above is better. One mark for each TFLite file, on {samples:,} "

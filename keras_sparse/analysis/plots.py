@@ -5,7 +5,7 @@ import numpy as np
 # Of Okabe and Ito: told apart by colour-blind people, too.
 _ACCURACIES = {
     "accuracy": ("training accuracy", "#0072b2", ":"),
-    "val_accuracy": ("test accuracy", "#d55e00", "-"),
+    "val_accuracy": ("test accuracy", "#0072b2", "-"),
 }
 _DENSE = ("test accuracy, dense network", "#999999", "-")
 _SPARSITY = ("sparsity: zeros among prunable weights", "#009e73", "-")
@@ -52,7 +52,8 @@ def plot_history(history, dense=None):
         for values, label, color, style in panel:
             axes.plot(range(1, len(values) + 1), values, style, color=color, label=label)
         axes.grid(alpha=0.3)
-        axes.legend(loc="best", fontsize=8)
+        # Above, where it covers no line.
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8, frameon=False)
     if lines:
         all_axes[0].set(ylabel="accuracy", ylim=_settled([line[0] for line in lines]))
     if sparsity:

@@ -110,7 +110,10 @@ class Plan:
             (group.name, f"{group.size} → {width}", ", ".join(group.layers))
             for group, width in zip(self.groups, self.widths, strict=True)
         ]
-        lines = [f"{name:<28} {change:>12}  {layers}" for name, change, layers in rows]
+        lines = [
+            f"{name:<28} {change:>12}" + (f"  {layers}" if layers != name else "")
+            for name, change, layers in rows
+        ]
         for name, (before, after) in self.costs.items():
             change = f"{in_words(name, before)} → {in_words(name, after)}"
             limit = self.asked.get(name)
