@@ -32,15 +32,11 @@ def item(name, statement, seconds=0.0, rehearsal="pass"):
 
 def test_the_queue_runs_what_fits_and_goes_on_where_it_stopped(tmp_path):
     large = f"open(r'{tmp_path}/written/model.keras', 'wb').truncate({gpu_queue.LARGEST + 1})"
-    items = [
-        item("written", large),
-        item("long", "pass", seconds=100),
-        item("wrong", "no name"),
-        item("stopped", "import time; time.sleep(60)"),
-    ]
-    states = {
-        name: entry["state"] for name, entry in gpu_queue.run(items, tmp_path, "", 12.0).items()
-    }
+    items = [item("written", large), item("long", "pass", seconds=100), item("wrong", "no name")]
+    gpu_queue.run(items, tmp_path, "", 90.0)
+    sleeps = item("stopped", "import time; time.sleep(600)")
+    found = gpu_queue.run([sleeps], tmp_path, "", gpu_queue._GRACE + 1.0)
+    states = {name: entry["state"] for name, entry in found.items()}
     assert states["wrong"].startswith("failed: status 1")
     assert states | {"wrong": ""} == {
         **{"written": "done", "long": "does not fit", "wrong": "", "stopped": "stopped"}
