@@ -199,13 +199,10 @@ def _cast(array, spec, name):
     if dtype.kind not in "biuf" and "float" not in dtype.name:
         advice = " A cast would lose their imaginary part." * (dtype.kind == "c")
         raise ValueError(f"{what} must hold real numbers.{advice} Received: {dtype}")
-    finite = np.isfinite(array)
-    if not finite.all():
-        bad = ~finite.reshape(len(array), -1).all(axis=1)
-        raise ValueError(
-            f"{what} must be finite. Received: NaN or infinity in {bad.sum()} of {len(array)} "
-            f"samples, first in sample {bad.argmax()}"
-        )
+    # Imported here: it brings Keras, which a wrong flag need not wait for.
+    from keras_sparse.validation import check_finite_samples
+
+    check_finite_samples(what, array)
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(spec.dtype)
     lost = ~np.isfinite(cast) if "float" in spec.dtype else cast != array

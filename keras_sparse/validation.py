@@ -3,6 +3,7 @@
 import math
 import numbers
 
+import numpy as np
 from keras.optimizers.schedules import LearningRateSchedule
 
 # The numbers among the arguments of `keras.optimizers.Optimizer`; what is None is not used.
@@ -79,6 +80,25 @@ def check_optimizer_numbers(arguments):
         check_number(name, given[name], _OPTIMIZER_NUMBERS[name])
     for name in given.keys() & set(_OPTIMIZER_INTEGERS):
         check_integer(name, given[name], "[1, inf)")
+
+
+def check_finite_samples(what, array):
+    """Refuse samples with NaN or infinity.
+
+    Args:
+        what: what they are, for the message.
+        array: NumPy array of shape `(samples, ...)`.
+
+    Raises:
+        ValueError: a number that is not finite; it says in how many samples, and the first.
+    """
+    finite = np.isfinite(array)
+    if not finite.all():
+        bad = ~finite.reshape(len(array), -1).all(axis=1)
+        raise ValueError(
+            f"{what} must be finite. Received: NaN or infinity in {bad.sum()} of {len(array)} "
+            f"samples, first in sample {bad.argmax()}"
+        )
 
 
 def _is_real(value, kind):

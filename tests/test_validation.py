@@ -5,7 +5,12 @@ import pytest
 from keras_sparse import GRDA, RDA, ProxSGD
 from keras_sparse.callbacks import AdaptiveSparseRetraining, ScheduleOverTraining
 from keras_sparse.optimizers import InverseSqrtDecay
-from keras_sparse.validation import check_integer, check_learning_rate, check_number
+from keras_sparse.validation import (
+    check_finite_samples,
+    check_integer,
+    check_learning_rate,
+    check_number,
+)
 
 BAD = [float("nan"), float("inf"), -float("inf"), True, "x", None, [1.0], 1j]
 
@@ -62,3 +67,13 @@ def test_learning_rates_that_keras_takes():
 def test_arguments_are_named(make, name, value):
     with pytest.raises(ValueError, match=f"`{name}`.*Received: {name}="):
         make(**{name: value})
+
+
+def test_samples_that_are_not_finite_are_counted():
+    samples = np.zeros((5, 2, 2))
+    check_finite_samples("`x`", samples)
+    samples[3, 1, 0], samples[4] = np.nan, np.inf
+    with pytest.raises(
+        ValueError, match="`x` must be finite.* in 2 of 5 samples, first in sample 3"
+    ):
+        check_finite_samples("`x`", samples)

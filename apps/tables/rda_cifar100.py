@@ -47,7 +47,7 @@ TABLE = Table(
     columns=sparse.ACCURACY_COLUMNS,
     measure=sparse.measure,
     notes="""\
-The recipe of rda_cifar10; declared and started, not run. Three-step pruning is better in every
+The recipe of rda_cifar10; declared, not run. Three-step pruning is better in every
 network of the paper too. Not known: λ, γ and s of the rows without stages (0.09 is printed beside
 ResNet-18, which may be its γ), and when the stages change.""",
 )

@@ -34,7 +34,7 @@ TABLE = Table(
     columns=sparse.ACCURACY_COLUMNS,
     measure=sparse.measure,
     notes="""\
-Declared and started, not run. The paper does not name the data set: by its accuracies it is
+Declared, not run. The paper does not name the data set: by its accuracies it is
 CIFAR-100. The published form with γ = 1; not known of the recipe: λ, γ and the bound of the
 start.""",
 )

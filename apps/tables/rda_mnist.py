@@ -18,6 +18,6 @@ TABLE = Table(
     columns=sparse.ACCURACY_COLUMNS,
     measure=sparse.measure,
     notes="""\
-Declared and started, not run. The sparsity of the paper is lost; not known of its recipe: λ, γ, s
+Declared, not run. The sparsity of the paper is lost; not known of its recipe: λ, γ, s
 and the epochs, here those of rda_cifar10.""",
 )

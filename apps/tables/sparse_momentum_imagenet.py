@@ -58,7 +58,7 @@ TABLE = Table(
     columns=sparse.ACCURACY_COLUMNS,
     measure=sparse.measure,
     notes="""\
-Declared and started for a few steps on made images, not run: no ImageNet and no machine for it
+Declared, not run: no ImageNet and no machine for it
 here. The paper's recipe: batch 256, 224 pixels, momentum 0.9, weight decay 1e-4, 100 epochs; when
 its rate falls is not known, here at 30, 60 and 90 epochs. What the paper calls compressed sparse is
 gradual pruning by magnitude, and dynamic sparse is DSR. The settings of the baselines are not

@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_sparse.compression.data import is_arrays, is_endless
 from keras_sparse.surgery.verify import check_names
+from keras_sparse.validation import check_finite_samples
 
 _TRIED = 32
 _SIDES = ("x", "y", "sample_weight")
@@ -89,13 +90,7 @@ def _check_array(what, array):
     # Numbers of half precision that NumPy does not know have another kind.
     if array.dtype.kind != "f" and "float" not in array.dtype.name:
         return
-    finite = np.isfinite(array)
-    if not finite.all():
-        bad = ~finite.reshape(len(array), -1).all(axis=1)
-        raise ValueError(
-            f"{what} must be finite. Received: NaN or infinity in {bad.sum()} of {len(array)} "
-            f"samples, first in sample {bad.argmax()}"
-        )
+    check_finite_samples(what, array)
 
 
 def _check_target_names(name, y, model):

@@ -27,6 +27,9 @@ class WithDensity(MaskedOptimizer):
             empty.
     """
 
+    # Whether the masks are those of a saved state that is not loaded yet.
+    _awaits_state = False
+
     def __init__(self, learning_rate=None, density=_DENSITY, distribution="erk", **kwargs):
         super().__init__(learning_rate, **kwargs)
         self.density = check_number("density", density, "(0, 1]")
@@ -42,9 +45,6 @@ class WithDensity(MaskedOptimizer):
                 f"distribution={self.distribution!r} decides how many weights are kept; leave "
                 f"`density` out. Received: density={self.density}"
             )
-
-    # Whether the masks are those of a saved state that is not loaded yet.
-    _awaits_state = False
 
     def _initial_masks(self, sparse, rng):
         paths = [self._first_paths[i] for i in self._sparse]
