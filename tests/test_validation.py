@@ -74,6 +74,6 @@ def test_samples_that_are_not_finite_are_counted():
     check_finite_samples("`x`", samples)
     samples[3, 1, 0], samples[4] = np.nan, np.inf
     with pytest.raises(
-        ValueError, match="`x` must be finite.* in 2 of 5 samples, first in sample 3"
+        ValueError, match=r"`x` must be finite.* in 2 of 5 samples, first in sample 3"
     ):
         check_finite_samples("`x`", samples)
