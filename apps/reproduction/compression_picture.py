@@ -4,7 +4,7 @@ from apps.reproduction import results
 
 _DENSE = "#666666"
 # Of Okabe and Ito: told apart by colour-blind people, too.
-_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")
+_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _KINDS = {"float32": ("", "o"), "int8": ("_int8", "D")}
 
 
@@ -14,15 +14,15 @@ def draw(figure, table, cells):
     Dense networks of several widths are joined by a line. Filled is float32, hollow is int8.
     """
     rows = [row for row in results.summary(table, cells) if not row["labels"]["epochs"]]
-    dense = [row for row in rows if not row["labels"]["budget"]]
-    cut = [row for row in rows if row["labels"]["budget"]]
-    starts = list(dict.fromkeys(row["labels"]["start"] for row in cut))
+    dense = [row for row in rows if _is_dense(row["labels"])]
+    others = [row for row in rows if not _is_dense(row["labels"])]
+    starts = list(dict.fromkeys(row["labels"]["start"] for row in others))
     figure.set_size_inches(7, 4.2)
     axes = figure.subplots()
     for kind, (ending, marker) in _KINDS.items():
         filled = kind == "float32"
         _line(axes, dense, ending, marker, filled)
-        for row in cut:
+        for row in others:
             colour = _COLOURS[starts.index(row["labels"]["start"])]
             _point(axes, row, ending, marker, colour, _name(row["labels"]) if filled else "")
         axes.plot([], [], marker, color=_DENSE, label=kind, **_face(_DENSE, filled))
@@ -31,6 +31,10 @@ def draw(figure, table, cells):
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
+
+
+def _is_dense(labels):
+    return not labels["budget"] and labels["start"] == "scratch"
 
 
 def _line(axes, dense, ending, marker, filled):
@@ -58,8 +62,8 @@ def _face(colour, filled):
 
 
 def _name(labels):
-    if labels["network"].startswith("uniform"):
-        return f"{labels['network']} ({labels['budget']})"
+    if not labels["budget"]:
+        return f"dense, {labels['network']}" + labels["start"].removeprefix("scratch")
     if labels["start"] == "scratch":
         return f"that shape, from scratch ({labels['budget']})"
     return f"compressed to {labels['budget']}" + labels["start"].removeprefix("inherited")

@@ -10,16 +10,20 @@ from apps import program
 from apps.reproduction import compression_picture, training
 from apps.reproduction.table import FILES, Row, Table
 from apps.reproduction.tflite_files import COLUMNS, file_figures, latencies
-from keras_sparse import models
+from apps.training import loop
+from keras_sparse import models, surgery
 from keras_sparse.compression.budget import Budget
 from keras_sparse.compression.importance import Random, Taylor
 from keras_sparse.compression.planning import Plan, removable_groups
 from keras_sparse.compression.recovery import RATE_SHARE
+from keras_sparse.compression.training import STUDENT_LOSS_WEIGHT, Training
 
 _WIDE = 2.0
 _BATCH_SIZE = 128
 _RATE = 0.1
 _HALF = 0.5
+# What most rows limit.
+_FIRST = ("latency", "half")
 # A weight decay of 5e-4 in the gradient; that of Keras' L2(c) is 2cw.
 _L2 = 2.5e-4
 # A mild weight: a strong one costs accuracy with a teacher that is hardly better.
@@ -37,8 +41,8 @@ class CompressionRow(Row):
         start: `"inherited"` weights of the wide network, `"random channels"` of it, or `"scratch"`.
         distilled: whether the wide network teaches.
         epochs: int, instead of the table's; None for these.
-        allocation: of `keras_sparse.plan`, for the shape of a network from scratch; None for the
-            shape that was chosen by importance.
+        as_long: whether the row is trained for as many multiply-accumulates as the wide network and
+            the one that is cut to half of its latency together.
     """
 
     cost: str | None = None
@@ -46,17 +50,22 @@ class CompressionRow(Row):
     start: str = "scratch"
     distilled: bool = False
     epochs: int | None = None
-    allocation: str | None = None
+    as_long: bool = False
 
     @property
     def is_training(self):
         """See `Row`."""
-        return self.cost is None
+        return not (self.cost or self.distilled or self.as_long)
 
 
-def _dense(width):
-    labels = {"budget": "", "network": f"width {width:g}", "start": "scratch", "epochs": ""}
-    return CompressionRow(labels, {"width": width})
+def _dense(width, **facts):
+    start = "scratch"
+    if facts.get("distilled"):
+        start += ", distilled"
+    if facts.get("as_long"):
+        start += ", as long as both"
+    labels = {"budget": "", "network": f"width {width:g}", "start": start, "epochs": ""}
+    return CompressionRow(labels, {"width": width}, **facts)
 
 
 def _cut(cost, limit, start, **facts):
@@ -70,15 +79,6 @@ def _cut(cost, limit, start, **facts):
     return CompressionRow(labels, cost=cost, limit=limit, start=start, **facts)
 
 
-_UNIFORM = {"uniform": "uniform", "uniform_steps": "uniform on the steps"}
-
-
-def _uniform(cost, limit, allocation):
-    """The wide network with the same share of channels everywhere, the widest that fits."""
-    row = _cut(cost, limit, "scratch", allocation=allocation)
-    return dataclasses.replace(row, labels={**row.labels, "network": _UNIFORM[allocation]})
-
-
 def train_and_convert(table, row, config, task, folder, on_epoch):
     """Train a row, and leave the model, a float32 and an int8 file.
 
@@ -86,14 +86,54 @@ def train_and_convert(table, row, config, task, folder, on_epoch):
     """
     if row.start != "scratch":
         model, seconds = _compressed(row, config, task, folder, on_epoch), None
+    elif row.distilled:
+        model, seconds = _distilled(config, task, folder, on_epoch), None
     else:
-        if row.cost:
-            network = _shape(row, config.training.seed, task, folder)
-            # With new weights.
-            clone = keras.models.clone_model
-            config = config.replace(model=lambda **_: clone(network), epochs=row.epochs)
+        config = _from_scratch(row, config, task, folder)
         model, seconds = training.trained_model(config, task, folder, on_epoch)
     return measured(model, task.judged, folder), seconds
+
+
+def _from_scratch(row, config, task, folder):
+    """The configuration of a row that starts with new weights."""
+    seed = config.training.seed
+    if row.as_long:
+        return config.replace(epochs=_epochs_of_both(config, task, folder))
+    if row.cost is None:
+        return config
+    path = _model_of(_cut(row.cost, row.limit, "inherited"), seed, folder)
+    network = keras.models.load_model(path, compile=False)
+    # With new weights.
+    clone = keras.models.clone_model
+    return config.replace(model=lambda **_: clone(network), epochs=row.epochs)
+
+
+def _epochs_of_both(config, task, folder):
+    """For how many epochs width 1 costs what the training and the compression of width 2 cost."""
+    both = [
+        keras.models.load_model(_model_of(row, config.training.seed, folder), compile=False)
+        for row in (_dense(_WIDE), _cut(*_FIRST, "inherited"))
+    ]
+    narrow = models.resnet_8(task.input_shape, task.classes)
+    whole = sum(surgery.count_macs(model).total for model in both)
+    return round(config.training.epochs * whole / surgery.count_macs(narrow).total)
+
+
+def _distilled(config, task, folder, on_epoch):
+    """A network that the wide one teaches from the first step."""
+    wide = keras.models.load_model(_model_of(_dense(_WIDE), config.training.seed, folder))
+    student = loop.compiled(task, config)
+    Training(
+        given=wide,
+        data=task.batches(config, first_epoch=0),
+        validation_data=None,
+        batch_size=_BATCH_SIZE,
+        callbacks=(keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: on_epoch()),),
+        verbose=0,
+        distillation=_DISTILLATION,
+        student_loss_weight=STUDENT_LOSS_WEIGHT,
+    ).run(student, config.training.epochs, folder / "distilled")
+    return student
 
 
 def _model_of(row, seed, folder):
@@ -102,21 +142,6 @@ def _model_of(row, seed, folder):
     if not path.exists():
         raise program.UsageError(f"{path} is not there: train the row {row.key} before.")
     return path
-
-
-def _shape(row, seed, task, folder):
-    """A network of the shape that a row trains from scratch."""
-    if row.allocation is None:
-        path = _model_of(_cut(row.cost, row.limit, "inherited"), seed, folder)
-        return keras.models.load_model(path, compile=False)
-    wide = keras.models.load_model(_model_of(_dense(_WIDE), seed, folder))
-    plan = keras_sparse.plan(
-        wide,
-        importance=Random(seed),
-        allocation=row.allocation,
-        **_target(row, wide, task, folder),
-    )
-    return plan.apply(wide)[0]
 
 
 def _compressed(row, config, task, folder, on_epoch):
@@ -190,28 +215,23 @@ TABLE = Table(
     },
     rows=(
         _dense(_WIDE),
-        _cut("latency", "half", "inherited"),
-        _cut("latency", "half", "scratch"),
         _dense(1.0),
-        _dense(1.25),
-        _uniform("latency", "half", "uniform"),
-        _uniform("latency", "half", "uniform_steps"),
+        _cut(*_FIRST, "inherited"),
+        _dense(1.0, as_long=True),
+        _cut(*_FIRST, "random channels"),
+        _cut(*_FIRST, "inherited", distilled=True),
+        _dense(1.0, distilled=True),
+        _cut(*_FIRST, "scratch"),
+        _cut("int8_latency", "half", "inherited"),
+        _cut("latency", "width 1", "inherited"),
+        _cut("int8_latency", "half", "scratch"),
+        _cut("latency", "width 1", "scratch"),
         *(
-            _cut("latency", "half", start, epochs=epochs)
+            _cut(*_FIRST, start, epochs=epochs)
             for epochs in (0, 1, 3)
             for start in ("inherited", "scratch")
             if epochs or start == "inherited"
         ),
-        _cut("latency", "half", "inherited", distilled=True),
-        _cut("latency", "half", "random channels"),
-        _cut("latency", "width 1", "inherited"),
-        _cut("latency", "width 1", "scratch"),
-        _cut("int8_latency", "half", "inherited"),
-        _cut("int8_latency", "half", "scratch"),
-        _uniform("int8_latency", "half", "uniform"),
-        _uniform("int8_latency", "half", "uniform_steps"),
-        _cut("macs", "half", "inherited"),
-        _cut("macs", "half", "scratch"),
     ),
     columns=COLUMNS,
     measure=None,
@@ -222,11 +242,11 @@ TABLE = Table(
     notes=f"""\
 Width {_WIDE:g} is trained first; *inherited* is `keras_sparse.compress` of it, with as many epochs
 again, *random channels* the same shape with channels chosen by chance, *scratch* the same shape
-with new weights. *Uniform* is the widest network with one share of the channels everywhere that is
-predicted to fit; *on the steps* rounds each width up to one at which the latency falls. Batch
-{_BATCH_SIZE}, SGD with Nesterov momentum 0.9, reflect-pad 4, crop and flip, weight decay of 5e-4 in
-the gradient of kernels, the rate by a cosine to 0 from {_RATE:g}, and for what inherits weights
-from {RATE_SHARE:g} times that after an epoch of warm-up. Accuracy is on all test images, for int8
-that of the file in LiteRT. Latency is that of the fastest inference, one
-thread, all files timed in turns.""",
+with new weights. *Distilled* has the wide network for a teacher. *As long as both* is trained for
+as many multiply-accumulates as the wide network and its compression to half of the latency.
+Batch {_BATCH_SIZE}, SGD with Nesterov momentum 0.9, reflect-pad 4, crop and flip, weight decay of
+5e-4 in the gradient of kernels, the rate by a cosine to 0 from {_RATE:g}, and for what inherits
+weights from {RATE_SHARE:g} times that after an epoch of warm-up. Accuracy is on all test images,
+for int8 that of the file in LiteRT. Latency is that of the fastest inference, one thread, all files
+timed in turns.""",
 )

@@ -45,20 +45,19 @@ def test_all_rows_of_a_budget_have_one_shape(cifar_dir, tmp_path, monkeypatch, c
         compression._cut("macs", "half", "scratch"),
         compression._cut("macs", "half", "random channels"),
         compression._cut("macs", "half", "inherited", epochs=0),
-        compression._uniform("macs", "half", "uniform"),
     )
     table = dataclasses.replace(compression.TABLE, rows=rows, together=None)
     out = tmp_path / "out"
     engine.prepare("compression", table, out, 1, 1, "", None, str(cifar_dir)).run("test")
     cells = [json.loads((out / "cells" / f"{row.key}-seed0.json").read_text()) for row in rows]
-    wide, *others, uniform = [cell["figures"]["macs"] for cell in cells]
+    wide, *others = [cell["figures"]["macs"] for cell in cells]
     assert len(set(others)) == 1
-    assert max(others[0], uniform) <= wide / 2
+    assert others[0] <= wide / 2
     kernels = [
         keras.saving.load_model(out / FILES / f"{row.key}-seed0" / "model.keras")
         .get_layer("stage3_conv2")
         .kernel.numpy()
-        for row in rows[1:-1]
+        for row in rows[1:]
     ]
     shapes = {kernel.shape for kernel in kernels}
     assert len(shapes) == 1
@@ -72,3 +71,35 @@ def test_a_row_whose_first_is_missing_says_which(cifar_dir, tmp_path, monkeypatc
     program = engine.prepare("compression", table, out, 1, 1, "", None, str(cifar_dir))
     with pytest.raises(ValueError, match="train the row half-macs-chosen-shape-inherited before"):
         program.run("test")
+
+
+@pytest.mark.slow
+def test_a_narrow_network_is_trained_as_long_as_both_or_has_a_teacher(
+    cifar_dir, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(compression, "measured", measured)
+    monkeypatch.setattr(compression, "_WIDE", 2.0)
+    monkeypatch.setattr(compression, "_FIRST", ("macs", "half"))
+    rows = (
+        compression._dense(2.0),
+        compression._cut("macs", "half", "inherited", epochs=None),
+        compression._dense(1.0, as_long=True),
+        compression._dense(1.0, distilled=True),
+    )
+    table = dataclasses.replace(compression.TABLE, rows=rows, together=None)
+    out = tmp_path / "out"
+    epochs = []
+    trained_model = compression.training.trained_model
+
+    def counted(config, *arguments):
+        epochs.append(config.training.epochs)
+        return trained_model(config, *arguments)
+
+    monkeypatch.setattr(compression.training, "trained_model", counted)
+    engine.prepare("compression", table, out, 1, 1, "", None, str(cifar_dir)).run("test")
+    wide, cut, long, distilled = (
+        json.loads((out / "cells" / f"{row.key}-seed0.json").read_text())["figures"]["macs"]
+        for row in rows
+    )
+    assert long == distilled
+    assert epochs == [1, round((wide + cut) / long)]
