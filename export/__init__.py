@@ -3,6 +3,7 @@
 from export.benchmark import BenchmarkResult, FileTiming, benchmark
 from export.convert import SparseRuntimeReport, convert, sparse_runtime_report
 from export.errors import ExportError
+from export.file_sizes import FileSizes
 from export.latency import LatencyTable
 from export.micro import Micro
 from export.quantize import quantization_aware
@@ -12,6 +13,7 @@ from export.verify import Tolerance, Verification, verify
 __all__ = [
     "BenchmarkResult",
     "ExportError",
+    "FileSizes",
     "FileTiming",
     "LatencyTable",
     "Micro",

@@ -11,12 +11,14 @@ from apps import program
 from apps.compression import baselines, inputs, report
 from apps.compression.latency import tables
 from apps.compression.options import BATCH_SIZE, EPOCHS, targets
-from export import ExportError, Micro, run_folder
+from export import ExportError, FileSizes, Micro, run_folder
 from export.quantize import variants
 from keras_sparse.compression import Budget, GroupNorm, Random, Taylor
 from keras_sparse.compression.budget import COSTS
 from keras_sparse.compression.planning import removable_groups
 from keras_sparse.compression.recovery import RATE_SHARE, base_learning_rate
+
+_FILES = {"float32_bytes", "int8_bytes"}
 
 
 def main(values):
@@ -69,6 +71,7 @@ def _compress(values):
     start.check()
     latency = tables(model, target, folder, values)
     micro = Micro() if {"arena", "flash"} & set(target) else None
+    measures = keras.backend.backend() == "tensorflow" and _FILES & set(target)
     result = keras_sparse.compress(
         model,
         data.train,
@@ -78,6 +81,7 @@ def _compress(values):
         batch_size=facts["settings"]["batch_size"],
         latency=latency,
         micro=micro,
+        files=FileSizes() if measures else None,
         schedule=facts["settings"]["schedule"],
         distillation=distillation,
         folder=folder,

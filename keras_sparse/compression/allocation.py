@@ -5,7 +5,8 @@ import contextlib
 
 import numpy as np
 
-from keras_sparse.compression.budget import Budget, in_words
+from keras_sparse.compression.budget import Budget
+from keras_sparse.compression.reach import out_of_reach
 
 # No group gets narrower than this share of its width while the budget can be met without.
 _LEAST_SHARE = 0.1
@@ -64,18 +65,22 @@ def allocate(costs, scores, budget, *, steps=None, least_share=_LEAST_SHARE):
         An int array with the width of each group of `costs.groups`.
 
     Raises:
-        BudgetError: the narrowest model that is possible costs more.
+        BudgetError: no widths that were found meet the budget.
 
     Reference:
         AMC and NetAdapt (arXiv 1804.03230) use the same greedy choice by measured cost.
     """
     lost = [_lost(scores[group]) for group in costs.groups]
-    widths = _narrow(costs, lost, budget, _menus(costs, steps, least_share))
+    tried = []
+    for menus in (_menus(costs, steps, least_share), _menus(costs, None, 0)):
+        tried.append(_narrow(costs, lost, budget, menus))
+        if budget.met(_totals(costs, budget, tried[-1])):
+            break
+    else:
+        tried.append(_narrowest(costs))
+    widths = tried[-1]
     if not budget.met(_totals(costs, budget, widths)):
-        widths = _narrow(costs, lost, budget, _menus(costs, None, 0))
-    totals = _totals(costs, budget, widths)
-    if not budget.met(totals):
-        raise BudgetError(_too_small(costs, budget, totals))
+        raise BudgetError(out_of_reach(costs, budget, tried[::-1]))
     return _widen(costs, lost, budget, widths, _menus(costs, steps, 0, every=True))
 
 
@@ -112,7 +117,7 @@ def uniform(costs, budget, steps=None):
     else:
         best = bisect.bisect_left(range(len(shares)), True, key=lambda i: not fits(i)) - 1
     if best is None or best < 0:
-        raise BudgetError(_too_small(costs, budget, _totals(costs, budget, at(0))))
+        raise BudgetError(out_of_reach(costs, budget, [at(i) for i in range(len(shares))]))
     return at(best)
 
 
@@ -122,9 +127,13 @@ def check_narrowest(costs, budget):
     Of a latency only what is planned can tell: it need not fall with the channels.
     """
     sure = {name: limit for name, limit in budget.limits.items() if not name.endswith("latency")}
-    totals = _totals(costs, Budget(sure), np.ones(len(costs.groups), int))
-    if not Budget(sure).met(totals):
-        raise BudgetError(_too_small(costs, Budget(sure), totals))
+    narrowest = _narrowest(costs)
+    if not Budget(sure).met(_totals(costs, Budget(sure), narrowest)):
+        raise BudgetError(out_of_reach(costs, Budget(sure), [narrowest]))
+
+
+def _narrowest(costs):
+    return np.ones(len(costs.groups), int)
 
 
 def _lost(scores):
@@ -223,19 +232,3 @@ def _widen(costs, lost, budget, widths, menus):
         if best is None:
             return moves.widths
         moves.take(*best[1:])
-
-
-def _too_small(costs, budget, totals):
-    """What the narrowest network costs, and which layer stands in the way."""
-    worst = max(budget.limits, key=lambda name: totals[name] / budget.limits[name])
-    ones = np.ones(len(costs.groups), int)
-    heaviest, cost = costs.heaviest(worst, ones)
-    rest = "that of other layers"
-    if worst == "arena":
-        rest = "what the runtime keeps for operators and channels"
-    return (
-        f"`target` cannot be met: with one channel left in every group the model's {worst} is "
-        f"still {in_words(worst, totals[worst])}, where "
-        f"{in_words(worst, budget.limits[worst])} are allowed. "
-        f"Most is needed at the layer {heaviest!r}, {in_words(worst, cost)}; the rest is {rest}."
-    )

@@ -6,6 +6,7 @@ import keras
 
 from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.checks import check_data
+from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.job import Job
 from keras_sparse.compression.planning import Plan, check_allocation, measured_costs
 from keras_sparse.compression.recovery import RATE_SHARE, base_learning_rate, steps_per_epoch
@@ -71,6 +72,7 @@ def compress(
     allocation="importance",
     latency=None,
     micro=None,
+    files=None,
     exclude=(),
     folder=None,
     callbacks=None,
@@ -109,6 +111,8 @@ def compress(
         micro: what measures the targets `"arena"` and `"flash"`, an `export.Micro`. They are
             predicted from what it says of `model`, and where the smaller model needs more than is
             allowed, a smaller one is planned. With None they are only predicted.
+        files: what measures the targets `"float32_bytes"` and `"int8_bytes"`, an
+            `export.FileSizes`, in the same way. With None they are only predicted.
         folder: where scores, plan and training are kept, the training epoch by epoch. After a kill
             the same call goes on where it was; one with other arguments is refused. Batches of
             arrays are shuffled by epoch; data sets come in their own order, and one without end
@@ -148,9 +152,11 @@ def compress(
         "allocation": allocation != "importance",
         "latency": latency,
         "micro": micro,
+        "files": files,
         "exclude": exclude,
     }
-    _check_micro(micro, target)
+    _check_meter("micro", micro, "export.Micro()", ("arena", "flash"), target)
+    _check_meter("files", files, "export.FileSizes()", CostModel.file_names, target)
     _check_plan(target, plan, schedule, given)
     if learning_rate is None:
         learning_rate = RATE_SHARE * base_learning_rate(_optimizer_of(model))
@@ -181,6 +187,7 @@ def compress(
         latency,
         exclude,
         micro,
+        files,
         folder,
         repr(schedule),
     )
@@ -195,14 +202,14 @@ def compress(
     return Compressed(smaller, done.cut.plan, done.cut.report, _costs(done), metrics, done.history)
 
 
-def _check_micro(micro, target):
-    if micro is None:
+def _check_meter(name, meter, needed, costs, target):
+    if meter is None:
         return
-    if not callable(getattr(micro, "costs", None)):
-        raise ValueError(f"`micro` must be an `export.Micro()`. Received: {micro!r}")
-    if isinstance(target, dict) and not {"arena", "flash"} & set(target):
+    if not callable(getattr(meter, "costs", None)):
+        raise ValueError(f"`{name}` must be an `{needed}`. Received: {meter!r}")
+    if isinstance(target, dict) and not set(costs) & set(target):
         raise ValueError(
-            "`micro` measures 'arena' and 'flash', and `target` limits neither. "
+            f"`{name}` measures {' and '.join(map(repr, costs))}, and `target` limits neither. "
             f"Received: target={target!r}"
         )
 

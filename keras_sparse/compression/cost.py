@@ -10,8 +10,10 @@ from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.macs import graph_macs
 from keras_sparse.surgery.units import weights_by_name
 
-# Bytes of a weight in a file, by what it is: kernels are quantized, the rest stays.
-_FLOAT32 = 4
+# Bytes of a TFLite file for each element of a kernel, for each output channel of one (its bias; in
+# int8 also scale and zero point of both), and for each operator (names, shapes). The last is fitted
+# to files of `export.convert`.
+_FILES = {"float32_bytes": (4, 4, 650), "int8_bytes": (1, 28, 650)}
 
 
 class CostModel:
@@ -32,9 +34,11 @@ class CostModel:
     Attributes:
         names: the costs that are told of every model.
         micro_names: those that can be asked for besides, of LiteRT for Microcontrollers in int8.
+        file_names: those of `names` that are bytes of a TFLite file.
     """
 
     micro_names = ("arena", "flash")
+    file_names = tuple(_FILES)
 
     def __init__(self, model, groups, latency=None):
         self.groups = list(groups)
@@ -45,7 +49,7 @@ class CostModel:
         self._macs = graph_macs(graph)
         self._memory = Memory(graph, self.groups)
         self._graph = graph
-        self._beyond = dict.fromkeys(self.micro_names, 0.0)
+        self._beyond = dict.fromkeys((*self.micro_names, *_FILES), 0.0)
         self._axes = {}
         for group in self.groups:
             for part in group.slices:
@@ -54,7 +58,7 @@ class CostModel:
                     (part.axis, self._index[group], each.mean())
                 )
         self._touched = [sorted({part.layer for part in group.slices}) for group in self.groups]
-        self.names = ("parameters", "macs", "float32_bytes", "int8_bytes", "memory", *self._latency)
+        self.names = ("parameters", "macs", *_FILES, "memory", *self._latency)
 
     def names_with(self, target):
         """`names`, and the others that a target limits."""
@@ -73,7 +77,7 @@ class CostModel:
         """Makes predictions of the model as it is equal to what was measured.
 
         Args:
-            measured: `{cost: number}`, of `micro_names`.
+            measured: `{cost: number}`, of `micro_names` and `file_names`.
         """
         for name, found in measured.items():
             self._beyond[name] += found - self.total(name, self.full())
@@ -87,6 +91,9 @@ class CostModel:
         if name == "flash":
             kernels = sum(self._layer(name, layer, widths) for layer in self._layers)
             return kernels + self._micro.file_overhead(widths) + self._beyond[name]
+        if name in _FILES:
+            kernels = sum(self._layer(name, layer, widths) for layer in self._layers)
+            return kernels + self._beside_kernels(name, widths) + self._beyond[name]
         table = self._latency.get(name)
         if hasattr(table, "total") and np.array_equal(widths, self.full()):
             return table.total()
@@ -105,7 +112,13 @@ class CostModel:
         )
         if name == "flash":
             saved += self._micro.file_overhead(widths) - self._micro.file_overhead(other)
+        if name in _FILES:
+            saved += self._beside_kernels(name, widths) - self._beside_kernels(name, other)
         return saved
+
+    def _beside_kernels(self, name, widths):
+        _, channel, operator = _FILES[name]
+        return channel * self._micro.channels(widths) + operator * self._micro.operators
 
     def relief(self, name, widths, group, width, saved, limit):
         """How much nearer to a limit the model comes when one group gets another width.
@@ -168,15 +181,11 @@ class CostModel:
         sizes = {weight: float(np.prod(shape)) for weight, shape in shapes.items()}
         if name == "parameters":
             return sum(sizes.values())
-        if name == "float32_bytes":
-            return _FLOAT32 * sum(sizes.values())
-        if name == "flash":
-            return sum(sizes[key] for key in _kernels(self._layers[layer]))
-        if name == "int8_bytes":
-            kernels = _kernels(self._layers[layer])
-            return sum(n if key in kernels else _FLOAT32 * n for key, n in sizes.items())
-        full = self._macs.get(layer, 0)
         kernels = _kernels(self._layers[layer])
+        if name == "flash" or name in _FILES:
+            element = _FILES[name][0] if name in _FILES else 1
+            return element * sum(sizes[key] for key in kernels)
+        full = self._macs.get(layer, 0)
         before = sum(np.prod(self._layers[layer][key]) for key in kernels)
         return full * sum(sizes[key] for key in kernels) / before if before else float(full)
 

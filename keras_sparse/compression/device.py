@@ -22,7 +22,8 @@ class Cut:
         plan: the `Plan`.
         model: the smaller `keras.Model`.
         report: the `surgery.Report` of the removal.
-        seconds: `{cost: (before, after)}` as measured: latencies, and bytes of a microcontroller.
+        seconds: `{cost: (before, after)}` as measured: latencies, and bytes of files and of a
+            microcontroller.
     """
 
     plan: Plan
@@ -32,14 +33,15 @@ class Cut:
 
 
 def fit_to_device(
-    model, data, kept, *, target, measure=True, latency=None, micro=None, exclude=(), **arguments
+    model, data, kept, *, target, measure=True, latency=None, meters=(), exclude=(), **arguments
 ):
     """Plan, cut and measure; where a measured cost is above its limit, plan for less.
 
     Args:
         model, data, latency, exclude, arguments: see `plan`.
         kept: a `PlanFolder`; a plan that it has is taken as it is.
-        micro: see `compress`.
+        meters: objects with a method `costs` that measures a model, `{cost: bytes}`: `micro` and
+            `files` of `compress`.
         target: see `plan`; or a function of `{cost: what the model costs}` that returns a `Budget`.
         measure: bool; False to trust what is predicted.
 
@@ -50,9 +52,9 @@ def fit_to_device(
     found = kept.plan(groups)
     if found is None:
         planner = Planner(model, data, groups, kept, latency=latency, **arguments)
-        if micro is not None:
-            planner.calibrate(micro.costs(model))
-        devices = (_timing(latency or {}), micro) if measure else ({}, None)
+        for meter in meters:
+            planner.calibrate(meter.costs(model))
+        devices = (_timing(latency or {}), meters) if measure else ({}, ())
         cut = _measured_cut(model, planner, planner.budget(target), *devices)
         kept.save_plan(cut.plan, cut.seconds)
     else:
@@ -70,12 +72,12 @@ def fit_to_device(
     return cut
 
 
-def _measured_cut(model, planner, asked, latency, micro):
+def _measured_cut(model, planner, asked, latency, meters):
     """The cut that meets the limits asked for, or the last that was tried."""
     budget, plan = asked, planner.plan(asked)
     for tries in range(1, _TRIES + 1):
         smaller, report = plan.apply(model)
-        seconds = _measured(latency, micro, model, smaller, plan)
+        seconds = _measured(latency, meters, model, smaller, plan)
         factors = {n: s / asked.limits[n] for n, s in seconds.items() if n in asked.limits}
         missed = {name: factor for name, factor in factors.items() if factor > 1}
         if not missed or tries == _TRIES:
@@ -90,10 +92,10 @@ def _measured_cut(model, planner, asked, latency, micro):
     return Cut(plan, smaller, report, {n: (plan.costs[n][0], s) for n, s in seconds.items()})
 
 
-def _measured(latency, micro, model, smaller, plan):
-    """`{cost: number}` of a smaller model: measured latencies, arena and flash."""
-    bytes_of = {} if micro is None else micro.costs(smaller)
-    return {name: size for name, size in bytes_of.items() if name in plan.asked} | {
+def _measured(latency, meters, model, smaller, plan):
+    """`{cost: number}` of a smaller model, measured."""
+    bytes_of = {name: size for meter in meters for name, size in meter.costs(smaller).items()}
+    return {name: size for name, size in bytes_of.items() if name in plan.costs} | {
         name: _seconds(table, model, smaller, plan.costs[name]) for name, table in latency.items()
     }
 

@@ -37,8 +37,8 @@ class Job:
     """The arguments of `compress`, and its steps.
 
     Args:
-        model, target, plan, epochs, learning_rate, importance, allocation, latency, exclude, micro:
-            see `compress`.
+        model, target, plan, epochs, learning_rate, importance, allocation, latency, exclude, micro,
+            files: see `compress`.
         training: a `Training`.
         folder: where all stages are kept; None to keep nothing.
         schedule: the schedule's `repr`.
@@ -55,6 +55,7 @@ class Job:
     latency: dict | None
     exclude: tuple
     micro: object
+    files: object
     folder: str | None
     schedule: str
 
@@ -83,6 +84,7 @@ class Job:
             "allocation": self.allocation,
             "latency": sorted(self.latency or {}),
             "micro": None if self.micro is None else True,
+            "files": None if self.files is None else True,
             "exclude": sorted(exclude),
             "schedule": self.schedule,
         }
@@ -95,7 +97,7 @@ class Job:
             importance=importance,
             allocation=self.allocation,
             latency=self.latency,
-            micro=self.micro,
+            meters=[meter for meter in (self.micro, self.files) if meter is not None],
             exclude=exclude,
         )
 

@@ -30,6 +30,9 @@ class Micro:
         graph: a `surgery.graph.Graph`.
         groups: list of the `surgery.ChannelGroup`s of its model.
 
+    Attributes:
+        operators: int, how many there are.
+
     Reference:
         David et al., TensorFlow Lite Micro, arXiv 2010.08678, section 4.4: memory planning.
     """
@@ -53,7 +56,8 @@ class Micro:
         self._file = sum((b * by_width[i] / n for (i, n), b in pairs), np.zeros(len(groups)))
         self._rest = _FILE_KERNEL * len(written) + sum(b * fixed[i] / n for (i, n), b in pairs)
         self._least = _PLANNING * (len(fixed) + 2 * len(written))
-        self._stay = _MODEL + _OPERATOR * len(operators.steps) + _KERNEL * len(written)
+        self.operators = len(operators.steps)
+        self._stay = _MODEL + _OPERATOR * self.operators + _KERNEL * len(written)
 
     def arena(self, widths):
         """Bytes of the smallest arena."""
@@ -103,9 +107,9 @@ class Micro:
         return self._alive @ self._bytes(widths)
 
     def _tail(self, widths):
-        return float(self._stay + _CHANNEL * self._channels_at(widths))
+        return float(self._stay + _CHANNEL * self.channels(widths))
 
-    def _channels_at(self, widths):
+    def channels(self, widths):
         """Output channels of all kernels."""
         return self._other_channels + self._channels @ np.asarray(widths, float)
 

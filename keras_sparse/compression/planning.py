@@ -147,9 +147,9 @@ def plan(
         data: training data for the importance: `(x, y)` or `(x, y, sample_weight)` of arrays, a
             `tf.data.Dataset`, a `keras.utils.PyDataset` or another iterable of batches.
         target: `{cost: limit}`: `"parameters"`, `"macs"` (multiply-accumulates), `"float32_bytes"`
-            and `"int8_bytes"` (of the weights), `"memory"` (peak bytes of the activations as
-            float32, at batch size 1), `"arena"` and `"flash"` (RAM and file in int8 under LiteRT
-            for Microcontrollers), and the names in `latency`. A limit up to 1 is a
+            and `"int8_bytes"` (of the TFLite file, predicted), `"memory"` (peak bytes of the
+            activations as float32, at batch size 1), `"arena"` and `"flash"` (RAM and file in int8
+            under LiteRT for Microcontrollers), and the names in `latency`. A limit up to 1 is a
             share of what the model costs; above 1, or as a string like `"2 ms"` or `"100 kB"`, it
             is absolute. All limits hold.
         importance: which channels matter: an `Importance`, or a criterion of

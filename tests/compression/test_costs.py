@@ -115,8 +115,10 @@ def test_costs_of_a_dense_network():
     widths = np.array([5])
     assert costs.total("parameters", widths) == 10 * 5 + 5 + 5 + 1
     assert costs.total("macs", widths) == 55
-    assert costs.total("float32_bytes", widths) == 4 * 61
-    assert costs.total("int8_bytes", widths) == 55 + 4 * 6
+    # Kernels, channels and operators of the file.
+    assert costs.total("float32_bytes", widths) == 4 * 55 + 4 * 6 + 650 * 2
+    assert costs.total("int8_bytes", widths) == 55 + 28 * 6 + 650 * 2
+    assert costs.change("int8_bytes", np.array([20]), 0, 5) == (11 + 28) * 15
     assert costs.change("macs", np.array([20]), 0, 5) == 11 * 15
 
 
@@ -186,11 +188,57 @@ def test_widths_of_a_menu_only():
     assert widths.tolist() == [8]
 
 
-def test_a_budget_that_cannot_be_met_names_the_layer_in_the_way():
+@pytest.mark.parametrize("allocation", ["importance", "uniform"])
+def test_a_budget_out_of_reach_tells_what_is_within_reach(allocation):
     model = two_layers()[0]
-    for allocation in ("importance", "uniform"):
-        with pytest.raises(BudgetError, match=r"macs is still 11, where 5 are.*layer 'a'"):
-            plan(model, target={"macs": "5"}, importance=GroupNorm(), allocation=allocation)
+    arguments = {"importance": GroupNorm(), "allocation": allocation}
+    message = (
+        r"macs: 5 asked, and 11 is the smallest .*, 0.05 of the model's 220, with one channel in "
+        r"every group\. Most of it is in the layer 'a', 10;.*Ask for no less than {'macs': 0.05}"
+    )
+    with pytest.raises(BudgetError, match=message):
+        plan(model, target={"macs": "5"}, **arguments)
+    assert plan(model, target={"macs": 0.05}, **arguments).widths.tolist() == [1]
+
+
+@pytest.mark.parametrize("allocation", ["importance", "uniform"])
+def test_a_latency_out_of_reach_tells_what_is_within_reach(allocation):
+    """Here the fastest network is not the narrowest: one channel takes longer than four."""
+
+    class Table:
+        def layer_seconds(self, layer, shapes):
+            width = shapes["kernel"][-1] if layer == "a" else 4
+            return 1e-3 * max(width, 4) + (5e-3 if width < 4 else 0)
+
+    arguments = {
+        "importance": GroupNorm(),
+        "allocation": allocation,
+        "latency": {"latency": Table()},
+    }
+    message = (
+        r"latency: 6 ms asked, and 8 ms is the smallest .*, 0.333 of the model's 24 ms, with the "
+        r"fastest widths found\. .*Ask for no less than {'latency': 0.34}"
+    )
+    model = two_layers()[0]
+    with pytest.raises(BudgetError, match=message):
+        plan(model, target={"latency": "6 ms"}, **arguments)
+    assert plan(model, target={"latency": 0.34}, **arguments).widths.tolist() == [4]
+
+
+def test_limits_that_cannot_be_kept_together():
+    class Table:
+        """The narrower, the slower."""
+
+        def layer_seconds(self, layer, shapes):
+            return 1e-3 * (30 - shapes["kernel"][-1]) if layer == "a" else 0.0
+
+    with pytest.raises(BudgetError, match=r"all limits at once.*latency 10 ms, macs 11"):
+        plan(
+            two_layers()[0],
+            target={"latency": 1, "macs": 0.5},
+            importance=GroupNorm(),
+            latency={"latency": Table()},
+        )
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,35 @@ def test_a_miss_is_corrected(schedule, tmp_path):
     assert str(again.plan) == str(found.plan)
 
 
+class Sizes:
+    """A converter whose files are 1 kB larger than predicted, and 10% from the second on."""
+
+    def __init__(self):
+        self.found = []
+
+    def costs(self, model):
+        costs = CostModel(model, [])
+        found = {name: costs.total(name, costs.full()) + 1000 for name in costs.file_names}
+        if self.found:
+            found["int8_bytes"] *= 1.1
+        self.found.append(found)
+        return found
+
+
+def test_a_file_that_is_too_large_is_cut_again(tmp_path):
+    model, data = compiled()
+    sizes = Sizes()
+    limit = 0.5 * (CostModel(model, []).total("int8_bytes", np.zeros(0, int)) + 1000)
+    arguments = {"target": {"int8_bytes": 0.5}, "importance": GroupNorm(), "epochs": 0}
+    arguments |= {"allocation": "uniform", "verbose": 0}
+    found = keras_sparse.compress(model, data, files=sizes, folder=tmp_path, **arguments)
+    asked, before, after = found.costs["int8_bytes"]
+    assert (asked, before) == (pytest.approx(limit), pytest.approx(2 * limit))
+    assert after == sizes.found[-1]["int8_bytes"] <= limit
+    assert found.costs["float32_bytes"][2] == sizes.found[-1]["float32_bytes"]
+    assert len(sizes.found) > 2
+
+
 def test_plan_shows_which_channels_make_the_peak():
     found = plan(chain(), target={"arena": "8 kB", "flash": 0.9}, importance=GroupNorm())
     assert found.costs["arena"][1] <= 8000
@@ -153,8 +182,9 @@ def test_plan_shows_which_channels_make_the_peak():
 
 def test_a_meter_for_other_targets_is_an_error():
     model, data = compiled()
-    with pytest.raises(ValueError, match="`target` limits neither"):
-        keras_sparse.compress(model, data, target={"macs": 0.5}, micro=Meter())
+    for argument in ({"micro": Meter()}, {"files": Sizes()}):
+        with pytest.raises(ValueError, match="`target` limits neither"):
+            keras_sparse.compress(model, data, target={"macs": 0.5}, **argument)
     with pytest.raises(ValueError, match=r"`micro` must be an `export\.Micro"):
         keras_sparse.compress(model, data, target={"arena": 0.5}, micro=object)
 

@@ -1,0 +1,48 @@
+"""Measures how large the TFLite files of a Keras model are, for `keras_sparse.compress`."""
+
+import pathlib
+import tempfile
+
+from export.convert import convert
+from export.inputs import draw_samples, input_specs
+from export.verify import Tolerance
+
+_KINDS = {"float32_bytes": None, "int8_bytes": "int8"}
+# Only the size counts.
+_ANY = Tolerance(error=float("inf"), agreement=0.0, accuracy=1.0)
+
+
+class FileSizes:
+    """Measures the TFLite files of a Keras model, in float32 and in int8.
+
+    Give it to `keras_sparse.compress` as `files`. Each measurement converts the model twice, by
+    `export.convert`. For int8 the samples are random: the size does not depend on them.
+
+    Example:
+
+    >>> result = keras_sparse.compress(
+    ...     model, data, target={"int8_bytes": "100 kB"}, files=export.FileSizes()
+    ... )
+    """
+
+    def costs(self, model):
+        """`{"float32_bytes": bytes, "int8_bytes": bytes}` of a model with inputs of fixed sizes.
+
+        Raises:
+            ExportError: the model cannot be converted.
+        """
+        import keras
+
+        specs = input_specs(model)
+        samples = keras.tree.pack_sequence_as(specs, draw_samples(specs))
+        found = {}
+        with tempfile.TemporaryDirectory() as folder:
+            for name, quantize in _KINDS.items():
+                found[name] = convert(
+                    model,
+                    pathlib.Path(folder) / "model.tflite",
+                    quantize=quantize,
+                    representative=samples if quantize else None,
+                    tolerance=_ANY,
+                ).bytes
+        return found
