@@ -5,10 +5,11 @@
 
 WIDE.keras is a trained ResNet-8 of width 2, such as `apps.reproduce --table=compression` leaves.
 Both tools cut it to half of its multiply-accumulates and to half of its measured latency as a
-float32 TFLite file. Torch-Pruning cuts the same network in PyTorch, by its group Taylor and its
-group norm importance, globally, with the classifier left out, and with widths of any number or of
-multiples of 16. It takes a share of the channels and no budget, so as few channels go as meet the
-limit. The weights go to PyTorch and come back; the logits of both are compared each time.
+float32 TFLite file. `compress` does so by its default importance and by `GroupNorm`. Torch-Pruning
+cuts the same network in PyTorch, by its group Taylor and its group norm importance, globally, with
+the classifier left out, and with widths of any number or of multiples of 16. It takes a share of
+the channels and no budget, so as few channels go as meet the limit. The weights go to PyTorch and
+come back; the logits of both are compared each time.
 
 Stages, each of which skips the rows that it has done:
 
@@ -38,6 +39,7 @@ from export.latency.layers import reference_file, tflite_bytes
 from export.latency.timing import HostTimer
 from export.run_folder import versions
 from keras_sparse import data, surgery
+from keras_sparse.compression import GroupNorm, Taylor
 from keras_sparse.compression.recovery import compile_like
 from keras_sparse.compression.trial import recalibrate
 
@@ -56,11 +58,14 @@ BATCH_SIZE, GRADIENT_BATCHES = 128, 20
 # A prediction from single layers is this far off at most; what may fit is timed whole.
 PREDICTED = 1.06
 COMPARED, MOST_DIFFERENCE = 256, 1e-4
-# Name to (cost, importance of Torch-Pruning or None, its round_to), the main ones first.
+# Name to (cost, importance, `round_to` of Torch-Pruning), the main ones first. An importance that
+# is an object is of `compress`.
 NETWORKS = {
-    "ours-macs": ("macs", None, None),
+    "ours-macs": ("macs", Taylor(), None),
+    "ours-norm-macs": ("macs", GroupNorm(), None),
     "taylor-macs": ("macs", "taylor", None),
-    "ours-latency": ("latency", None, None),
+    "ours-latency": ("latency", Taylor(), None),
+    "ours-norm-latency": ("latency", GroupNorm(), None),
     "taylor-16-latency": ("latency", "taylor", 16),
     "norm-macs": ("macs", "norm", None),
     "taylor-latency": ("latency", "taylor", None),
@@ -128,12 +133,13 @@ def cut(run):
         wide = keras.models.load_model(MODEL.value)
         run.add("wide", "cut", accuracy_cut=run.held_out_accuracy(wide), **counts(wide))
     names = run.missing("cut")
-    theirs = TorchPruning(run) if any(NETWORKS[name][1] for name in names) else None
+    needed = any(isinstance(NETWORKS[name][1], str) for name in names)
+    theirs = TorchPruning(run) if needed else None
     for name in names:
         cost, importance, round_to = NETWORKS[name]
         keras.utils.set_random_seed(SEED.value)
-        if importance is None:
-            model, figures = ours(run, cost), {}
+        if not isinstance(importance, str):
+            model, figures = ours(run, cost, importance), {}
         else:
             model, figures = theirs.cut(cost, importance, round_to)
             compile_like(model, run.wide, "sgd")
@@ -156,7 +162,7 @@ def counts(model):
     }
 
 
-def ours(run, cost):
+def ours(run, cost, importance):
     """The network that `keras_sparse.compress` chooses, not trained."""
     limit, latency = {"macs": SHARE}, None
     if cost == "latency":
@@ -167,6 +173,7 @@ def ours(run, cost):
         run.wide,
         run.batches(held_out=True),
         target=limit,
+        importance=importance,
         latency=latency,
         epochs=0,
         batch_size=BATCH_SIZE,

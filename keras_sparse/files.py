@@ -1,6 +1,7 @@
 """Output files that are whole or absent."""
 
 import contextlib
+import errno
 import glob
 import os
 import pathlib
@@ -13,6 +14,7 @@ except ImportError:  # Windows: nothing is locked there, and nothing removed
     fcntl = None
 
 _ENDING = ".writing"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def check_folder(name, folder):
@@ -57,6 +59,7 @@ def replacing(path):
 
     Raises:
         UnwritableError: `path` is a folder, its folder does not exist or cannot be written.
+        OSError: the disk is full; the error names `path`.
 
     Example:
 
@@ -78,6 +81,10 @@ def replacing(path):
         temporary = folder / path.name
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in _FULL:
+            error.filename = os.fspath(path)
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         _unlock(lock)

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -37,6 +38,17 @@ def test_a_block_that_raises_changes_nothing(error, tmp_path):
         fail(temporary)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["out.json"]
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+    def fail(temporary):
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "out.json"
+    with pytest.raises(OSError, match=r"No space left.*out\.json'$"), replacing(path) as temporary:
+        fail(temporary)
+    assert not os.listdir(tmp_path)
 
 
 def test_a_path_in_the_working_folder(tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ def main(values):
     """
     try:
         compressed = _compress(values)
-    except (ValueError, ExportError, OSError) as error:
+    except (ValueError, ExportError) as error:
         raise program.UsageError(str(error)) from error
     if compressed:
         _deliver(*compressed, values)

@@ -1,6 +1,8 @@
 """When the channels go, and a compression that is killed at each of its stages."""
 
+import errno
 import itertools
+import os
 
 import keras
 import numpy as np
@@ -94,6 +96,32 @@ def test_killed_after_each_stage_it_comes_to_the_same_bits(
 
 def _raise():
     raise KilledError
+
+
+def test_on_a_full_disk_files_are_whole_and_the_same_call_goes_on(
+    tmp_path, monkeypatch, model, data
+):
+    whole = compress(model, data, epochs=2)
+    replace, room, stopped_at = os.replace, [], []
+
+    def replace_in(source, path):
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        room.pop()
+        replace(source, path)
+
+    monkeypatch.setattr("keras_sparse.files.os.replace", replace_in)
+    for _ in range(3):
+        room[:] = [True, True]
+        try:
+            again = compress(model, data, epochs=2, folder=tmp_path)
+        except OSError as error:
+            stopped_at.append(os.path.basename(error.filename))
+        assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+    assert stopped_at == ["epoch_00001.weights.h5", "epoch_00002.weights.h5"]
+    assert again.history == whole.history
+    for a, b in zip(whole.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_folder_of_another_compression_is_refused(tmp_path, model, data):
