@@ -1,5 +1,6 @@
 """Removing dead channels from a model without changing its outputs."""
 
+from keras_sparse import _renamed
 from keras_sparse.surgery.coupling import ChannelGroup, WeightSlice, channel_groups
 from keras_sparse.surgery.group_zeroing import zero_groups
 from keras_sparse.surgery.groups import GroupReport
@@ -12,9 +13,9 @@ from keras_sparse.surgery.rules import (
     Elementwise,
     HiddenUnits,
     Linear,
-    Opaque,
-    Passing,
+    PassThrough,
     Rule,
+    Unsupported,
     register_rule,
 )
 from keras_sparse.surgery.slots import slice_optimizer
@@ -30,10 +31,10 @@ __all__ = [
     "LayerReport",
     "Linear",
     "Macs",
-    "Opaque",
-    "Passing",
+    "PassThrough",
     "Report",
     "Rule",
+    "Unsupported",
     "WeightSlice",
     "ZeroedReport",
     "channel_groups",
@@ -45,3 +46,5 @@ __all__ = [
     "zero_channels",
     "zero_groups",
 ]
+
+__getattr__ = _renamed.module_getattr(__name__, {"Opaque": "Unsupported", "Passing": "PassThrough"})

@@ -6,10 +6,10 @@ import itertools
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants
-from keras_sparse.surgery.rules import Opaque, rule_for
+from keras_sparse.surgery.rules import Unsupported, rule_for
 from keras_sparse.surgery.rules.base import default_axis, default_size, failed
 
-_TIED = "kept with "
+_KEPT_WITH = "kept with "
 
 
 class Port:
@@ -62,10 +62,10 @@ class Port:
         """Marks channels as needed; `reason` is a string, or an array with one for each channel.
 
         An array holds the reasons of another port. What needs an input does not need the output:
-        the two are tied, and the reason says so.
+        the two are coupled, and the reason says so.
         """
         if self._output and not isinstance(reason, str):
-            reason = tied(reason, f"the input of {self.unit.name}")
+            reason = kept_with(reason, f"the input of {self.unit.name}")
         for value in self.values:
             if len(value.keep) == len(channels):
                 self._analysis.need(value, channels, self._at(value, reason))
@@ -117,10 +117,12 @@ class WholePort:
         self._port.need_all(reason)
 
 
-def tied(reasons, what):
+def kept_with(reasons, what):
     """The reasons of a channel, as those of another that stays with it."""
-    new = [f"{_TIED}{what}: {text}" if text else "" for text in reasons]
-    return np.where([text.startswith(_TIED) for text in reasons], reasons, np.array(new, object))
+    new = [f"{_KEPT_WITH}{what}: {text}" if text else "" for text in reasons]
+    return np.where(
+        [text.startswith(_KEPT_WITH) for text in reasons], reasons, np.array(new, object)
+    )
 
 
 def _common(constants):
@@ -173,7 +175,7 @@ class Analysis:
             self._forward()
             self._connect()
             self._backward()
-            self._try_ties()
+            self._try_couplings()
         except RuleError as failure:
             failure.unit.rule = failed(failure.unit, failure.error)
             for unit in self.graph.units:
@@ -186,7 +188,7 @@ class Analysis:
         try:
             return getattr(unit.rule, question)(argument)
         except Exception as error:
-            if isinstance(unit.rule, Opaque):
+            if isinstance(unit.rule, Unsupported):
                 raise
             raise RuleError(unit, error) from error
 
@@ -212,11 +214,11 @@ class Analysis:
             self.need(value, np.ones(len(value.keep), bool), "input of the model")
         for value in self.graph.outputs:
             self.need(value, np.ones(len(value.keep), bool), "output of the model")
-        self._settle()
+        self._resolve()
         if self._multiple:
             for unit in reversed(self.graph.units):
                 self._round_up(unit)
-            self._settle()
+            self._resolve()
 
     def need(self, value, channels, reason):
         """Grows what is needed of a value, and queues every unit that this concerns."""
@@ -230,11 +232,11 @@ class Analysis:
                 self._queued.add(unit.index)
                 heapq.heappush(self._queue, (-unit.index, unit))
 
-    def _try_ties(self):
+    def _try_couplings(self):
         """Asks what reports and groups will ask, so that a rule that fails there is replaced."""
         for call in self.graph.calls:
-            self._ask(call.unit, "ties", call)
-            self._ask(call.unit, "coupled", call)
+            self._ask(call.unit, "coupled_channels", call)
+            self._ask(call.unit, "removed_together", call)
         for unit in self.graph.units:
             self._ask(unit, "inner_channels", unit)
 
@@ -249,13 +251,13 @@ class Analysis:
                 for port in unit.inputs[unit.rule.arity :]:
                     port.need_all(f"argument of {unit.name}")
 
-    def _settle(self):
+    def _resolve(self):
         """Drains, then lets the rules choose where they could, until neither changes anything."""
         self._drain()
         while True:
             for unit in reversed(self.graph.units):
                 if unit.alive:
-                    self._ask(unit, "settle", unit)
+                    self._ask(unit, "resolve", unit)
                     self._keep_one(unit)
                     self._drain()
             if not self._grew():
@@ -291,4 +293,4 @@ def _equalise(unit):
     """The calls of a shared layer need the union of what each of them needs."""
     for port in unit.inputs + unit.outputs:
         for value in port.values:
-            port.need(value.keep, tied(value.why, f"another call of {unit.name}"))
+            port.need(value.keep, kept_with(value.why, f"another call of {unit.name}"))

@@ -8,7 +8,7 @@ from keras_sparse.surgery.analysis import Analysis, RuleError
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.groups import connect, joints, number
 from keras_sparse.surgery.removal import refuse_wrapped_weights
-from keras_sparse.surgery.rules import Opaque, rule_for
+from keras_sparse.surgery.rules import Unsupported, rule_for
 from keras_sparse.surgery.rules.base import failed
 from keras_sparse.surgery.units import weights_by_name
 from keras_sparse.surgery.weight_axes import weight_axes
@@ -150,7 +150,7 @@ class _Channels:
         edges += [
             (numbers[value][channels], numbers[other][places])
             for call in graph.calls
-            for value, channels, other, places in call.unit.rule.coupled(call)
+            for value, channels, other, places in call.unit.rule.removed_together(call)
         ]
         roots = connect(edges, total)
         self._numbers, self._roots, self.total = numbers, roots, total
@@ -189,7 +189,7 @@ class _Channels:
                     found.setdefault(int(roots[i]), str(value.why[i]))
         for unit in self.graph.units:
             rule = getattr(unit.rule, "rule", unit.rule)  # without it where the rule failed
-            if isinstance(rule, Opaque) and getattr(unit.operation, "weights", None):
+            if isinstance(rule, Unsupported) and getattr(unit.operation, "weights", None):
                 for value in outputs_of(unit):
                     for root in self.of[value]:
                         found[int(root)] = f"{unit.name}: {rule.reason}"
@@ -293,7 +293,7 @@ class _Trial(Analysis):
                 _zero_arrays(unit, axes[unit], dead)
         super().__init__(graph, rules=lambda unit: _Zeroed(rule_for(unit), roots, dead))
 
-    def _try_ties(self):
+    def _try_couplings(self):
         """Nothing: the analysis before has."""
 
     def _keep_one(self, unit):
@@ -330,7 +330,7 @@ class _Zeroed:
     def forward(self, call):
         """The rule's, with zeros where the weights are taken for zero."""
         results = self.rule.forward(call)
-        if isinstance(self.rule, Opaque) or not getattr(call.operation, "weights", None):
+        if isinstance(self.rule, Unsupported) or not getattr(call.operation, "weights", None):
             return results
         zeroed = []
         for value, (axis, constants) in zip(call.outputs, results, strict=True):
@@ -339,5 +339,5 @@ class _Zeroed:
             zeroed.append((axis, dataclasses.replace(constants, values=values)))
         return zeroed
 
-    def settle(self, unit):
+    def resolve(self, unit):
         """Chooses nothing: a channel that stays for company is coupled with the others."""

@@ -25,10 +25,10 @@ def draw_channels(layers):
 
 
 def draw_groups(groups, order):
-    """A row for each layer, a line for each of the `GroupReport`s through all that it ties.
+    """A row for each layer, a line for each of the `GroupReport`s through all that it couples.
 
-    Dots are layers that compute the channels, circles what ties them. Layers that nothing ties
-    have a grey dot. At the right the channels of the row's group, before and after.
+    Dots are layers that compute the channels, circles what couples them. Layers whose channels are
+    not coupled have a grey dot. At the right are the channels of the row's group, before and after.
     """
     named = {name for group in groups for name in (*group.layers, *group.joined_by)}
     names = [name for name in order if name in named]
@@ -48,11 +48,11 @@ def draw_groups(groups, order):
     colours = itertools.cycle(f"C{i}" for i in range(7))
     for group, lane in zip(groups, lanes, strict=True):
         own = [row[name] for name in group.layers]
-        tied = [row[name] for name in group.joined_by]
+        joins = [row[name] for name in group.joined_by]
         colour = next(colours) if len(own) > 1 else "0.6"
-        axes.vlines(lane, min(own + tied), max(own + tied), color=colour, linewidth=2)
+        axes.vlines(lane, min(own + joins), max(own + joins), color=colour, linewidth=2)
         axes.plot([lane] * len(own), own, "o", color=colour, markersize=5)
-        axes.plot([lane] * len(tied), tied, "o", color=colour, markerfacecolor="w", markersize=5)
+        axes.plot([lane] * len(joins), joins, "o", color=colour, markerfacecolor="w", markersize=5)
     right = axes.secondary_yaxis("right")
     right.spines[:].set_visible(False)
     right.set_yticks(range(len(names)), [labels.get(name, "") for name in names], fontsize=7)
@@ -60,7 +60,7 @@ def draw_groups(groups, order):
     _name_rows(axes, names)
     axes.set_xticks([])
     axes.set_xlim(-0.7, width - 0.3)
-    axes.set_title("channels tied together: ● computes, ○ ties", fontsize=8)
+    axes.set_title("coupled channels: ● computes, ○ couples", fontsize=8)
     return figure
 
 

@@ -7,7 +7,7 @@ from keras_sparse.surgery.coupling import READER, ChannelGroup
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rebuild import Rebuild
 from keras_sparse.surgery.removal import refuse_wrapped_weights
-from keras_sparse.surgery.rules import Opaque
+from keras_sparse.surgery.rules import Unsupported
 from keras_sparse.variables import copied
 
 # Zero in these is no zero in the output, but a division by epsilon.
@@ -41,7 +41,7 @@ def zero_groups(model, chosen):
     graph = Graph(model)
     refuse_wrapped_weights(graph)
     masks = {group: _mask(group, channels) for group, channels in chosen.items()}
-    Analysis(graph, rules=lambda unit: Opaque())
+    Analysis(graph, rules=lambda unit: Unsupported())
     rebuild = Rebuild(graph)
     weights = {weight.path: weight for weight in rebuild.model.weights}
     copies = {cut.source: weights[path] for path, cut in rebuild.cuts.items()}

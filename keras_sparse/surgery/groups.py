@@ -1,4 +1,4 @@
-"""Which layers' channels are tied together: they stay or go as one."""
+"""Which layers' channels are coupled: they stay or are removed together."""
 
 import dataclasses
 
@@ -12,8 +12,8 @@ class GroupReport:
     Args:
         layers: names of the layers that compute the channels, in the order in which they run.
             Normalisations and the like, which only scale channels, are not listed.
-        joined_by: names of what ties them: sums, products and other merging layers.
-        channels: `(before, after)`: how many sets of tied channels there are.
+        joined_by: names of what couples them: sums, products and other merging layers.
+        channels: `(before, after)`: how many sets of coupled channels there are.
     """
 
     layers: tuple
@@ -25,7 +25,7 @@ def find_groups(graph):
     """The groups of an analysed graph.
 
     Each channel of a layer that computes channels gets a number; what only passes channels on
-    hands the numbers through, and what ties channels of two tensors makes an edge between their
+    hands the numbers through, and what couples channels of two tensors makes an edge between their
     numbers. Sets of channels that hang together in the same layers are one group.
 
     Args:
@@ -57,7 +57,7 @@ def find_groups(graph):
 
 
 def number(graph):
-    """`{value: number of each channel}`, pairs of numbers that are tied, and how many there are."""
+    """`{value: number of each channel}`, pairs of coupled numbers, and how many there are."""
     numbers, edges, total = {}, [], 0
 
     def fresh(value):
@@ -70,7 +70,7 @@ def number(graph):
     for call in graph.calls:
         for value in call.outputs:
             numbers[value] = np.full(len(value.keep), -1)
-        for source, channels, target, places in call.unit.rule.ties(call):
+        for source, channels, target, places in call.unit.rule.coupled_channels(call):
             given, known = numbers[source][channels], numbers[target][places]
             numbers[target][places] = np.where(known < 0, given, known)
             edges.append((given, numbers[target][places]))
@@ -114,12 +114,15 @@ def _members(graph, numbers, roots):
 
 
 def joints(graph, numbers, roots):
-    """`{root: names of the units that tie channels of several tensors to it}`."""
+    """`{root: names of the units that couple channels of several tensors to it}`."""
     found = {}
     for unit in graph.units:
-        ties = [[numbers[v][index] for v, index, *_ in unit.rule.ties(call)] for call in unit.calls]
+        couplings = [
+            [numbers[v][index] for v, index, *_ in unit.rule.coupled_channels(call)]
+            for call in unit.calls
+        ]
         shared = [[numbers[value] for value in port.values] for port in unit.inputs]
-        for sides in ties + shared:
+        for sides in couplings + shared:
             if len(sides) > 1:
                 own = np.concatenate([np.unique(roots[side]) for side in sides])
                 for root in np.flatnonzero(np.bincount(own) > 1):

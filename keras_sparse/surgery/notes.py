@@ -6,7 +6,7 @@ import numpy as np
 from keras_sparse import _keras
 from keras_sparse.channels import channel_norms, layers_with_channels
 from keras_sparse.surgery.macs import unit_macs
-from keras_sparse.surgery.rules import Opaque
+from keras_sparse.surgery.rules import Unsupported
 from keras_sparse.surgery.rules.activations import why_mixed
 from keras_sparse.variables import is_prunable, layers_of_type
 
@@ -40,8 +40,11 @@ def notes(graph, rebuild):
 
 def _inside(unit):
     """On what a layer has in it of which no rule knows whether it is constant."""
-    opaque = type(unit.rule) is Opaque
-    reason = unit.rule.reason if opaque else why_mixed(getattr(unit.operation, "activation", None))
+    unsupported = type(unit.rule) is Unsupported
+    if unsupported:
+        reason = unit.rule.reason
+    else:
+        reason = why_mixed(getattr(unit.operation, "activation", None))
     if reason is None:
         return
     dead = _dead_channels(unit.operation)
@@ -49,7 +52,7 @@ def _inside(unit):
         where = ", ".join(f"{name}: {count}" for name, count in dead.items())
         yield f"{sum(dead.values())} channels with zero weights stay ({where}): {reason}"
     kernels = [w for w in unit.operation.weights if is_prunable(w) and "embeddings" not in w.path]
-    if opaque and kernels and not unit_macs(unit, unit.rule):
+    if unsupported and kernels and not unit_macs(unit, unit.rule):
         yield "its multiply-accumulates are not counted"
 
 

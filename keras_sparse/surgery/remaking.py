@@ -7,7 +7,7 @@ import keras
 
 from keras_sparse.surgery import copying
 from keras_sparse.surgery.cuts import cut
-from keras_sparse.surgery.rules import Opaque, Rule
+from keras_sparse.surgery.rules import Rule, Unsupported
 from keras_sparse.surgery.units import weights_by_name
 from keras_sparse.variables import layers_of_type
 
@@ -82,7 +82,7 @@ def _short(error):
 def keeps_everything(unit):
     """Whether the layer has the same channels, weights and arguments as before."""
     rule = unit.rule
-    if type(rule) is Opaque:
+    if type(rule) is Unsupported:
         return True
     if not all(port.keep.all() for port in unit.inputs + unit.outputs):
         return False

@@ -8,7 +8,7 @@ from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rebuild import Rebuild
 from keras_sparse.surgery.remaking import NotRemadeError
 from keras_sparse.surgery.report import make_report
-from keras_sparse.surgery.rules import Opaque, rule_for
+from keras_sparse.surgery.rules import Unsupported, rule_for
 from keras_sparse.surgery.verify import allowed_difference, check_verify, compare
 from keras_sparse.validation import check_integer
 from keras_sparse.variables import layers_of_type
@@ -74,7 +74,7 @@ def _rebuild(graph, channel_multiple):
         try:
             return Rebuild(graph, whole)
         except NotRemadeError as error:
-            whole[error.unit] = Opaque(error.reason, error.unit.rule)
+            whole[error.unit] = Unsupported(error.reason, error.unit.rule)
             for unit in graph.units:
                 unit.notes.clear()
 

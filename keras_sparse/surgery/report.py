@@ -226,7 +226,7 @@ class Report:
         return _written(draw_channels(self.layers.values()), path)
 
     def plot_groups(self, path=None):
-        """Draws which layers' channels are tied together: a row for each, a line for each group.
+        """Draws which layers' channels are coupled: a row for each, a line for each group.
 
         Args:
             path: file to write the picture to, or None.

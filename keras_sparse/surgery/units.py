@@ -75,7 +75,7 @@ class Call:
 class Unit:
     """A layer with all of its calls; they share weights, so they are cut alike.
 
-    A layer without weights is one unit for each call: nothing ties its calls together.
+    A layer without weights is one unit for each call: nothing couples its calls.
     """
 
     def __init__(self, operation, name, index):

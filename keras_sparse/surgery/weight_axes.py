@@ -20,7 +20,7 @@ def weight_axes(unit, roots):
     shapes = {} if not getattr(unit.operation, "weights", None) else _shapes(unit)
     if not shapes:
         return []
-    passes = any(unit.rule.ties(call) for call in unit.calls)
+    passes = any(unit.rule.coupled_channels(call) for call in unit.calls)
     found = {}
     for reads in (True, False):
         for key, own in _probe(unit, roots, reads, shapes).items():

@@ -10,7 +10,7 @@ from keras_sparse.surgery.analysis import Analysis
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rebuild import Rebuild
 from keras_sparse.surgery.removal import refuse_wrapped_weights
-from keras_sparse.surgery.rules import Opaque
+from keras_sparse.surgery.rules import Unsupported
 from keras_sparse.surgery.verify import check_verify, compare
 from keras_sparse.validation import check_number
 from keras_sparse.variables import layers_of_type
@@ -80,7 +80,7 @@ def zero_channels(model, threshold, criterion="norm", verify=True):
     check_verify(verify)
     graph = Graph(model)
     refuse_wrapped_weights(graph)
-    Analysis(graph, rules=lambda unit: Opaque())
+    Analysis(graph, rules=lambda unit: Unsupported())
     rebuild = Rebuild(graph)
     zeroed = rebuild.model
     layers = {

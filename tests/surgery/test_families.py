@@ -886,7 +886,9 @@ class Scaled(layers.Layer):
         return x * self.factor
 
 
-@pytest.mark.parametrize("question", ["ties", "coupled", "inner_channels", "slices", "macs"])
+@pytest.mark.parametrize(
+    "question", ["coupled_channels", "removed_together", "inner_channels", "slices", "macs"]
+)
 @pytest.mark.filterwarnings("ignore:.* is left whole", "ignore:.* are not counted")
 def test_a_rule_that_fails_stops_nothing(question, harness):
     def fail(*arguments):
@@ -912,7 +914,7 @@ def test_a_rule_that_fails_stops_nothing(question, harness):
     assert free.layers
 
 
-@pytest.mark.parametrize("rule", [int, None, surgery.Opaque()])
+@pytest.mark.parametrize("rule", [int, None, surgery.Unsupported()])
 def test_what_is_no_rule(rule):
     with pytest.raises(ValueError, match="rule"):
         surgery.register_rule(layers.Masking)(rule)

@@ -197,7 +197,7 @@ def test_a_mean_over_the_batch_does_not_give_the_shape(harness):
     assert smaller(np.ones((3, 4))).shape == (3, 2)
 
 
-@pytest.mark.parametrize("method", ["refuses", "forward", "needs", "settle"])
+@pytest.mark.parametrize("method", ["refuses", "forward", "needs", "resolve"])
 def test_a_rule_that_fails_stops_no_other(method, harness, monkeypatch):
     def fail(self, of):
         raise IndexError(of)
@@ -261,7 +261,7 @@ def test_reason_is_a_call_on_what_is_alive(harness):
     ("groups", "reason"),
     [
         (2, "shuffle: its constant depends on the position"),
-        (3, "split: tied to channels that are not constant"),
+        (3, "split: coupled to channels that are not constant"),
     ],
 )
 def test_reason_is_a_channel_shuffle(groups, reason, harness):

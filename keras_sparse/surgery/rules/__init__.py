@@ -27,10 +27,10 @@ from keras_sparse.surgery.rules import (  # noqa: F401 - importing a module regi
     taking,
     time_distributed,
 )
-from keras_sparse.surgery.rules.base import AtInference, Opaque, Rule, register_rule
+from keras_sparse.surgery.rules.base import AtInference, Rule, Unsupported, register_rule
 from keras_sparse.surgery.rules.base import registered as registered
 from keras_sparse.surgery.rules.base import rule_for as rule_for
-from keras_sparse.surgery.rules.channelwise import Elementwise, Passing
+from keras_sparse.surgery.rules.channelwise import Elementwise, PassThrough
 from keras_sparse.surgery.rules.hidden import HiddenUnits
 from keras_sparse.surgery.rules.linear import Linear
 
@@ -39,9 +39,9 @@ __all__ = [
     "Elementwise",
     "HiddenUnits",
     "Linear",
-    "Opaque",
-    "Passing",
+    "PassThrough",
     "Rule",
+    "Unsupported",
     "register_rule",
     "rule_for",
 ]

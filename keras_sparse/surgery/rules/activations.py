@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_sparse.surgery.constants import Constants, array_row
 from keras_sparse.surgery.rules.base import part_of, register_rule, registered
-from keras_sparse.surgery.rules.channelwise import Elementwise, Passing
+from keras_sparse.surgery.rules.channelwise import Elementwise, PassThrough
 from keras_sparse.surgery.tracing import nodes_between
 
 _MIXING = ("softmax", "log_softmax", "sparsemax", "glu")
@@ -101,7 +101,7 @@ class ActivationLayerRule(Elementwise):
     keras.layers.ActivityRegularization,
     keras.layers.Identity,
 )
-class IdentityRule(Passing):
+class IdentityRule(PassThrough):
     """The identity, at inference."""
 
     def refuses(self, call):

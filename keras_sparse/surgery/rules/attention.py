@@ -343,7 +343,7 @@ class GroupQueryAttentionRule(Attention):
             query.need(target.keep, f"{unit.name}: its output is as wide as its query")
             target.need(query.keep, f"{unit.name}: its output is as wide as its query")
 
-    def settle(self, unit):
+    def resolve(self, unit):
         """Keras wants query and value equally wide."""
         query, _, value = self.sides(unit)
         for port, other in ((query, value), (value, query)):
@@ -351,11 +351,11 @@ class GroupQueryAttentionRule(Attention):
             extra = np.isin(np.arange(port.size), missing)
             port.need(extra, f"{unit.name}: its value is as wide as its query")
 
-    def ties(self, call):
+    def coupled_channels(self, call):
         """The output with the query."""
         return in_step(call)[:1]
 
-    def coupled(self, call):
+    def removed_together(self, call):
         """The value with the query: Keras wants them equally wide."""
         names = self.arguments(call)
         query, value = (call.inputs[names.index(name)] for name in ("query", "value"))

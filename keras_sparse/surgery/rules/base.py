@@ -6,9 +6,16 @@ import warnings
 import keras
 import numpy as np
 
+from keras_sparse import _renamed
 from keras_sparse.surgery.constants import Constants
 
 _RULES = {}
+
+_OLD_METHODS = {
+    "coupled": "removed_together",
+    "settle": "resolve",
+    "ties": "coupled_channels",
+}
 
 
 def register_rule(*layer_types):
@@ -61,19 +68,19 @@ def registered(operation):
 
 
 def rule_for(unit):
-    """The rule of a unit; opaque, with the reason, where there is none that holds."""
+    """The rule of a unit; `Unsupported`, with the reason, where no rule applies."""
     if unit.stand_in is not None:
         return unit.stand_in
     rule = registered(unit.operation)
     if rule is None:
         closed = f", and {unit.closed}" if unit.closed else ""
-        return Opaque(f"{type(unit.operation).__name__} has no rule{closed}")
+        return Unsupported(f"{type(unit.operation).__name__} has no rule{closed}")
     try:
         rule = rule.for_unit(unit)
         refusal = _refusal(rule, unit)
     except Exception as error:
         return failed(unit, error)
-    return Opaque(refusal, rule) if refusal else rule
+    return Unsupported(refusal, rule) if refusal else rule
 
 
 def _refusal(rule, unit):
@@ -88,7 +95,7 @@ def failed(unit, error):
     """What stands in for a rule that raised an error: one layer must not stop the others."""
     reason = f"its rule raised {type(error).__name__}: {error}"
     warnings.warn(f"{unit.name} is left whole: {reason}", stacklevel=2)
-    unit.stand_in = Opaque(reason)
+    unit.stand_in = Unsupported(reason)
     return unit.stand_in
 
 
@@ -109,6 +116,10 @@ class Rule:
     if_closed = False
     # Whether the layer itself is none that a model can have, so that `remake` gives another one.
     stands_in = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        _renamed.methods(cls, _OLD_METHODS)
 
     def for_unit(self, unit):
         """The rule to use for this very layer: this one, or a more special one."""
@@ -133,8 +144,8 @@ class Rule:
         """Makes the ports of a unit need what the needs of the other ports imply."""
         raise NotImplementedError
 
-    def ties(self, call):
-        """Which channels of inputs and outputs stay or go together, for the report's groups.
+    def coupled_channels(self, call):
+        """Which channels of inputs and outputs are coupled: they stay or are removed together.
 
         Args:
             call: a `Call` whose tensors have been followed.
@@ -144,12 +155,12 @@ class Rule:
         """
         return []
 
-    def coupled(self, call):
-        """Which channels can only be removed together, beside those that `ties` names.
+    def removed_together(self, call):
+        """Which channels can only be removed together, besides the `coupled_channels`.
 
         Returns:
-            List of `(tensor, channels, tensor, channels)`, as `ties`; the tensors are any of the
-            call's inputs and outputs.
+            List of `(tensor, channels, tensor, channels)`, as `coupled_channels`; the tensors are
+            any of the call's inputs and outputs.
         """
         return []
 
@@ -162,7 +173,7 @@ class Rule:
         """
         return []
 
-    def settle(self, unit):
+    def resolve(self, unit):
         """Chooses, once nothing else grows, where there was a choice."""
 
     def optional_inputs(self, unit):
@@ -204,7 +215,7 @@ class Rule:
         return 0
 
 
-class Opaque(Rule):
+class Unsupported(Rule):
     """Everything that goes in or out stays: a layer of which nothing is known, or nothing helps."""
 
     arity = None
@@ -228,7 +239,7 @@ class Opaque(Rule):
         return self._rule.macs(call) if self._rule else 0
 
 
-class AtInference(Opaque):
+class AtInference(Unsupported):
     """Says of a layer of layers that it may be opened as it is at inference.
 
     For a layer whose `call` does something else in training than its layers do: where channels go
@@ -276,7 +287,7 @@ def reasons_behind(source, target, lost="not constant behind it", of=slice(None)
 
 
 def in_step(call):
-    """Ties each data input that has as many channels as the output to it, channel by channel."""
+    """Couples each data input that has as many channels as the output to it, one by one."""
     (target, *_), arity = call.outputs, call.unit.rule.arity
     every = np.arange(len(target.keep))
     alike = [value for value in call.inputs[:arity] if len(value.keep) == len(target.keep)]

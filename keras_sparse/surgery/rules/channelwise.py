@@ -79,7 +79,7 @@ class Elementwise(Rule):
         """Channels go in and out in lockstep."""
         couple(self.source(unit), unit.outputs[0])
 
-    def ties(self, call):
+    def coupled_channels(self, call):
         """Channel by channel."""
         return in_step(call)
 
@@ -99,7 +99,7 @@ class Elementwise(Rule):
         return slices
 
 
-class Passing(Elementwise):
+class PassThrough(Elementwise):
     """Leaves every constant as it is: pooling, dropout, cropping, up-sampling."""
 
     def constants(self, call, constants):

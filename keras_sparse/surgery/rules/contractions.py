@@ -48,7 +48,7 @@ class Contraction(Rule):
         for axis, operand in sorted(places, reverse=True):
             letter, other = followed[operand], 1 - operand
             if letter not in sides[other]:
-                return "passing", operand, axis
+                return "pass-through", operand, axis
             if followed[other] == letter:
                 return "both", operand, axis
         return "whole", None, None
@@ -60,7 +60,7 @@ class Contraction(Rule):
         if mode in ("whole", "summed"):
             return [(default_axis(out), Constants.unknown(default_size(out)))]
         uniform = call.inputs[operand].constants.uniform
-        if mode == "passing":
+        if mode == "pass-through":
             average = self._averages(call, operand)
             return [(axis, Constants.of(np.where((uniform == 0) | average, uniform, np.nan)))]
         other = call.inputs[1 - operand].constants.uniform
@@ -100,13 +100,13 @@ class Contraction(Rule):
             source, other = unit.inputs[operand], unit.inputs[1 - operand]
             source.need(target.keep, target.why)
             target.need(source.keep, source.why)
-            if mode == "passing":
+            if mode == "pass-through":
                 other.need_all(f"{unit.name} sums over it")
             else:
                 other.need(target.keep, target.why)
                 target.need(other.keep, other.why)
 
-    def ties(self, call):
+    def coupled_channels(self, call):
         """The channels that are the same."""
         mode, operand, _ = self._plan(call)
         if mode == "whole":
@@ -115,7 +115,7 @@ class Contraction(Rule):
         every = np.arange(len(one.keep if operand is None else call.inputs[operand].keep))
         if mode == "summed":
             return [(one, every, two, every)]
-        sources = [call.inputs[operand]] if mode == "passing" else [one, two]
+        sources = [call.inputs[operand]] if mode == "pass-through" else [one, two]
         return [(source, every, call.outputs[0], every) for source in sources]
 
     def macs(self, call):

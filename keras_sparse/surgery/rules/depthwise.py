@@ -65,7 +65,7 @@ class DepthwiseRule(Rule):
         source.need(keep.any(1), reasons)
         target.need(np.repeat(source.keep, multiplier), np.repeat(source.why, multiplier))
 
-    def ties(self, call):
+    def coupled_channels(self, call):
         """Each input channel with what it makes."""
         source, target = call.inputs[0], call.outputs[0]
         if source.axis != self.axis(call.operation):

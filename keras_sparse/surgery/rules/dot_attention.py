@@ -37,8 +37,8 @@ class DotAttentionRule(Rule):
         uniform = value.constants.uniform
         if value.axis != -1:
             uniform = np.full(value.shape[-1], np.nan)
-        passing = np.where(uniform == 0, 0.0, np.nan) if call.masked else uniform
-        return [(-1, Constants.of(passing))]
+        passed = np.where(uniform == 0, 0.0, np.nan) if call.masked else uniform
+        return [(-1, Constants.of(passed))]
 
     def silent(self, unit, query, key):
         """Channels that the scores do not need."""
@@ -60,7 +60,7 @@ class DotAttentionRule(Rule):
         for port in unit.inputs[len(call.args[0]) :]:
             port.need_all(f"mask of {unit.name}")
 
-    def ties(self, call):
+    def coupled_channels(self, call):
         """Values with the output, queries with keys."""
         query, value, key = self._sides(call, call.inputs)
         outputs, scores = np.arange(len(value.keep)), np.arange(len(key.keep))

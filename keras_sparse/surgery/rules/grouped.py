@@ -72,7 +72,7 @@ class GroupedRule(Convolution):
         group = np.arange(source.size) // (source.size // groups)
         return np.where(families < 0, -1, families * groups + group)
 
-    def coupled(self, call):
+    def removed_together(self, call):
         """A channel of one group with the channels at the same place in the others."""
         values = [call.outputs[0]]
         if call.inputs[0].axis == self.input_axis(call.operation):
@@ -84,9 +84,9 @@ class GroupedRule(Convolution):
             pairs.append((value, every, value, every % width))
         return pairs
 
-    def settle(self, unit):
+    def resolve(self, unit):
         """Carriers, then the same number of inputs and of outputs in every group that is left."""
-        super().settle(unit)
+        super().resolve(unit)
         ports = (self.source(unit), unit.outputs[0])
         groups = unit.operation.groups
         left = np.any([port.keep.reshape(groups, -1).any(1) for port in ports], axis=0)

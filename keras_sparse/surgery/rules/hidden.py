@@ -3,11 +3,11 @@
 import numpy as np
 
 from keras_sparse.surgery.rules.activations import activate, mixes_channels
-from keras_sparse.surgery.rules.base import Opaque, plain_config
+from keras_sparse.surgery.rules.base import Unsupported, plain_config
 from keras_sparse.surgery.units import weights_by_name
 
 
-class HiddenUnits(Opaque):
+class HiddenUnits(Unsupported):
     """`last(f(first(x)))`, or `last(f(first(x)) * g(gate(x)))`, inside a larger layer.
 
     `first`, `gate` and `last` name attributes of the layer that hold `keras.layers.Dense` layers,
@@ -43,7 +43,7 @@ class HiddenUnits(Opaque):
     def for_unit(self, unit):
         """Left whole, with a reason, where it is not what was expected."""
         reason = self._unlike(unit)
-        return Opaque(reason) if reason else self
+        return Unsupported(reason) if reason else self
 
     def _unlike(self, unit):
         layer = unit.operation

@@ -6,7 +6,7 @@ import numpy as np
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.activations import IdentityRule
 from keras_sparse.surgery.rules.attention import MultiHeadAttentionRule
-from keras_sparse.surgery.rules.base import Opaque, register_rule
+from keras_sparse.surgery.rules.base import Unsupported, register_rule
 from keras_sparse.surgery.rules.channelwise import Elementwise
 from keras_sparse.surgery.rules.hidden import HiddenUnits
 
@@ -193,7 +193,7 @@ _MODELS = "keras_hub.src.models"
     f"{_MODELS}.qwen_moe.qwen_moe_layernorm.QwenMoeLayerNorm",
     f"{_MODELS}.qwen3_moe.qwen3_moe_layernorm.Qwen3MoeLayerNorm",
 )
-class RootMeanSquare(Opaque):
+class RootMeanSquare(Unsupported):
     """`scale * x / sqrt(mean(x^2) + epsilon)`: all stays, but nothing is left where scale is 0."""
 
     makes_channels = False

@@ -187,7 +187,7 @@ class Linear(Rule):
             ].reshape(-1)
         return families
 
-    def settle(self, unit):
+    def resolve(self, unit):
         """Keeps a carrier for each family of constants of which a member is to be dropped."""
         source, target = self.source(unit), unit.outputs[0]
         read = self._read(unit, target)

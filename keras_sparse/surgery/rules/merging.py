@@ -95,7 +95,7 @@ class Merge(Rule):
             port.need(target.keep, self._reasons(unit, i))
             target.need(port.keep, port.why)
 
-    def ties(self, call):
+    def coupled_channels(self, call):
         """Operands that have the output's channels."""
         return [] if self.axis(call) is None else in_step(call)
 
@@ -323,14 +323,14 @@ class ConcatenateRule(Rule):
                 port.need(target.keep, reasons_behind(port, target, lost))
                 target.need(port.keep, port.why)
 
-    def ties(self, call):
+    def coupled_channels(self, call):
         """Each operand with its slice of the output, or with all of it."""
         target = call.outputs[0]
-        ties = []
+        pairs = []
         for port, start in self._slices(call.unit):
             value, channels = port.values[call.unit.calls.index(call)], np.arange(port.size)
-            ties.append((value, channels, target, channels + start))
-        return [] if self._mode(call.unit) == "whole" else ties
+            pairs.append((value, channels, target, channels + start))
+        return [] if self._mode(call.unit) == "whole" else pairs
 
     def _slices(self, unit):
         start = 0

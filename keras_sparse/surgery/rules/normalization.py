@@ -5,8 +5,8 @@ import numpy as np
 
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.base import (
-    Opaque,
     Rule,
+    Unsupported,
     couple,
     in_step,
     part_of,
@@ -104,7 +104,7 @@ class NormalizationRule(Elementwise):
 
 
 @register_rule(keras.layers.LayerNormalization)
-class LayerNormalizationRule(Opaque):
+class LayerNormalizationRule(Unsupported):
     """Every channel enters mean and variance, so all stay; where gamma is zero, beta is left."""
 
     makes_channels = False
@@ -145,7 +145,7 @@ class NormRule(Rule):
             source.need(source.constants.uniform != 0, f"{unit.name} takes a norm over channels")
             couple(source, target)
 
-    def ties(self, call):
+    def coupled_channels(self, call):
         """Channel by channel."""
         return in_step(call)
 
@@ -219,13 +219,13 @@ class GroupNormalizationRule(Rule):
             reasons = np.where(target.keep, target.why, f"{unit.name}: alive in its group")
             port.need(whole, reasons)
 
-    def ties(self, call):
+    def coupled_channels(self, call):
         """Channel by channel, and all of a group with its first."""
-        ties = in_step(call)
-        for value, channels, target, _ in list(ties):
+        pairs = in_step(call)
+        for value, channels, target, _ in list(pairs):
             size = len(channels) // call.operation.groups
-            ties.append((value, channels // size * size, target, channels))
-        return ties
+            pairs.append((value, channels // size * size, target, channels))
+        return pairs
 
     def config(self, unit):
         """Fewer groups."""

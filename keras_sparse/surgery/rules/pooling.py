@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.base import channel_axis, register_rule
-from keras_sparse.surgery.rules.channelwise import Beside, Passing
+from keras_sparse.surgery.rules.channelwise import Beside, PassThrough
 
 _RANKS = (1, 2, 3)
 
@@ -15,7 +15,7 @@ def _layers(pattern):
     return [getattr(keras.layers, name) for name in names]
 
 
-class Windowed(Passing):
+class Windowed(PassThrough):
     """Works on the spatial axes of `data_format`.
 
     Padding does not touch a constant: maxima ignore it, averages do not count it.

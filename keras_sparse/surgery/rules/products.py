@@ -43,15 +43,15 @@ class MatmulRule(Rule):
         """Which channels are followed."""
         if (a.axis, b.axis) == (-1, -2):
             return "summed"
-        return "passing" if b.axis == -1 else "whole"
+        return "pass-through" if b.axis == -1 else "whole"
 
     def forward(self, call):
         """Zeros of `b`, if its channels are the output's; all constants behind a softmax."""
         a, b = call.inputs
-        if self._mode(a, b) == "passing":
+        if self._mode(a, b) == "pass-through":
             uniform = b.constants.uniform
-            passing = (uniform == 0) | sums_to_one(a, -1)
-            return [(-1, Constants.of(np.where(passing, uniform, np.nan)))]
+            passed = (uniform == 0) | sums_to_one(a, -1)
+            return [(-1, Constants.of(np.where(passed, uniform, np.nan)))]
         out = call.outputs[0]
         return [(default_axis(out), Constants.unknown(default_size(out)))]
 
@@ -62,7 +62,7 @@ class MatmulRule(Rule):
         mode = self._mode(*unit.calls[0].inputs)
         if not target.keep.any():
             return
-        if mode == "passing":
+        if mode == "pass-through":
             a.need_all(f"{unit.name} sums over it")
             b.need(target.keep, target.why)
             target.need(b.keep, b.why)
@@ -77,12 +77,12 @@ class MatmulRule(Rule):
             port.need(~nothing, f"{unit.name} sums over it")
             port.need(other.keep, other.why)
 
-    def ties(self, call):
+    def coupled_channels(self, call):
         """`b` with the output, or both operands."""
         a, b = call.inputs
         mode = self._mode(a, b)
         every = np.arange(len(b.keep))
-        other = {"passing": call.outputs[0], "summed": a}.get(mode)
+        other = {"pass-through": call.outputs[0], "summed": a}.get(mode)
         return [(b, every, other, every)] if other else []
 
     def macs(self, call):

@@ -325,6 +325,6 @@ class SqueezeRule(Rule):
         """Lockstep."""
         couple(unit.inputs[0], unit.outputs[0])
 
-    def ties(self, call):
+    def coupled_channels(self, call):
         """Channel by channel."""
         return in_step(call)

@@ -169,7 +169,7 @@ class Recurrent(Rule):
         read = np.any([cell.read_inputs(k) for cell, k in zip(cells, kept, strict=True)], axis=0)
         source.need(read & np.isnan(constants), f"{unit.name} reads it")
 
-    def settle(self, unit):
+    def resolve(self, unit):
         """Both directions need the same number of units, and one at least."""
         kept = self._kept(unit)
         width = max(1, *(int(keep.sum()) for keep in kept))
@@ -191,7 +191,7 @@ class Recurrent(Rule):
                     kept[i] = kept[i] | part
         return kept
 
-    def coupled(self, call):
+    def removed_together(self, call):
         """A cell's units in all outputs."""
         first, pairs = {}, []
         for row, value in zip(self.blocks(call.unit), call.outputs, strict=True):

@@ -16,7 +16,7 @@ from keras_sparse.surgery.rules.base import (
     reasons_behind,
     register_rule,
 )
-from keras_sparse.surgery.rules.channelwise import Passing
+from keras_sparse.surgery.rules.channelwise import PassThrough
 
 
 class Moving(Rule):
@@ -60,7 +60,7 @@ class Moving(Rule):
                 port.need_all(f"{unit.name} mixes channels with positions")
             return
         _, inputs, outputs = relation
-        lost = "tied to channels that are not constant"
+        lost = "coupled to channels that are not constant"
         while True:
             before = source.keep.sum() + target.keep.sum()
             behind = reasons_behind(source, target, lost, of=inputs, at=outputs)
@@ -70,7 +70,7 @@ class Moving(Rule):
             if source.keep.sum() + target.keep.sum() == before:
                 return
 
-    def ties(self, call):
+    def coupled_channels(self, call):
         """Channels that share values."""
         relation = self.relation(call)
         if relation is None:
@@ -93,7 +93,7 @@ def row_major(before, axis, after):
         axis: the channels' axis in `before`, counted from the end, or None.
 
     Returns:
-        As `Moving.relation`. Of several axes the last one that does not tie all channels together.
+        As `Moving.relation`. Of several axes the last one that does not couple all channels.
     """
     if axis is None or -axis >= len(before):
         return None
@@ -115,7 +115,7 @@ def _period(before, after):
 
 
 def best(candidates):
-    """Of relations `(axis, pairs or None)` the first that does not tie all channels together."""
+    """Of relations `(axis, pairs or None)` the first that does not couple all channels."""
     found = [(axis, *both) for axis, both in candidates if both is not None]
     apart = [relation for relation in found if not _ties_all(*relation[1:])]
     return (apart or found or [None])[0]
@@ -195,7 +195,7 @@ class MovedAxis(Rule):
         """Lockstep."""
         couple(unit.inputs[0], unit.outputs[0])
 
-    def ties(self, call):
+    def coupled_channels(self, call):
         """Channel by channel."""
         return in_step(call)
 
@@ -210,7 +210,7 @@ class PermuteRule(MovedAxis):
 
 
 @register_rule(keras.layers.RepeatVector)
-class RepeatVectorRule(Passing):
+class RepeatVectorRule(PassThrough):
     """The same vector at every step; the new axis is not the last."""
 
     def axis(self, layer, rank):

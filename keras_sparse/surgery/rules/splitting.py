@@ -65,7 +65,7 @@ class SplitRule(Rule):
             for port, run in zip(unit.outputs, runs, strict=True):
                 port.need(source.keep[run], source.why[run])
 
-    def ties(self, call):
+    def coupled_channels(self, call):
         """Each run with its channels."""
         runs = self._runs(call) or []
         pairs = zip(call.outputs, runs, strict=bool(runs))

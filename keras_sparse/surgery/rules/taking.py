@@ -110,7 +110,7 @@ class GetItemRule(Rule):
         source.need(need, why)
         target.need(source.keep[channels], source.why[channels])
 
-    def ties(self, call):
+    def coupled_channels(self, call):
         """The channels that are taken."""
         taken = self._channels(call)
         if taken is None or not len(taken[0]):

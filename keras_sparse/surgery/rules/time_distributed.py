@@ -4,8 +4,8 @@ import keras
 
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.base import (
-    Opaque,
     Rule,
+    Unsupported,
     default_axis,
     default_size,
     plain_config,
@@ -61,18 +61,18 @@ class TimeDistributedRule(Rule):
     """Finds the rule of the wrapped layer."""
 
     def for_unit(self, unit):
-        """A rule of one input and one output that is called as layers are called; else opaque."""
+        """The rule for each step: of one input and one output; `Unsupported` if there is none."""
         layer = unit.operation.layer
         if any(call.kwargs.get("training") is True for call in unit.calls):
-            return Opaque("is called with training=True")
+            return Unsupported("is called with training=True")
         rule = rule_for(_StepUnit(unit))
-        if isinstance(rule, Opaque):
-            return Opaque(rule.reason)
+        if isinstance(rule, Unsupported):
+            return Unsupported(rule.reason)
         config = layer.get_config()
         if config.get("data_format") == "channels_first" or config.get("axis", -1) != -1:
-            return Opaque("has channels on another axis than the last")
+            return Unsupported("has channels on another axis than the last")
         plain = rule.arity == 1 and type(rule).apply is Rule.apply
-        return StepRule(rule) if plain else Opaque(f"has no rule for {type(layer).__name__}")
+        return StepRule(rule) if plain else Unsupported(f"has no rule for {type(layer).__name__}")
 
 
 class StepRule(Rule):
@@ -104,16 +104,16 @@ class StepRule(Rule):
             for port in unit.inputs[:1] + unit.outputs:
                 port.need_all(f"{unit.name} works step by step")
 
-    def settle(self, unit):
+    def resolve(self, unit):
         """The inner layer's."""
-        self._inner.settle(self._unit(unit))
+        self._inner.resolve(self._unit(unit))
 
-    def ties(self, call):
+    def coupled_channels(self, call):
         """The inner layer's, between the whole tensors."""
         if self._along_steps(call):
             return []
-        ties = self._inner.ties(self._unit(call.unit).step(call))
-        return [(call.inputs[0], channels, call.outputs[0], own) for _, channels, _, own in ties]
+        pairs = self._inner.coupled_channels(self._unit(call.unit).step(call))
+        return [(call.inputs[0], channels, call.outputs[0], own) for _, channels, _, own in pairs]
 
     def config(self, unit):
         """The inner layer's config in the outer one's."""

@@ -1,0 +1,67 @@
+"""Old public names: they work for one release more, with a `FutureWarning`."""
+
+import functools
+import importlib
+import warnings
+
+
+def module_getattr(module, names):
+    """A `__getattr__` for a module that gives the new object for each old name.
+
+    Args:
+        module: str, the module's `__name__`.
+        names: `{old name: new name}`.
+    """
+
+    def getattribute(name):
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        _warn(f"`{module}.{name}`", f"`{module}.{names[name]}`")
+        return getattr(importlib.import_module(module), names[name])
+
+    return getattribute
+
+
+def arguments(**names):
+    """Decorator: the function also takes its arguments by their old names, `old="new"`."""
+
+    def decorate(function):
+        @functools.wraps(function)
+        def wrapper(*args, **kwargs):
+            for old in names.keys() & kwargs.keys():
+                new = names[old]
+                if new in kwargs:
+                    raise TypeError(f"`{old}` is the old name of `{new}`: give `{new}` only.")
+                _warn(f"The argument `{old}`", f"`{new}`")
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    return decorate
+
+
+def methods(cls, names):
+    """Gives a subclass that defines methods by their old names those of the new names."""
+    for old, new in names.items():
+        if old in vars(cls):
+            _warn(f"The method `{cls.__name__}.{old}`", f"`{new}`")
+            setattr(cls, new, vars(cls)[old])
+
+
+def attribute(old, new):
+    """A property that reads an attribute by its old name."""
+
+    def read(self):
+        _warn(f"`{type(self).__name__}.{old}`", f"`{new}`")
+        return getattr(self, new)
+
+    return property(read, doc=f"The old name of `{new}`.")
+
+
+def _warn(old, new):
+    warnings.warn(
+        f"{old} is renamed to {new}. The old name goes with the next release.",
+        FutureWarning,
+        stacklevel=3,
+    )

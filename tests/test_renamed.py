@@ -1,0 +1,47 @@
+"""Old public names work for one release more, and say so."""
+
+import pytest
+
+from keras_sparse import _renamed, surgery
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        (surgery, "Opaque", "Unsupported"),
+        (surgery, "Passing", "PassThrough"),
+    ],
+)
+def test_names_of_modules(module, old, new):
+    with pytest.warns(FutureWarning, match=f"{old}` is renamed to .*{new}`"):
+        assert getattr(module, old) is getattr(module, new)
+
+
+def test_a_name_that_never_was_is_an_attribute_error():
+    with pytest.raises(AttributeError, match=r"'keras_sparse\.surgery' has no attribute 'Rules'"):
+        surgery.Rules  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("coupled", "removed_together"), ("settle", "resolve"), ("ties", "coupled_channels")],
+)
+def test_methods_of_a_rule_of_the_users_own(old, new):
+    def method(self, of):
+        return [of]
+
+    with pytest.warns(FutureWarning, match=f"`Own.{old}` is renamed to `{new}`"):
+        rule = type("Own", (surgery.Elementwise,), {old: method})
+    assert getattr(rule(), new)(3) == [3]
+
+
+def test_arguments():
+    @_renamed.arguments(form="variant")
+    def function(variant=None):
+        return variant
+
+    assert function(variant=1) == function(1) == 1
+    with pytest.warns(FutureWarning, match="argument `form` is renamed to `variant`"):
+        assert function(form=2) == 2
+    with pytest.raises(TypeError, match="`form` is the old name of `variant`"):
+        function(form=2, variant=2)
