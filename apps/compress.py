@@ -29,7 +29,7 @@ def define_flags():
     """Defines the flags; not on import, since other programs have some of the same names."""
     string = functools.partial(flags.DEFINE_string, default=None, module_name="files")
     string("model", help="The model: a .keras or .h5 file, of Keras 3 or Keras 2.")
-    string("out", help="The smaller model: a .keras or .h5 file; a folder with --target.")
+    string("out", help="The compact model: a .keras or .h5 file; a folder with --target.")
     string("import", help="A Python module with the model's own layers and losses.")
     string("report_json", help="File for the report, layer by layer.")
     options.define()
@@ -105,10 +105,10 @@ def _cut(values):
         if values.threshold is not None:
             model, zeroed = surgery.zero_channels(model, values.threshold)
             _check_alive(original, model, values.threshold)
-        smaller, report = surgery.remove_dead_channels(
+        compact, report = surgery.remove_dead_channels(
             model, channel_multiple=values.channel_multiple
         )
-        files = _write(original, smaller, report, zeroed, values, samples)
+        files = _write(original, compact, report, zeroed, values, samples)
     except (ValueError, RuntimeError, OSError) as error:
         raise program.UsageError(str(error)) from error
     _print(report, zeroed)
@@ -212,7 +212,7 @@ def _varies(model):
     return any(np.any(array != array[:1]) for array in map(keras.ops.convert_to_numpy, outputs))
 
 
-def _files(original, smaller, values, samples, folder):
+def _files(original, compact, values, samples, folder):
     """Rows on the TFLite files of both models; those of the smaller one are left in the folder."""
     if not values.quantize:
         return []
@@ -227,7 +227,7 @@ def _files(original, smaller, values, samples, folder):
         representative = keras.tree.map_structure(lambda a: a[:_CALIBRATED_SAMPLES], samples)
     name = pathlib.Path(values.out).stem
     found = variants.write_variants(
-        {f"{name}-original": original, name: smaller},
+        {f"{name}-original": original, name: compact},
         folder,
         variants.checked_kinds(values.quantize),
         samples=samples,
@@ -241,7 +241,7 @@ def _files(original, smaller, values, samples, folder):
     return rows
 
 
-def _write(original, smaller, report, zeroed, values, samples):
+def _write(original, compact, report, zeroed, values, samples):
     """All files whole, or none of them; returns rows on the TFLite files."""
     import keras
 
@@ -253,7 +253,7 @@ def _write(original, smaller, report, zeroed, values, samples):
         "command": program.command_line("apps.compress"),
     }
     with replacing(values.out) as temporary:
-        smaller.save(temporary)
+        compact.save(temporary)
         try:
             keras.saving.load_model(temporary, compile=False)
         except (ValueError, TypeError) as error:
@@ -262,7 +262,7 @@ def _write(original, smaller, report, zeroed, values, samples):
                 f"Keras could not read {values.out} again: {str(error)[:100]}... Write a .keras "
                 "file, which holds every model."
             ) from error
-        facts["files"] = _files(original, smaller, values, samples, temporary.parent)
+        facts["files"] = _files(original, compact, values, samples, temporary.parent)
         if values.report_json:
             with replacing(values.report_json) as text:
                 text.write_text(json.dumps(facts, indent=1))

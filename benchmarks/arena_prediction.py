@@ -36,8 +36,8 @@ def shape(number):
     rng = np.random.default_rng(number)
     widths = np.array([rng.integers(max(1, group.size // 4), group.size + 1) for group in groups])
     removed = {g: np.arange(g.size) >= w for g, w in zip(groups, widths, strict=True)}
-    smaller, _ = surgery.remove_dead_channels(surgery.zero_groups(model, removed))
-    costs, found = CostModel(model, groups), Micro().costs(smaller)
+    compact, _ = surgery.remove_dead_channels(surgery.zero_groups(model, removed))
+    costs, found = CostModel(model, groups), Micro().costs(compact)
     row = {"number": number, "network": name, "widths": widths.tolist()}
     for cost, measured in found.items():
         predicted = costs.total(cost, widths)

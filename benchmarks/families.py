@@ -48,10 +48,10 @@ def run(make):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            smaller, report = surgery.remove_dead_channels(model)
+            compact, report = surgery.remove_dead_channels(model)
     except Exception as error:
         return before, None, None, f"{type(error).__name__}: {_short(error)}"
-    after = smaller.count_params()
+    after = compact.count_params()
     reason = "" if after < before else _reason(report)
     return before, after, report.max_error, reason
 

@@ -67,9 +67,9 @@ def main(_):
         keras.utils.set_random_seed(0)
         model = MODELS[name]()
         kill(model)
-        smaller, _ = surgery.remove_dead_channels(model)
+        compact, _ = surgery.remove_dead_channels(model)
         with tempfile.TemporaryDirectory() as folder:
-            before, after = (converted(network, images, folder) for network in (model, smaller))
+            before, after = (converted(network, images, folder) for network in (model, compact))
         for kind in KINDS:
             print(row(name, kind, before[kind], after[kind]), flush=True)
         keras.utils.clear_session()

@@ -39,10 +39,10 @@ def main(_):
     print(f"{machine.describe()}\n")
     for name in NETWORKS.value:
         model, options = trained() if name == "digits" else half_dead(name)
-        smaller, report = surgery.remove_dead_channels(model)
+        compact, report = surgery.remove_dead_channels(model)
         before, after = report.macs
         print(f"## {name}: {before:,} MACs to {after:,}, {after / before:.3f}\n", flush=True)
-        print("\n".join(measure({name: model, f"{name}-small": smaller}, options)), flush=True)
+        print("\n".join(measure({name: model, f"{name}-small": compact}, options)), flush=True)
         print()
 
 

@@ -24,11 +24,11 @@ def test_a_layer_of_your_own():
     kernel = keras.ops.convert_to_numpy(hidden.kernel).copy()
     kernel[:, :2] = 0
     hidden.set_weights([kernel, np.arange(6.0)])
-    smaller, report = surgery.remove_dead_channels(model)
+    compact, report = surgery.remove_dead_channels(model)
     assert report.channels["hidden"] == (6, 4)
     x = np.random.default_rng(0).normal(size=(8, 4))
     np.testing.assert_allclose(
-        smaller.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5
+        compact.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5
     )
 
 

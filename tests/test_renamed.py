@@ -45,3 +45,9 @@ def test_arguments():
         assert function(form=2) == 2
     with pytest.raises(TypeError, match="`form` is the old name of `variant`"):
         function(form=2, variant=2)
+
+
+def test_attributes():
+    report = surgery.Report({}, {"kernel": 1}, [], (), (1, 1), (1, 1), {})
+    with pytest.warns(FutureWarning, match="`Report.cuts` is renamed to `slices`"):
+        assert report.cuts == report.slices

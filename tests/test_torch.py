@@ -82,11 +82,11 @@ def test_dead_channels_are_cut():
     kernel, bias = model.get_layer("hidden").get_weights()
     kernel[:, [1, 5]] = 0
     model.get_layer("hidden").set_weights([kernel, bias])
-    smaller, report = surgery.remove_dead_channels(model)
+    compact, report = surgery.remove_dead_channels(model)
     before, after = report.channels["hidden"]
     assert before == 12
     assert after <= 10
     x = blobs(64)[0]
     np.testing.assert_allclose(
-        smaller.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5
+        compact.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5
     )

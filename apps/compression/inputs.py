@@ -131,7 +131,7 @@ def _is_crossentropy(loss):
 
 
 def distillation(model):
-    """What the smaller model learns from the outputs of the given one.
+    """What the compact model learns from the outputs of the given one.
 
     Raises:
         UsageError: the outputs are no logits of classes.

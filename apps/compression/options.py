@@ -61,7 +61,7 @@ def define():
     flags.DEFINE_multi_string(
         "target",
         [],
-        "What the smaller model may cost: macs, parameters, float32_bytes, int8_bytes, memory, "
+        "What the compact model may cost: macs, parameters, float32_bytes, int8_bytes, memory, "
         "latency or int8_latency, arena or flash of a microcontroller. A number up to 1 is a share "
         "of what the model costs: macs=0.5; others are absolute: parameters=100k, latency=2ms. "
         "Several, by commas or again: all hold. "
@@ -111,7 +111,7 @@ def define():
     flags.DEFINE_bool(
         "distill",
         False,
-        "Train the smaller model on the outputs of the given one too. For classifiers that give "
+        "Train the compact model on the outputs of the given one too. For classifiers that give "
         "logits.",
         module_name=GROUP,
     )

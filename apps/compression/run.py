@@ -161,7 +161,7 @@ def _deliver(model, result, data, facts, values):
         )
     except ExportError as error:
         raise program.UsageError(
-            f"The smaller model is {folder / 'compact.keras'}; what follows failed: {error}"
+            f"The compact model is {folder / 'compact.keras'}; what follows failed: {error}"
         ) from error
 
 

@@ -115,13 +115,13 @@ def train_and_cut(table, row, config, task, folder, on_epoch):
     model, seconds = training.trained_model(first, task, folder, on_epoch)
     whole = training.accuracy(model, task.judged)
     if fine_tuning:
-        smaller = _fine_tuned(model, row, config, task, fine_tuning, folder)
+        compact = _fine_tuned(model, row, config, task, fine_tuning, folder)
         for _ in range(fine_tuning):
             on_epoch()
     else:
-        smaller = without_negligible(model, row.labels["method"])
-        smaller.compile(loss=model.loss, metrics=["accuracy"])
-    return _figures(model, smaller, whole, task.judged), seconds
+        compact = without_negligible(model, row.labels["method"])
+        compact.compile(loss=model.loss, metrics=["accuracy"])
+    return _figures(model, compact, whole, task.judged), seconds
 
 
 def _fine_tuned(model, row, config, task, epochs, folder):
@@ -151,21 +151,21 @@ def without_negligible(model, method):
     return surgery.remove_dead_channels(model)[0]
 
 
-def _figures(model, smaller, whole, dataset):
+def _figures(model, compact, whole, dataset):
     """`{column: number}` of the trained model and of what is left of it."""
     # Imported here: only tables that measure files need TensorFlow.
     from export import benchmark, convert
 
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "smaller.tflite"
-        convert(smaller, path, samples=dataset.x_test[:_VERIFIED])
+        convert(compact, path, samples=dataset.x_test[:_VERIFIED])
         latency = benchmark([path]).files[0].min_ms
     return {
-        "accuracy": 100 * training.accuracy(smaller, dataset),
+        "accuracy": 100 * training.accuracy(compact, dataset),
         "whole": 100 * whole,
-        "channels": 100 * _width(smaller) / _width(model),
-        "parameters": smaller.count_params(),
-        "macs": surgery.count_macs(smaller).total / 1e3,
+        "channels": 100 * _width(compact) / _width(model),
+        "parameters": compact.count_params(),
+        "macs": surgery.count_macs(compact).total / 1e3,
         "latency": latency,
     }
 

@@ -89,8 +89,8 @@ def train_cut_and_convert(table, row, config, task, folder, on_epoch):
 def _without_dead_channels(model):
     model, _ = surgery.zero_channels(model, 1e-6)
     model, _ = surgery.zero_channels(model, 1e-3, criterion="batch_norm")
-    smaller, _ = surgery.remove_dead_channels(model)
-    return smaller
+    compact, _ = surgery.remove_dead_channels(model)
+    return compact
 
 
 TABLE = Table(

@@ -48,10 +48,10 @@ def _measure(model, dataset):
 
     hidden = [layer for layer in channels.layers_with_channels(model) if layer.name != "logits"]
     norms = np.concatenate([channels.channel_norms(layer) for layer in hidden])
-    smaller, _ = surgery.remove_dead_channels(model)
+    compact, _ = surgery.remove_dead_channels(model)
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "smaller.tflite")
-        convert(smaller, path, samples=dataset.x_test[:_VERIFIED_SAMPLES])
+        convert(compact, path, samples=dataset.x_test[:_VERIFIED_SAMPLES])
         timing = benchmark([path]).files[0]
         size = path.stat().st_size
     return {

@@ -38,5 +38,5 @@ def whole_networks(model, table, run):
 def narrowed(model, groups, widths):
     """A model without the last channels of each group, so that the groups have these widths."""
     chosen = {group: range(width, group.size) for group, width in zip(groups, widths, strict=True)}
-    smaller, _ = surgery.remove_dead_channels(surgery.zero_groups(model, chosen))
-    return smaller
+    compact, _ = surgery.remove_dead_channels(surgery.zero_groups(model, chosen))
+    return compact

@@ -80,7 +80,7 @@ class DeadChannels:
     >>> dead = dead_channels.update(model)  # at the end of each epoch
     >>> dead["conv1"]
     array([False, True, ...])
-    >>> smaller, report = surgery.remove_dead_channels(model)
+    >>> compact, report = surgery.remove_dead_channels(model)
     >>> dead_channels.keep({name: layer.kept for name, layer in report.layers.items()})
     """
 

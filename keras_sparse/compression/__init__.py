@@ -1,4 +1,4 @@
-"""A trained model and a budget in, a smaller model for that budget out."""
+"""A trained model and a budget in, a compact model for that budget out."""
 
 from keras_sparse.compression.allocation import BudgetError
 from keras_sparse.compression.budget import Budget

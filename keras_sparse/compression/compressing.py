@@ -1,4 +1,4 @@
-"""The one call: a trained model and a budget in, a smaller trained model out."""
+"""The one call: a trained model and a budget in, a compact trained model out."""
 
 import dataclasses
 
@@ -21,10 +21,10 @@ class Compressed:
     """What `compress` returns.
 
     Args:
-        model: the smaller `keras.Model`, trained and compiled.
+        model: the compact `keras.Model`, trained and compiled.
         plan: the `Plan`, of several cuts the last.
         report: the `surgery.Report` of the removal, of several cuts of the last.
-        costs: `{cost: (asked or None, before, after)}`, counted on the smaller model, or predicted
+        costs: `{cost: (asked or None, before, after)}`, counted on the compact model, or predicted
             where only a device can measure.
         metrics: `{"given", "cut", "recovered": {name: float}}` on the validation
             data, empty without.
@@ -80,7 +80,7 @@ def compress(
 ):
     """Make a trained model meet a budget, and train it until its accuracy comes back.
 
-    Channels are chosen and removed as `plan` does, then the smaller model is trained with the loss
+    Channels are chosen and removed as `plan` does, then the compact model is trained with the loss
     and the optimizer of `model`. The learning rate rises for an epoch to its peak and falls to 0
     along a cosine.
 
@@ -102,14 +102,14 @@ def compress(
         learning_rate: float, the peak. Defaults to 0.3 times the largest learning rate of the
             model's optimizer.
         batch_size: int, for arrays.
-        distillation: a loss of `keras.distillation`, or a list of them, by which the smaller model
+        distillation: a loss of `keras.distillation`, or a list of them, by which the compact model
             is trained on what `model` says. `model` must have one output, and the data no sample
             weights.
         student_loss_weight: float in [0, 1], the weight of the model's own loss beside the
             distillation's. Regularizers keep theirs.
         importance, allocation, latency, exclude: see `keras_sparse.plan`.
         micro: what measures the targets `"arena"` and `"flash"`, an `export.Micro`. They are
-            predicted from what it says of `model`, and where the smaller model needs more than is
+            predicted from what it says of `model`, and where the compact model needs more than is
             allowed, a smaller one is planned. With None they are only predicted.
         files: what measures the targets `"float32_bytes"` and `"int8_bytes"`, an
             `export.FileSizes`, in the same way. With None they are only predicted.
@@ -192,14 +192,14 @@ def compress(
         repr(schedule),
     )
     done = schedule.run(job)
-    smaller = done.cut.model
+    compact = done.cut.model
     stages = {
         "given": training.evaluate(model),
         "cut": done.metrics,
-        "recovered": training.evaluate(smaller),
+        "recovered": training.evaluate(compact),
     }
     metrics = stages if validation_data is not None else {}
-    return Compressed(smaller, done.cut.plan, done.cut.report, _costs(done), metrics, done.history)
+    return Compressed(compact, done.cut.plan, done.cut.report, _costs(done), metrics, done.history)
 
 
 def _check_meter(name, meter, needed, costs, target):

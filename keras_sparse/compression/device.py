@@ -20,7 +20,7 @@ class Cut:
 
     Args:
         plan: the `Plan`.
-        model: the smaller `keras.Model`.
+        model: the compact `keras.Model`.
         report: the `surgery.Report` of the removal.
         seconds: `{cost: (before, after)}` as measured: latencies, and bytes of files and of a
             microcontroller.
@@ -64,7 +64,7 @@ def fit_to_device(
         limit = cut.plan.asked.get(name)
         if limit is not None and after > limit:
             warnings.warn(
-                f"The smaller model's {name} is {in_words(name, after)}, {after / limit - 1:.1%} "
+                f"The compact model's {name} is {in_words(name, after)}, {after / limit - 1:.1%} "
                 f"above the {in_words(name, limit)} that were asked for, after up to {_TRIES} "
                 "plans.",
                 stacklevel=5,
@@ -76,8 +76,8 @@ def _measured_cut(model, planner, asked, latency, meters):
     """The cut that meets the limits asked for, or the last that was tried."""
     budget, plan = asked, planner.plan(asked)
     for tries in range(1, _TRIES + 1):
-        smaller, report = plan.apply(model)
-        seconds = _measured(latency, meters, model, smaller, plan)
+        compact, report = plan.apply(model)
+        seconds = _measured(latency, meters, model, compact, plan)
         factors = {n: s / asked.limits[n] for n, s in seconds.items() if n in asked.limits}
         missed = {name: factor for name, factor in factors.items() if factor > 1}
         if not missed or tries == _TRIES:
@@ -89,14 +89,14 @@ def _measured_cut(model, planner, asked, latency, meters):
             plan = planner.plan(budget, asked)
         except BudgetError:
             break
-    return Cut(plan, smaller, report, {n: (plan.costs[n][0], s) for n, s in seconds.items()})
+    return Cut(plan, compact, report, {n: (plan.costs[n][0], s) for n, s in seconds.items()})
 
 
-def _measured(latency, meters, model, smaller, plan):
-    """`{cost: number}` of a smaller model, measured."""
-    bytes_of = {name: size for meter in meters for name, size in meter.costs(smaller).items()}
+def _measured(latency, meters, model, compact, plan):
+    """`{cost: number}` of a compact model, measured."""
+    bytes_of = {name: size for meter in meters for name, size in meter.costs(compact).items()}
     return {name: size for name, size in bytes_of.items() if name in plan.costs} | {
-        name: _seconds(table, model, smaller, plan.costs[name]) for name, table in latency.items()
+        name: _seconds(table, model, compact, plan.costs[name]) for name, table in latency.items()
     }
 
 
@@ -106,7 +106,7 @@ def _timing(latency):
     unable = [name for name, own in tables.items() if not getattr(own, "can_time", True)]
     if unable:
         warnings.warn(
-            f"{' and '.join(unable)} of the smaller model is predicted, not measured: the table "
+            f"{' and '.join(unable)} of the compact model is predicted, not measured: the table "
             "is of another device. Give `time`, which runs files there, to "
             "`LatencyTable.measure` or `load`.",
             stacklevel=6,
@@ -114,15 +114,15 @@ def _timing(latency):
     return {name: own for name, own in tables.items() if name not in unable}
 
 
-def _seconds(table, model, smaller, costs):
-    """The latency of a smaller model: its share of the given one's, measured in turns.
+def _seconds(table, model, compact, costs):
+    """The latency of a compact model: its share of the given one's, measured in turns.
 
     The median of three measurements, if the first is not near what the table predicts.
     """
     before, predicted = costs
     found = []
     for _ in range(_MEASUREMENTS):
-        whole, own = table.models_seconds([model, smaller])
+        whole, own = table.models_seconds([model, compact])
         found.append(before * own / whole)
         if len(found) == 1 and found[0] <= _NEAR * predicted:
             break

@@ -1,4 +1,4 @@
-"""Training a smaller model on the outputs of the given one, with `keras.distillation`."""
+"""Training a compact model on the outputs of the given one, with `keras.distillation`."""
 
 import json
 
@@ -162,6 +162,6 @@ def _check_features(teacher, student, loss):
     if given != found:
         raise ValueError(
             f"`distillation` compares the layer {names[0]!r} of the given model, of shape "
-            f"{given}, with {names[1]!r} of the smaller one, of shape {found}: its channels were "
+            f"{given}, with {names[1]!r} of the compact one, of shape {found}: its channels were "
             f"removed. Give exclude=[{names[1]!r}], so that they stay, or another layer."
         )

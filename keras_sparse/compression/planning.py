@@ -56,31 +56,31 @@ class Plan:
         return removed_channels(self.groups, self.widths, self.scores)
 
     def apply(self, model):
-        """The smaller model, not trained any further.
+        """The compact model, not trained any further.
 
         Args:
             model: the model that the plan was made for; it is not changed.
 
         Returns:
-            `(smaller, report)`: a new `keras.Model`, not compiled, and the `surgery.Report` of the
+            `(compact, report)`: a new `keras.Model`, not compiled, and the `surgery.Report` of the
             removal. Fine-tune it: its outputs are not those of the model.
 
         Example:
 
-        >>> smaller, report = plan.apply(model)
-        >>> smaller.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
-        >>> smaller.fit(x_train, y_train, epochs=12)
+        >>> compact, report = plan.apply(model)
+        >>> compact.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
+        >>> compact.fit(x_train, y_train, epochs=12)
         """
-        smaller, report = surgery.remove_dead_channels(surgery.zero_groups(model, self.removed))
-        self._warn_if_missed(smaller)
-        return smaller, report
+        compact, report = surgery.remove_dead_channels(surgery.zero_groups(model, self.removed))
+        self._warn_if_missed(compact)
+        return compact, report
 
-    def _warn_if_missed(self, smaller):
-        for name, count in measured_costs(smaller).items():
+    def _warn_if_missed(self, compact):
+        for name, count in measured_costs(compact).items():
             limit = self.budget.limits.get(name, np.inf)
             if count > limit:
                 warnings.warn(
-                    f"The smaller model's {name} is {in_words(name, count)}, "
+                    f"The compact model's {name} is {in_words(name, count)}, "
                     f"{count / limit - 1:.1%} more than the {in_words(name, limit)} that were "
                     "asked for: some channels stay because they hold constants under a padded "
                     "border. Ask for a little less.",
@@ -175,7 +175,7 @@ def plan(
 
     >>> plan = keras_sparse.plan(model, (x_train, y_train), target={"macs": 0.5})
     >>> print(plan)
-    >>> smaller, report = plan.apply(model)
+    >>> compact, report = plan.apply(model)
     """
     check_allocation(allocation)
     if data is not None:

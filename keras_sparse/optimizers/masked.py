@@ -263,12 +263,12 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         """What a method does to a sparse weight after the step, before the mask."""
         return value
 
-    def take_over(self, old, cuts):
+    def take_over(self, old, slices):
         """Keep what surgery left in the weights, a constant folded into one that was masked too.
 
         Args:
-            old: the optimizer, built, of the network before the cut.
-            cuts: dict from the path of a variable to the `surgery` cut that it is left from.
+            old: the optimizer, built, of the model before channels were removed.
+            slices: dict from the path of a variable to its `VariableSlice`, see `Report.slices`.
         """
         for i in self._sparse:
             mask, weight = map(ops.convert_to_numpy, (self._masks[i], _keras.variables_of(self)[i]))

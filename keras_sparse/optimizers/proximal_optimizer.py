@@ -241,20 +241,20 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         """The variables that are made sparse, a list."""
         return [v for v, record in self._variables_and_records() if record.is_thresholded]
 
-    def take_over(self, old, cuts):
+    def take_over(self, old, slices):
         """Make the next step start from the weights that surgery left.
 
         Args:
-            old: the optimizer, built, of the network before the cut.
-            cuts: dict from the path of a variable to the `surgery` cut that it is left from.
+            old: the optimizer, built, of the model before channels were removed.
+            slices: dict from the path of a variable to its `VariableSlice`, see `Report.slices`.
         """
         sources = {v.path: (v, record) for v, record in old._variables_and_records()}
         scale, steps = old._slot_scale()
         for variable, record in self._variables_and_records():
-            cut = cuts.get(variable.path)
-            weight, before = sources.get(cut and cut.source, (None, None))
+            part = slices.get(variable.path)
+            weight, before = sources.get(part and part.source, (None, None))
             if record.is_thresholded and record.slot is not None and before is not None:
-                settle(record, Sums.of(before, scale, steps), weight, cut)
+                settle(record, Sums.of(before, scale, steps), weight, part)
 
     def _slot_scale(self):
         """What a slot is multiplied by to be thresholded, and of how many steps it is the mean."""

@@ -146,22 +146,22 @@ class FindsThresholds(SeparableUpdate):
     def _gone_channels(self, index, sizes):
         return self._whole_size(index) // self._weights_of_each(index) - math.prod(sizes.shape)
 
-    def take_over(self, old, cuts):
+    def take_over(self, old, slices):
         """Go on where the optimizer of the network before surgery left off.
 
         What was cut out counts towards the target as it was, zeros as zeros.
 
         Args:
-            old: the optimizer, built, of the network before the cut.
-            cuts: dict from the path of a variable to the `surgery` cut that it is left from.
+            old: the optimizer, built, of the model before channels were removed.
+            slices: dict from the path of a variable to its `VariableSlice`, see `Report.slices`.
         """
-        super().take_over(old, cuts)
+        super().take_over(old, slices)
         indices = {v.path: i for i, v, _ in old._searched_records()}
         before, zeros, sizes = old._cut_out, old._cut_out["zeros"], {}
         for index, variable, _ in self._searched_records():
-            cut = cuts[variable.path]
-            source = indices.pop(cut.source)
-            kept = cut if old._records[source].axes is None else cut.spanning
+            part = slices[variable.path]
+            source = indices.pop(part.source)
+            kept = part if old._records[source].axes is None else part.spanning
             size, dead = old._sizes_and_dead(source)
             zeros += int(dead.sum() - kept(dead).sum()) * old._weights_of_each(source)
             taken = float(size.sum() - kept(size).sum())

@@ -1,4 +1,4 @@
-"""Whether it pays to go on with a smaller network."""
+"""Whether it pays to remove channels now."""
 
 import dataclasses
 
@@ -8,14 +8,14 @@ _MARGIN = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What cutting a network now would cost and save.
+    """What removing the dead channels now would cost and save.
 
     Attributes:
         epochs_left: epochs that are still to be trained.
         epoch_seconds: the fastest epoch of the present network, its first one aside; None before
             there is one.
         compile_seconds: by how much its first epoch took longer: tracing and compiling.
-        surgery_seconds: what the cut itself took.
+        surgery_seconds: how long surgery took.
         macs: multiply-accumulates for one sample, `(before, after)`.
         parameters: `(before, after)`.
     """
@@ -36,7 +36,7 @@ class Estimate:
 
     @property
     def seconds_spent(self):
-        """What the cut took, and compiling the smaller network is going to take."""
+        """How long surgery took, and compiling the compact network will take."""
         return (self.compile_seconds or 0.0) + self.surgery_seconds
 
     @property

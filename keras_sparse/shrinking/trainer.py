@@ -1,4 +1,4 @@
-"""`fit`, with a network that gets smaller."""
+"""`fit`, with a network that becomes smaller."""
 
 import dataclasses
 import operator
@@ -13,9 +13,9 @@ from keras_sparse.files import check_folder
 from keras_sparse.loss_scaling import bare_optimizer
 from keras_sparse.random_state import check_random_state, random_state, set_random_state
 from keras_sparse.shrinking import state as states
-from keras_sparse.shrinking.cutting import compile_arguments, cut, followed
 from keras_sparse.shrinking.estimate import Estimate, Stopwatch
 from keras_sparse.shrinking.relay import AfterEpoch, JoinedHistory, Relay
+from keras_sparse.shrinking.removing import compile_arguments, followed, remove_dead
 from keras_sparse.surgery.verify import check_verify
 from keras_sparse.validation import check_number
 
@@ -24,14 +24,14 @@ _OWN_STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics", "com
 
 @dataclasses.dataclass(frozen=True)
 class Shrink:
-    """One cut of a training run.
+    """One removal of dead channels during training.
 
     Attributes:
         epoch: how many epochs had been trained.
         channels: `{layer name: (before, after)}` of the layers that lost channels.
         parameters: of the model, `(before, after)`.
         macs: multiply-accumulates for one sample, `(before, after)`.
-        seconds: what the cut took, without compiling the smaller network.
+        seconds: how long the removal took, without compiling the compact network.
     """
 
     epoch: int
@@ -42,52 +42,52 @@ class Shrink:
 
 
 class ShrinkingTrainer:
-    """Trains with `model.fit`, and cuts dead channels out of the network while it trains.
+    """Trains with `model.fit`, and removes dead channels from the network while it trains.
 
-    At the end of an epoch, when enough channels have been dead for some epochs in a row and it
-    pays, their incoming weights (nearly zero by then) are set to zero, exact surgery removes them,
-    and training goes on with the smaller network: the same epochs, callbacks, learning rate, step
-    count, momentum and masks. The loss has no jump, for surgery leaves the outputs as they are.
+    At the end of an epoch, if enough channels have been dead for some epochs in a row and it pays,
+    their incoming weights (nearly zero by then) are set to zero, surgery removes the channels, and
+    training goes on with the compact network: the same epochs, callbacks, learning rate, step
+    count, momentum and masks. The loss does not jump, because the outputs stay as they are.
 
-    It pays when the epochs that are left would be shorter by more than twice of what the cut and
-    compiling anew cost: an epoch's time by the share of multiply-accumulates that go, against the
-    time by which this network's first epoch was longer than its fastest. A clock on a busy machine
-    decides when channels go, not whether: those that are dead when training ends are cut out then,
-    and a warning says that no cut paid before. As long as nothing has died this is `model.fit`, bit
-    for bit.
+    A removal pays if the remaining epochs would be shorter by more than twice the time of the
+    removal and of compiling again. The time saved is that of the epochs times the share of the
+    multiply-accumulates removed; compiling takes the time by which the network's first epoch was
+    longer than its fastest. Measured times decide only when channels are removed: those that are
+    dead when training ends are removed then, with a warning if no removal paid before. Until
+    something dies, this is `model.fit`, bit for bit.
 
     Use it with an optimizer that kills channels: Adam with an L2 `kernel_regularizer`,
     `RDA(groups="channel")`, `SparseMomentum(growth="momentum_by_channel")`.
 
     With a `folder`, the network and all state are written there after each epoch, and a trainer
-    made with that folder again goes on where it was interrupted, with the network as small as it
-    was. It gives the same bits as an uninterrupted run, if the order of the data depends on the
-    epoch alone (Keras' own shuffling does not: a call of `fit` draws anew) and if the cuts do not
-    depend on clocks (`must_pay=False`). Other callbacks' states are not written.
+    made with the same folder resumes an interrupted training, with the network as small as it was.
+    The result is that of an uninterrupted run, bit for bit, if the order of the data depends on the
+    epoch only (with Keras' own shuffling it does not: each call of `fit` draws again) and removals
+    do not depend on measured times (`must_pay=False`). Other callbacks' states are not written.
 
     Args:
-        model: a compiled and built `keras.Model` with Keras' own `train_step`. Once something was
-            cut, `trainer.model` is another object, and `model` stays behind.
+        model: a compiled and built `keras.Model` with Keras' own `train_step`. After a removal
+            `trainer.model` is another object, and `model` is no longer trained.
         dead_channels: a `channels.DeadChannels`, with a criterion that needs no data. Defaults to
             `DeadChannels(IncomingNorm(1e-6), epochs=3)`.
-        min_dead: float in (0, 1], the share of all channels that must have died since the last cut
-            before the next. Defaults to 0.05.
-        must_pay: bool, or a function from an `Estimate` to bool. True: the rule above, and what is
-            dead at the end goes too. False: cut whenever enough are dead, for which epochs must be
-            left. A function decides alone. Defaults to True.
+        min_dead: float in (0, 1], the share of all channels that must have died since the last
+            removal before the next. Defaults to 0.05.
+        must_pay: bool, or a function from an `Estimate` to bool. True: the rule above, and channels
+            that are dead at the end are removed too. False: remove whenever enough are dead and
+            epochs are left. A function decides alone. Defaults to True.
         folder: where the run is saved after each epoch, or None. One folder holds one run.
-        verify: what the outputs before and after a cut are compared on: True for random inputs, or
-            inputs of your own, or False for nothing; see `surgery.remove_dead_channels`.
+        verify: inputs on which the outputs before and after a removal are compared, True for random
+            inputs, or False for no comparison; see `surgery.remove_dead_channels`.
 
     Attributes:
         model: the model as it is now, compiled.
         history: the `keras.callbacks.History` of all epochs.
-        shrinks: list of `Shrink`, one for each cut.
+        shrinks: list of `Shrink`, one for each removal.
 
     Raises:
         ValueError: an argument out of its range; a model that is not compiled, not built, has a
-            training step of its own, or that surgery cannot read; a folder whose state cannot be
-            read or belongs to another model.
+            custom training step, or that surgery cannot read; a folder whose state cannot be read
+            or belongs to another model.
 
     Example:
 
@@ -98,7 +98,7 @@ class ShrinkingTrainer:
 
     Reference:
         PruneTrain: fast neural network training by dynamic sparse model reconfiguration,
-        arXiv 1901.09290, cuts during training, with a regularizer of its own.
+        arXiv 1901.09290, removes channels during training, with its own regularizer.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class ShrinkingTrainer:
         self.history = JoinedHistory()
         self.shrinks = []
         self._dead_before = 0
-        # Dead ones that the last cut had to leave.
+        # Dead channels that the last removal had to keep.
         self._dead_kept = 0
         self._declined = None
         self._next_epoch = 0
@@ -136,7 +136,7 @@ class ShrinkingTrainer:
     def fit(self, x=None, y=None, *, epochs=1, initial_epoch=0, callbacks=None, **arguments):
         """Train; the arguments are those of `model.fit`.
 
-        Data that `steps_per_epoch` cuts into epochs start from their beginning after a cut.
+        Data that `steps_per_epoch` splits into epochs start again after a removal.
 
         Args:
             x, y: data, as `model.fit` takes them.
@@ -170,13 +170,13 @@ class ShrinkingTrainer:
             if self.model is model:
                 break
         if self.must_pay is True:
-            self._cut_at_the_end()
+            self._remove_at_the_end()
         # Another training starts from the beginning, as with `model.fit`.
         self._next_epoch = 0
         return self.history
 
-    def _cut_at_the_end(self):
-        """Cut what the clock has left: the measure of a busy machine shall not keep it."""
+    def _remove_at_the_end(self):
+        """Remove what did not pay by the measured times, which a busy machine may distort."""
         dead, declined = self.dead_channels.dead, self._declined
         self._declined = None
         if _count(dead) <= self._dead_kept or not self._shrink(dead, epochs_left=0):
@@ -185,10 +185,10 @@ class ShrinkingTrainer:
             states.save(self.folder, self.model, self._state())
         if declined and len(self.shrinks) == 1:
             warnings.warn(
-                "No cut paid while training: of its last estimate, the epochs that were left would "
-                f"have been shorter by {declined.seconds_saved:.1f} s in all, and compiling anew "
-                f"and surgery took {declined.seconds_spent:.1f} s. What is dead was cut out at the "
-                "end. `must_pay=False` cuts as soon as channels die.",
+                "No removal paid during training: by the last estimate, the remaining epochs would "
+                f"have been shorter by {declined.seconds_saved:.1f} s in all, and compiling again "
+                f"and surgery took {declined.seconds_spent:.1f} s. Dead channels were removed at "
+                "the end. `must_pay=False` removes them as soon as they die.",
                 stacklevel=3,
             )
 
@@ -210,7 +210,7 @@ class ShrinkingTrainer:
         return newly > 0 and newly >= self.min_dead * channels
 
     def _shrink(self, dead, epochs_left):
-        """Go on with a smaller model if that pays; returns whether it does."""
+        """Go on with a compact model if that pays; returns whether it does."""
         at_the_end = not epochs_left
         if self.must_pay is True and self._stopwatch.epoch_seconds is None and not at_the_end:
             return False
@@ -218,10 +218,10 @@ class ShrinkingTrainer:
         self._dead_before = _count(dead)
         start = time.perf_counter()
         try:
-            smaller, report = cut(self.model, dead, self.verify)
+            compact, report = remove_dead(self.model, dead, self.verify)
         except (ValueError, RuntimeError) as error:
             end = "ends" if at_the_end else "goes on"
-            warnings.warn(f"Training {end} without a cut: {error}", stacklevel=2)
+            warnings.warn(f"Training {end} without removing channels: {error}", stacklevel=2)
             return False
         seconds = time.perf_counter() - start
         if report.parameters[0] == report.parameters[1]:
@@ -237,9 +237,9 @@ class ShrinkingTrainer:
         if not (at_the_end or self._pays(estimate)):
             self._declined = estimate
             return False
-        kept, names = followed(self.model, smaller, report)
+        kept, names = followed(self.model, compact, report)
         bare_optimizer(self.model.optimizer).training_goes_on = True
-        self.model = smaller
+        self.model = compact
         changed = {name: pair for name, pair in report.channels.items() if pair[0] != pair[1]}
         self.shrinks.append(
             Shrink(self._next_epoch, changed, report.parameters, report.macs, seconds)
@@ -247,7 +247,7 @@ class ShrinkingTrainer:
         self.dead_channels.keep(kept)
         streaks = self.dead_channels.get_state()
         self.dead_channels.set_state({names[name]: streaks[name] for name in streaks})
-        # Those that are dead and had to stay do not call for another cut.
+        # Dead channels that had to stay are no reason for another removal.
         self._dead_before = self._dead_kept = _count(self.dead_channels.dead)
         return True
 
@@ -334,7 +334,7 @@ def _checked(dead_channels):
     if dead_channels.criterion.needs_data:
         raise ValueError(
             "`dead_channels` must judge by the weights, IncomingNorm or BatchNormScale: a channel "
-            "that is silent on some data cannot be cut out exactly. "
+            "that is silent on some data cannot be removed exactly. "
             f"Received: criterion={dead_channels.criterion!r}"
         )
     return dead_channels
@@ -344,8 +344,8 @@ def _check_model(model):
     for name in _OWN_STEPS:
         if getattr(type(model), name) is not getattr(keras.Model, name):
             raise ValueError(
-                f"`model` has a `{name}` of its own, which the smaller model, a plain functional "
-                "one, would not have. Use Keras' own, with a loss and metrics; a task of KerasHub "
+                f"`model` overrides `{name}`, which the compact model, a plain functional one, "
+                "would not have. Use Keras' own, with a loss and metrics; a task of KerasHub "
                 "is trained as `keras.Model(task.input, task.output)`. "
                 f"Received: model of type {type(model).__name__}"
             )
@@ -357,11 +357,12 @@ def _check_callbacks(callbacks):
     for callback in keras.tree.flatten(callbacks or []):
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             raise ValueError(
-                "`callbacks` has BackupAndRestore, which cannot restore a network that was cut. "
-                "Give ShrinkingTrainer a `folder` instead."
+                "`callbacks` has BackupAndRestore, which cannot restore a network from which "
+                "channels were removed. Give ShrinkingTrainer a `folder` instead."
             )
         if getattr(callback, "restore_best_weights", False):
             raise ValueError(
                 "`callbacks` has EarlyStopping with restore_best_weights=True: weights from before "
-                "a cut do not fit the network after it. Use ModelCheckpoint(save_best_only=True)."
+                "a removal do not fit the network after it. Use "
+                "ModelCheckpoint(save_best_only=True)."
             )

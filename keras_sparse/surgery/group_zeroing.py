@@ -36,7 +36,7 @@ def zero_groups(model, chosen):
 
     >>> group = surgery.channel_groups(model)[0]
     >>> zeroed = surgery.zero_groups(model, {group: [0, 5]})
-    >>> smaller, report = surgery.remove_dead_channels(zeroed)
+    >>> compact, report = surgery.remove_dead_channels(zeroed)
     """
     graph = Graph(model)
     refuse_wrapped_weights(graph)
@@ -44,7 +44,7 @@ def zero_groups(model, chosen):
     Analysis(graph, rules=lambda unit: Unsupported())
     rebuild = Rebuild(graph)
     weights = {weight.path: weight for weight in rebuild.model.weights}
-    copies = {cut.source: weights[path] for path, cut in rebuild.cuts.items()}
+    copies = {part.source: weights[path] for path, part in rebuild.slices.items()}
     for group, mask in masks.items():
         for part in group.slices if mask.any() else ():
             if part.path in copies:

@@ -12,7 +12,7 @@ from keras_sparse.variables import is_prunable, layers_of_type
 
 
 def notes(graph, rebuild):
-    """Remarks on layers of the smaller model.
+    """Remarks on layers of the compact model.
 
     Args:
         graph: a `Graph` after its `Analysis`.

@@ -1,4 +1,4 @@
-"""The smaller model: layers of the kept width, called in the same order, weights sliced."""
+"""The compact model: layers of the kept width, called in the same order, weights sliced."""
 
 import contextlib
 import dataclasses
@@ -10,7 +10,6 @@ import numpy as np
 from keras_sparse import _keras
 from keras_sparse.surgery import copying
 from keras_sparse.surgery import graph as graphs
-from keras_sparse.surgery.cuts import Cut, cut
 from keras_sparse.surgery.functional import producer_name
 from keras_sparse.surgery.remaking import (
     called,
@@ -24,11 +23,12 @@ from keras_sparse.surgery.remaking import (
     remade,
     without_initializers,
 )
+from keras_sparse.surgery.slices import VariableSlice, slice_array
 from keras_sparse.variables import copied, layers_of_type
 
 
 class Rebuild:
-    """Makes the smaller model of an analysed graph.
+    """Makes the compact model of an analysed graph.
 
     A layer that keeps all of its channels, weights and arguments is copied; see `copying` and
     `shared`. Others are made again from the config that their rule gives.
@@ -39,10 +39,10 @@ class Rebuild:
 
     Attributes:
         whole: as given.
-        model: the smaller `keras.Model`.
+        model: the compact `keras.Model`.
         layers: `{unit: layer}` for every unit that is left.
-        cuts: `{path of a variable of the smaller model: Cut}`.
-        shared: `{unit: why}` for layers that could not be copied. The smaller model has the same
+        slices: `{path of a variable of the compact model: VariableSlice}`.
+        shared: `{unit: why}` for layers that could not be copied. The compact model has the same
             variables there as the large one.
 
     Raises:
@@ -61,7 +61,7 @@ class Rebuild:
         self._unchanged = {}
         self._finished = set()
         self.layers = {}
-        self.cuts = {}
+        self.slices = {}
         self.shared = {}
         self.model = self._model()
         for unit, layer in self.layers.items():
@@ -69,7 +69,7 @@ class Rebuild:
                 self._fill(unit, layer)
 
     def check_own(self, variable):
-        """Raises a `ValueError` if a variable of the smaller model is the large model's as well."""
+        """Raises a `ValueError` if a variable of the compact model is the large model's as well."""
         for unit, why in self.shared.items():
             if any(variable is weight for weight in unit.operation.weights):
                 raise ValueError(
@@ -99,7 +99,7 @@ class Rebuild:
         )
 
     def _calls(self):
-        """The calls of the smaller model: a layer of layers in which nothing changes is one."""
+        """The calls of the compact model: a layer of layers in which nothing changes is one."""
         for unit in self._graph.units:
             if unit.alive:
                 with making(unit):
@@ -227,7 +227,9 @@ class Rebuild:
         """Gives a layer its weights, and notes where they come from."""
         if layer in self._finished:
             for old, new in zip(unit.operation.weights, layer.weights, strict=True):
-                self.cuts[new.path] = Cut(old.path, (None,) * len(old.shape), tuple(old.shape))
+                self.slices[new.path] = VariableSlice(
+                    old.path, (None,) * len(old.shape), tuple(old.shape)
+                )
             return
         for key, value in vars(unit.operation).items():
             if key.endswith("_initializer") and key in vars(layer):
@@ -246,20 +248,22 @@ class Rebuild:
         with making(unit):
             slices = {} if unchanged else unit.rule.slices(unit)
         olds, news = paired_weights(unit, layer)
-        arrays, cuts = {}, {}
+        arrays, parts = {}, {}
         for name, new in news.items():
             old = olds.get(name)
             shape = tuple((old if old is not None else new).shape)
             indices = slices.get(name, (None,) * len(shape))
-            cuts[name] = Cut(None if old is None else old.path, indices, shape)
-            arrays[name] = np.zeros(new.shape) if old is None else cut(unit.array(name), indices)
+            parts[name] = VariableSlice(None if old is None else old.path, indices, shape)
+            arrays[name] = (
+                np.zeros(new.shape) if old is None else slice_array(unit.array(name), indices)
+            )
         plain = dict(arrays)
         if not unchanged:
             with making(unit):
                 unit.rule.fold(unit, arrays)
         for name, new in news.items():
             if unit.rule.stands_in:
-                cuts[name] = dataclasses.replace(cuts[name], to=tuple(new.shape))
+                parts[name] = dataclasses.replace(parts[name], to=tuple(new.shape))
                 arrays[name] = plain[name] = arrays[name].reshape(new.shape)
             if arrays[name].shape != tuple(new.shape):
                 raise ValueError(
@@ -269,5 +273,5 @@ class Rebuild:
                     "`config` and `slices` of its rule."
                 )
             shift = None if arrays[name] is plain[name] else arrays[name] - plain[name]
-            self.cuts[new.path] = dataclasses.replace(cuts[name], shift=shift)
+            self.slices[new.path] = dataclasses.replace(parts[name], shift=shift)
             new.assign(arrays[name])

@@ -1,4 +1,4 @@
-"""A single layer of the smaller model: whether it stays, and how it is made again."""
+"""A single layer of the compact model: whether it stays, and how it is made again."""
 
 import contextlib
 import types
@@ -6,8 +6,8 @@ import types
 import keras
 
 from keras_sparse.surgery import copying
-from keras_sparse.surgery.cuts import cut
 from keras_sparse.surgery.rules import Rule, Unsupported
+from keras_sparse.surgery.slices import slice_array
 from keras_sparse.surgery.units import weights_by_name
 from keras_sparse.variables import layers_of_type
 
@@ -88,7 +88,7 @@ def keeps_everything(unit):
         return False
     for name, indices in rule.slices(unit).items():
         array = unit.array(name)
-        if array is not None and cut(array, indices).shape != array.shape:
+        if array is not None and slice_array(array, indices).shape != array.shape:
             return False
     own = own_config(unit)
     return own is None or repr(rule.config(unit)) == repr(own)

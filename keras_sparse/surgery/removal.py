@@ -1,4 +1,4 @@
-"""The public function: a Keras model in, a smaller one out."""
+"""The public function: a Keras model in, a compact one out."""
 
 import keras
 
@@ -35,7 +35,7 @@ def remove_dead_channels(model, *, channel_multiple=None, verify=True):
             dict of arrays. False: nothing.
 
     Returns:
-        `(smaller, report)`: a new `keras.Model`, not compiled, and a `Report`. The models share no
+        `(compact, report)`: a new `keras.Model`, not compiled, and a `Report`. The models share no
             weights, unless a layer cannot be copied: `report.notes` names it.
 
     Raises:
@@ -47,7 +47,7 @@ def remove_dead_channels(model, *, channel_multiple=None, verify=True):
 
     Example:
 
-    >>> smaller, report = keras_sparse.surgery.remove_dead_channels(model)
+    >>> compact, report = keras_sparse.surgery.remove_dead_channels(model)
     >>> report.parameters
     (25636712, 13071512)
     """
@@ -57,17 +57,17 @@ def remove_dead_channels(model, *, channel_multiple=None, verify=True):
     graph = Graph(model)
     refuse_wrapped_weights(graph)
     rebuild = _rebuild(graph, channel_multiple)
-    smaller = rebuild.model
+    compact = rebuild.model
     report = make_report(graph, rebuild)
     if isinstance(model, keras.Sequential):
-        smaller = _sequential(model, graph, rebuild)
+        compact = _sequential(model, graph, rebuild)
     if verify is not False:
-        report.max_error = _verify(graph, smaller, verify)
-    return smaller, report
+        report.max_error = _verify(graph, compact, verify)
+    return compact, report
 
 
 def _rebuild(graph, channel_multiple):
-    """The smaller model; layers that would have to change and cannot be made again stay whole."""
+    """The compact model; layers that would have to change and cannot be made again stay whole."""
     whole = {}
     while True:
         Analysis(graph, channel_multiple, lambda unit: whole.get(unit) or rule_for(unit))
@@ -88,7 +88,7 @@ def refuse_wrapped_weights(graph):
         if getattr(layer, "quantization_mode", None) is not None:
             raise ValueError(
                 f"The layer {layer.name!r} is quantized. Remove channels from the float model, "
-                "then quantize the smaller one."
+                "then quantize the compact one."
             )
         if getattr(layer, "lora_enabled", False):
             raise ValueError(
@@ -97,12 +97,12 @@ def refuse_wrapped_weights(graph):
             )
 
 
-def _verify(graph, smaller, verify):
-    difference, noise = compare(graph.model, smaller, verify, graph)
+def _verify(graph, compact, verify):
+    difference, noise = compare(graph.model, compact, verify, graph)
     allowed = allowed_difference(graph.model, noise)
     if not difference <= allowed:
         raise RuntimeError(
-            f"The smaller model's outputs differ by {difference:.2e} of their scale, where "
+            f"The compact model's outputs differ by {difference:.2e} of their scale, where "
             f"rounding explains {allowed:.2e}, so it is not returned. A registered rule may be "
             "wrong, or the model's activations may overflow; `verify=False` returns it for "
             "inspection."
@@ -111,14 +111,14 @@ def _verify(graph, smaller, verify):
 
 
 def _sequential(model, graph, rebuild):
-    """The smaller model as a `Sequential`, if its layers are still a chain."""
+    """The compact model as a `Sequential`, if its layers are still a chain."""
     units = [call.unit for call in graph.calls if isinstance(call.operation, keras.Layer)]
-    smaller = rebuild.model
+    compact = rebuild.model
     if [unit.operation for unit in units] == model.layers:
         # Also where masks are handed on beside the layers.
-        layers = [smaller.layers[0], *(rebuild.layers[unit] for unit in units)]
-    elif is_chain(smaller):
-        layers = smaller.layers
+        layers = [compact.layers[0], *(rebuild.layers[unit] for unit in units)]
+    elif is_chain(compact):
+        layers = compact.layers
     else:
-        return smaller
+        return compact
     return keras.Sequential(layers, name=model.name)

@@ -7,6 +7,7 @@ import json
 import keras
 import numpy as np
 
+from keras_sparse import _renamed
 from keras_sparse.files import replacing
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.groups import find_groups
@@ -62,7 +63,8 @@ class Report:
 
     Attributes:
         layers: `{name: LayerReport}` for the layers with weights, in the order in which they run.
-        cuts: `{path of a variable of the smaller model: Cut}`: where it came from.
+        slices: `{path of a variable of the compact model: VariableSlice}`: which part of which
+            variable it is.
         groups: list of `GroupReport`: channels that stay or go together in several layers.
         order: names of all layers and operations, in the order in which they run.
         parameters: of the whole model, `(before, after)`.
@@ -74,13 +76,15 @@ class Report:
     """
 
     layers: dict
-    cuts: dict
+    slices: dict
     groups: list
     order: tuple
     parameters: tuple[int, int]
     macs: tuple[int, int]
     notes: dict
     max_error: float | None = None
+
+    cuts = _renamed.attribute("cuts", "slices")
 
     @property
     def channels(self):
@@ -118,7 +122,7 @@ class Report:
         return sorted(found, key=lambda group: group.parameters, reverse=True)
 
     def to_dict(self):
-        """Everything but the variables' cuts, as what JSON knows."""
+        """Everything but `slices`, as a JSON-serializable dict."""
         return {
             "parameters": list(self.parameters),
             "macs": list(self.macs),
@@ -270,7 +274,7 @@ def _written(figure, path):
 
 
 def make_report(graph, rebuild):
-    """The report of an analysed graph and its smaller model."""
+    """The report of an analysed graph and its compact model."""
     after = Graph(rebuild.model)
     macs = graph_macs(graph), graph_macs(after)
     counts = {id(unit.operation): macs[1].get(unit.name, 0) for unit in after.units}
@@ -280,7 +284,7 @@ def make_report(graph, rebuild):
             layers[unit.name] = _layer_report(unit, rebuild.layers.get(unit), macs[0], counts)
     return Report(
         layers=layers,
-        cuts=rebuild.cuts,
+        slices=rebuild.slices,
         groups=find_groups(graph),
         order=tuple(dict.fromkeys(unit.name for unit in graph.units)),
         parameters=(graph.model.count_params(), rebuild.model.count_params()),

@@ -1,4 +1,4 @@
-"""Carrying an optimizer's state over to the smaller model."""
+"""Carrying an optimizer's state over to the compact model."""
 
 import keras
 import numpy as np
@@ -13,40 +13,41 @@ _FROM_GRADIENTS = (keras.optimizers.Ftrl,)
 
 
 def slice_optimizer(optimizer, report, model, *, weight_slots=("average",)):
-    """An optimizer for the smaller model that goes on where the large model's left off.
+    """An optimizer for the compact model with the state of the large model's optimizer.
 
-    A slot is known by its name, `{path of the variable}_{name of the slot}`, as Keras gives it,
-    and is cut as its variable was. What belongs to no variable, the step count for one, is
-    copied. Slots of a variable that is new, a bias that was switched on, start afresh. An optimizer
-    with a method `take_over(old, cuts)` does there what its state needs besides; `cuts` is a dict
-    from the path of a variable of `model` to its `Cut`.
+    A slot is recognized by the name that Keras gives it, `{path of the variable}_{name of the
+    slot}`, and is sliced as its variable was. State that belongs to no variable, such as the step
+    count, is copied. Slots of a new variable, such as a bias that was switched on, are initialized.
+    If an optimizer needs more than this, it has a method `take_over(old, slices)`; `slices` is a
+    dict from the path of a variable of `model` to its `VariableSlice`.
 
     Args:
         optimizer: the optimizer with which the large model was trained; it is not changed.
         report: the `Report` of `remove_dead_channels`.
-        model: the smaller model that came with the report.
+        model: the compact model that came with the report.
         weight_slots: names of slots that hold weights rather than gradients, such as Keras' moving
             average. What was folded into the weights is added to these too. An optimizer may name
-            its own in an attribute `weight_slots`.
+            further ones in an attribute `weight_slots`.
 
     Returns:
         A new optimizer of the same class and configuration, built on `model`'s trainable
         variables; give it to `model.compile`.
 
     Raises:
-        ValueError: the optimizer is not built, or has slots that do not tell by their name which
-            variable they belong to, or not by their shape how to cut them: Adafactor's; or it
-            makes weights anew from gradients, Ftrl, and a constant was folded into weights.
+        ValueError: the optimizer is not built, or has slots whose name does not say which
+            variable they belong to, or whose shape does not say how to slice them, as Adafactor's;
+            or it computes weights from gradients alone, as Ftrl, and a constant was folded into
+            weights.
 
     Example:
 
-    >>> smaller, report = surgery.remove_dead_channels(model)
-    >>> optimizer = surgery.slice_optimizer(model.optimizer, report, smaller)
-    >>> smaller.compile(optimizer=optimizer, loss=loss)
+    >>> compact, report = surgery.remove_dead_channels(model)
+    >>> optimizer = surgery.slice_optimizer(model.optimizer, report, compact)
+    >>> compact.compile(optimizer=optimizer, loss=loss)
     """
     if not optimizer.built:
         raise ValueError("`optimizer` has no state yet: train, or call `optimizer.build`, first.")
-    shifted = any(c.shift is not None and np.any(c.shift) for c in report.cuts.values())
+    shifted = any(c.shift is not None and np.any(c.shift) for c in report.slices.values())
     if shifted and isinstance(bare_optimizer(optimizer), _FROM_GRADIENTS):
         raise ValueError(
             f"{type(bare_optimizer(optimizer)).__name__} makes the weights anew from sums of "
@@ -64,20 +65,20 @@ def slice_optimizer(optimizer, report, model, *, weight_slots=("average",)):
     olds = _by_owner(optimizer, {variable.path for variable in variables})
     news = _by_owner(sliced, {variable.path for variable in model.trainable_variables})
     for (path, name), slot in news.items():
-        cut = report.cuts.get(path)
-        old = olds.get((cut.source if cut else None, name))
+        part = report.slices.get(path)
+        old = olds.get((part.source if part else None, name))
         if old is None:
             value = None
-        elif cut is None:
+        elif part is None:
             value = _array(old) if old.shape == slot.shape else None
         else:
-            value = _cut_slot(_array(old), cut, slot)
-        if cut is not None and name in weight_slots and cut.shift is not None:
-            value = (0.0 if value is None else value) + cut.shift
+            value = _slice_slot(_array(old), part, slot)
+        if part is not None and name in weight_slots and part.shift is not None:
+            value = (0.0 if value is None else value) + part.shift
         if value is not None:
             slot.assign(value)
     if hasattr(bare_optimizer(sliced), "take_over"):
-        bare_optimizer(sliced).take_over(bare_optimizer(optimizer), report.cuts)
+        bare_optimizer(sliced).take_over(bare_optimizer(optimizer), report.slices)
     return sliced
 
 
@@ -85,8 +86,8 @@ def _choose_like(optimizer, sliced, report, model):
     """What was excluded stays so under its new path."""
     if hasattr(sliced, "choose_like"):
         variables = model.trainable_variables
-        cuts = [report.cuts.get(v.path) for v in variables]
-        sliced.choose_like(optimizer, variables, [cut and cut.source for cut in cuts])
+        parts = [report.slices.get(v.path) for v in variables]
+        sliced.choose_like(optimizer, variables, [part and part.source for part in parts])
 
 
 def _weight_slots(optimizer):
@@ -126,21 +127,21 @@ def _by_owner(optimizer, paths):
     return found
 
 
-def _spans(array, cut):
-    return array.ndim == len(cut.shape) and all(
-        size in (1, whole) for size, whole in zip(array.shape, cut.shape, strict=True)
+def _spans(array, part):
+    return array.ndim == len(part.shape) and all(
+        size in (1, whole) for size, whole in zip(array.shape, part.shape, strict=True)
     )
 
 
-def _cut_slot(array, cut, slot):
+def _slice_slot(array, part, slot):
     """The slot's part that belongs to the kept part of its variable."""
-    if array.shape == cut.shape:
-        return cut(array)
+    if array.shape == part.shape:
+        return part(array)
     if array.shape == tuple(slot.shape):
         return array
-    if _spans(array, cut):
-        return cut.spanning(array)
+    if _spans(array, part):
+        return part.spanning(array)
     raise ValueError(
-        f"The slot {slot.name!r} has shape {array.shape} for a variable of shape {cut.shape}, and "
-        "it is not clear how to cut it. Start with a new optimizer."
+        f"The slot {slot.name!r} has shape {array.shape} for a variable of shape {part.shape}, and "
+        "it is not clear how to slice it. Start with a new optimizer."
     )

@@ -2,7 +2,7 @@
 
 A weight that `call` reads by itself, an array that a layer in it is called on, the length of an
 open axis: each becomes an operation that depends on a tensor of the graph. None of them is part of
-a smaller model: their rules put layers and operations of Keras in their place.
+a compact model: their rules put layers and operations of Keras in their place.
 """
 
 import contextlib

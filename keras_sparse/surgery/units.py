@@ -73,7 +73,7 @@ class Call:
 
 
 class Unit:
-    """A layer with all of its calls; they share weights, so they are cut alike.
+    """A layer with all of its calls; they share weights, so they are sliced alike.
 
     A layer without weights is one unit for each call: nothing couples its calls.
     """

@@ -38,12 +38,12 @@ def check_verify(verify):
         )
 
 
-def compare(model, smaller, verify=True, graph=None):
+def compare(model, compact, verify=True, graph=None):
     """How far the outputs of two models are apart, on random inputs or on the user's own.
 
     Args:
         model: a functional `keras.Model`.
-        smaller: a model that takes the same inputs.
+        compact: a model that takes the same inputs.
         verify: True for random inputs, or arrays; see `check_verify`.
         graph: the `Graph` of `model`, if there is one already.
 
@@ -52,11 +52,11 @@ def compare(model, smaller, verify=True, graph=None):
 
     Raises:
         ValueError: no random inputs were found that `model` takes, or it does not take `verify`.
-        RuntimeError: `smaller` does not take what `model` takes.
+        RuntimeError: `compact` does not take what `model` takes.
     """
     if isinstance(verify, (bool, np.bool_)):
         inputs, outputs = _random_inputs(model, graph=graph)
-        return _largest([_distances(model, smaller, inputs, outputs)])
+        return _largest([_distances(model, compact, inputs, outputs)])
     batch = model.inputs[0].shape[0] or _BATCH
     count = len(keras.tree.flatten(verify)[0])
     if count % (model.inputs[0].shape[0] or 1):
@@ -75,7 +75,7 @@ def compare(model, smaller, verify=True, graph=None):
                 "`verify` holds inputs that the model does not take. Received: "
                 f"verify={_described(verify)}. The model ended with: {_line(error)}"
             ) from error
-        rows.append(_distances(model, smaller, inputs, outputs))
+        rows.append(_distances(model, compact, inputs, outputs))
     return _largest(rows)
 
 
@@ -171,11 +171,11 @@ def _fits(model, inputs):
     return True
 
 
-def largest_difference(model, smaller, inputs):
+def largest_difference(model, compact, inputs):
     """How far the outputs of two models are apart.
 
     Args:
-        model, smaller: models that take the same inputs.
+        model, compact: models that take the same inputs.
         inputs: arrays in the structure of the models' inputs.
 
     Returns:
@@ -184,7 +184,7 @@ def largest_difference(model, smaller, inputs):
         both models give NaN or the same infinity there is no difference; where only one does, it
         is infinite.
     """
-    return _largest([_distances(model, smaller, inputs, _outputs(model, inputs))])
+    return _largest([_distances(model, compact, inputs, _outputs(model, inputs))])
 
 
 def allowed_difference(model, noise):
@@ -206,14 +206,14 @@ def _largest(rows):
     return max(pairs)
 
 
-def _distances(model, smaller, inputs, expected):
-    """For each output its scale, how far `smaller`'s is from it, and how far noise moves it."""
+def _distances(model, compact, inputs, expected):
+    """For each output its scale, how far `compact`'s is from it, and how far noise moves it."""
     noisy = _outputs(model, keras.tree.map_structure(_nudge, inputs))
     try:
-        found = _outputs(smaller, inputs)
+        found = _outputs(compact, inputs)
     except Exception as error:
         raise RuntimeError(
-            "The smaller model does not take the inputs that the model takes, so it is not "
+            "The compact model does not take the inputs that the model takes, so it is not "
             f"returned. It ended with: {_line(error)}"
         ) from error
     rows = []

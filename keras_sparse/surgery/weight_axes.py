@@ -1,12 +1,12 @@
-"""Which axis of which weight counts which channels, found by asking the rules how they cut."""
+"""Which axis of which weight counts which channels, found by asking the rules what they slice."""
 
 import numpy as np
 
 
 def weight_axes(unit, roots):
-    """The axes of a unit's weights that are cut when channels go.
+    """The axes of a unit's weights that are sliced when channels are removed.
 
-    The unit's rule is asked for its cuts several times, each time with other channels kept: a
+    The unit's rule is asked for its slices several times, each time with other channels kept: a
     channel is known by the times at which its indices were there.
 
     Args:
@@ -73,7 +73,7 @@ def _codes(count):
 
 
 def _refute(found, masks, count, trials=4):
-    """Takes out the axes that other cuts contradict: something else than channels moved them."""
+    """Takes out the axes that other slices contradict: something else than channels moved them."""
     rng = np.random.default_rng(0)
     for _ in range(trials):
         kept = rng.random(count) < 0.5
@@ -89,9 +89,9 @@ def _masks(unit, roots, values, known, kept, shapes):
         value.keep = kept[np.searchsorted(known, roots[value])]
     return {
         (name, axis): mask
-        for name, cut in unit.rule.slices(unit).items()
+        for name, part in unit.rule.slices(unit).items()
         if name in shapes
-        for axis, mask in enumerate(_kept(cut, shapes[name]))
+        for axis, mask in enumerate(_kept(part, shapes[name]))
     }
 
 
@@ -99,19 +99,19 @@ def _values(ports):
     return list({id(v): v for port in ports for v in port.values}.values())
 
 
-def _kept(cut, shape):
-    """For each axis which indices a cut keeps."""
+def _kept(part, shape):
+    """For each axis which indices a slice keeps."""
     masks = [np.ones(size, bool) for size in shape]
     for axis, mask in enumerate(masks):
-        if callable(cut):
+        if callable(part):
             index = np.arange(len(mask)).reshape(
                 [-1 if i == axis else 1 for i in range(len(shape))]
             )
-            part = cut(np.broadcast_to(index, shape))
+            part = part(np.broadcast_to(index, shape))
             # Without any index on another axis, nothing can be told of this one.
             kept = None if part.shape[axis] and not part.size else np.unique(part)
         else:
-            kept = cut[axis]
+            kept = part[axis]
         if kept is not None:
             mask[:] = False
             mask[kept] = True

@@ -72,7 +72,7 @@ def zero_channels(model, threshold, criterion="norm", verify=True):
     Example:
 
     >>> zeroed, report = zero_channels(model, 1e-6)
-    >>> smaller, _ = remove_dead_channels(zeroed)
+    >>> compact, _ = remove_dead_channels(zeroed)
     """
     check_number("threshold", threshold, "[0, inf)")
     if criterion not in _CRITERIA:

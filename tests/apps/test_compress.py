@@ -83,9 +83,9 @@ def outputs(model):
     return keras.ops.convert_to_numpy(model(inputs, training=False))
 
 
-def assert_same(smaller, model):
+def assert_same(compact, model):
     expected = outputs(model)
-    error = np.max(np.abs(outputs(smaller) - expected))
+    error = np.max(np.abs(outputs(compact) - expected))
     assert error <= 1e-5 * np.max(np.abs(expected))
 
 
@@ -104,8 +104,8 @@ def test_layers_of_a_persons_own(model, tmp_path, monkeypatch, capsys):
     assert run_program("apps.compress", *files) == 1
     assert "Thrice" in capsys.readouterr().err
     assert run_program("apps.compress", *files, "--import=my_own_layers") is None
-    smaller = keras.saving.load_model(tmp_path / "small.keras")
-    assert smaller.get_layer("conv").filters == 5
+    compact = keras.saving.load_model(tmp_path / "small.keras")
+    assert compact.get_layer("conv").filters == 5
     keras.saving.get_custom_objects().pop("Thrice")
 
 
@@ -121,12 +121,12 @@ def test_dead_channels_go(model, path, tmp_path, capsys):
     arguments = (f"--out={tmp_path}/small.keras", f"--report_json={tmp_path}/r.json")
     assert run_program("apps.compress", f"--model={path}", *arguments) is None
     out = capsys.readouterr().out
-    smaller = keras.saving.load_model(tmp_path / "small.keras")
-    assert smaller.get_layer("conv").filters == 5
-    assert_same(smaller, model)
+    compact = keras.saving.load_model(tmp_path / "small.keras")
+    assert compact.get_layer("conv").filters == 5
+    assert_same(compact, model)
     assert "Channels removed" in out
     assert "8 → 5" in out
-    before, after = model.count_params(), smaller.count_params()
+    before, after = model.count_params(), compact.count_params()
     assert f"parameters: {before} to {after}, {after / before:.1%}" in out
     assert out.endswith(f"Wrote {tmp_path}/small.keras\n")
     report = json.loads((tmp_path / "r.json").read_text())
@@ -156,14 +156,14 @@ def test_threshold_zeroes_first_and_says_so(model, path, tmp_path, capsys):
         report_json=tmp_path / "r.json",
     )
     assert "Set 4 channels to zero, the largest of norm " in out
-    smaller = keras.saving.load_model(tmp_path / "small.keras")
-    assert smaller.get_layer("conv").filters == 4
+    compact = keras.saving.load_model(tmp_path / "small.keras")
+    assert compact.get_layer("conv").filters == 4
     facts = json.loads((tmp_path / "r.json").read_text())["zero_channels"]
     assert facts["zeroed"]["conv"] == [1, 2, 5, 7]
     assert 0 < facts["largest"] <= 1e-3
     # What is left computes what the model with that filter at zero computes.
     kill(model.get_layer("conv"), [7])
-    assert_same(smaller, model)
+    assert_same(compact, model)
 
 
 @pytest.mark.slow
@@ -214,9 +214,9 @@ def test_a_threshold_that_cuts_every_way_is_refused(path, tmp_path, capsys):
 
 def test_channel_multiple(model, path, tmp_path, capsys):
     call(capsys, model=path, out=tmp_path / "small.keras", channel_multiple=6)
-    smaller = keras.saving.load_model(tmp_path / "small.keras")
-    assert smaller.get_layer("conv").filters == 6
-    assert_same(smaller, model)
+    compact = keras.saving.load_model(tmp_path / "small.keras")
+    assert compact.get_layer("conv").filters == 6
+    assert_same(compact, model)
 
 
 def test_says_why_a_dead_channel_stays(tmp_path, capsys):
@@ -247,9 +247,9 @@ def test_a_file_of_keras_2(ending, tmp_path, capsys):
     kill(model.get_layer("conv2d"), [0, 2])
     model.save(tmp_path / "sparse.keras")
     call(capsys, model=tmp_path / "sparse.keras", out=tmp_path / "small.keras")
-    smaller = keras.saving.load_model(tmp_path / "small.keras")
-    assert smaller.count_params() < model.count_params()
-    assert_same(smaller, model)
+    compact = keras.saving.load_model(tmp_path / "small.keras")
+    assert compact.count_params() < model.count_params()
+    assert_same(compact, model)
     call(capsys, model=source, out=tmp_path / "same.keras")
     assert_same(keras.saving.load_model(tmp_path / "same.keras"), load_model(source))
 

@@ -49,7 +49,7 @@ def test_what_is_small_beside_the_largest_of_its_layer_is_cut(method):
     else:
         hidden.kernel.assign(np.full((3, 4), 5.0) * sizes)
     before = model.predict(X, verbose=0)
-    smaller = reduction.without_negligible(model, method)
-    assert channels.channel_norms(smaller.get_layer("hidden")).shape == (2,)
+    compact = reduction.without_negligible(model, method)
+    assert channels.channel_norms(compact.get_layer("hidden")).shape == (2,)
     # What is cut was small, but not quite zero.
-    np.testing.assert_allclose(smaller.predict(X, verbose=0), before, atol=0.1)
+    np.testing.assert_allclose(compact.predict(X, verbose=0), before, atol=0.1)

@@ -68,10 +68,10 @@ def test_follows_surgery():
     model = network([0.0, 1.0, 1e-9, 1.0])
     dead_channels = DeadChannels(epochs=2)
     dead_channels.update(model)
-    smaller, report = surgery.remove_dead_channels(model)
+    compact, report = surgery.remove_dead_channels(model)
     assert report.channels["hidden"] == (4, 3)
     dead_channels.keep({name: layer.kept for name, layer in report.layers.items()})
-    np.testing.assert_array_equal(dead_channels.update(smaller)["hidden"], [False, True, False])
+    np.testing.assert_array_equal(dead_channels.update(compact)["hidden"], [False, True, False])
 
 
 def test_keep_takes_bools_and_forgets_layers_that_are_gone():

@@ -1,4 +1,4 @@
-"""A trained model and a budget in, a smaller trained model out."""
+"""A trained model and a budget in, a compact trained model out."""
 
 import json
 
@@ -74,10 +74,10 @@ def test_criteria_survive_saving(criterion):
 
 def test_plan_and_a_loop_of_ones_own(trained, digits):
     chosen = keras_sparse.plan(trained, digits[0], target={"macs": 0.5})
-    smaller, report = chosen.apply(trained)
+    compact, report = chosen.apply(trained)
     macs = surgery.count_macs(trained).total
-    assert surgery.count_macs(smaller).total <= 0.5 * macs
-    assert surgery.count_macs(smaller).total > 0.4 * macs
+    assert surgery.count_macs(compact).total <= 0.5 * macs
+    assert surgery.count_macs(compact).total > 0.4 * macs
     assert report.channels["stem"] == report.channels["second"]
     assert "macs" in str(chosen)
     json.dumps(chosen.to_dict())
@@ -180,7 +180,7 @@ def test_latency_is_met_as_it_is_measured(trained):
     assert slow.model.count_params() < plain.model.count_params()
     with pytest.warns(UserWarning, match="above the 2.52e\\+04 ms that were asked for"):
         run(Table(error=30.0))
-    with pytest.warns(UserWarning, match="latency of the smaller model is predicted, not measured"):
+    with pytest.warns(UserWarning, match="latency of the compact model is predicted, not measured"):
         elsewhere = run(Table(error=1.3, can_time=False))
     assert elsewhere.costs == plain.costs
 

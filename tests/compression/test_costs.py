@@ -96,9 +96,9 @@ def check_budget(start, blocks, share, name, seed):
         narrowest = costs.total(name, np.ones(len(groups), int))
         assert narrowest > share * costs.total(name, costs.full())
         return
-    smaller, _ = chosen.apply(model)
-    counted, full = measured_costs(smaller), measured_costs(model)
-    assert counted["macs"] == surgery.count_macs(smaller).total
+    compact, _ = chosen.apply(model)
+    counted, full = measured_costs(compact), measured_costs(model)
+    assert counted["macs"] == surgery.count_macs(compact).total
     assert counted[name] <= share * full[name]
     for cost, count in counted.items():
         assert chosen.costs[cost] == (full[cost], pytest.approx(count))

@@ -57,11 +57,11 @@ def test_signatures_of_the_loaded_and_of_the_smaller_model_are_the_same(tmp_path
     kernel, bias = hidden.get_weights()
     hidden.set_weights([kernel * [1, 0, 1, 0, 1, 1], bias])
     model.save(tmp_path / "model.keras")
-    smaller, _ = surgery.remove_dead_channels(model)
-    assert smaller.count_params() < model.count_params()
+    compact, _ = surgery.remove_dead_channels(model)
+    assert compact.count_params() < model.count_params()
     path = tmp_path / "model.tflite"
     samples = {"second": np.ones((2, 4)), "input_0": np.zeros((2, 4))}
-    for each in (model, keras.saving.load_model(tmp_path / "model.keras"), smaller):
+    for each in (model, keras.saving.load_model(tmp_path / "model.keras"), compact):
         result = export.convert(each, path, samples=samples)
         signature = Interpreter(str(path)).get_signature_list()["serving_default"]
         assert signature["inputs"] == ["input_0", "second"]

@@ -48,11 +48,11 @@ def run(path, x):
 
 def test_the_smaller_file_gives_the_same_outputs(tmp_path):
     model = residual_network()
-    smaller, report = remove_dead_channels(model)
+    compact, report = remove_dead_channels(model)
     assert report.parameters[1] < 0.8 * report.parameters[0]
     x = np.random.default_rng(1).normal(size=(10, 12, 12, 3)).astype("float32")
     files = [tmp_path / "model.tflite", tmp_path / "smaller.tflite"]
-    for each, path in zip((model, smaller), files, strict=True):
+    for each, path in zip((model, compact), files, strict=True):
         convert(each, path, samples=x)
     assert files[1].stat().st_size < files[0].stat().st_size
     before, after = (run(path, x) for path in files)

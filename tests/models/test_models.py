@@ -146,8 +146,8 @@ def test_surgery_removes_their_dead_channels(name):
         if "depthwise" not in kernel.path:
             values[..., ::2] = 0
         kernel.assign(values)
-    smaller, report = remove_dead_channels(model)
-    assert smaller.count_params() < 0.7 * model.count_params()
+    compact, report = remove_dead_channels(model)
+    assert compact.count_params() < 0.7 * model.count_params()
     hidden = list(report.channels.values())[:-1]
     assert all(after <= before // 2 + 1 for before, after in hidden)
 

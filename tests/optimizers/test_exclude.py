@@ -152,6 +152,6 @@ def test_surgery_keeps_what_is_excluded():
     dead = ops.convert_to_numpy(model.layers[0].kernel).copy()
     dead[:, :2] = 0
     model.layers[0].kernel.assign(dead)
-    smaller, report = surgery.remove_dead_channels(model)
-    sliced = surgery.slice_optimizer(model.optimizer, report, smaller)
+    compact, report = surgery.remove_dead_channels(model)
+    sliced = surgery.slice_optimizer(model.optimizer, report, compact)
     assert [v.path for v in sliced.thresholded_variables] == ["dense/kernel"]

@@ -62,31 +62,31 @@ def with_dead_channels(name):
 @pytest.mark.parametrize("name", THRESHOLDING)
 def test_a_step_without_gradients_changes_the_smaller_model_as_the_large_one(name):
     model = with_dead_channels(name)
-    smaller, report = surgery.remove_dead_channels(model)
+    compact, report = surgery.remove_dead_channels(model)
     assert report.channels["hidden"][1] <= 12
-    sliced = surgery.slice_optimizer(model.optimizer, report, smaller)
+    sliced = surgery.slice_optimizer(model.optimizer, report, compact)
     assert int(sliced.iterations) == int(model.optimizer.iterations)
-    for each, optimizer in ((model, model.optimizer), (smaller, sliced)):
+    for each, optimizer in ((model, model.optimizer), (compact, sliced)):
         gradients = [ops.zeros(v.shape) for v in each.trainable_variables]
         optimizer.apply(gradients, each.trainable_variables)
     x, _ = blobs()
-    before, after = (m.predict(x, verbose=0) for m in (model, smaller))
+    before, after = (m.predict(x, verbose=0) for m in (model, compact))
     np.testing.assert_allclose(after, before, atol=1e-5)
-    zeros = [(array(m.get_layer("logits").kernel) == 0).sum(1) for m in (model, smaller)]
+    zeros = [(array(m.get_layer("logits").kernel) == 0).sum(1) for m in (model, compact)]
     np.testing.assert_array_equal(zeros[0][report.layers["hidden"].kept], zeros[1])
 
 
 @pytest.mark.parametrize("name", thorough(THRESHOLDING, "target by channel", "published"))
 def test_the_smaller_model_trains_on(name):
     model = with_dead_channels(name)
-    smaller, report = surgery.remove_dead_channels(model)
+    compact, report = surgery.remove_dead_channels(model)
     x, y = blobs()
     loss = keras.losses.SparseCategoricalCrossentropy()
-    start = float(loss(y, smaller(x)))
-    sliced = surgery.slice_optimizer(model.optimizer, report, smaller)
+    start = float(loss(y, compact(x)))
+    sliced = surgery.slice_optimizer(model.optimizer, report, compact)
     if name == "target by channel":
         # A target is a share of the network as it is: 60% of the channels that are left would go.
         sliced.target_sparsity = 0.0
-    smaller.compile(sliced, loss)
-    smaller.fit(x, y, batch_size=16, epochs=3, verbose=0)
-    assert float(loss(y, smaller(x))) < 1.5 * start + 0.1
+    compact.compile(sliced, loss)
+    compact.fit(x, y, batch_size=16, epochs=3, verbose=0)
+    assert float(loss(y, compact(x))) < 1.5 * start + 0.1

@@ -47,9 +47,9 @@ def kernels(model):
     return [array(model.get_layer(name).kernel) for name in ("a", "b")]
 
 
-def cut(model, optimizer):
-    smaller, report = surgery.remove_dead_channels(model)
-    return smaller, surgery.slice_optimizer(optimizer, report, smaller), report
+def remove_dead(model, optimizer):
+    compact, report = surgery.remove_dead_channels(model)
+    return compact, surgery.slice_optimizer(optimizer, report, compact), report
 
 
 def again(optimizer, model):
@@ -68,15 +68,15 @@ def test_by_channel_the_cut_network_is_pruned_as_the_whole_one(resumed):
         1e-3, target_sparsity=0.6, ramp_steps=80, groups="channel", exclude=whole.layers[-1]
     )
     search(whole, optimizer, 0, 20)
-    smaller, sliced, report = cut(whole, optimizer)
+    compact, sliced, report = remove_dead(whole, optimizer)
     assert all(new < old for old, new in (report.channels[name] for name in "ab"))
     if resumed:
-        sliced = again(sliced, smaller)
+        sliced = again(sliced, compact)
     search(whole, optimizer, 40, 100)
-    search(smaller, sliced, 40, 100)
+    search(compact, sliced, 40, 100)
     dead = [(kernel == 0).all(0) for kernel in kernels(whole)]
     assert 0.55 < np.mean(np.concatenate(dead)) < 0.65
-    left = [(kernel != 0).any(0).sum() for kernel in kernels(smaller)]
+    left = [(kernel != 0).any(0).sum() for kernel in kernels(compact)]
     assert left == [(~d).sum() for d in dead]
 
 
@@ -88,10 +88,10 @@ def test_by_weight_the_target_is_of_the_whole_network():
         kernel = array(whole.get_layer(name).kernel)
         kernel[:, :10] = 0
         whole.get_layer(name).kernel.assign(kernel)
-    smaller, sliced, _ = cut(whole, optimizer)
-    nonzero = sum(np.count_nonzero(k) for k in kernels(smaller))
-    search(smaller, sliced, 40)
-    after = sum(np.count_nonzero(k) for k in kernels(smaller))
+    compact, sliced, _ = remove_dead(whole, optimizer)
+    nonzero = sum(np.count_nonzero(k) for k in kernels(compact))
+    search(compact, sliced, 40)
+    after = sum(np.count_nonzero(k) for k in kernels(compact))
     # The zeros that were cut out were zeros before: as many weights stay as are needed.
     assert nonzero <= after <= 0.2 * (6 * 40 + 40 * 40)
     assert after > 0.1 * (6 * 40 + 40 * 40)
@@ -109,12 +109,12 @@ def test_magnitude_pruning_keeps_what_is_left_of_the_target(scope, resumed):
         kernel = array(whole.get_layer(name).kernel)
         kernel[:, :20] = 0
         whole.get_layer(name).kernel.assign(kernel)
-    smaller, sliced, _ = cut(whole, optimizer)
+    compact, sliced, _ = remove_dead(whole, optimizer)
     if resumed:
-        sliced = again(sliced, smaller)
+        sliced = again(sliced, compact)
     size = 6 * 40 + 40 * 40 + 40 * 3
-    steps(smaller, sliced, 5)
-    left = sum(np.count_nonzero(array(v)) for v in smaller.trainable_variables[:3])
+    steps(compact, sliced, 5)
+    left = sum(np.count_nonzero(array(v)) for v in compact.trainable_variables[:3])
     assert 0.15 * size < left <= 0.2 * size + 1
 
 
@@ -125,7 +125,7 @@ def test_what_was_cut_counts_in_what_is_said():
     kernel = array(whole.get_layer("b").kernel)
     kernel[:, :30] = 0
     whole.get_layer("b").kernel.assign(kernel)
-    _, sliced, _ = cut(whole, optimizer)
+    _, sliced, _ = remove_dead(whole, optimizer)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         warn_of_missed_target(sliced, 0.5, sliced.thresholded_variables, "")

@@ -236,7 +236,7 @@ def test_a_clock_decides_when_channels_go_and_not_whether(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(*stopwatch)
         trainer = ShrinkingTrainer(model, DeadChannels(epochs=1), min_dead=0.01, folder=tmp_path)
-        with pytest.warns(UserWarning, match=r"No cut paid.*took 99\.\d s.*must_pay=False"):
+        with pytest.warns(UserWarning, match=r"No removal paid.*took 99\.\d s.*must_pay=False"):
             train(trainer, epochs=4)
     (shrink,) = trainer.shrinks
     assert shrink.epoch == 4

@@ -58,21 +58,21 @@ class Harness:
             weight.assign(np.moveaxis(value, -1, axis))
 
     def cut(self, model, **arguments):
-        """Cuts and compares against the model's own noise floor; `(smaller, report)`."""
+        """Cuts and compares against the model's own noise floor; `(compact, report)`."""
         before = [weight.numpy() for weight in model.weights]
         nodes = [len(layer._inbound_nodes) for layer in model._flatten_layers()]
-        smaller, report = surgery.remove_dead_channels(model, **arguments)
+        compact, report = surgery.remove_dead_channels(model, **arguments)
         for weight, value in zip(model.weights, before, strict=True):
             np.testing.assert_array_equal(weight.numpy(), value)
         assert nodes == [len(layer._inbound_nodes) for layer in model._flatten_layers()]
-        assert report.parameters == (model.count_params(), smaller.count_params())
-        self.compare(model, smaller)
-        return smaller, report
+        assert report.parameters == (model.count_params(), compact.count_params())
+        self.compare(model, compact)
+        return compact, report
 
-    def compare(self, model, smaller, seed=7):
+    def compare(self, model, compact, seed=7):
         """Outputs on an input that the verification has not seen."""
         inputs = verify.random_inputs(model, seed=seed)
-        difference, noise = verify.largest_difference(model, smaller, inputs)
+        difference, noise = verify.largest_difference(model, compact, inputs)
         exact = keras.config.floatx() == "float64" and keras.backend.backend() == "tensorflow"
         # 256 units in the last place: what the order of long sums may cost.
         assert difference <= max(32 * noise, 256 * 2.0**-52 if exact else 1e-5)

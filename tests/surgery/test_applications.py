@@ -135,24 +135,24 @@ def kernels(model):
 
 def check(name, limit):
     model = build(name, np.random.default_rng(0))
-    smaller, report = surgery.remove_dead_channels(model, verify=False)
+    compact, report = surgery.remove_dead_channels(model, verify=False)
     x = verify.random_inputs(model)
     both = np.concatenate([x, np.nextafter(x, np.copysign(np.inf, x))])
     outputs, moved = np.split(keras.ops.convert_to_numpy(model(both, training=False)), 2)
     scale = np.abs(outputs).max()
     noise = np.abs(outputs - moved).max() / scale
-    result = keras.ops.convert_to_numpy(smaller(x, training=False))
+    result = keras.ops.convert_to_numpy(compact(x, training=False))
     difference = np.abs(outputs - result).max() / scale
     print(
         f"{name:20s} {len(model.layers):5d} layers, kernels {kernels(model) / 1e6:7.2f} M -> "
-        f"{kernels(smaller) / 1e6:7.2f} M, difference {difference:.1e}, noise {noise:.1e}"
+        f"{kernels(compact) / 1e6:7.2f} M, difference {difference:.1e}, noise {noise:.1e}"
     )
     assert np.abs(outputs[0] - outputs[1]).max() > 1e-3 * scale, "the output ignores the input"
     if keras.config.floatx() == "float64":
         assert difference <= 32 * noise
     else:
         assert difference <= max(1e-5, 32 * noise)
-    assert kernels(smaller) <= limit * 1e6
+    assert kernels(compact) <= limit * 1e6
     assert report.macs[1] < report.macs[0]
 
 

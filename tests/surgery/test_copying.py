@@ -168,36 +168,36 @@ def around(layer, harness, dead=(1, 4)):
 )
 def test_config_that_does_not_round_trip(layer, left, harness):
     model = around(layer(), harness)
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert (report.channels["a"], report.channels["b"]) == ((6, left), (6, 4))
     assert report.notes.keys() <= {model.layers[2].name}
-    assert not {id(v) for v in model.variables} & {id(v) for v in smaller.variables}
+    assert not {id(v) for v in model.variables} & {id(v) for v in compact.variables}
 
 
 def test_a_copy_with_a_graph_is_saved(harness, tmp_path):
-    smaller, _ = harness.cut(around(doubled(), harness))
-    smaller.save(tmp_path / "smaller.keras")
-    harness.compare(smaller, keras.saving.load_model(tmp_path / "smaller.keras"))
+    compact, _ = harness.cut(around(doubled(), harness))
+    compact.save(tmp_path / "smaller.keras")
+    harness.compare(compact, keras.saving.load_model(tmp_path / "smaller.keras"))
 
 
 @pytest.mark.parametrize("layer", [Hidden, Network])
 def test_a_copy_trains_alone(layer, harness):
     model = around(layer(6), harness)
-    smaller, _ = harness.cut(model)
+    compact, _ = harness.cut(model)
     before = [ops.convert_to_numpy(variable) for variable in model.variables]
-    smaller.compile("sgd", "mse")
-    smaller.fit(np.ones((4, 5)), np.ones((4, 2)), verbose=0)
+    compact.compile("sgd", "mse")
+    compact.fit(np.ones((4, 5)), np.ones((4, 2)), verbose=0)
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(variable), value)
-    changed = smaller.layers[2].weights[0], model.layers[2].weights[0]
+    changed = compact.layers[2].weights[0], model.layers[2].weights[0]
     assert not np.array_equal(*map(ops.convert_to_numpy, changed))
 
 
 def test_a_layer_that_cannot_be_copied_is_shared_and_named(harness):
     layer = Scale(lambda x: x * layer.scale, name="scale")
     model = around(layer, harness)
-    smaller, report = harness.cut(model)
-    assert smaller.get_layer("scale").scale is layer.scale
+    compact, report = harness.cut(model)
+    assert compact.get_layer("scale").scale is layer.scale
     assert "shares its weights" in report.notes["scale"][0]
     assert "scale: shares its weights" in str(report)
 
@@ -238,9 +238,9 @@ def test_names_that_two_nested_models_share(harness):
     x = keras.Input((5,))
     model = keras.Model(x, layers.Dense(2)(block("two")(block("one")(x))))
     harness.randomise(model)
-    smaller, report = harness.cut(model)
-    assert len({variable.path for variable in smaller.variables}) == len(smaller.variables)
-    assert set(report.cuts) == {variable.path for variable in smaller.weights}
+    compact, report = harness.cut(model)
+    assert len({variable.path for variable in compact.variables}) == len(compact.variables)
+    assert set(report.slices) == {variable.path for variable in compact.weights}
 
 
 @pytest.mark.tensorflow
@@ -265,10 +265,10 @@ def test_tables_of_adapted_layers(harness):
     model = keras.Model([code, text, size], layers.Dense(2)(layers.Dense(6, name="a")(y)))
     harness.randomise(model)
     harness.kill(model)
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels["a"] == (6, 5)
     inputs = [np.array([[20], [99]]), np.array(["c b", "z a"]), np.array([[3.0], [25.0]])]
-    assert verify.compare(model, smaller, inputs)[0] < 1e-6
+    assert verify.compare(model, compact, inputs)[0] < 1e-6
 
 
 def test_state_that_moves_is_the_same_and_stays(harness):

@@ -64,13 +64,13 @@ def test_what_belongs_to_a_channel_goes_with_it(name):
     for mask in masks.values():
         mask[: (len(mask) + 1) // 2] = False
         mask[-1] = len(mask) > 1
-    smaller, _ = surgery.remove_dead_channels(surgery.zero_groups(model, masks))
+    compact, _ = surgery.remove_dead_channels(surgery.zero_groups(model, masks))
     expected = parameters_without(model, masks)
     assert expected < model.count_params()
     if name in CONSTANTS:
-        assert expected <= smaller.count_params() < model.count_params()
+        assert expected <= compact.count_params() < model.count_params()
     else:
-        assert smaller.count_params() == expected
+        assert compact.count_params() == expected
 
 
 def test_a_channel_stays_unless_all_of_its_members_are_zero():
@@ -136,8 +136,8 @@ def test_heads_are_a_group():
     randomise(model, np.random.default_rng(0))
     heads = next(g for g in surgery.channel_groups(model) if g.name == "mha/heads")
     assert heads.size == 4
-    smaller, _ = surgery.remove_dead_channels(surgery.zero_groups(model, {heads: [0, 2]}))
-    assert smaller.get_layer("mha").num_heads == 2
+    compact, _ = surgery.remove_dead_channels(surgery.zero_groups(model, {heads: [0, 2]}))
+    assert compact.get_layer("mha").num_heads == 2
 
 
 @pytest.mark.parametrize("kind", ["output", "normalised", "unknown"])
@@ -166,9 +166,9 @@ def test_nothing_of_a_channel_is_left_behind_a_normalisation():
     model = keras.Model(x, layers.Conv2D(2, 1)(y))
     randomise(model, np.random.default_rng(0))
     zeroed = surgery.zero_groups(model, {free_groups(model)[0]: [2]})
-    smaller, report = surgery.remove_dead_channels(zeroed)
+    compact, report = surgery.remove_dead_channels(zeroed)
     assert report.channels["a"] == (4, 3)
-    assert not smaller.get_layer("b").use_bias
+    assert not compact.get_layer("b").use_bias
 
 
 def test_the_model_itself_is_left_alone():

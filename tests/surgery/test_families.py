@@ -55,9 +55,9 @@ def test_convolutions_read_constants(layer, shape, kept, padding, harness):
     model = keras.Model(inputs, x)
     harness.randomise(model)
     put(model.get_layer("a").kernel, (..., [1, 4]))
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels["a"] == (6, kept[padding])
-    assert smaller.get_layer("b").use_bias == (kept[padding] == 4)
+    assert compact.get_layer("b").use_bias == (kept[padding] == 4)
 
 
 @pytest.mark.parametrize("layer", [layers.Conv1DTranspose, layers.Conv2DTranspose])
@@ -82,10 +82,10 @@ def test_grouped_convolution_keeps_groups_equal(padding, harness):
     # Group 0 loses all of its outputs; the others one input each, and group 2 a second one.
     put(model.get_layer("b").kernel, (..., [0, 1]))
     put(model.get_layer("a").kernel, (..., [3, 7, 8, 11]))
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     inputs_left = {"valid": 6, "same": 9}[padding]
     assert report.channels == {"a": (12, inputs_left), "b": (8, 6), "c": (2, 2)}
-    assert smaller.get_layer("b").groups == 3
+    assert compact.get_layer("b").groups == 3
 
 
 @pytest.mark.parametrize("multiplier", [1, 2])
@@ -96,9 +96,9 @@ def test_as_many_groups_as_inputs(multiplier, harness):
     model = keras.Model(inputs, layers.Conv2D(2, 1, name="c")(x))
     harness.randomise(model)
     put(model.get_layer("b").kernel, (..., slice(2 * multiplier, 4 * multiplier)))
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels == {"a": (6, 4), "b": (6 * multiplier, 4 * multiplier), "c": (2, 2)}
-    assert smaller.get_layer("b").groups == 4
+    assert compact.get_layer("b").groups == 4
 
 
 # Dense relatives.
@@ -183,9 +183,9 @@ def silence(cell, kind, units):
 def test_recurrent(kind, arguments, sequences, harness):
     model = recurrent_model(harness, kind, sequences, **arguments)
     silence(model.get_layer("rnn").cell, kind, [1, 4])
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert widths(report, "before", "rnn") == [4, 4]
-    assert smaller.get_layer("rnn").use_bias
+    assert compact.get_layer("rnn").use_bias
 
 
 def test_recurrent_gate_that_is_zero_is_not_dead(harness):
@@ -228,12 +228,12 @@ def test_bidirectional(kind, merge_mode, harness):
     # What is dead in one direction no unit reads in the other.
     put(model.get_layer("both").forward_layer.cell.recurrent_kernel, 2)
     put(model.get_layer("both").backward_layer.cell.recurrent_kernel, 4)
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels["before"] == (6, 4)
     # Unit 1 is dead in both directions, 4 and 2 in one; a product is zero if one is.
     left = {"concat": (12, 8), None: (6, 4), "sum": (6, 5), "ave": (6, 5), "mul": (6, 3)}
     assert report.channels["both"] == left[merge_mode]
-    assert smaller.get_layer("both").backward_layer.units == left[merge_mode][1] // (
+    assert compact.get_layer("both").backward_layer.units == left[merge_mode][1] // (
         2 if merge_mode == "concat" else 1
     )
 
@@ -261,9 +261,9 @@ def test_recurrent_layer_around_a_cell(kind, harness):
     harness.randomise(model)
     put(model.get_layer("before").kernel, (..., [0, 5]))
     silence(model.get_layer("rnn").cell, kind, [1, 4])
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert widths(report, "before", "rnn") == [4, 4]
-    assert smaller.get_layer("rnn").cell.use_bias
+    assert compact.get_layer("rnn").cell.use_bias
 
 
 def test_stateful_recurrent_layer_is_left_whole(harness):
@@ -329,9 +329,9 @@ def test_attention_constant_inputs_are_folded(harness):
     attention = layers.MultiHeadAttention(2, 3, use_bias=False, name="attention")
     model = attention_model(harness, attention)
     put(model.get_layer("before").kernel, (..., [0, 5]))
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels["before"] == (8, 6)
-    assert smaller.get_layer("attention").use_bias
+    assert compact.get_layer("attention").use_bias
 
 
 @pytest.mark.tensorflow  # JAX's attention has one width for keys and values
@@ -345,8 +345,8 @@ def test_attention_widths(harness):
     put(attention.value_dense.kernel, (slice(None), 0, [4]))
     put(attention.value_dense.kernel, (slice(None), 1, [0, 1]))
     put(model.get_layer("after").kernel, [2, 6])
-    smaller, report = harness.cut(model)
-    new = smaller.get_layer("attention")
+    compact, report = harness.cut(model)
+    new = compact.get_layer("attention")
     assert (new.num_heads, new.key_dim, new.value_dim) == (2, 4, 4)
     assert report.channels["attention"] == (8, 6)
 
@@ -356,8 +356,8 @@ def test_attention_heads(harness):
     model = attention_model(harness, attention)
     put(attention.value_dense.kernel, (slice(None), 1))
     put(attention.output_dense.kernel, 3)
-    smaller, _ = harness.cut(model)
-    assert smaller.get_layer("attention").num_heads == 2
+    compact, _ = harness.cut(model)
+    assert compact.get_layer("attention").num_heads == 2
 
 
 def test_attention_with_mask_and_scores(harness):
@@ -368,10 +368,10 @@ def test_attention_with_mask_and_scores(harness):
     model = keras.Model([x, mask], [layers.Dense(3)(z), scores])
     harness.randomise(model)
     put(attention.value_dense.kernel, (..., [1, 2]))
-    smaller, _ = harness.cut(model)
+    compact, _ = harness.cut(model)
     one_width = keras.backend.backend() == "jax"
-    assert smaller.get_layer("attention").value_dim == (4 if one_width else 3)
-    assert smaller.get_layer("scored").value_dim == 4
+    assert compact.get_layer("attention").value_dim == (4 if one_width else 3)
+    assert compact.get_layer("scored").value_dim == 4
 
 
 def test_grouped_query_attention(harness):
@@ -381,8 +381,8 @@ def test_grouped_query_attention(harness):
     put(model.get_layer("after").kernel, [0, 2])
     # The heads that share the second head of keys are not read.
     put(attention._output_dense.kernel, [2, 3])
-    smaller, report = harness.cut(model)
-    new = smaller.get_layer("attention")
+    compact, report = harness.cut(model)
+    new = compact.get_layer("attention")
     assert (new.num_query_heads, new.num_key_value_heads, new.head_dim) == (2, 1, 3)
     assert report.channels["before"] == (8, 7)
 
@@ -394,8 +394,8 @@ def test_grouped_query_attention_widths(keys, values, left, harness):
     # Keys that are the same everywhere and values that are constant; the wider side decides.
     put(attention._key_dense.kernel, (..., keys))
     put(attention._value_dense.kernel, (..., values))
-    smaller, _ = harness.cut(model)
-    assert smaller.get_layer("attention").head_dim == left
+    compact, _ = harness.cut(model)
+    assert compact.get_layer("attention").head_dim == left
 
 
 @pytest.mark.parametrize(("bias", "left"), [(0.0, 3), (0.4, 5)])
@@ -413,8 +413,8 @@ def test_gated_attention(kind, bias, left, harness):
     if kind == "GroupQueryAttention":
         put(model.get_layer("other").kernel, (..., [1, 2, 3]))
     put(attention._key_dense.kernel, (..., [1, 4]))
-    smaller, report = harness.cut(model)
-    new = smaller.get_layer("attention")
+    compact, report = harness.cut(model)
+    new = compact.get_layer("attention")
     assert new._gate_dense.kernel.shape == (6, sizes[0] if sizes[0] < 5 else 4, left)
     assert report.channels["before"] == (8, 6)
     # A grouped query attention wants its value as wide as its query.
@@ -504,12 +504,12 @@ def test_time_distributed(name, harness, tmp_path):
     put(model.get_layer("a").layer.kernel, (..., [1, 4]))
     if name in ("dense", "conv", "same"):
         put(model.get_layer("b").layer.kernel, (..., [2]))
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels["a"] == (6, 5 if name == "same" else 4)
     if name in ("dense", "conv", "same"):
         assert report.channels["b"] == (6, 5)
-    smaller.save(tmp_path / "smaller.keras")
-    harness.compare(smaller, keras.saving.load_model(tmp_path / "smaller.keras"))
+    compact.save(tmp_path / "smaller.keras")
+    harness.compare(compact, keras.saving.load_model(tmp_path / "smaller.keras"))
 
 
 def test_time_distributed_model_and_recurrence(harness):
@@ -613,10 +613,10 @@ def test_normalization_and_rescaling_between_layers(make, kept, harness, tmp_pat
     for layer in model.layers:
         getattr(layer, "finalize_state", lambda: None)()
     put(model.get_layer("a").kernel, (..., [1, 4]))
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels["a"] == (6, kept)
-    smaller.save(tmp_path / "smaller.keras")
-    harness.compare(smaller, keras.saving.load_model(tmp_path / "smaller.keras"))
+    compact.save(tmp_path / "smaller.keras")
+    harness.compare(compact, keras.saving.load_model(tmp_path / "smaller.keras"))
 
 
 # Shapes.
@@ -733,11 +733,11 @@ def test_operations(name, harness, tmp_path):
     model = keras.Model(inputs, layers.Dense(2)(OPERATIONS[name](x)))
     harness.randomise(model)
     put(model.get_layer("a").kernel, (..., [1, 4]))
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     kept = {"part": 2}.get(name, 4)
     assert report.channels["a"] == (6, kept)
-    smaller.save(tmp_path / "smaller.keras")
-    harness.compare(smaller, keras.saving.load_model(tmp_path / "smaller.keras"))
+    compact.save(tmp_path / "smaller.keras")
+    harness.compare(compact, keras.saving.load_model(tmp_path / "smaller.keras"))
 
 
 @pytest.mark.parametrize("parts", [2, 4])
@@ -936,10 +936,10 @@ def test_attention_where_all_is_masked(kind, harness):
             put(weight, (..., [0, 1, 3]))
         if "/query/" in weight.path:
             put(weight, (..., [1, 2]))
-    smaller, report = harness.cut(model)
-    cuts = [cut(np.zeros(cut.shape)) for path, cut in report.cuts.items() if "value/k" in path]
+    compact, report = harness.cut(model)
+    cuts = [cut(np.zeros(cut.shape)) for path, cut in report.slices.items() if "value/k" in path]
     assert cuts[0].shape[-1] == 2
     inputs = [harness.rng.standard_normal((2, 5, 8)), np.zeros((2, 5, 5), bool)]
     inputs[1][:, 1:, :2] = True
-    difference, _ = verify.largest_difference(model, smaller, inputs)
+    difference, _ = verify.largest_difference(model, compact, inputs)
     assert difference < 1e-14

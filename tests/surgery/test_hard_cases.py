@@ -59,17 +59,17 @@ def test_c2_bias_goes_into_the_next_bias(activation, consumer, harness):
     }[consumer]
     model = chain(harness, layers.Activation(activation), reader)
     put(model.get_layer("a").bias, [1, 4], 0.7)
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert kept(report) == [0, 2, 3, 5]
-    assert smaller.get_layer("b").use_bias
+    assert compact.get_layer("b").use_bias
 
 
 def test_c3_negative_bias_before_relu_is_free(harness):
     model = chain(harness, layers.ReLU(), same(use_bias=False, name="b"))
     put(model.get_layer("a").bias, [1, 4], -0.7)
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert kept(report) == [0, 2, 3, 5]
-    assert not smaller.get_layer("b").use_bias
+    assert not compact.get_layer("b").use_bias
 
 
 def test_c4_batch_norm_after_a_dead_filter(harness):
@@ -226,21 +226,21 @@ def test_c14_a_whole_branch_is_constant(merge, zero, harness, tmp_path):
     put(model.get_layer("c").kernel, ...)
     neutral = 0.0 if merge is layers.Add else 1.0
     put(model.get_layer("c").bias, ..., neutral if zero else np.arange(6) - 2.5)
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels["b"] == (6, 0)
     assert report.channels["c"] == (6, 0)
-    assert len(smaller.operations) == (3 if zero else 4)
-    smaller.save(tmp_path / "model.keras")
+    assert len(compact.operations) == (3 if zero else 4)
+    compact.save(tmp_path / "model.keras")
     harness.compare(model, keras.saving.load_model(tmp_path / "model.keras"))
 
 
 def test_c14_everything_is_constant(harness):
     stack = (layers.Conv2D(5, 3, activation="relu"), layers.Flatten(), layers.Dense(3))
     model = chain(harness, *stack, dead=range(6))
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels["a"] == (6, 1)
     # One channel each, as Keras has no layer without; the last has a bias and a row of each.
-    assert smaller.count_params() < 0.25 * model.count_params()
+    assert compact.count_params() < 0.25 * model.count_params()
 
 
 def test_c14_a_branch_that_gives_the_shape_stays(harness):
@@ -268,9 +268,9 @@ def test_c15_concatenate(axis, harness):
 
 def test_c15_concatenate_leaves_a_dead_operand_out(harness):
     model = residual(harness, layers.Concatenate(), range(6), [], layers.Conv2D(3, 3))
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels["a"] == (6, 0)
-    assert not any(isinstance(layer, layers.Concatenate) for layer in smaller.layers)
+    assert not any(isinstance(layer, layers.Concatenate) for layer in compact.layers)
 
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
@@ -405,9 +405,9 @@ def test_c24_inputs_and_outputs_keep_their_shapes(harness):
     harness.randomise(model)
     put(model.get_layer("a").kernel, ...)
     put(model.get_layer("b").kernel, [1, 2])
-    smaller, report = harness.cut(model)
-    assert smaller.input_shape == model.input_shape
-    assert smaller.output_shape == model.output_shape
+    compact, report = harness.cut(model)
+    assert compact.input_shape == model.input_shape
+    assert compact.output_shape == model.output_shape
     assert set(report.reasons["a"]) == {"output of the model"}
 
 
@@ -434,9 +434,9 @@ def test_c25_shared_layer_without_weights_ties_nothing(harness):
     model = keras.Model(inputs, layers.Dense(2)(x))
     harness.randomise(model)
     put(model.get_layer("a").kernel, (..., [1, 4]))
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert (kept(report), report.channels["b"]) == ([0, 2, 3, 5], (8, 8))
-    assert sum(isinstance(layer, layers.ReLU) for layer in smaller.layers) == 1
+    assert sum(isinstance(layer, layers.ReLU) for layer in compact.layers) == 1
 
 
 @pytest.mark.parametrize(
@@ -474,11 +474,11 @@ def test_c27_nested_model_pinned_to_inference(harness):
     model = keras.Model(x, layers.Dense(2)(inner(x, training=False)))
     harness.randomise(model)
     put(inner.layers[0].kernel, (..., [1, 4]))
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels[f"{inner.name}/a"] == (6, 4)
-    mean = smaller.get_layer("bn").moving_mean.numpy()
-    smaller(np.ones((3, 4)))
-    np.testing.assert_array_equal(smaller.get_layer("bn").moving_mean.numpy(), mean)
+    mean = compact.get_layer("bn").moving_mean.numpy()
+    compact(np.ones((3, 4)))
+    np.testing.assert_array_equal(compact.get_layer("bn").moving_mean.numpy(), mean)
 
 
 def test_c28_bias_before_batch_norm_keeps_its_statistics(harness):
@@ -486,9 +486,9 @@ def test_c28_bias_before_batch_norm_keeps_its_statistics(harness):
     model = chain(
         harness, layers.Activation("sigmoid"), reader, layers.BatchNormalization(name="n")
     )
-    smaller, _ = harness.cut(model)
-    assert smaller.get_layer("b").use_bias
-    for a, b in zip(model.get_layer("n").weights, smaller.get_layer("n").weights, strict=True):
+    compact, _ = harness.cut(model)
+    assert compact.get_layer("b").use_bias
+    for a, b in zip(model.get_layer("n").weights, compact.get_layer("n").weights, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
@@ -542,8 +542,8 @@ def test_c33_attention_scale_follows_the_width(harness):
     harness.randomise(model, damping=1.0)
     put(attention.key_dense.kernel, (..., [1, 2]))
     put(attention.value_dense.kernel, (..., [3]))
-    smaller, _ = harness.cut(model)
-    new = smaller.get_layer("attention")
+    compact, _ = harness.cut(model)
+    new = compact.get_layer("attention")
     assert (new.key_dim, new.value_dim) == (2, 3)
 
 
@@ -554,12 +554,12 @@ def test_c34_same_nan_in_both_is_no_difference(harness):
     harness.randomise(model)
     put(model.get_layer("a").kernel, (..., [1]))
     put(model.get_layer("b").bias, 0, np.nan)
-    smaller, report = surgery.remove_dead_channels(model)
-    assert np.isnan(smaller(np.ones((1, 4)))).any()
+    compact, report = surgery.remove_dead_channels(model)
+    assert np.isnan(compact(np.ones((1, 4)))).any()
     assert report.channels["a"] == (6, 5)
     # A NaN that only one of them has is infinitely far off.
-    put(smaller.get_layer("b").bias, 1, np.nan)
-    difference, _ = verify.largest_difference(model, smaller, np.ones((1, 4)))
+    put(compact.get_layer("b").bias, 1, np.nan)
+    difference, _ = verify.largest_difference(model, compact, np.ones((1, 4)))
     assert difference == np.inf
 
 
@@ -611,8 +611,8 @@ def test_c37_difference_is_that_of_rounding(harness):
     model = keras.Model(inputs, layers.Dense(3)(x))
     harness.randomise(model)
     harness.kill(model, 0.5)
-    smaller, _ = surgery.remove_dead_channels(model)
-    difference, noise = verify.largest_difference(model, smaller, verify.random_inputs(model))
+    compact, _ = surgery.remove_dead_channels(model)
+    difference, noise = verify.largest_difference(model, compact, verify.random_inputs(model))
     assert 0 < difference < 32 * noise < 1e-6
 
 

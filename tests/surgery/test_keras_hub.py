@@ -63,8 +63,8 @@ def test_models_shrink_exactly(make, harness):
     model = make()
     harness.randomise(model, damping=0.3)
     harness.kill(model)
-    smaller, report = harness.cut(model)
-    assert smaller.count_params() < model.count_params() or report.dead_kept or report.notes
+    compact, report = harness.cut(model)
+    assert compact.count_params() < model.count_params() or report.dead_kept or report.notes
 
 
 @pytest.mark.slow

@@ -97,11 +97,11 @@ def test_names_and_structures_stay(build, harness, policy, tmp_path):
     model = build()
     harness.randomise(model)
     harness.kill(model)
-    smaller, report = surgery.remove_dead_channels(model)
+    compact, report = surgery.remove_dead_channels(model)
     assert report.parameters[0] > report.parameters[1] or build is masked
-    smaller.save(tmp_path / "smaller.keras")
-    again, _ = surgery.remove_dead_channels(smaller)
-    for other in (smaller, keras.saving.load_model(tmp_path / "smaller.keras"), again):
+    compact.save(tmp_path / "smaller.keras")
+    again, _ = surgery.remove_dead_channels(compact)
+    for other in (compact, keras.saving.load_model(tmp_path / "smaller.keras"), again):
         assert (type(other), other.name) == (type(model), model.name)
         one, two = functional(model), functional(other)
         assert two.output_names == one.output_names
@@ -118,8 +118,8 @@ def test_what_a_training_step_needs_is_not_lost_in_a_chain(harness):
     inner = keras.Model(x, layers.Dropout(0.5, name="drop")(x, training=True))
     model = keras.Sequential([keras.Input((5,)), layers.Dense(6), inner, layers.Dense(2)])
     harness.randomise(model)
-    smaller, _ = surgery.remove_dead_channels(model, verify=False)
-    calls = smaller.get_layer("drop")._inbound_nodes
+    compact, _ = surgery.remove_dead_channels(model, verify=False)
+    calls = compact.get_layer("drop")._inbound_nodes
     assert all(node.arguments.kwargs["training"] is True for node in calls)
 
 

@@ -74,15 +74,15 @@ def test_dead_channels_inside_are_removed(harness):
     changed, same = Block(name="changed"), Block(name="same")
     model = model_of(changed, same, harness=harness)
     kill(changed.first)
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels["changed/x"] == (8, 5)
     assert report.channels["changed/y"] == report.channels["same/norm"] == (6, 6)
     assert report.layers["changed/x"].macs == (240, 150)
     # What has nothing to lose is the user's own layer, with weights of its own.
-    own = smaller.get_layer("same")
+    own = compact.get_layer("same")
     assert type(own) is Block
     assert not {id(v) for v in own.variables} & {id(v) for v in same.variables}
-    assert not any(isinstance(layer, Block) for layer in smaller.layers if layer is not own)
+    assert not any(isinstance(layer, Block) for layer in compact.layers if layer is not own)
 
 
 def test_reshapes_that_read_the_size_of_the_batch(harness):
@@ -96,11 +96,11 @@ def test_the_smaller_model_needs_no_code_of_the_user(harness, tmp_path):
     block = Block()
     model = model_of(block, harness=harness)
     kill(block.first)
-    smaller, _ = harness.cut(model)
-    smaller.save(tmp_path / "small.keras")
+    compact, _ = harness.cut(model)
+    compact.save(tmp_path / "small.keras")
     loaded = keras.saving.load_model(tmp_path / "small.keras")
     x = np.random.default_rng(0).normal(size=(4, 5, 6))
-    np.testing.assert_array_equal(loaded.predict(x, verbose=0), smaller.predict(x, verbose=0))
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), compact.predict(x, verbose=0))
 
 
 def test_three_levels_with_calls_that_share(harness):
@@ -121,19 +121,19 @@ def test_a_layer_that_is_called_inside_and_outside_stays_one_layer(harness):
     x = keras.Input((5, 6))
     model = keras.Model(x, block(x) + block.second(layers.Dense(8)(x)))
     harness.randomise(model)
-    smaller, _ = harness.cut(model)
-    assert smaller.count_params() == model.count_params()
+    compact, _ = harness.cut(model)
+    assert compact.count_params() == model.count_params()
 
 
 def test_dropout_inside_drops_in_training_alone(harness):
     block = Block()
     model = model_of(block, harness=harness)
     kill(block.first)
-    smaller, _ = harness.cut(model)
+    compact, _ = harness.cut(model)
     x = np.random.default_rng(0).normal(size=(2, 5, 6))
-    first, second = (ops.convert_to_numpy(smaller(x, training=True)) for _ in range(2))
+    first, second = (ops.convert_to_numpy(compact(x, training=True)) for _ in range(2))
     assert np.abs(first - second).max() > 1e-3
-    np.testing.assert_array_equal(smaller(x, training=False), smaller(x))
+    np.testing.assert_array_equal(compact(x, training=False), compact(x))
 
 
 def test_the_model_stays_as_it_was(harness):
@@ -224,8 +224,8 @@ def test_layers_that_stay_closed_say_why(kind, reason, harness):
     block = kind(name="block")
     model = model_of(block, harness=harness)
     kill(block.first)
-    smaller, report = surgery.remove_dead_channels(model, verify=kind is not Numbers)
-    assert type(smaller.get_layer("block")) is kind
+    compact, report = surgery.remove_dead_channels(model, verify=kind is not Numbers)
+    assert type(compact.get_layer("block")) is kind
     assert re.search(reason, " ".join(report.notes["block"]))
 
 
@@ -250,10 +250,10 @@ def test_a_mask_that_a_layer_makes_is_still_read(harness):
     model = keras.Model(x, layers.LSTM(4)(block(x)))
     harness.randomise(model)
     kill(block.inner)
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels["block/dense"] == (6, 3)
     ids = np.array([[1, 2, 0, 0, 0]])
-    np.testing.assert_allclose(smaller(ids), model(ids), rtol=1e-5)
+    np.testing.assert_allclose(compact(ids), model(ids), rtol=1e-5)
 
 
 def test_a_penalty_on_outputs_keeps_a_layer_closed(harness):
@@ -286,13 +286,13 @@ def test_masks_are_handed_on(harness):
     model = keras.Model(x, layers.LSTM(3)(block(table(x))))
     harness.randomise(model)
     kill(block.first)
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels["block/x"] == (8, 5)
     # The ids that are masked make a difference.
     ids = np.array([[1, 2, 0, 0, 0]])
     others = np.array([[1, 2, 3, 4, 5]])
-    np.testing.assert_allclose(smaller(ids), model(ids), rtol=1e-5)
-    assert np.abs(ops.convert_to_numpy(smaller(ids) - smaller(others))).max() > 1e-3
+    np.testing.assert_allclose(compact(ids), model(ids), rtol=1e-5)
+    assert np.abs(ops.convert_to_numpy(compact(ids) - compact(others))).max() > 1e-3
 
 
 def test_layers_inside_may_be_namesakes(harness):
@@ -357,8 +357,8 @@ def test_units_inside_a_layer_that_stays_closed(harness):
     model = model_of(block, harness=harness)
     kill(block.first, 2)
     kill(block.gate, 3)
-    smaller, _ = harness.cut(model)
-    own = smaller.get_layer("block")
+    compact, _ = harness.cut(model)
+    own = compact.get_layer("block")
     # Two are constant and go; the third is alive in the first layer.
     assert (type(own), own.units) == (Asks, 6)
 

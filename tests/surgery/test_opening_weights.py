@@ -87,21 +87,21 @@ def test_weights_of_a_layers_own_go_on_as_tables(harness, tmp_path):
     token = Token(name="vit")
     model = model_of(token, harness)
     kill(token.block.first)
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels["vit/block/x"] == (8, 5)
     assert report.channels["vit/token"] == (6, 6)
-    own = smaller.get_layer("token")
+    own = compact.get_layer("token")
     assert (type(own), own.trainable, own.embeddings_regularizer.l2 > 0) == (
         layers.Embedding,
         True,
         True,
     )
-    assert not smaller.get_layer("scale").trainable
-    assert len(smaller.trainable_weights) == len(model.trainable_weights)
-    smaller.save(tmp_path / "small.keras")
+    assert not compact.get_layer("scale").trainable
+    assert len(compact.trainable_weights) == len(model.trainable_weights)
+    compact.save(tmp_path / "small.keras")
     loaded = keras.saving.load_model(tmp_path / "small.keras", custom_objects={})
     x = harness.rng.standard_normal((3, 5, 6))
-    np.testing.assert_array_equal(loaded.predict(x, verbose=0), smaller.predict(x, verbose=0))
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), compact.predict(x, verbose=0))
 
 
 def test_such_a_model_is_trained_as_before(harness):
@@ -114,14 +114,14 @@ def test_such_a_model_is_trained_as_before(harness):
     model.compile(optimizer, "mse", run_eagerly=True)
     model.fit(x, y, verbose=0)
     kill(token.block.first)
-    smaller, report = harness.cut(model)
-    smaller.compile(surgery.slice_optimizer(optimizer, report, smaller), "mse", run_eagerly=True)
-    for each in (model, smaller):
+    compact, report = harness.cut(model)
+    compact.compile(surgery.slice_optimizer(optimizer, report, compact), "mse", run_eagerly=True)
+    for each in (model, compact):
         # Dead units learn in the large model, but not before the second step.
         each.fit(x, y, verbose=0)
     for weight in (token.token, token.table.embeddings):
-        path = next(new for new, cut in report.cuts.items() if cut.source == weight.path)
-        other = next(w for w in smaller.weights if w.path == path)
+        path = next(new for new, cut in report.slices.items() if cut.source == weight.path)
+        other = next(w for w in compact.weights if w.path == path)
         np.testing.assert_allclose(
             ops.convert_to_numpy(other).ravel(), ops.convert_to_numpy(weight).ravel(), rtol=1e-4
         )
@@ -129,8 +129,8 @@ def test_such_a_model_is_trained_as_before(harness):
 
 def test_a_layer_with_such_weights_in_which_nothing_goes_stays(harness):
     model = model_of(Token(name="vit"), harness)
-    smaller, _ = harness.cut(model)
-    assert type(smaller.get_layer("vit")) is Token
+    compact, _ = harness.cut(model)
+    assert type(compact.get_layer("vit")) is Token
 
 
 def test_channels_of_such_weights_go(harness):
@@ -161,12 +161,12 @@ def test_a_mask_of_an_open_length(harness):
     value = ops.convert_to_numpy(block.all.kernel).copy()
     value[:, [0, 8, 16, 20]] = 0.0  # a query, its key, and the first value of both heads
     block.all.kernel.assign(value)
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels["block/last"] == (6, 6)
     for length in (1, 3, 9):
         x = harness.rng.standard_normal((2, length, 6))
         np.testing.assert_allclose(
-            smaller.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5
+            compact.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5
         )
 
 

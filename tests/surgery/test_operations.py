@@ -152,9 +152,9 @@ def test_resizing(make, kept, harness):
 
 
 def test_arrays_of_operations_are_saved(harness, tmp_path):
-    smaller, _ = harness.cut(network(OPERATIONS["batch_normalization"][0], harness))
-    smaller.save(tmp_path / "smaller.keras")
-    harness.compare(smaller, keras.saving.load_model(tmp_path / "smaller.keras"))
+    compact, _ = harness.cut(network(OPERATIONS["batch_normalization"][0], harness))
+    compact.save(tmp_path / "smaller.keras")
+    harness.compare(compact, keras.saving.load_model(tmp_path / "smaller.keras"))
 
 
 @pytest.mark.parametrize("operation", [ops.greater, ops.floor_divide])
@@ -193,8 +193,8 @@ def test_a_mean_over_the_batch_does_not_give_the_shape(harness):
     model = keras.Model(inputs, layers.Dense(2)(ops.add(x, mean)))
     harness.randomise(model)
     put(model.get_layer("a").kernel, ...)
-    smaller, _ = harness.cut(model)
-    assert smaller(np.ones((3, 4))).shape == (3, 2)
+    compact, _ = harness.cut(model)
+    assert compact(np.ones((3, 4))).shape == (3, 2)
 
 
 @pytest.mark.parametrize("method", ["refuses", "forward", "needs", "resolve"])

@@ -93,11 +93,11 @@ def test_functional_model_with_a_call_of_its_own(harness):
     model = Doubled(x, y)
     harness.randomise(model)
     put(model.get_layer("a").kernel, (..., [1, 4]))
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.channels["a"] == (6, 4)
     x = harness.rng.standard_normal((3, 4)).astype("float32")
     expected = keras.ops.convert_to_numpy(model(x))
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(smaller(x)), expected, atol=1e-5)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(compact(x)), expected, atol=1e-5)
 
 
 def test_subclassed_model_that_cannot_be_traced():
@@ -126,9 +126,9 @@ def test_channels_first(harness):
     harness.randomise(model)
     put(model.get_layer("a").kernel, (..., [1, 4]))
     put(model.get_layer("b").kernel, (..., [2]))
-    smaller, report = surgery.remove_dead_channels(model, verify=False)
+    compact, report = surgery.remove_dead_channels(model, verify=False)
     assert report.channels["a"] == (6, 4)
     assert report.channels["b"] == (5, 4)
     if keras.backend.backend() == "jax":
         # On a CPU TensorFlow adds the biases of channels-first convolutions to wrong places.
-        harness.compare(model, smaller)
+        harness.compare(model, compact)

@@ -261,12 +261,12 @@ def random_weight(weight, rng, kill):
 
 def check(blocks, head, seed, kill):
     model = build(blocks, head, np.random.default_rng(seed), kill)
-    smaller, report = surgery.remove_dead_channels(model, verify=False)
-    difference, noise = verify.largest_difference(model, smaller, verify.random_inputs(model, seed))
+    compact, report = surgery.remove_dead_channels(model, verify=False)
+    difference, noise = verify.largest_difference(model, compact, verify.random_inputs(model, seed))
     assert difference <= max(64 * noise, 1e-11)
-    again, second = surgery.remove_dead_channels(smaller, verify=False)
+    again, second = surgery.remove_dead_channels(compact, verify=False)
     # What can go has gone; only what folding has made constant may follow.
-    assert again.count_params() <= smaller.count_params()
+    assert again.count_params() <= compact.count_params()
     assert second.parameters[0] == report.parameters[1]
 
 
@@ -311,6 +311,6 @@ def test_random_layers_of_layers(blocks, seed):
 @pytest.mark.parametrize("name", sorted(BLOCKS))
 def test_every_block_loses_channels(name):
     model = build([(name, 4), ("conv_no_bias", 6)], "average", np.random.default_rng(1), 0.5)
-    smaller, report = surgery.remove_dead_channels(model)
-    assert smaller.count_params() < model.count_params()
+    compact, report = surgery.remove_dead_channels(model)
+    assert compact.count_params() < model.count_params()
     assert any(after < before for before, after in report.channels.values())

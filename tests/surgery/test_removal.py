@@ -51,11 +51,11 @@ def test_sequential(harness):
     model = lenet()
     harness.randomise(model)
     harness.kill(model, 0.4)
-    smaller, report = harness.cut(model)
-    assert isinstance(smaller, keras.Sequential)
-    assert smaller.name == "lenet"
+    compact, report = harness.cut(model)
+    assert isinstance(compact, keras.Sequential)
+    assert compact.name == "lenet"
     assert list(report.channels.values()) == [(20, 12), (50, 30), (50, 30), (500, 300), (10, 10)]
-    assert [layer.name for layer in smaller.layers] == [layer.name for layer in model.layers]
+    assert [layer.name for layer in compact.layers] == [layer.name for layer in model.layers]
 
 
 def test_noise_is_found_in_the_type_of_the_backend(harness):
@@ -79,9 +79,9 @@ def test_residual(harness):
 def test_nothing_dead_is_left_alone(harness):
     model = lenet()
     harness.randomise(model)
-    smaller, report = harness.cut(model)
+    compact, report = harness.cut(model)
     assert report.parameters[0] == report.parameters[1]
-    for a, b in zip(model.weights, smaller.weights, strict=True):
+    for a, b in zip(model.weights, compact.weights, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
@@ -89,14 +89,14 @@ def test_smaller_model_saves_loads_and_trains(harness, tmp_path):
     model = residual()
     harness.randomise(model)
     harness.kill(model)
-    smaller, _ = harness.cut(model)
-    smaller.save(tmp_path / "smaller.keras")
+    compact, _ = harness.cut(model)
+    compact.save(tmp_path / "smaller.keras")
     loaded = keras.saving.load_model(tmp_path / "smaller.keras")
-    harness.compare(smaller, loaded)
-    smaller.compile("sgd", "mse")
+    harness.compare(compact, loaded)
+    compact.compile("sgd", "mse")
     x = harness.rng.standard_normal((8, 12, 12, 3))
-    smaller.fit(x, np.zeros((8, 3)), verbose=0)
-    assert np.isfinite(smaller.predict(x, verbose=0)).all()
+    compact.fit(x, np.zeros((8, 3)), verbose=0)
+    assert np.isfinite(compact.predict(x, verbose=0)).all()
 
 
 def test_float32_within_1e_5(harness):
@@ -115,8 +115,8 @@ def test_structures_of_inputs_and_outputs(harness):
     model = keras.Model({"a": a, "b": b}, {"y": layers.Dense(2)(y), "z": [layers.Dense(1)(x)]})
     harness.randomise(model)
     harness.kill(model, 0.5)
-    smaller, report = harness.cut(model)
-    outputs = smaller({"a": np.ones((1, 4)), "b": np.ones((1, 5))})
+    compact, report = harness.cut(model)
+    outputs = compact({"a": np.ones((1, 4)), "b": np.ones((1, 5))})
     assert set(outputs) == {"y", "z"}
     assert list(report.channels.values()) == [(6, 3), (6, 3), (6, 3), (1, 1), (2, 2)]
 
@@ -231,9 +231,9 @@ def test_wrong_rule_is_found_out(harness):
 
 def test_training_the_smaller_model_leaves_the_given_one_usable():
     model = keras.Sequential([keras.Input((4,)), layers.Dropout(0.5), layers.Dense(2)])
-    smaller, _ = surgery.remove_dead_channels(model)
+    compact, _ = surgery.remove_dead_channels(model)
     x, y = np.ones((8, 4), "float32"), np.ones((8, 2), "float32")
-    for own in (smaller, model):
+    for own in (compact, model):
         own.compile(loss="mse", optimizer="sgd")
         own.fit(x, y, verbose=0)
         assert np.isfinite(own.get_weights()[0]).all()

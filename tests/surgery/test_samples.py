@@ -157,15 +157,15 @@ def changed(table, other):
 def test_every_row_of_an_embedding_is_compared(build, harness):
     table, other = layers.Embedding(23, 3), layers.Embedding(40, 3)
     model = with_dead_channels(harness, *build(table, other))
-    smaller, _ = surgery.remove_dead_channels(model)
+    compact, _ = surgery.remove_dead_channels(model)
     rows = ops.convert_to_numpy(table.embeddings)
     for row in (2, 11, 22):
         changed = rows.copy()
         changed[row] += 1
         table.embeddings.assign(changed)
-        assert verify.compare(model, smaller)[0] > 1e-3
+        assert verify.compare(model, compact)[0] > 1e-3
     table.embeddings.assign(rows)
-    assert verify.compare(model, smaller)[0] < 1e-5
+    assert verify.compare(model, compact)[0] < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -189,11 +189,11 @@ def test_inputs_of_your_own(harness):
     arrays = {name: harness.rng.standard_normal((70, 4)) for name in ("alpha", "zeta")}
     ordered = [arrays["zeta"], arrays["alpha"]]
     for inputs in (arrays, ordered, tuple(ordered)):
-        smaller, report = surgery.remove_dead_channels(model, verify=inputs)
+        compact, report = surgery.remove_dead_channels(model, verify=inputs)
         assert report.max_error < 1e-5
     broken = harness.rng.standard_normal(2)
-    smaller.get_layer("out").bias.assign(broken)
-    differences = [verify.compare(model, smaller, inputs)[0] for inputs in (arrays, ordered)]
+    compact.get_layer("out").bias.assign(broken)
+    differences = [verify.compare(model, compact, inputs)[0] for inputs in (arrays, ordered)]
     assert differences[0] == differences[1] > 0
 
 

@@ -1,4 +1,4 @@
-"""Training goes on from the smaller model where the large one was."""
+"""Training goes on from the compact model where the large one was."""
 
 import keras
 import numpy as np
@@ -49,14 +49,14 @@ def test_same_steps_as_the_large_model(name, harness):
     x, y = harness.rng.standard_normal((32, 5)), harness.rng.standard_normal((32, 3))
     x, y = x.astype("float32"), y.astype("float32")
     model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
-    smaller, report = surgery.remove_dead_channels(model)
+    compact, report = surgery.remove_dead_channels(model)
     assert report.channels["hidden"] == (12, 8)
-    optimizer = surgery.slice_optimizer(model.optimizer, report, smaller)
+    optimizer = surgery.slice_optimizer(model.optimizer, report, compact)
     assert int(optimizer.iterations) == int(model.optimizer.iterations) == 8
-    smaller.compile(optimizer, "mse", run_eagerly=True)
-    for network_ in (model, smaller):
+    compact.compile(optimizer, "mse", run_eagerly=True)
+    for network_ in (model, compact):
         network_.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
-    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (model(x), smaller(x))), atol=1e-5)
+    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (model(x), compact(x))), atol=1e-5)
 
 
 def test_one_entry_for_each_channel_of_a_grouped_convolution(harness):
@@ -70,9 +70,9 @@ def test_one_entry_for_each_channel_of_a_grouped_convolution(harness):
     optimizer.build(model.trainable_variables)
     squares = next(v for v in optimizer.variables if v.name.endswith("grouped_kernel_gone_squares"))
     squares.assign(np.arange(12.0).reshape(1, 1, 1, 12))
-    smaller, report = surgery.remove_dead_channels(model)
+    compact, report = surgery.remove_dead_channels(model)
     assert report.channels["grouped"] == (12, 9)
-    sliced = surgery.slice_optimizer(optimizer, report, smaller)
+    sliced = surgery.slice_optimizer(optimizer, report, compact)
     found = next(v for v in sliced.variables if v.name.endswith("grouped_kernel_gone_squares"))
     np.testing.assert_array_equal(np.ravel(found), report.layers["grouped"].kept)
 
@@ -81,9 +81,9 @@ def test_slots_that_do_not_say_whose_they_are(harness):
     model = network(harness)
     optimizer = keras.optimizers.Adafactor(0.01)
     optimizer.build(model.trainable_variables)
-    smaller, report = surgery.remove_dead_channels(model)
+    compact, report = surgery.remove_dead_channels(model)
     with pytest.raises(ValueError, match="do not say by their names"):
-        surgery.slice_optimizer(optimizer, report, smaller)
+        surgery.slice_optimizer(optimizer, report, compact)
 
 
 def test_folded_constants_reach_slots_that_hold_weights(harness):
@@ -93,8 +93,8 @@ def test_folded_constants_reach_slots_that_hold_weights(harness):
     out.kernel.assign(np.ones((12, 3)))
     optimizer = keras.optimizers.SGD(0.1, use_ema=True)
     optimizer.build(model.trainable_variables)
-    smaller, report = surgery.remove_dead_channels(model)
-    sliced = surgery.slice_optimizer(optimizer, report, smaller)
+    compact, report = surgery.remove_dead_channels(model)
+    sliced = surgery.slice_optimizer(optimizer, report, compact)
     averages = {v.name: v.numpy() for v in sliced.variables if v.name.endswith("average")}
     before = {v.name: v.numpy() for v in optimizer.variables if v.name.endswith("average")}
     # Four dead units of value 1 read with weight 1.
@@ -106,9 +106,9 @@ def test_folded_constants_reach_slots_that_hold_weights(harness):
 
 
 def test_optimizer_without_state(harness):
-    smaller, report = surgery.remove_dead_channels(network(harness))
+    compact, report = surgery.remove_dead_channels(network(harness))
     with pytest.raises(ValueError, match="no state"):
-        surgery.slice_optimizer(keras.optimizers.Adam(), report, smaller)
+        surgery.slice_optimizer(keras.optimizers.Adam(), report, compact)
 
 
 # What they do to a weight depends on the norm of all that a variable holds.
@@ -133,20 +133,20 @@ def test_every_optimizer_of_keras_goes_on_or_is_refused(name, harness):
         )
         gradients = [kernel * alive, bias * alive, reader * alive[:, None], last]
         optimizer.apply([keras.ops.convert_to_tensor(g, "float32") for g in gradients])
-    smaller, report = surgery.remove_dead_channels(model)
+    compact, report = surgery.remove_dead_channels(model)
     assert report.channels["hidden"] == (12, 8)
     if name in ("Adafactor", "Ftrl"):
         with pytest.raises(ValueError, match="Start with a new optimizer"):
-            surgery.slice_optimizer(optimizer, report, smaller)
+            surgery.slice_optimizer(optimizer, report, compact)
         return
-    sliced = surgery.slice_optimizer(optimizer, report, smaller)
+    sliced = surgery.slice_optimizer(optimizer, report, compact)
     if name in NORMALISED:
         return
-    for each, own in ((model, optimizer), (smaller, sliced)):
+    for each, own in ((model, optimizer), (compact, sliced)):
         for _ in range(2):
             own.apply([keras.ops.zeros(v.shape) for v in each.trainable_variables])
     x = harness.rng.standard_normal((16, 5)).astype("float32")
-    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (model(x), smaller(x))), atol=1e-5)
+    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (model(x), compact(x))), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", keras_sparse.optimizers.__all__)

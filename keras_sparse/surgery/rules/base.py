@@ -185,11 +185,12 @@ class Rule:
         return unit.operation.get_config()
 
     def slices(self, unit):
-        """How the smaller layer's weights are cut from the larger's.
+        """How the smaller layer's weights are sliced from the larger's.
 
         Returns:
-            `{weight name: cut}`; a cut has, for each axis, an array of indices or None for all, or
-            it is a function from array to array. Weights without an entry stay as they are.
+            `{weight name: slice}`; a slice has an array of indices for each axis, or None where all
+            stay, or it is a function from array to array. Weights without an entry stay as they
+            are.
         """
         return {}
 
@@ -202,7 +203,7 @@ class Rule:
         Args:
             call: the call in the large model.
             make: function without arguments that gives the smaller layer.
-            read: function from a `Value` to its tensor in the smaller model.
+            read: function from a `Value` to its tensor in the compact model.
 
         Returns:
             The output tensor or tensors.
@@ -243,7 +244,7 @@ class AtInference(Unsupported):
     """Says of a layer of layers that it may be opened as it is at inference.
 
     For a layer whose `call` does something else in training than its layers do: where channels go
-    inside, the smaller model does in training what it does at inference.
+    inside, the compact model does in training what it does at inference.
 
     Example:
 

@@ -122,7 +122,7 @@ class Binary(merging.Merge):
     reads_masks = False
 
     def refuses(self, call):
-        """Variables: the smaller model would share them, or forget that they are trained."""
+        """Variables: the compact model would share them, or forget that they are trained."""
         if len(call.args) != self.operand_count or any(x is None for x in call.args):
             return "is called in an unknown way"
         if any(isinstance(x, keras.Variable) for x in call.args):

@@ -94,7 +94,7 @@ class ArrayMatmulRule(Linear):
     """A kernel that is no weight; what is folded is added behind."""
 
     def refuses(self, call):
-        """Variables: the smaller model would share them, or forget that they are trained."""
+        """Variables: the compact model would share them, or forget that they are trained."""
         variable = isinstance(call.args[1], keras.Variable)
         return "reads a variable that belongs to no layer" if variable else None
 

@@ -213,9 +213,9 @@ class Recurrent(Rule):
 
     def config(self, unit):
         """Fewer units, and a bias if a constant has to go somewhere."""
-        return self.smaller(plain_config(unit), self._kept(unit)[0], self.corrections(unit)[0])
+        return self.compact(plain_config(unit), self._kept(unit)[0], self.corrections(unit)[0])
 
-    def smaller(self, config, keep, correction):
+    def compact(self, config, keep, correction):
         """The config of one recurrent layer."""
         return {
             **config,
@@ -261,7 +261,7 @@ class WrappedCellRule(Recurrent):
         config = plain_config(unit)
         cell = config["cell"]
         cell.pop("build_config", None)
-        cell["config"] = self.smaller(
+        cell["config"] = self.compact(
             cell["config"], self._kept(unit)[0], self.corrections(unit)[0]
         )
         return config
@@ -297,5 +297,5 @@ class BidirectionalRule(Recurrent):
         )
         for key, keep, correction in parts:
             config[key].pop("build_config", None)
-            config[key]["config"] = self.smaller(config[key]["config"], keep, correction)
+            config[key]["config"] = self.compact(config[key]["config"], keep, correction)
         return config

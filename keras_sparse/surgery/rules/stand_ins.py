@@ -8,7 +8,7 @@ from keras_sparse.surgery.rules.base import Rule, register_rule
 
 
 class StandInRule(Rule):
-    """Never part of a smaller model; what stands in its place reads the zeros for open sizes."""
+    """Never part of a compact model; what stands in its place reads the zeros for open sizes."""
 
     arity = 0
     stands_in = True

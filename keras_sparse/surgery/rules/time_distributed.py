@@ -76,7 +76,7 @@ class TimeDistributedRule(Rule):
 
 
 class StepRule(Rule):
-    """The wrapped layer's rule at each step; all steps share the layer, so they are cut alike."""
+    """The wrapped layer's rule at each step. All steps share the layer and are sliced alike."""
 
     def __init__(self, inner):
         self._inner = inner

@@ -1,4 +1,4 @@
-"""Where the variables of a smaller model come from."""
+"""Where the variables of a compact model come from."""
 
 import dataclasses
 
@@ -6,8 +6,8 @@ import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
-class Cut:
-    """Where a variable of the smaller model comes from.
+class VariableSlice:
+    """Where a variable of the compact model comes from.
 
     Args:
         source: path of the variable in the large model, None if it is new (a bias).
@@ -15,7 +15,7 @@ class Cut:
             from array to array.
         shape: the variable's shape in the large model.
         shift: what folding added to the kept part, None if nothing.
-        to: shape of the variable of the smaller model, where it is another than the kept part's.
+        to: shape of the variable of the compact model, where it is another than the kept part's.
     """
 
     source: str | None
@@ -26,7 +26,7 @@ class Cut:
 
     def __call__(self, array):
         """The kept part of an array shaped as the large variable."""
-        kept = cut(array, self.indices)
+        kept = slice_array(array, self.indices)
         return kept if self.to is None else kept.reshape(self.to)
 
     def spanning(self, array):
@@ -37,7 +37,7 @@ class Cut:
         return kept[tuple(slice(1) if size == 1 else slice(None) for size in array.shape)]
 
 
-def cut(array, indices):
+def slice_array(array, indices):
     """`array` with, on each axis, only the indices given; None keeps an axis."""
     if callable(indices):
         return indices(array)

@@ -1,4 +1,4 @@
-"""One cut: a compiled model in, a smaller compiled model that trains on from there out."""
+"""A compiled model in, a compact one out, compiled as well, that goes on with the training."""
 
 import contextlib
 
@@ -50,7 +50,7 @@ def _leading_weight(layer):
     return channel_weight(layer)
 
 
-def cut(model, dead, verify=True):
+def remove_dead(model, dead, verify=True):
     """A model without its dead channels, with the optimizer's state, compiled like the model.
 
     Args:
@@ -59,34 +59,34 @@ def cut(model, dead, verify=True):
         verify: what the outputs are compared on; see `surgery.remove_dead_channels`.
 
     Returns:
-        `(smaller, report)`: a compiled model and the `surgery.Report`. `model` is not changed.
+        `(compact, report)`: a compiled model and the `surgery.Report`. `model` is not changed.
     """
     with zeroed(model, dead):
-        smaller, report = surgery.remove_dead_channels(model, verify=verify)
-        optimizer = surgery.slice_optimizer(model.optimizer, report, smaller)
-    set_random_state(smaller, random_state(model))
-    compile_like(model, smaller, optimizer)
-    return smaller, report
+        compact, report = surgery.remove_dead_channels(model, verify=verify)
+        optimizer = surgery.slice_optimizer(model.optimizer, report, compact)
+    set_random_state(compact, random_state(model))
+    compile_like(model, compact, optimizer)
+    return compact, report
 
 
-def followed(model, smaller, report):
+def followed(model, compact, report):
     """Which channels of the layers that criteria score are left, and what the layers are called.
 
     Layers of nested models are named anew, for these come out inlined.
 
     Args:
-        model, smaller, report: as `cut` takes and returns them.
+        model, compact, report: as `remove_dead` takes and returns them.
 
     Returns:
-        `(kept, names)`: `{name in model: indices}`, none for a layer that is gone, and
-        `{name in model: name in smaller}`.
+        `(kept, names)`: `{name in model: indices}`, none for a layer that was removed, and
+        `{name in model: name in compact}`.
     """
     olds = {name: _leading_weight(layer) for name, layer in _scored_layers(model).items()}
     by_path = {weight.path: name for name, (weight, _) in olds.items() if weight is not None}
     kept, names = {name: np.zeros(0, int) for name in olds}, {}
-    for new_name, layer in _scored_layers(smaller).items():
+    for new_name, layer in _scored_layers(compact).items():
         weight, axes = _leading_weight(layer)
-        part = None if weight is None else report.cuts.get(weight.path)
+        part = None if weight is None else report.slices.get(weight.path)
         name = by_path.get(part.source) if part else None
         if name is not None:
             kept[name], names[name] = _kept_channels(part, axes), new_name
@@ -94,7 +94,7 @@ def followed(model, smaller, report):
 
 
 def _kept_channels(part, axes):
-    """Numbers of the channels, which lie along `axes`, that a `Cut` leaves."""
+    """Numbers of the channels, which lie along `axes`, that a `VariableSlice` keeps."""
     shape = [1] * len(part.shape)
     for axis in axes:
         shape[axis] = part.shape[axis]
@@ -102,10 +102,10 @@ def _kept_channels(part, axes):
     return np.unique(part(np.broadcast_to(channels, part.shape)))
 
 
-def compile_like(model, smaller, optimizer):
+def compile_like(model, compact, optimizer):
     """Compile with the loss, the metrics and the options of another model."""
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    smaller.compile(optimizer=optimizer, auto_scale_loss=scaled, **compile_arguments(model))
+    compact.compile(optimizer=optimizer, auto_scale_loss=scaled, **compile_arguments(model))
 
 
 def compile_arguments(model):
@@ -122,7 +122,7 @@ def compile_arguments(model):
         return keras.saving.deserialize_keras_object(config)
     except Exception as error:
         raise ValueError(
-            "The smaller model is compiled as `model` is, and its loss or metrics cannot be made "
+            "The compact model is compiled as `model` is, and its loss or metrics cannot be made "
             "again from their config. Decorate them with `@keras.saving."
             f"register_keras_serializable()`. Making them ended with: {error}"
         ) from error

@@ -13,8 +13,8 @@ from keras_sparse import RDA, SparseMomentum
 from keras_sparse.channels import DeadChannels
 from keras_sparse.optimizers import settling
 from keras_sparse.optimizers.proximal import soft_threshold
-from keras_sparse.shrinking.cutting import cut, zeroed
-from keras_sparse.surgery.cuts import Cut
+from keras_sparse.shrinking.removing import remove_dead, zeroed
+from keras_sparse.surgery.slices import VariableSlice
 from tests.optimizers.matrix import thorough
 
 from .networks import (
@@ -60,14 +60,14 @@ def data_loss(model):
 def test_loss_changes_by_rounding_only(name):
     model = trained(name)
     before = weights(model)
-    smaller, report = cut(model, dead_of(model))
+    compact, report = remove_dead(model, dead_of(model))
     assert report.channels["conv"][1] <= 12 - DEAD
     # Masks may leave a unit nothing to lead to; it is cut as well.
     assert report.channels["hidden"][1] <= 20 - DEAD
     assert same(weights(model), before)
-    np.testing.assert_allclose(data_loss(smaller), data_loss(model), rtol=1e-5)
+    np.testing.assert_allclose(data_loss(compact), data_loss(model), rtol=1e-5)
     x, y = images()
-    results = [m.evaluate(x, y, verbose=0, return_dict=True) for m in (model, smaller)]
+    results = [m.evaluate(x, y, verbose=0, return_dict=True) for m in (model, compact)]
     assert results[0]["accuracy"] == results[1]["accuracy"]
     # What read the dead channels is gone, and with it its share of the penalty.
     assert results[1]["loss"] <= results[0]["loss"] + 1e-5
@@ -76,8 +76,8 @@ def test_loss_changes_by_rounding_only(name):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_slots_are_those_of_the_kept_weights(name):
     model = trained(name)
-    smaller, report = cut(model, dead_of(model))
-    olds, news = by_name(model.optimizer), by_name(smaller.optimizer)
+    compact, report = remove_dead(model, dead_of(model))
+    olds, news = by_name(model.optimizer), by_name(compact.optimizer)
     conv, hidden = (report.layers[layer].kept for layer in ("conv", "hidden"))
     flat = (np.arange(9)[:, None] * 12 + conv).ravel()
     kernels = {"conv": np.s_[..., conv], "hidden": np.ix_(flat, hidden), "logits": hidden}
@@ -100,17 +100,17 @@ def test_slots_are_those_of_the_kept_weights(name):
 
 def test_masks_hold_the_kept_ones():
     model = trained("sparse_momentum")
-    smaller, report = cut(model, dead_of(model))
+    compact, report = remove_dead(model, dead_of(model))
     before = {path.split("/", 1)[1]: array(m) for path, m in model.optimizer.masks.items()}
-    kept = [report.cuts[path](before[path]).sum() for path in smaller.optimizer.masks]
-    sums = [array(mask).sum() for mask in smaller.optimizer.masks.values()]
+    kept = [report.slices[path](before[path]).sum() for path in compact.optimizer.masks]
+    sums = [array(mask).sum() for mask in compact.optimizer.masks.values()]
     assert sums == kept
-    smaller.optimizer.update_masks()
-    smaller.fit(*images(), batch_size=8, verbose=0)
+    compact.optimizer.update_masks()
+    compact.fit(*images(), batch_size=8, verbose=0)
     # Masks have moved meanwhile; the budget is what it was.
-    assert sum(array(mask).sum() for mask in smaller.optimizer.masks.values()) == sum(kept)
-    for path, mask in smaller.optimizer.masks.items():
-        kernel = next(v for v in smaller.weights if v.path == path)
+    assert sum(array(mask).sum() for mask in compact.optimizer.masks.values()) == sum(kept)
+    for path, mask in compact.optimizer.masks.items():
+        kernel = next(v for v in compact.weights if v.path == path)
         assert not array(kernel)[~array(mask)].any()
 
 
@@ -118,14 +118,14 @@ def test_dual_averaging_goes_on_from_the_weights_that_are_there():
     model = compiled(network(), RDA(0.05, l1=2e-3, groups="channel"), run_eagerly=True)
     kill(model)
     model.fit(*images(), batch_size=8, epochs=2, verbose=0)
-    smaller, report = cut(model, dead_of(model))
+    compact, report = remove_dead(model, dead_of(model))
     assert report.parameters[1] < report.parameters[0]
-    before = weights(smaller)
+    before = weights(compact)
     assert before[2].any()
-    smaller.optimizer.learning_rate = 0.0
-    zeros = [ops.zeros(v.shape) for v in smaller.trainable_variables]
-    smaller.optimizer.apply(zeros, smaller.trainable_variables)
-    for was, now in zip(before, weights(smaller), strict=True):
+    compact.optimizer.learning_rate = 0.0
+    zeros = [ops.zeros(v.shape) for v in compact.trainable_variables]
+    compact.optimizer.apply(zeros, compact.trainable_variables)
+    for was, now in zip(before, weights(compact), strict=True):
         np.testing.assert_allclose(now, was, atol=1e-5)
         np.testing.assert_array_equal(now == 0, was == 0)
 
@@ -161,17 +161,17 @@ def test_dual_averaging_takes_the_steps_of_the_large_network(form):
     x, y = images()
     large.fit(x, y, batch_size=8, epochs=2, verbose=0)
     kill_for_dual_averaging(large, "conv")
-    smaller, _ = cut(large, dead_of(large))
+    compact, _ = remove_dead(large, dead_of(large))
     for names in (["hidden"], []):
-        for model in (large, smaller):
+        for model in (large, compact):
             model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
             for name in names:
                 kill_for_dual_averaging(model, name)
         if names:
-            smaller, report = cut(smaller, dead_of(smaller))
+            compact, report = remove_dead(compact, dead_of(compact))
     assert report.channels["hidden"] == (20, 20 - DEAD)
     np.testing.assert_allclose(
-        smaller.predict(x, verbose=0), large.predict(x, verbose=0), atol=1e-4
+        compact.predict(x, verbose=0), large.predict(x, verbose=0), atol=1e-4
     )
 
 
@@ -191,20 +191,22 @@ def test_dual_averaging_of_grouped_convolutions(form):
     # As many of each group: what the others read stays in its group.
     kill_for_dual_averaging(large, "conv", [0, 2, 5, 6])
     kill_for_dual_averaging(large, "grouped", [1, 3])
-    smaller, report = cut(large, dead_of(large))
+    compact, report = remove_dead(large, dead_of(large))
     assert report.channels["conv"] == (8, 4)
-    assert smaller.get_layer("grouped").kernel.shape == (3, 3, 2, 4)
-    for model in (large, smaller):
+    assert compact.get_layer("grouped").kernel.shape == (3, 3, 2, 4)
+    for model in (large, compact):
         model.fit(*images_and_labels, batch_size=8, epochs=2, shuffle=False, verbose=0)
     np.testing.assert_allclose(
-        *(model.predict(images_and_labels[0], verbose=0) for model in (smaller, large)), atol=1e-4
+        *(model.predict(images_and_labels[0], verbose=0) for model in (compact, large)), atol=1e-4
     )
 
 
 def a_cut(rng):
     """Weights into 5 channels, of which 4 stay, that read 8, of which 3 stay."""
     rows, columns = (np.sort(rng.choice(n, k, replace=False)) for n, k in ((8, 3), (5, 4)))
-    return Cut("kernel", (rows, columns), (8, 5)), rng.normal(size=(8, 5)) * rng.uniform(0, 4, 5)
+    return VariableSlice("kernel", (rows, columns), (8, 5)), rng.normal(size=(8, 5)) * rng.uniform(
+        0, 4, 5
+    )
 
 
 def thresholded(value, threshold, axes=None, gone=None):
@@ -282,12 +284,12 @@ def test_masks_take_in_what_was_folded_into_weights():
     kernel = array(model.get_layer("conv").kernel)
     kernel[..., :2] = 0
     model.get_layer("conv").set_weights([kernel, np.array([0.5, 0.7, 0, 0, 0, 0])])
-    smaller, report = cut(model, dead_of(model))
+    compact, report = remove_dead(model, dead_of(model))
     assert report.channels["conv"] == (6, 5)
-    path = smaller.get_layer("second").kernel.path
-    mask, kernel = array(smaller.optimizer.masks[path]), array(smaller.get_layer("second").kernel)
+    path = compact.get_layer("second").kernel.path
+    mask, kernel = array(compact.optimizer.masks[path]), array(compact.get_layer("second").kernel)
     assert not kernel[~mask].any()
-    assert mask.sum() > report.cuts[path](array(model.optimizer.masks[path])).sum()
+    assert mask.sum() > report.slices[path](array(model.optimizer.masks[path])).sum()
 
 
 def test_what_was_excluded_by_its_path_stays_excluded():
@@ -297,17 +299,17 @@ def test_what_was_excluded_by_its_path_stays_excluded():
     kill(model)
     model.fit(*images(), batch_size=8, verbose=0)
     exclude = model.optimizer.exclude
-    smaller, _ = cut(model, dead_of(model))
+    compact, _ = remove_dead(model, dead_of(model))
     assert model.optimizer.exclude == exclude
-    slots = [slot.name for slot in smaller.optimizer.variables]
+    slots = [slot.name for slot in compact.optimizer.variables]
     assert "conv_kernel_accumulator" in slots
     assert "logits_kernel_accumulator" not in slots
 
 
 def test_random_layers_draw_on():
     model = trained("adam")
-    smaller, _ = cut(model, dead_of(model))
-    old, new = (m.get_layer("dropout").seed_generator.state for m in (model, smaller))
+    compact, _ = remove_dead(model, dead_of(model))
+    old, new = (m.get_layer("dropout").seed_generator.state for m in (model, compact))
     np.testing.assert_array_equal(array(new), array(old))
 
 
@@ -316,9 +318,9 @@ def test_mixed_precision():
     kill(model)
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01))
     compiled(model, optimizer).fit(*images(), batch_size=8, verbose=0)
-    smaller, report = cut(model, dead_of(model))
-    assert isinstance(smaller.optimizer, keras.optimizers.LossScaleOptimizer)
-    inner = smaller.optimizer.inner_optimizer
+    compact, report = remove_dead(model, dead_of(model))
+    assert isinstance(compact.optimizer, keras.optimizers.LossScaleOptimizer)
+    inner = compact.optimizer.inner_optimizer
     assert not isinstance(inner, keras.optimizers.LossScaleOptimizer)
     assert int(inner.iterations) == int(model.optimizer.inner_optimizer.iterations)
     names = [slot.name for slot in inner.variables]
@@ -327,7 +329,7 @@ def test_mixed_precision():
     np.testing.assert_array_equal(
         moment, array(old["network_logits_kernel_momentum"])[report.layers["hidden"].kept]
     )
-    smaller.fit(*images(), batch_size=8, verbose=0)
+    compact.fit(*images(), batch_size=8, verbose=0)
 
 
 def test_zeroed_puts_the_weights_back():
@@ -345,6 +347,6 @@ def test_dead_by_the_scale_of_batch_normalisation():
     x = layers.ReLU()(layers.BatchNormalization(name="bn")(x))
     model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
     compiled(model, "adam", run_eagerly=True).fit(*images(), batch_size=8, verbose=0)
-    smaller, report = cut(model, {"bn": np.arange(8) < 3})
+    compact, report = remove_dead(model, {"bn": np.arange(8) < 3})
     assert report.channels["conv"] == (8, 5)
-    assert smaller.get_layer("bn").gamma.shape == (5,)
+    assert compact.get_layer("bn").gamma.shape == (5,)
