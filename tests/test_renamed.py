@@ -2,12 +2,13 @@
 
 import pytest
 
-from keras_sparse import _renamed, surgery
+from keras_sparse import _renamed, callbacks, surgery
 
 
 @pytest.mark.parametrize(
     ("module", "old", "new"),
     [
+        (callbacks, "ZeroChannels", "DeadChannelCounter"),
         (surgery, "Opaque", "Unsupported"),
         (surgery, "Passing", "PassThrough"),
     ],

@@ -41,7 +41,10 @@ def watching(settings, task, batch_size, log_dir):
     Returns:
         A list of callbacks.
     """
-    found = [_zero_channels(settings, task, log_dir), keras_sparse.callbacks.SparsityLogger()]
+    found = [
+        _counter(settings, task, log_dir),
+        keras_sparse.callbacks.SparsityLogger(),
+    ]
     found.append(keras_sparse.callbacks.Throughput(task.images_per_epoch(batch_size)))
     if settings.mask_history:
         found.append(keras_sparse.callbacks.MaskHistory())
@@ -52,10 +55,10 @@ def watching(settings, task, batch_size, log_dir):
     return found
 
 
-def _zero_channels(settings, task, log_dir):
+def _counter(settings, task, log_dir):
     threshold = settings.channel_threshold
     criterion = _CRITERIA[settings.channel_criterion](*([] if threshold is None else [threshold]))
-    return keras_sparse.callbacks.ZeroChannels(
+    return keras_sparse.callbacks.DeadChannelCounter(
         criterion,
         settings.channel_epochs,
         data=task.samples[0] if criterion.needs_data else None,

@@ -17,7 +17,7 @@ def plot_channel_scores(record, size="score"):
     threshold in it. The dashed line is the threshold. Zero is drawn at 1e-45.
 
     Args:
-        record: list of `EpochRecord`, as `ZeroChannels.record`.
+        record: list of `EpochRecord`, as `DeadChannelCounter.record`.
         size: what the scores are, for the axis: `"norm of incoming weights"`.
 
     Returns:
@@ -65,7 +65,7 @@ def plot_dead_channels(record):
     """Draws the dead channels by epoch: of all layers above, the share of each layer below.
 
     Args:
-        record: list of `EpochRecord`, as `ZeroChannels.record`.
+        record: list of `EpochRecord`, as `DeadChannelCounter.record`.
 
     Returns:
         A `matplotlib.figure.Figure`.
@@ -135,7 +135,7 @@ def plot_by_layer(values, label):
 
 def _layers(record):
     if not record:
-        raise ValueError("`record` has no epochs: train with ZeroChannels first.")
+        raise ValueError("`record` has no epochs: train with DeadChannelCounter first.")
     return list(dict.fromkeys(name for epoch in record for name in epoch.scores))
 
 

@@ -32,7 +32,7 @@ class EpochCheckpoint(keras.callbacks.History):
     Args:
         folder: where the checkpoint lies. One folder holds one run.
         callbacks: those of the run. What has `get_state()`, in what JSON knows, and
-            `set_state(state)`, such as `ZeroChannels`, goes on with its state.
+            `set_state(state)`, such as `DeadChannelCounter`, goes on with its state.
         settings: dict of what JSON knows: a run that was started with others is not taken up.
         writes: bool; False for a worker that only reads, where several train one network.
 
@@ -45,12 +45,12 @@ class EpochCheckpoint(keras.callbacks.History):
 
     Example:
 
-    >>> zero_channels = ZeroChannels(epochs=3)
-    >>> checkpoint = EpochCheckpoint("run/checkpoint", [zero_channels])
+    >>> counter = DeadChannelCounter(epochs=3)
+    >>> checkpoint = EpochCheckpoint("run/checkpoint", [counter])
     >>> first = checkpoint.restore(model)
     >>> batches = Batches(x, y, batch_size=128, first_epoch=first)
     >>> model.fit(batches, steps_per_epoch=len(batches), epochs=60, initial_epoch=first,
-    ...           shuffle=False, callbacks=[zero_channels, checkpoint])
+    ...           shuffle=False, callbacks=[counter, checkpoint])
     """
 
     def __init__(self, folder, callbacks=(), settings=None, writes=True):

@@ -186,11 +186,11 @@ def kinds(*arguments):
 
 
 def test_every_callback_by_its_flag():
-    usual = {"ZeroChannels", "SparsityLogger", "Throughput", "TerminateOnDeadNetwork"}
+    usual = {"DeadChannelCounter", "SparsityLogger", "Throughput", "TerminateOnDeadNetwork"}
     found = kinds("--optimizer=sgd", "--channel_epochs=3", "--channel_threshold=0.1")
     assert set(found) == usual
-    assert found["ZeroChannels"].dead_channels.get_config()["epochs"] == 3
-    assert found["ZeroChannels"].dead_channels.criterion.threshold == 0.1
+    assert found["DeadChannelCounter"].dead_channels.get_config()["epochs"] == 3
+    assert found["DeadChannelCounter"].dead_channels.criterion.threshold == 0.1
     found = kinds("--retrain_epochs=7", "--mask_history", "--channel_criterion=apoz")
     assert set(found) == usual | {"AdaptiveSparseRetraining", "MaskHistory"}
     assert found["AdaptiveSparseRetraining"].start_epoch == 53

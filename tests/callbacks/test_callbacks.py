@@ -7,12 +7,12 @@ import pytest
 from keras_sparse import RDA, channels
 from keras_sparse.callbacks import (
     AdaptiveSparseRetraining,
+    DeadChannelCounter,
     MaskHistory,
     MaskUpdate,
     SparsityLogger,
     TerminateOnDeadNetwork,
     Throughput,
-    ZeroChannels,
 )
 from tests.callbacks.training import fit
 from tests.optimizers.problems import small_model
@@ -24,9 +24,9 @@ BAD = [
     *((AdaptiveSparseRetraining, {"start_epoch": x}, "start_epoch") for x in (-1, NAN, "2", 2.5)),
     *((Throughput, {"images": x}, "images") for x in (-1, 0, NAN, None, "9", True)),
     *((MaskUpdate, {"every": x}, "every") for x in (0, NAN, True, "often", 2.5, None)),
-    *((ZeroChannels, {"criterion": x}, "threshold") for x in (0, NAN, INF, "small", True)),
-    *((ZeroChannels, {"epochs": x}, "epochs") for x in (0, NAN, True, 1.5)),
-    *((ZeroChannels, {"log_dir": x}, "log_dir") for x in (__file__, 3)),
+    *((DeadChannelCounter, {"criterion": x}, "threshold") for x in (0, NAN, INF, "small", True)),
+    *((DeadChannelCounter, {"epochs": x}, "epochs") for x in (0, NAN, True, 1.5)),
+    *((DeadChannelCounter, {"log_dir": x}, "log_dir") for x in (__file__, 3)),
     *((TerminateOnDeadNetwork, {"data": x}, "data") for x in (None, 3, [], np.ones((1, 2)))),
     *((SparsityLogger, {"exclude": x}, "exclude") for x in ("(", 3)),
     *((MaskHistory, {"exclude": x}, "exclude") for x in ("(", 3)),

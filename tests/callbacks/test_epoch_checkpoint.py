@@ -10,7 +10,7 @@ import pytest
 from keras import layers
 
 import keras_sparse
-from keras_sparse.callbacks import EpochCheckpoint, SparsityLogger, ZeroChannels
+from keras_sparse.callbacks import DeadChannelCounter, EpochCheckpoint, SparsityLogger
 from keras_sparse.data import Batches
 from tests.killing import AfterSteps
 
@@ -51,7 +51,7 @@ def interrupt():
 def train(folder, callbacks=()):
     model = compiled()
     # So high a threshold calls each channel dead, from the first epoch on.
-    zero_channels = ZeroChannels(1e3, epochs=2)
+    zero_channels = DeadChannelCounter(1e3, epochs=2)
     checkpoint = EpochCheckpoint(folder, [zero_channels], SETTINGS)
     first = checkpoint.restore(model)
     batches = Batches(X, Y, 8, first_epoch=first)
@@ -112,7 +112,7 @@ def test_other_settings_or_networks_are_refused(whole, folder):
     other = compiled()
     other.compile(keras_sparse.RDA(l1=5e-3), other.loss, metrics=["accuracy"])
     with pytest.raises(ValueError, match=r"(?s)cannot be taken up.*Skipping variable"):
-        EpochCheckpoint(folder, [ZeroChannels()], SETTINGS).restore(other)
+        EpochCheckpoint(folder, [DeadChannelCounter()], SETTINGS).restore(other)
 
 
 def test_a_worker_that_does_not_write(tmp_path):
@@ -181,7 +181,7 @@ def test_a_damaged_state_is_refused_and_left_as_it_is(damage, whole, folder, mod
         state = {k: v for k, v in {**state, **damage}.items() if v is not None}
     text = "{" if damage is None else json.dumps(state if damage else damage)
     (run / "state.json").write_text(text)
-    checkpoint = EpochCheckpoint(run, [ZeroChannels(1e3, epochs=2)], SETTINGS)
+    checkpoint = EpochCheckpoint(run, [DeadChannelCounter(1e3, epochs=2)], SETTINGS)
     before = model.get_weights()
     with pytest.raises(ValueError, match=r"cannot be taken up: .*\. Give another folder"):
         checkpoint.restore(model)
@@ -196,7 +196,7 @@ def test_files_that_are_gone_or_lead_elsewhere(name, gone, whole, folder, model,
     run = tmp_path / "run"
     shutil.copytree(folder, run)
     (run / name).rename(tmp_path / name)
-    checkpoint = EpochCheckpoint(run, [ZeroChannels(1e3, epochs=2)], SETTINGS)
+    checkpoint = EpochCheckpoint(run, [DeadChannelCounter(1e3, epochs=2)], SETTINGS)
     if gone and name == "state.json":
         assert checkpoint.restore(model) == 0
         return
@@ -213,7 +213,7 @@ def test_files_that_are_gone_or_lead_elsewhere(name, gone, whole, folder, model,
         ({"folder": ""}, "`folder`"),
         ({"folder": __file__}, "`folder` must be a folder"),
         ({"folder": f"{__file__}/run"}, "`folder` must be a folder"),
-        ({"callbacks": ZeroChannels()}, "`callbacks`"),
+        ({"callbacks": DeadChannelCounter()}, "`callbacks`"),
         ({"callbacks": ["zero"]}, "`callbacks`"),
         ({"settings": [1]}, "`settings`"),
         ({"settings": {"rate": object()}}, "`settings`"),

@@ -13,7 +13,7 @@ from keras import layers
 
 import keras_sparse
 from keras_sparse import ShrinkingTrainer
-from keras_sparse.callbacks import MaskUpdate, ZeroChannels
+from keras_sparse.callbacks import DeadChannelCounter, MaskUpdate
 from keras_sparse.channels import BatchNormScale, DeadChannels, LargestActivation
 from keras_sparse.shrinking import Estimate
 from tests.optimizers.matrix import thorough
@@ -127,7 +127,7 @@ def test_dead_channels_go_and_training_goes_on(name):
 def test_callbacks_and_validation_data_are_passed_on():
     trainer = shrinking("adam")
     history = train(
-        trainer, 3, callbacks=[ZeroChannels()], validation_data=images(seed=1), verbose=2
+        trainer, 3, callbacks=[DeadChannelCounter()], validation_data=images(seed=1), verbose=2
     )
     assert trainer.shrinks
     assert history.history["zero_channels/conv"] == [6, 6, 0]

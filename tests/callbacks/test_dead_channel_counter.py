@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_sparse import RDA
-from keras_sparse.callbacks import ZeroChannels
+from keras_sparse.callbacks import DeadChannelCounter
 from keras_sparse.channels import (
     BatchNormScale,
     IncomingNorm,
@@ -56,7 +56,7 @@ class TestCounts:
     def test_into_the_logs(self):
         seen = Seen()
         sgd = keras.optimizers.SGD(STILL)
-        history = fit(with_dead_units(), sgd, [ZeroChannels(), seen])
+        history = fit(with_dead_units(), sgd, [DeadChannelCounter(), seen])
         expected = {"zero_channels": 5, "zero_channels/hidden": 5, "zero_channels/logits": 0}
         gap = seen.logs.pop("zero_channels_gap")
         assert {k: v for k, v in seen.logs.items() if "zero" in k} == expected
@@ -64,14 +64,14 @@ class TestCounts:
         assert 19 < gap < 21
 
     def test_sees_what_adam_with_l2_does(self):
-        callbacks = [ZeroChannels(1e-3)]
+        callbacks = [DeadChannelCounter(1e-3)]
         history = fit(regularized_model(0.3), keras.optimizers.Adam(0.01), callbacks, epochs=80)
         counts = history.history["zero_channels/hidden"]
         assert counts[0] == 0
         assert counts[-1] > 0
 
     def test_epochs_in_a_row_and_over_trainings(self):
-        model, zero_channels = with_dead_units(), ZeroChannels(epochs=3)
+        model, zero_channels = with_dead_units(), DeadChannelCounter(epochs=3)
         callbacks = [Revive(), zero_channels]
         history = fit(model, keras.optimizers.SGD(STILL), callbacks, epochs=4).history
         assert history["zero_channels"] == [0, 0, 4, 4]
@@ -86,8 +86,8 @@ class TestCounts:
         model.get_layer("bn").gamma.assign([1.0, 1e-4, 1.0, 1.0])
         # What is normalised lies between −100 and 100: the third ReLU is shut, the others open.
         model.get_layer("bn").beta.assign([100.0, 1.0, -100.0, 100.0])
-        by_scale = ZeroChannels(BatchNormScale())
-        by_activation = ZeroChannels(LargestActivation(), data=blobs())
+        by_scale = DeadChannelCounter(BatchNormScale())
+        by_activation = DeadChannelCounter(LargestActivation(), data=blobs())
         fit(model, keras.optimizers.SGD(STILL), [by_scale, by_activation])
         scale, activation = by_scale.record[0].dead, by_activation.record[0].dead
         np.testing.assert_array_equal(scale["bn"], [False, True, False, False])
@@ -100,21 +100,21 @@ class TestCounts:
         ]
         inputs = keras.Input((6,))
         outputs = keras.layers.Softmax()(keras.layers.add([half(inputs) for half in halves]))
-        history = fit(keras.Model(inputs, outputs), "sgd", [ZeroChannels()])
+        history = fit(keras.Model(inputs, outputs), "sgd", [DeadChannelCounter()])
         assert {"zero_channels/left/d", "zero_channels/right/d"} <= set(history.history)
 
     def test_bad_arguments_are_named(self):
         with pytest.raises(ValueError, match="`threshold`"):
-            ZeroChannels(0.0)
+            DeadChannelCounter(0.0)
         with pytest.raises(ValueError, match="`epochs`"):
-            ZeroChannels(epochs=0)
+            DeadChannelCounter(epochs=0)
         with pytest.raises(ValueError, match=r"LargestActivation\(.*needs `data`"):
-            ZeroChannels(LargestActivation())
+            DeadChannelCounter(LargestActivation())
 
 
 class TestRecord:
     def test_holds_what_was_seen(self):
-        zero_channels = ZeroChannels(IncomingNorm(1e-7))
+        zero_channels = DeadChannelCounter(IncomingNorm(1e-7))
         model = with_dead_units()
         fit(model, keras.optimizers.SGD(STILL), [zero_channels], epochs=2)
         assert [record.epoch for record in zero_channels.record] == [0, 1]
@@ -132,7 +132,7 @@ class TestRecord:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
         from tensorboard.util.tensor_util import make_ndarray
 
-        callbacks = [ZeroChannels(log_dir=tmp_path)]
+        callbacks = [DeadChannelCounter(log_dir=tmp_path)]
         model = regularized_model(1e-4)
         kernel = keras.ops.convert_to_numpy(model.get_layer("hidden").kernel).copy()
         kernel[:, :5] = 0
@@ -172,7 +172,7 @@ class TestInterrupted:
     def test_goes_on_counting_under_backup_and_restore(self, tmp_path):
         def callbacks():
             backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
-            return backup, ZeroChannels(epochs=3, log_dir=tmp_path / "logs")
+            return backup, DeadChannelCounter(epochs=3, log_dir=tmp_path / "logs")
 
         backup, zero_channels = callbacks()
         with pytest.raises(RuntimeError, match="killed"):
@@ -184,7 +184,7 @@ class TestInterrupted:
         assert self.counts(zero_channels, backup, epochs=3) == [0, 0, 5]
 
     def test_takes_over_a_state(self):
-        stopped, resumed = ZeroChannels(epochs=3), ZeroChannels(epochs=3)
+        stopped, resumed = DeadChannelCounter(epochs=3), DeadChannelCounter(epochs=3)
         self.counts(stopped, epochs=2)
         resumed.set_state(json.loads(json.dumps(stopped.get_state())))
         assert self.counts(resumed, epochs=2) == [5, 5]
@@ -201,12 +201,14 @@ class TestWarnings:
     def at_start(self, model, optimizer):
         """What is said before the first step."""
         model.compile(optimizer, "sparse_categorical_crossentropy")
-        callback = ZeroChannels()
+        callback = DeadChannelCounter()
         callback.set_model(model)
         return self.caught(callback.on_train_begin)
 
     def test_once_of_a_dead_layer(self):
-        told = self.caught(lambda: fit(small_model(), RDA(l1=100.0), [ZeroChannels()], epochs=3))
+        told = self.caught(
+            lambda: fit(small_model(), RDA(l1=100.0), [DeadChannelCounter()], epochs=3)
+        )
         found = [text for text in told if "All channels of hidden, logits are dead" in text]
         assert len(found) == 1
         assert "`l1`" in found[0]
@@ -253,7 +255,7 @@ class TestWarnings:
         optimizer = keras.optimizers.Adam(schedule, epsilon=1e-8)
         model = regularized_model(2.5e-4)
         assert not self.at_start(model, optimizer)
-        told = self.caught(lambda: fit(model, optimizer, [ZeroChannels()], epochs=2))
+        told = self.caught(lambda: fit(model, optimizer, [DeadChannelCounter()], epochs=2))
         assert sum("burst" in text for text in told) == 1
 
 
@@ -284,7 +286,7 @@ class TestSettling:
         model = regularized_model(1e-4)
         model.compile(keras.optimizers.Adam(1e-3))
         assert alpha_lambda_over_epsilon(model) == pytest.approx(2.0)
-        history = fit(model, keras.optimizers.Adam(1e-3), [ZeroChannels()]).history
+        history = fit(model, keras.optimizers.Adam(1e-3), [DeadChannelCounter()]).history
         assert history["alpha_lambda_over_epsilon"] == [pytest.approx(2.0)]
         assert math.isnan(history["zero_channels_gap"][0])
         model.compile("sgd")

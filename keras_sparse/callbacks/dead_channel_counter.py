@@ -29,35 +29,37 @@ _ADAPTIVE = (
 _STATE = "zero_channels.json"
 
 
-class ZeroChannels(keras.callbacks.Callback):
+class DeadChannelCounter(keras.callbacks.Callback):
     """Counts, at the end of each epoch, the channels that have died.
 
     By default a channel is dead when the 2-norm of its incoming weights (biases do not count) is
     below a threshold. RDA leaves exact zeros; Adam with an L2 regularizer leaves about 1e-20, while
     live channels stay many orders of magnitude above.
 
-    Into the epoch's `logs`, where the callbacks that follow, the history and the progress bar see
-    them, go: `zero_channels`, the sum over all layers, and `zero_channels/LAYER`;
-    `zero_channels_gap`, the decades between the largest score of a dead channel and the smallest of
-    one alive, which is wide if the threshold is safe (infinite if the dead are exact zeros, nan if
-    there are none); and, for Adam with L2, `alpha_lambda_over_epsilon`.
+    It writes to the epoch's `logs`, which the history, the progress bar and the callbacks after
+    this one read: `zero_channels`, the sum over all layers; `zero_channels/LAYER`;
+    `zero_channels_gap`, the decades between the largest score of a dead channel and the smallest
+    score of a live one. A wide gap means a safe threshold. It is infinite if all dead scores are
+    exactly zero, and nan if no channel is dead. With Adam and L2 it also writes
+    `alpha_lambda_over_epsilon`.
 
-    It warns, once each: when all channels of a layer are dead; when Adam or its kin has
-    `weight_decay` but no weight an L2 regularizer, for decoupled decay makes no channel die; when
-    `alpha_lambda_over_epsilon` is above `settling_limit` (38), where dead weights burst instead of
-    settling at zero.
+    It warns once if all channels of a layer are dead; once if Adam or one of its variants has
+    `weight_decay` and no weight has an L2 regularizer, because decoupled decay makes no channel
+    die; and once if `alpha_lambda_over_epsilon` is above `settling_limit` (38), because the weights
+    of dead channels then grow again in bursts.
 
     Args:
         criterion: a `ChannelCriterion`, or a float: the threshold of `IncomingNorm`. Defaults to
             `IncomingNorm()`.
         epochs: int, how many epochs in a row a channel has to be dead to be counted. Defaults to 1.
-            Another `fit` goes on counting, in another process by `log_dir` or `set_state`.
+            A second call of `fit` continues the count; so does another process, by `log_dir` or
+            `set_state`.
         data: for criteria that need it; see `channels.activations`.
         log_dir: folder for TensorBoard: the histogram of the scores of each layer, and the counts.
-            Needs the package tensorboard, not TensorFlow. The count of epochs in a row lies there
-            as well, so that a training that was interrupted and goes on at the epoch that follows
-            (`keras.callbacks.BackupAndRestore`, `initial_epoch`) goes on counting. Defaults to
-            None, no files.
+            Needs the package tensorboard, not TensorFlow. The count of epochs in a row is saved
+            there as well, and an interrupted training that resumes at the next epoch
+            (`keras.callbacks.BackupAndRestore`, `initial_epoch`) continues it. Defaults to None,
+            no files.
 
     Attributes:
         record: list of `EpochRecord`, one for each epoch; see `analysis.plot_channel_scores` and
@@ -69,10 +71,10 @@ class ZeroChannels(keras.callbacks.Callback):
 
     Example:
 
-    >>> zero_channels = ZeroChannels(epochs=3, log_dir="logs/channels")
-    >>> history = model.fit(x, y, callbacks=[zero_channels])
+    >>> counter = DeadChannelCounter(epochs=3, log_dir="logs/channels")
+    >>> history = model.fit(x, y, callbacks=[counter])
     >>> history.history["zero_channels"]
-    >>> analysis.plot_channel_scores(zero_channels.record).savefig("channels.png")
+    >>> analysis.plot_channel_scores(counter.record).savefig("channels.png")
 
     Reference:
         On implicit filter level sparsity in convolutional neural networks, arXiv 1811.12495,
@@ -94,32 +96,32 @@ class ZeroChannels(keras.callbacks.Callback):
         self._log_dir = log_dir
 
     def on_train_begin(self, logs=None):
-        """Forget what a training before this one was warned of, and look at the optimizer."""
+        """Reset the warnings of an earlier training, and check the optimizer."""
         self._warned = set()
         self._events = None if self._log_dir is None else ChannelEvents(self._log_dir)
         self._warn_of_decoupled_decay()
         self._warn_of_bursts(alpha_lambda_over_epsilon(self.model))
 
     def get_state(self):
-        """How long each channel has been dead, as what JSON knows; see `set_state`."""
+        """How long each channel has been dead, JSON-serializable; see `set_state`."""
         return self.dead_channels.get_state()
 
     def set_state(self, state):
-        """Go on from what `get_state` returned, perhaps in another process.
+        """Continue from what `get_state` returned, also in another process.
 
-        `record` is not part of it: it holds the epochs that this object has seen.
+        `record` is not restored: it has the epochs that this object has counted.
 
         Example:
 
-        >>> path.write_text(json.dumps(zero_channels.get_state()))
-        >>> zero_channels = ZeroChannels(epochs=3)  # in another process
-        >>> zero_channels.set_state(json.loads(path.read_text()))
-        >>> model.fit(x, y, initial_epoch=5, epochs=60, callbacks=[zero_channels])
+        >>> path.write_text(json.dumps(counter.get_state()))
+        >>> counter = DeadChannelCounter(epochs=3)  # in another process
+        >>> counter.set_state(json.loads(path.read_text()))
+        >>> model.fit(x, y, initial_epoch=5, epochs=60, callbacks=[counter])
         """
         self.dead_channels.set_state(state)
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Go on with the count in `log_dir`, if it is that of the epoch before."""
+        """Continue the count in `log_dir`, if it is that of the previous epoch."""
         if self._log_dir is None or self.get_state() or not self._state_path().exists():
             return
         found = json.loads(self._state_path().read_text(encoding="utf-8"))
@@ -127,7 +129,7 @@ class ZeroChannels(keras.callbacks.Callback):
             self.set_state(found["state"])
 
     def on_epoch_end(self, epoch, logs=None):
-        """Write the counts into `logs`, and keep a record."""
+        """Write the counts to `logs` and to `record`."""
         dead = self.dead_channels.update(self.model, self._data)
         record = EpochRecord(
             epoch,
@@ -163,8 +165,9 @@ class ZeroChannels(keras.callbacks.Callback):
         if new:
             warnings.warn(
                 f"All channels of {', '.join(new)} are dead by {self.dead_channels.criterion}: "
-                "nothing passes the network there. Lower `l1`, `target_sparsity` or the L2 "
-                "regularizer, or raise the scale of the initializer (`ScaledUniform(scale)`).",
+                "what they compute no longer depends on the input. Lower `l1`, `target_sparsity` "
+                "or the L2 regularizer, or raise the scale of the initializer "
+                "(`ScaledUniform(scale)`).",
                 stacklevel=2,
             )
 
@@ -174,8 +177,8 @@ class ZeroChannels(keras.callbacks.Callback):
         if decays and not largest_l2(self.model):
             warnings.warn(
                 f"{type(optimizer).__name__} has weight_decay={optimizer.weight_decay} and no "
-                "weight has an L2 regularizer. Decoupled decay shrinks a weight in proportion, as "
-                "SGD does, and makes no channel die. Give the layers "
+                "weight has an L2 regularizer. Decoupled decay multiplies each weight by a factor, "
+                "as SGD does, and makes no channel die. Give the layers "
                 "`kernel_regularizer=keras.regularizers.L2(...)` instead.",
                 stacklevel=2,
             )
