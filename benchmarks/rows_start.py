@@ -47,8 +47,8 @@ def history(config, out):
     if imagenet:
         config = config.replace(data_dir=made_images(pathlib.Path(out, "noise")))
     changes = {"update_every": _steps_between(config)}
-    if getattr(config.optimizer, "retrain_epochs", 0):
-        changes["retrain_epochs"] = 1.0
+    if getattr(config.optimizer, "fine_tuning_epochs", 0):
+        changes["fine_tuning_epochs"] = 1.0
     if keras.backend.backend() == "tensorflow":
         changes["jit_compile"] = "false"
     if not imagenet:

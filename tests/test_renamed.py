@@ -2,6 +2,7 @@
 
 import pytest
 
+import keras_sparse
 from keras_sparse import _renamed, callbacks, surgery
 
 
@@ -52,3 +53,14 @@ def test_attributes():
     report = surgery.Report({}, {"kernel": 1}, [], (), (1, 1), (1, 1), {})
     with pytest.warns(FutureWarning, match="`Report.cuts` is renamed to `slices`"):
         assert report.cuts == report.slices
+
+
+def test_the_method_that_starts_the_second_phase():
+    optimizer = keras_sparse.RDA()
+    with pytest.warns(FutureWarning, match="start_retraining` is renamed to `start_fine_tuning`"):
+        assert optimizer.start_retraining == optimizer.start_fine_tuning
+
+
+def test_the_variant_of_rda():
+    with pytest.warns(FutureWarning, match="argument `form` is renamed to `variant`"):
+        assert type(keras_sparse.RDA(form="published", l1=1e-3)) is keras_sparse.PublishedRDA

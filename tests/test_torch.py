@@ -78,7 +78,7 @@ def test_same_weights_and_zeros_as_on_tensorflow(both, name):
 
 
 def test_dead_channels_are_cut():
-    model = trained(RDA(1.0, l1=0.02, form="published", groups="channel", exclude="logits"), 4)
+    model = trained(RDA(1.0, l1=0.02, variant="published", groups="channel", exclude="logits"), 4)
     kernel, bias = model.get_layer("hidden").get_weights()
     kernel[:, [1, 5]] = 0
     model.get_layer("hidden").set_weights([kernel, bias])

@@ -13,7 +13,7 @@ import keras_sparse.models
 
 OPTIMIZERS = {
     "target": lambda: keras_sparse.RDA(ramp_steps=30),
-    "published": lambda: keras_sparse.RDA(1.0, l1=0.05, form="published"),
+    "published": lambda: keras_sparse.RDA(1.0, l1=0.05, variant="published"),
     "channel": lambda: keras_sparse.RDA(0.5, l1=0.1, groups="channel"),
     "grda": lambda: keras_sparse.GRDA(0.5, c=0.1),
     "prox_sgd": lambda: keras_sparse.ProxSGD(None, l1=0.05),

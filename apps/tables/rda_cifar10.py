@@ -49,8 +49,8 @@ def rda(method, scale, stages=_STAGES):
         rate = {"schedule": "staged", "stages": stages, "stage_starts": (1 / 3, 2 / 3)}
     else:
         rate = {"learning_rate": 1.0}
-    retraining = {"retrain_epochs": 1 / 3} if "ASR" in method else {}
-    published = {"optimizer": "rda", "form": "published", "l1": _L1, "init_scale": scale}
+    retraining = {"fine_tuning_epochs": 1 / 3} if "ASR" in method else {}
+    published = {"optimizer": "rda", "variant": "published", "l1": _L1, "init_scale": scale}
     return {**published, **rate, **retraining}
 
 
@@ -79,7 +79,7 @@ TABLE = Table(
     columns=sparse.ACCURACY_COLUMNS,
     measure=sparse.measure,
     notes=f"""\
-The published form with γ = 1, batch 128, reflect-pad 4, crop and flip, s = 10 (VGG16: 20).
+The published variant with γ = 1, batch 128, reflect-pad 4, crop and flip, s = 10 (VGG16: 20).
 Retraining (ASR) takes the last third of the epochs. Not known of the paper's recipe: λ (here
 {_L1:g}, that of the authors' later code), when γ changes (here at each third), the bound of the
 start. The row with a staged γ is of 300 epochs in the paper, RDA + ASR of 2400 + 1200: for those

@@ -19,13 +19,13 @@ TABLE = Table(
     settings={
         **{"dataset": "mnist", "batch_size": 100, "epochs": 30},
         **{"model": "lenet_300_100", "batch_norm": True},
-        **{"optimizer": "rda", "form": "published", "learning_rate": 1.0, "l1": 1e-4},
+        **{"optimizer": "rda", "variant": "published", "learning_rate": 1.0, "l1": 1e-4},
     },
     rows=tuple(_row(center, scale) for center in ("zero", "initial") for scale in _SCALES),
     columns=sparse.COLUMNS,
     measure=sparse.measure,
     notes="""\
-The published form, γ = 1, λ = 1e-4, every kernel thresholded by weight. Center: of biases and
+The published variant, γ = 1, λ = 1e-4, every kernel thresholded by weight. Center: of biases and
 batch normalisation; zero, the paper's own, thresholds them too. The paper's sweep is ResNet-18 on
 CIFAR-10, so only its signature compares: a small s is a dead network, and sparsity falls as s
 grows (there s = 3, 10, 100, 1000: sparsity 0.98, 0.94, 0.84, 0.63).""",

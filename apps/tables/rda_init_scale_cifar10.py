@@ -31,7 +31,7 @@ TABLE = Table(
             _row(
                 "RDA",
                 scale,
-                {"optimizer": "rda", "form": "published"},
+                {"optimizer": "rda", "variant": "published"},
                 dict(zip(("accuracy", "density"), published or ("dead", ""), strict=True)),
             )
             for scale, published in _RDA.items()
@@ -46,7 +46,7 @@ TABLE = Table(
     columns=sparse.ACCURACY_COLUMNS,
     measure=sparse.measure,
     notes="""\
-The published form with γ = 1. Not known of the recipe: λ (here that of the authors' later code) and
-the bound of the start; the start of proximal SGD is that of the row of RDA with s = 100. At s = 1
-and 2 the paper's networks are dead; the 1% of the weights at s = 20,000 is as it prints it.""",
+The published variant with γ = 1. Not known of the recipe: λ (here that of the authors' later code)
+and the bound of the initialization. Proximal SGD is initialized as the row of RDA with s = 100. At
+s = 1 and 2 the paper's networks are dead; 1% of the weights at s = 20,000 is as printed there.""",
 )

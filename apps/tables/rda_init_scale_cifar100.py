@@ -21,7 +21,7 @@ TABLE = Table(
     reference="Make l1 regularization effective in training sparse CNN, arXiv 1807.04222",
     settings={
         **{**sparse.CIFAR10, "dataset": "cifar100", "epochs": 120, "model": "resnet_18"},
-        **{"optimizer": "rda", "form": "published", "l1": 1e-6, "learning_rate": 1.0},
+        **{"optimizer": "rda", "variant": "published", "l1": 1e-6, "learning_rate": 1.0},
     },
     rows=tuple(
         Row(
@@ -35,6 +35,6 @@ TABLE = Table(
     measure=sparse.measure,
     notes="""\
 Declared, not run. The paper does not name the data set: by its accuracies it is
-CIFAR-100. The published form with γ = 1; not known of the recipe: λ, γ and the bound of the
+CIFAR-100. The published variant with γ = 1; not known of the recipe: λ, γ and the bound of the
 start.""",
 )

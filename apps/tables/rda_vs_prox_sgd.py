@@ -4,7 +4,7 @@ from apps.reproduction import sparse
 from apps.reproduction.table import Row, Table
 
 _METHODS = {
-    "RDA": {"optimizer": "rda", "form": "published"},
+    "RDA": {"optimizer": "rda", "variant": "published"},
     "prox-SGD": {"optimizer": "prox_sgd", "schedule": "inverse_sqrt"},
 }
 

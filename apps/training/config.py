@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Mapping
 
 from apps.training import parts
@@ -21,15 +22,17 @@ PARTS = {
 # something to cut.
 SHOWN = {
     "optimizer": "rda",
-    "form": "published",
+    "variant": "published",
     "groups": "channel",
     "learning_rate": 1.0,
     "l1": 8e-3,
     "exclude": "logits/",
-    "retrain_epochs": 0.4,
+    "fine_tuning_epochs": 0.4,
 }
 # What takes the place of which of these: a setting that was given, or its schedule.
-_REPLACES = {"staged": "learning_rate", "form": "learning_rate", "target_sparsity": "l1"}
+_REPLACES = {"staged": "learning_rate", "variant": "learning_rate", "target_sparsity": "l1"}
+# The old names of settings, under which checkpoints have them.
+OLD_NAMES = {"form": "variant", "retrain_epochs": "fine_tuning_epochs"}
 # What may differ between a training and its continuation.
 _FREE = ("baseline", "data_dir", "export", "out", "quantize", "resume", "tensorboard")
 # Of settings whose defaults or meaning change it tells the versions apart.
@@ -72,7 +75,9 @@ class TrainConfig:
             ValueError: a setting that is not known, that does not fit, or that belongs to another
                 optimizer, network or schedule.
         """
-        given = {name: value for name, value in settings.items() if value is not None}
+        given = {
+            _present_name(name): value for name, value in settings.items() if value is not None
+        }
         if "optimizer" not in given:
             replaced = {_REPLACES.get(name) for name in (*given, given.get("schedule"))}
             given = {n: value for n, value in SHOWN.items() if n not in replaced} | given
@@ -125,12 +130,21 @@ class TrainConfig:
         for part in (*PARTS, "optimizer"):
             settings = getattr(self, part)
             found |= {name: getattr(settings, name) for name in names(settings)}
-        return {k: _plain(value) for k, value in found.items() if k not in _FREE}
+        stored = {new: old for old, new in OLD_NAMES.items()}
+        return {stored.get(k, k): _plain(v) for k, v in found.items() if k not in _FREE}
 
 
 def owners(name):
     """The methods that have a setting."""
     return [method for method, cls in METHODS.items() if name in names(cls)]
+
+
+def _present_name(name):
+    new = OLD_NAMES.get(name, name)
+    if new != name:
+        text = f"`{name}` is renamed to `{new}`. The old name goes with the next release."
+        warnings.warn(text, FutureWarning, stacklevel=3)
+    return new
 
 
 def _plain(value):
@@ -143,7 +157,7 @@ def _of(kind: type[Settings], values):
 
 def _with_start(network, method):
     if network.init_scale is None:
-        published = getattr(method, "form", None) == "published"
+        published = getattr(method, "variant", None) == "published"
         return dataclasses.replace(network, init_scale=3.0 if published else 0.0)
     return network
 

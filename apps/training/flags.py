@@ -1,6 +1,8 @@
 """The flags of `apps.train`: those of all settings, by group, and what was given."""
 
-from apps.training.config import PARTS, SHOWN, owners
+import warnings
+
+from apps.training.config import OLD_NAMES, PARTS, SHOWN, owners
 from apps.training.methods import METHODS
 from apps.training.settings import names
 
@@ -53,10 +55,16 @@ def define(flags, values):
         for field in _fields(method):
             if field.name not in values:
                 _define(field, _help_of_methods(field), method.group, values)
+    for old, new in OLD_NAMES.items():
+        flags.DEFINE_alias(old, new, flag_values=values, module_name="old names")
 
 
 def given(values):
     """`{name: value}` of the settings that were given, of the `FlagValues`."""
+    for old, new in OLD_NAMES.items():
+        if values[old].present:
+            text = f"--{old} is renamed to --{new}. The old name goes with the next release."
+            warnings.warn(text, FutureWarning, stacklevel=2)
     groups = values.flags_by_module_dict()
     found = {flag.name: flag.value for group in GROUPS for flag in groups[group]}
     row = found.pop("row")

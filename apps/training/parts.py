@@ -110,8 +110,9 @@ class Network(Settings):
     batch_norm: bool = switch("Batch normalisation in the LeNets; all others have it.")
     l2: float = not_negative("L2 regularizer c·Σw² on all kernels; λ is 2c.", 0.0)
     init_scale: float | None = not_negative(
-        "s of the uniform start ±s/√fan_in of all kernels; 0 is the network's own start. Dual "
-        "averaging around zero needs a wide one. Default: 3 for rda in its published form, else 0."
+        "s of the uniform initialization ±s/√fan_in of all kernels; 0 is the network's own. Dual "
+        "averaging around zero needs a large s. Default: 3 for the published variant of rda, else "
+        "0."
     )
     init_bound: str = choice(
         ("torch", "lecun"),

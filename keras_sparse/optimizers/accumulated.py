@@ -23,7 +23,7 @@ class AccumulatedOptimizer(ProximalOptimizer):
         for variable, record in self._variables_and_records():
             if record.is_thresholded:
                 record.slot = self.add_variable_from_reference(variable, name="accumulator")
-        self._add_gone()
+        self._add_removed()
 
     def update_step(self, gradient, variable, learning_rate):
         """One step of one variable; see the class."""

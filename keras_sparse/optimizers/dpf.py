@@ -105,7 +105,7 @@ class DPF(FindsThresholds, AccumulatedOptimizer):
 
     def _below_threshold(self, record, variable):
         value = self._searched(record, variable)
-        size = group_size(value, record.axes, record.gone_from(value))
+        size = group_size(value, record.axes, record.removed_from(value))
         return size <= ops.cast(ops.convert_to_tensor(record.threshold), size.dtype)
 
     def _searched(self, record, variable):

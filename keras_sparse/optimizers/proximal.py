@@ -31,13 +31,13 @@ def channel_axes(name, shape):
     return tuple(range(len(shape) - kept))
 
 
-def group_size(x, axes=None, gone=None):
+def group_size(x, axes=None, removed=None):
     """Size of each group, which a threshold is compared with: ‖x_group‖/√size, or |x| per weight.
 
     Args:
         x: tensor.
         axes: None, or the axes of a group.
-        gone: None, or `(count, sum of squares of each group)` of weights that once belonged to the
+        removed: None, or `(count, sum of squares of each group)` of weights that belonged to the
             groups and still count for their norms.
 
     Returns:
@@ -46,14 +46,14 @@ def group_size(x, axes=None, gone=None):
     if axes is None:
         return ops.abs(x)
     mean = ops.mean(ops.square(x), axis=axes, keepdims=True)
-    if gone is not None:
-        count, squares = gone
+    if removed is not None:
+        count, squares = removed
         own = math.prod(x.shape[axis] for axis in axes)
         mean = mean * (own / (own + count)) + squares / (own + count)
     return ops.sqrt(mean)
 
 
-def soft_threshold(x, threshold, axes=None, gone=None):
+def soft_threshold(x, threshold, axes=None, removed=None):
     """Proximal operator of `threshold·‖x‖₁`, or of the group norm scaled by √size.
 
     Per weight, sign(x)·max(|x| − threshold, 0). Per group,
@@ -64,7 +64,7 @@ def soft_threshold(x, threshold, axes=None, gone=None):
         x: tensor.
         threshold: scalar tensor or float, not negative.
         axes: None, or the axes of a group.
-        gone: see `group_size`.
+        removed: see `group_size`.
 
     Returns:
         A tensor like `x`.
@@ -75,6 +75,6 @@ def soft_threshold(x, threshold, axes=None, gone=None):
     """
     if axes is None:
         return x - ops.clip(x, -threshold, threshold)
-    size = group_size(x, axes, gone)
+    size = group_size(x, axes, removed)
     shrink = 1.0 - threshold / ops.where(size == 0.0, 1.0, size)
     return ops.where(size <= threshold, 0.0, x * shrink)

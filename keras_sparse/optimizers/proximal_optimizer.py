@@ -5,10 +5,10 @@ import dataclasses
 import keras
 from keras import ops
 
-from keras_sparse import _keras
+from keras_sparse import _keras, _renamed
+from keras_sparse.optimizers.carried_sums import Sums, carry
 from keras_sparse.optimizers.choice import ChoosesVariables
 from keras_sparse.optimizers.proximal import channel_axes, group_size, soft_threshold
-from keras_sparse.optimizers.settling import Sums, settle
 from keras_sparse.validation import check_learning_rate
 from keras_sparse.variables import (
     dead_layers,
@@ -27,7 +27,7 @@ class Record:
         is_watched: whether a weight that differs from what the optimizer made it was set from
             outside. A constraint moves the weights after each step.
         slot: the sum or the mean of the gradients, or None.
-        gone: None, or how many weights surgery took out of each group, and the squares of their
+        removed: None, or how many weights surgery removed from each group, and the squares of their
             sums of gradients.
         center: where a bias started, or None.
         threshold: what is found for a target, or None.
@@ -38,16 +38,16 @@ class Record:
     axes: tuple | None
     is_watched: bool
     slot: keras.Variable | None = None
-    gone: tuple | None = None
+    removed: tuple | None = None
     center: keras.Variable | None = None
     threshold: keras.Variable | None = None
     last_threshold: keras.Variable | None = None
 
-    def gone_from(self, value, scale=1.0):
-        """What is gone from the groups, times `scale` to be what it would be in `value`."""
-        if self.gone is None:
+    def removed_from(self, value, scale=1.0):
+        """What surgery removed from the groups, multiplied by `scale` to be on `value`'s scale."""
+        if self.removed is None:
             return None
-        count, squares = map(ops.convert_to_tensor, self.gone)
+        count, squares = map(ops.convert_to_tensor, self.removed)
         squares = squares * ops.square(scale)
         return [ops.cast(part, value.dtype) for part in (count, squares)]
 
@@ -56,7 +56,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
     """Base of the optimizers that set weights to exactly zero by a proximal step.
 
     It decides in `build` which variables are thresholded and in which groups, keeps zeros at zero
-    while retraining, and refuses what a threshold cannot go with. A subclass writes `update_step`
+    while fine-tuning, and refuses what a threshold cannot go with. A subclass writes `update_step`
     and ends it with `_assign_thresholded`.
 
     Args:
@@ -73,7 +73,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
     """
 
     _added_to_state = (
-        ("_gone_squares", "_gone_count"),
+        ("_removed_squares", "_removed_count"),
         ("ramp_end",),
         ("last_rate", "_last_threshold"),
     )
@@ -115,7 +115,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
             )
             for i, (v, is_chosen) in enumerate(zip(variables, chosen, strict=True))
         ]
-        self._retraining = self._add_scalar("retraining", "bool")
+        self._fine_tuning = self._add_scalar("fine_tuning", "bool")
 
     def _axes_of(self, variable):
         if self.groups == "weight":
@@ -137,7 +137,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         """A scalar that is named after its variable."""
         return self._add_scalar(f"{variable.path.replace('/', '_')}_{name}")
 
-    def _add_gone(self):
+    def _add_removed(self):
         """Slots for what surgery takes out of a group whose sums of gradients go on counting.
 
         The threshold is compared with the norm over all that a channel reads. Without the part
@@ -148,14 +148,14 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
             if record.is_thresholded and record.axes is not None:
                 name = variable.path.replace("/", "_")
                 shape = [1 if a in record.axes else n for a, n in enumerate(variable.shape)]
-                squares = self.add_variable(shape, dtype="float32", name=f"{name}_gone_squares")
-                record.gone = self._add_scalar_of(variable, "gone_count"), squares
+                squares = self.add_variable(shape, dtype="float32", name=f"{name}_removed_squares")
+                record.removed = self._add_scalar_of(variable, "removed_count"), squares
 
-    def start_retraining(self):
+    def start_fine_tuning(self):
         """From now on a weight that is or becomes zero stays zero.
 
-        The second phase of adaptive sparse retraining. The set of zeros is the weights' own, and
-        the phase is a variable of the optimizer, so a checkpoint holds both.
+        This is the second phase of adaptive sparse retraining (ASR). The zeros of the weights are
+        the mask, and the phase is a variable of the optimizer, so a checkpoint has both.
 
         Raises:
             ValueError: the optimizer is not built yet.
@@ -165,10 +165,12 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         """
         if not self.built:
             raise ValueError(
-                "`start_retraining()` needs a built optimizer: call "
+                "`start_fine_tuning()` needs a built optimizer: call "
                 "`optimizer.build(model.trainable_variables)`, or train first."
             )
-        self._retraining.assign(True)
+        self._fine_tuning.assign(True)
+
+    start_retraining = _renamed.attribute("start_retraining", "start_fine_tuning")
 
     def _step(self):
         """Number of this step from 1, in float32: half precision cannot count."""
@@ -185,7 +187,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
     def _assign_after_update(self, variable, value):
         variable.assign(ops.where(self._is_update(), value, ops.convert_to_tensor(variable)))
 
-    def _before_threshold(self, record, weight, value, threshold, gone_scale=1.0):
+    def _before_threshold(self, record, weight, value, threshold, removed_scale=1.0):
         """What was thresholded to become the weights.
 
         Args:
@@ -193,41 +195,41 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
             weight: tensor, the weights as they are.
             value: tensor, what the optimizer knows of.
             threshold: scalar tensor, that of the step before.
-            gone_scale: see `Record.gone_from`.
+            removed_scale: see `Record.removed_from`.
 
         Returns:
             `value` where it gives the weights, else what does; and a bool tensor, where it does
             not.
         """
         axes, threshold = record.axes, ops.cast(threshold, value.dtype)
-        gone = record.gone_from(value, gone_scale)
-        expected = soft_threshold(value, threshold, axes, gone)
+        removed = record.removed_from(value, removed_scale)
+        expected = soft_threshold(value, threshold, axes, removed)
         reach = tolerance(value) * (ops.abs(value) + threshold)
         moved = differs(weight, expected, reach)
         if axes is None:
             return ops.where(moved, weight + ops.sign(weight) * threshold, value), moved
         moved = ops.any(moved, axis=axes, keepdims=True)
-        if gone is not None:
-            count, squares = gone
-            gone = count, ops.zeros_like(squares)
-            variable = record.gone[1]
+        if removed is not None:
+            count, squares = removed
+            removed = count, ops.zeros_like(squares)
+            variable = record.removed[1]
             kept = ops.where(moved, 0.0, ops.convert_to_tensor(variable))
             self.assign(variable, ops.cast(kept, variable.dtype))
-        size = group_size(weight, axes, gone)
+        size = group_size(weight, axes, removed)
         grown = weight * (1.0 + threshold / ops.where(size == 0.0, 1.0, size))
         return ops.where(moved, grown, value), moved
 
-    def _assign_thresholded(self, record, variable, value, threshold, gone_scale=1.0):
-        """Threshold a value; for `gone_scale` see `Record.gone_from`."""
+    def _assign_thresholded(self, record, variable, value, threshold, removed_scale=1.0):
+        """Threshold a value; for `removed_scale` see `Record.removed_from`."""
         threshold = ops.cast(threshold, value.dtype)
-        gone = record.gone_from(value, gone_scale)
-        value = soft_threshold(value, threshold, record.axes, gone)
+        removed = record.removed_from(value, removed_scale)
+        value = soft_threshold(value, threshold, record.axes, removed)
         self._assign_or_stay_zero(variable, value)
 
     def _assign_or_stay_zero(self, variable, value):
-        """Assign, but while retraining what is zero stays zero."""
+        """Assign, but in the fine-tuning phase what is zero stays zero."""
         stays_zero = ops.logical_and(
-            ops.convert_to_tensor(self._retraining), ops.convert_to_tensor(variable) == 0.0
+            ops.convert_to_tensor(self._fine_tuning), ops.convert_to_tensor(variable) == 0.0
         )
         self.assign(variable, ops.where(stays_zero, ops.zeros_like(value), value))
 
@@ -254,7 +256,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
             part = slices.get(variable.path)
             weight, before = sources.get(part and part.source, (None, None))
             if record.is_thresholded and record.slot is not None and before is not None:
-                settle(record, Sums.of(before, scale, steps), weight, part)
+                carry(record, Sums.of(before, scale, steps), weight, part)
 
     def _slot_scale(self):
         """What a slot is multiplied by to be thresholded, and of how many steps it is the mean."""

@@ -15,7 +15,7 @@ class MovesWeights(UpdatesEvery, WithDensity):
     An update prunes some weights of each layer, the smallest first, and grows as many. As it stands
     it grows at random and keeps the count of every layer; a method says how many go, and overrides
     what differs. Grown weights start at 0; one that is pruned and grown in the same update was
-    never gone, and keeps its value.
+    never removed, and keeps its value.
     """
 
     def _rewire(self, snapshot):

@@ -41,7 +41,7 @@ class _DualAveraging(ProximalOptimizer):
         for variable, record in pairs:
             if not record.is_thresholded:
                 record.center = self.add_variable_from_reference(variable, name="center")
-        self._add_gone()
+        self._add_removed()
 
     def update_step(self, gradient, variable, learning_rate):
         """One step of one variable; see the class."""
@@ -58,7 +58,7 @@ class _DualAveraging(ProximalOptimizer):
         if record.is_thresholded:
             threshold = step * self._strength(record) + self._extra_threshold()
             self.assign(record.last_threshold, threshold)
-            # 0 − x, not −x, which is −0.0 where x is zero. What is gone are sums of gradients.
+            # 0 − x, not −x, which is −0.0 where x is zero. What was removed are sums of gradients.
             self._assign_thresholded(record, variable, 0.0 - moved, threshold, step / t)
         else:
             center = self._center(record, variable, before)
@@ -227,8 +227,8 @@ class PublishedRDAToTarget(FindsThresholds, _DualAveraging):
     ):
         if groups == "channel":
             raise ValueError(
-                "`target_sparsity` by channel needs form='accumulated', in which a channel that "
-                "stays is not shrunk: `DPF`. In the published form give an `l1` (try 1e-3). "
+                "`target_sparsity` by channel needs variant='accumulated', in which a channel that "
+                "stays is not shrunk: `DPF`. In the published variant give an `l1` (try 1e-3). "
                 "Received: groups='channel'"
             )
         super().__init__(learning_rate, center, groups, exclude, **kwargs)

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_sparse import _renamed
 from keras_sparse.optimizers.accumulated_rda import AccumulatedRDA
 from keras_sparse.optimizers.dpf import DPF
 from keras_sparse.optimizers.published_rda import PublishedRDA, PublishedRDAToTarget
@@ -15,8 +16,8 @@ class RDA:
       accumulated weights are kept, and none is shrunk.
     - With an `l1`: `AccumulatedRDA`. Gradients add up from the initial weights and are
       soft-thresholded.
-    - With `form="published"` and an `l1`: `PublishedRDA`, Algorithm 1 of the paper.
-    - With `form="published"` and no `l1`: `PublishedRDAToTarget`, which finds λ for a
+    - With `variant="published"` and an `l1`: `PublishedRDA`, Algorithm 1 of the paper.
+    - With `variant="published"` and no `l1`: `PublishedRDAToTarget`, which finds λ for a
       `target_sparsity`.
 
     So `RDA()` is not l1 dual averaging. It is the default because it trains networks with and
@@ -30,8 +31,8 @@ class RDA:
             to 0.9 where no `l1` is given; by channel there is no default.
         ramp_steps: int, the steps over which the sparsity rises to its target. Defaults to 1000.
         rho: float, λ's part that falls with √t. Defaults to 0.0.
-        form: `"accumulated"` or `"published"`. Defaults to `"accumulated"`.
-        center: `"initial"` or `"zero"`, for biases and normalisation in the published form.
+        variant: `"accumulated"` or `"published"`. Defaults to `"accumulated"`.
+        center: `"initial"` or `"zero"`, for biases and normalisation in the published variant.
         groups: `"weight"` or `"channel"`: what becomes zero together; see `AccumulatedRDA`.
         exclude: what is kept dense besides biases and normalisation; see `AccumulatedRDA`.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`. `weight_decay` and
@@ -42,14 +43,14 @@ class RDA:
 
     Raises:
         ValueError: an argument out of its range; both `l1` and `target_sparsity`, or neither by
-            channel; a target by channel in the published form; `weight_decay` or `use_ema`; on
+            channel; a target by channel in the published variant; `weight_decay` or `use_ema`; on
             `build`, a target for no weight at all, or an `exclude` that matches nothing.
 
     Example:
 
     >>> model.compile(optimizer=RDA(), loss="sparse_categorical_crossentropy")
     >>> model.compile(optimizer=RDA(target_sparsity=0.5, groups="channel"), loss="mse")
-    >>> model.compile(optimizer=RDA(1.0, l1=2e-4, form="published"), loss="mse")
+    >>> model.compile(optimizer=RDA(1.0, l1=2e-4, variant="published"), loss="mse")
 
     Reference:
         Lin et al., Dynamic model pruning with feedback, ICLR 2020, arXiv 2006.07253;
@@ -58,6 +59,7 @@ class RDA:
         JMLR 2010.
     """
 
+    @_renamed.arguments(form="variant")
     def __new__(
         cls,
         learning_rate=0.1,
@@ -65,30 +67,30 @@ class RDA:
         target_sparsity=None,
         ramp_steps=1000,
         rho=0.0,
-        form="accumulated",
+        variant="accumulated",
         center="initial",
         groups="weight",
         exclude=None,
         **kwargs,
     ):
         """An optimizer of the class that the arguments choose."""
-        _check_choices(form, center, l1, target_sparsity, rho)
+        _check_choices(variant, center, l1, target_sparsity, rho)
         kwargs.update(learning_rate=learning_rate, groups=groups, exclude=exclude)
-        if form == "published":
+        if variant == "published":
             kwargs["center"] = center
         if l1 is not None:
-            variant = PublishedRDA if form == "published" else AccumulatedRDA
-            return variant(l1=l1, rho=rho, **kwargs)
-        if form == "published":
+            kind = PublishedRDA if variant == "published" else AccumulatedRDA
+            return kind(l1=l1, rho=rho, **kwargs)
+        if variant == "published":
             target_sparsity = 0.9 if target_sparsity is None else target_sparsity
-            variant = PublishedRDAToTarget
+            kind = PublishedRDAToTarget
         else:
-            variant = DPF
-        return variant(target_sparsity=target_sparsity, ramp_steps=ramp_steps, **kwargs)
+            kind = DPF
+        return kind(target_sparsity=target_sparsity, ramp_steps=ramp_steps, **kwargs)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """The optimizer that a file describes which was written before its class had this name."""
+        """The optimizer of a file of an earlier version, in which all variants were one class."""
         config = {"l1": None, "target_sparsity": None, "form": "accumulated", **config}
         published, has_l1 = config.pop("form") == "published", config["l1"] is not None
         if config["target_sparsity"] is None:
@@ -97,25 +99,27 @@ class RDA:
         for name in unused if published else [*unused, "center"]:
             config.pop(name, None)
         if has_l1:
-            variant = PublishedRDA if published else AccumulatedRDA
+            kind = PublishedRDA if published else AccumulatedRDA
         else:
-            variant = PublishedRDAToTarget if published else DPF
-        return variant.from_config(config, custom_objects)
+            kind = PublishedRDAToTarget if published else DPF
+        return kind.from_config(config, custom_objects)
 
 
 # What files call it.
 keras.saving.get_custom_objects()["keras_sparse>RDA"] = RDA
 
 
-def _check_choices(form, center, l1, target_sparsity, rho):
-    if form not in ("accumulated", "published"):
-        raise ValueError(f"`form` must be 'accumulated' or 'published'. Received: form={form!r}")
+def _check_choices(variant, center, l1, target_sparsity, rho):
+    if variant not in ("accumulated", "published"):
+        raise ValueError(
+            f"`variant` must be 'accumulated' or 'published'. Received: variant={variant!r}"
+        )
     if center not in ("initial", "zero"):
         raise ValueError(f"`center` must be 'initial' or 'zero'. Received: center={center!r}")
-    if center == "zero" and form != "published":
+    if center == "zero" and variant != "published":
         raise ValueError(
-            "`center='zero'` is a choice of the published form only: the accumulated form starts "
-            "from the initial weights. Received: center='zero', form='accumulated'"
+            "`center='zero'` is for the published variant only: the accumulated variant starts "
+            "from the initial weights. Received: center='zero', variant='accumulated'"
         )
     if l1 is not None and target_sparsity is not None:
         raise ValueError(

@@ -117,23 +117,23 @@ class FindsThresholds(SeparableUpdate):
             return find_thresholds(sizes, wanted)
         # The channels of a layer differ by a few percent, layers by much more: compare each
         # channel with its layer's mean, to which those that were cut out belong.
-        gone = [
-            self._gone_channels(i, size) for (i, _, _), size in zip(searched, sizes, strict=True)
+        removed = [
+            self._removed_channels(i, size) for (i, _, _), size in zip(searched, sizes, strict=True)
         ]
         means = [
             (ops.sum(size) + cut["sizes"].get(str(i), 0.0)) / (math.prod(size.shape) + n)
-            for (i, _, _), size, n in zip(searched, sizes, gone, strict=True)
+            for (i, _, _), size, n in zip(searched, sizes, removed, strict=True)
         ]
         relative = [
             size / ops.where(m == 0.0, 1.0, m) for size, m in zip(sizes, means, strict=True)
         ]
-        found = find_thresholds(relative, wanted, weights, gone)
+        found = find_thresholds(relative, wanted, weights, removed)
         return [threshold * mean for threshold, mean in zip(found, means, strict=True)]
 
     def _sizes(self, record, variable):
         """What is compared with the threshold of a variable, in float32."""
         value = ops.cast(dense(self._searched(record, variable)), "float32")
-        return group_size(value, record.axes, record.gone_from(value))
+        return group_size(value, record.axes, record.removed_from(value))
 
     def _whole_size(self, index):
         return math.prod(self._whole_shapes[index])
@@ -143,7 +143,7 @@ class FindsThresholds(SeparableUpdate):
         axes = self._records[index].axes or ()
         return math.prod(self._whole_shapes[index][axis] for axis in axes)
 
-    def _gone_channels(self, index, sizes):
+    def _removed_channels(self, index, sizes):
         return self._whole_size(index) // self._weights_of_each(index) - math.prod(sizes.shape)
 
     def take_over(self, old, slices):

@@ -16,31 +16,31 @@ LARGEST_CUT = 0.9
 _KEPT_CHANNELS = 0.1
 
 
-def find_thresholds(magnitudes, sparsity, weights=None, gone=None):
-    """Threshold per variable at which a share of all their weights is cut.
+def find_thresholds(magnitudes, sparsity, weights=None, removed=None):
+    """Threshold per variable at which a share of all their weights becomes zero.
 
-    One threshold serves all variables, found by bisection (a sort would cost 10 to 40 times as
-    much), but none is cut above `LARGEST_CUT` of its own largest value, and a tenth of the groups
-    of a variable stays; where these bounds bite, the others give more.
+    All variables have the same threshold, found by bisection (a sort would cost 10 to 40 times as
+    much). But a variable's threshold is at most `LARGEST_CUT` of its largest value, and a tenth of
+    its groups stays; where these bounds apply, more is taken from the other variables.
 
     Args:
         magnitudes: list of tensors, not negative, one for each variable.
         sparsity: scalar tensor below 1, the share of all values that are to be at or below
             their threshold.
         weights: list of int, how many weights each value of a variable stands for. By default one.
-        gone: list of int, how many values more each variable had once, of which a tenth stays. By
-            default none.
+        removed: list of int, how many values surgery removed from each variable; a tenth of all
+            of them is kept. Defaults to none.
 
     Returns:
-        A list of scalar tensors. The share that they cut is at least `sparsity`, unless all
-        bounds bite, and exceeds it by what lies within 2⁻²⁰ of the largest value.
+        A list of scalar tensors. The share of values that they set to zero is at least `sparsity`,
+        unless all bounds apply, and exceeds it by what lies within 2⁻²⁰ of the largest value.
 
     Example:
 
     >>> find_thresholds([ops.array([1.0, 2.0, 3.0, 4.0])], 0.5)  # just above 2
     """
     weights = weights or [1] * len(magnitudes)
-    bounds = list(map(_bound, magnitudes, weights, gone or [0] * len(magnitudes)))
+    bounds = list(map(_bound, magnitudes, weights, removed or [0] * len(magnitudes)))
     largest = ops.max(ops.stack(bounds))
     total = sum(math.prod(v.shape) * weight for v, weight in zip(magnitudes, weights, strict=True))
     parts = list(zip(magnitudes, bounds, [w / total for w in weights], strict=True))
@@ -97,10 +97,10 @@ def threshold_by_digits(parts, largest, sparsity):
     return thresholds(largest_where(is_too_low, _BISECTIONS, 1)[0] + 1)
 
 
-def _bound(values, weight, gone):
+def _bound(values, weight, removed):
     if weight == 1:
         return LARGEST_CUT * ops.max(values)
     values = ops.sort(ops.reshape(values, (-1,)))
-    kept = math.ceil(_KEPT_CHANNELS * (values.shape[0] + gone))
+    kept = math.ceil(_KEPT_CHANNELS * (values.shape[0] + removed))
     # The largest of those that may go; below all of them where none may.
     return values[-kept - 1] if kept < values.shape[0] else -ops.ones((), values.dtype)

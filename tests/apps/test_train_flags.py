@@ -51,7 +51,7 @@ def test_shell_and_python_agree_on_every_default(name):
     cls = getattr(keras_sparse, method.__name__, None) or getattr(keras.optimizers, method.__name__)
     defaults = signature(cls)
     fields = {field.name: field.default for field in dataclasses.fields(method)} | method.fitted
-    shared = {"retrain_epochs", "update_masks", "prune_schedule", "prune_until", "prune_from"}
+    shared = {"fine_tuning_epochs", "update_masks", "prune_schedule", "prune_until", "prune_from"}
     if name == "magnitude_pruning":
         shared.add("target_sparsity")  # a schedule in Python
     for field, default in fields.items():
@@ -70,7 +70,10 @@ def test_shell_and_python_agree_on_every_default(name):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["rda", "--form=published", "--l1=1e-3", "--center=zero"], {"l1": 1e-3, "center": "zero"}),
+        (
+            ["rda", "--variant=published", "--l1=1e-3", "--center=zero"],
+            {"l1": 1e-3, "center": "zero"},
+        ),
         (["rda", "--target_sparsity=0.8", "--groups=channel"], {"target_sparsity": 0.8}),
         (["grda", "--c=1e-3", "--mu=0.7", "--exclude="], {"c": 1e-3, "mu": 0.7, "exclude": ()}),
         (["prox_sgd", "--l1=1e-5"], {"l1": 1e-5}),
@@ -107,7 +110,7 @@ def test_arguments_reach_the_optimizer(arguments, expected):
         (["--optimizer=rigl"], {"update_every": 4}),
         (["--optimizer=rigl", "--update_every=100"], {"update_every": 100}),
         (
-            ["--form=accumulated", "--target_sparsity=0.9"],
+            ["--variant=accumulated", "--target_sparsity=0.9"],
             {"ramp_steps": 44, "target_sparsity": 0.9},
         ),
         (["--optimizer=rda", "--ramp_steps=70"], {"ramp_steps": 70}),
@@ -191,7 +194,7 @@ def test_every_callback_by_its_flag():
     assert set(found) == usual
     assert found["DeadChannelCounter"].dead_channels.get_config()["epochs"] == 3
     assert found["DeadChannelCounter"].dead_channels.criterion.threshold == 0.1
-    found = kinds("--retrain_epochs=7", "--mask_history", "--channel_criterion=apoz")
+    found = kinds("--fine_tuning_epochs=7", "--mask_history", "--channel_criterion=apoz")
     assert set(found) == usual | {"AdaptiveSparseRetraining", "MaskHistory"}
     assert found["AdaptiveSparseRetraining"].start_epoch == 53
     assert kinds("--epochs=10")["AdaptiveSparseRetraining"].start_epoch == 6
@@ -275,13 +278,13 @@ BAD = [
     (["--l2=-1"], "a finite number, 0 or more"),
     (["--epochs=0"], r"range \[1, 2147483647\]"),
     (["--batch_size=0"], r"range \[1, 2147483647\]"),
-    (["--retrain_epochs=99"], "--retrain_epochs must be"),
+    (["--fine_tuning_epochs=99"], "--fine_tuning_epochs must be"),
     (["--learning_rate=0"], "a finite number, above 0"),
     (["--learning_rate=nan"], "a finite number, above 0"),
     (["--momentum=2", "--optimizer=sgd"], "0 or more and below 1"),
     (["--momentum=0.5"], "--momentum is for --optimizer=static or snip"),
     (["--optimizer=sgd", "--l1=1"], "--l1 is for --optimizer=rda or prox_sgd or deep_r"),
-    (["--optimizer=sgd", "--retrain_epochs=1"], "--retrain_epochs is for"),
+    (["--optimizer=sgd", "--fine_tuning_epochs=1"], "--fine_tuning_epochs is for"),
     (["--optimizer=rigl", "--update_masks=callback"], "--update_masks must be in_step for rigl"),
     (["--update_masks=apart"], "one of <in_step"),
     (["--optimizer=static", "--update_masks=callback"], "--update_masks is for"),
@@ -299,9 +302,9 @@ BAD = [
     ),
     (["--optimizer=set", "--density=0"], "density=0: .* above 0 and at most 1"),
     (["--optimizer=set", "--exclude=kernel"], "finds no weight to make sparse"),
-    (["--target_sparsity=0.9"], "needs form='accumulated'"),
-    (["--center=zero", "--form=accumulated"], "--center must be initial"),
-    (["--form=accumulated", "--target_sparsity=0.9", "--rho=1"], "--rho must be left away"),
+    (["--target_sparsity=0.9"], "needs variant='accumulated'"),
+    (["--center=zero", "--variant=accumulated"], "--center must be initial"),
+    (["--variant=accumulated", "--target_sparsity=0.9", "--rho=1"], "--rho must be left away"),
     (["--target_sparsity=0.9", "--l1=1"], "--l1 must be left away with --target_sparsity"),
     (["--exclude=("], "`exclude` .*regular expression"),
     (["--seed=-1"], "integer in the range"),
@@ -387,7 +390,7 @@ def test_mixed_precision_is_delivered_in_float32(dtype, tmp_path):
 
 
 def test_a_target_that_is_not_met_says_so(tmp_path, capsys):
-    target = ("--form=accumulated", "--groups=weight", "--target_sparsity=0.9", "--epochs=2")
+    target = ("--variant=accumulated", "--groups=weight", "--target_sparsity=0.9", "--epochs=2")
     out = tmp_path / "[/run]"  # no markup
     train_small(out, *target, "--ramp_steps=1000")
     missed = json.loads((out / "report.json").read_text())["missed_target"]

@@ -61,7 +61,7 @@ class TestAdaptiveSparseRetraining:
     def test_sees_through_the_loss_scale(self):
         optimizer = keras.optimizers.LossScaleOptimizer(RDA())
         fit(small_model(), optimizer, [AdaptiveSparseRetraining(0)])
-        assert keras.ops.convert_to_numpy(optimizer.inner_optimizer._retraining)
+        assert keras.ops.convert_to_numpy(optimizer.inner_optimizer._fine_tuning)
 
 
 class TestSparsityLogger:

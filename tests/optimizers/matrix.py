@@ -82,7 +82,7 @@ THRESHOLDING = {
         **{"target_sparsity": 0.6, "ramp_steps": 20, "groups": "channel", **k}
     ),
     "l1": lambda **k: RDA(**{"l1": 0.03, **k}),
-    "published": lambda **k: RDA(**{"learning_rate": 1.0, "l1": 0.01, "form": "published", **k}),
+    "published": lambda **k: RDA(**{"learning_rate": 1.0, "l1": 0.01, "variant": "published", **k}),
     "channel": lambda **k: RDA(**{"l1": 0.06, "groups": "channel", **k}),
     "GRDA": lambda **k: GRDA(**{"c": 0.3, **k}),
     "ProxSGD": lambda **k: ProxSGD(**{"learning_rate": 0.1, "l1": 0.03, **k}),

@@ -151,7 +151,7 @@ def test_mixed_precision(name, policy):
 @tensorflow  # on JAX Keras scales the loss inside `fit` alone
 def test_t_counts_applied_steps_alone():
     """A step that loss scaling skips is none for the averages and thresholds either."""
-    optimizer = RDA(1.0, l1=0.1, form="published")
+    optimizer = RDA(1.0, l1=0.1, variant="published")
     scaled = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=1.0)
     variable = keras.Variable(np.ones((1, 2), "float32"), name="kernel")
     scaled.build([variable])

@@ -53,7 +53,7 @@ def test_published_form_is_the_argmin_of_its_objective(seed, learning_rate, l1, 
     """Equation 5 of the paper, against a search over a grid of weights."""
     rng = np.random.default_rng(seed)
     gradients = rng.normal(0, 1, (5, 2, 3))
-    optimizer = RDA(learning_rate, l1=l1, rho=rho, form="published")
+    optimizer = RDA(learning_rate, l1=l1, rho=rho, variant="published")
     values = run(optimizer, rng.normal(0, 1, (2, 3)), gradients)
     gamma = 1 / learning_rate
     for t, value in enumerate(values, 1):
@@ -71,7 +71,9 @@ def test_published_form_without_l1_is_shrinking_sgd(seed, learning_rate):
     """Lemma 1: w_{t+1} = √((t−1)/t)·w_t − learning_rate·g_t/√t."""
     rng = np.random.default_rng(seed)
     gradients = rng.normal(0, 1, (6, 3, 2))
-    values = run(RDA(learning_rate, l1=0.0, form="published"), rng.normal(0, 1, (3, 2)), gradients)
+    values = run(
+        RDA(learning_rate, l1=0.0, variant="published"), rng.normal(0, 1, (3, 2)), gradients
+    )
     w = np.zeros((3, 2))
     for t, (gradient, value) in enumerate(zip(gradients, values, strict=True), 1):
         w = np.sqrt((t - 1) / t) * w - learning_rate * gradient / np.sqrt(t)
@@ -102,19 +104,19 @@ def test_accumulated_form_adds_up_under_schedules():
     np.testing.assert_allclose(values[:, 0], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", ["published", "accumulated"])
-def test_group_form(form):
+@pytest.mark.parametrize("variant", ["published", "accumulated"])
+def test_group_form(variant):
     """w = −s·max(1 − λ√n/‖ḡ‖, 0)·ḡ for the columns of all but the last kernel."""
     rng = np.random.default_rng(0)
     first, last = kernel(rng.normal(0, 1, (3, 4))), kernel(rng.normal(0, 1, (4, 2)))
     starts = [ops.convert_to_numpy(v).copy() for v in (first, last)]
-    optimizer = RDA(0.5, l1=0.4, form=form, groups="channel")
+    optimizer = RDA(0.5, l1=0.4, variant=variant, groups="channel")
     optimizer.build([first, last])
     gradients = [(rng.normal(0, 1, (3, 4)), rng.normal(0, 1, (4, 2))) for _ in range(4)]
     for pair in gradients:
         optimizer.apply([ops.array(g, dtype="float32") for g in pair])
     sums = [np.sum(g, 0) for g in zip(*gradients, strict=True)]
-    if form == "published":
+    if variant == "published":
         moved, threshold = [-0.5 * np.sqrt(4) * g / 4 for g in sums], 0.5 * np.sqrt(4) * 0.4
     else:
         moved = [w - 0.5 * g for w, g in zip(starts, sums, strict=True)]
@@ -128,7 +130,7 @@ def test_group_form(form):
 
 def test_published_form_keeps_biases_around_their_start():
     bias, weight = kernel([1.0, 2.0], "bias"), kernel([[1.0]])
-    optimizer = RDA(0.5, l1=10.0, form="published")
+    optimizer = RDA(0.5, l1=10.0, variant="published")
     optimizer.build([weight, bias])
     for gradient in (1.0, 3.0):
         optimizer.apply([ops.ones((1, 1)), ops.full((2,), gradient)])
@@ -138,7 +140,7 @@ def test_published_form_keeps_biases_around_their_start():
 
 def test_center_zero_treats_biases_as_weights():
     bias, weight = kernel([1.0, 2.0], "bias"), kernel([[1.0]])
-    optimizer = RDA(0.5, l1=0.25, form="published", center="zero")
+    optimizer = RDA(0.5, l1=0.25, variant="published", center="zero")
     optimizer.build([weight, bias])
     optimizer.apply([ops.ones((1, 1)), ops.array([1.0, 0.2])])
     np.testing.assert_allclose(bias, [-0.375, 0.0], rtol=1e-6)
@@ -270,32 +272,32 @@ def test_an_argument_is_not_needed():
 
 
 def test_zeros_are_positive_zeros():
-    for optimizer in (RDA(l1=1e-2), RDA(1.0, l1=1e-2, form="published"), RDA(l1=0.0)):
+    for optimizer in (RDA(l1=1e-2), RDA(1.0, l1=1e-2, variant="published"), RDA(l1=0.0)):
         values = run(optimizer, np.zeros((2, 3)), np.zeros((3, 2, 3)))
         assert not np.signbit(values).any()
 
 
 def test_nan_is_not_taken_for_zero():
-    for form in ("published", "accumulated"):
-        values = run(RDA(l1=0.1, form=form), np.ones((1, 2)), [[[np.nan, 1.0]]])
+    for variant in ("published", "accumulated"):
+        values = run(RDA(l1=0.1, variant=variant), np.ones((1, 2)), [[[np.nan, 1.0]]])
         assert np.isnan(values[0, 0, 0])
         assert np.isfinite(values[0, 0, 1])
 
 
-def test_retraining_keeps_zeros():
+def test_fine_tuning_keeps_zeros():
     optimizer = RDA(0.1, l1=1.0)
     variable = kernel([[0.05, 5.0]])
     optimizer.build([variable])
     optimizer.apply([ops.zeros((1, 2))])
     np.testing.assert_array_equal(ops.convert_to_numpy(variable) == 0, [[True, False]])
-    optimizer.start_retraining()
+    optimizer.start_fine_tuning()
     optimizer.apply([ops.full((1, 2), -100.0)])
     np.testing.assert_array_equal(ops.convert_to_numpy(variable) == 0, [[True, False]])
 
 
-def test_retraining_needs_a_built_optimizer():
+def test_fine_tuning_needs_a_built_optimizer():
     with pytest.raises(ValueError, match="built optimizer"):
-        RDA().start_retraining()
+        RDA().start_fine_tuning()
 
 
 @pytest.mark.parametrize("pattern", ["hidden/", "/hidden/kernel$"])
@@ -330,11 +332,11 @@ def test_a_live_network_is_not_warned_of():
 def test_counts_one_slot_per_weight():
     model = small_model()
     weights = sum(v.size for v in map(ops.convert_to_numpy, model.trainable_variables))
-    for form in ("accumulated", "published"):
-        optimizer = RDA(l1=1e-4, form=form)
+    for variant in ("accumulated", "published"):
+        optimizer = RDA(l1=1e-4, variant=variant)
         optimizer.build(model.trainable_variables)
         slots = sum(int(np.prod(v.shape)) for v in optimizer.variables)
-        # Besides: biases' centres in the published form, thresholds and scalars.
+        # Besides: biases' centres in the published variant, thresholds and scalars.
         assert slots < weights + 40
 
 
@@ -346,14 +348,14 @@ def test_counts_one_slot_per_weight():
         ({"rho": -1.0, "l1": 0.1}, "`rho` must be 0 or more"),
         ({"rho": 1.0}, "`rho` goes with `l1`"),
         ({"learning_rate": 0.0}, "`learning_rate` must be above 0"),
-        ({"form": "x"}, "`form` must be"),
+        ({"variant": "x"}, "`variant` must be"),
         ({"center": "x"}, "`center` must be"),
-        ({"center": "zero"}, "published form only"),
+        ({"center": "zero"}, "published variant only"),
         ({"groups": "x", "l1": 1.0}, "`groups` must be"),
         ({"groups": "channel"}, "needs an `l1` .* or a `target_sparsity`"),
         (
-            {"groups": "channel", "target_sparsity": 0.5, "form": "published"},
-            "needs form='accumulated'",
+            {"groups": "channel", "target_sparsity": 0.5, "variant": "published"},
+            "needs variant='accumulated'",
         ),
         ({"target_sparsity": 1.0}, r"`target_sparsity` must be in \[0, 1\)"),
         ({"target_sparsity": 0.5, "l1": 0.1}, "not both"),
@@ -375,8 +377,8 @@ FORMS = {
     "target by channel": lambda: RDA(target_sparsity=0.5, ramp_steps=9, groups="channel"),
     "l1": lambda: RDA(0.05, l1=1e-3, rho=1e-3, exclude=["logits/", "bias$"]),
     "schedules": lambda: RDA(SCHEDULE, l1=SCHEDULE),
-    "published": lambda: RDA(1.0, l1=1e-3, form="published", groups="channel"),
-    "center": lambda: RDA(1.0, l1=1e-3, form="published", center="zero"),
+    "published": lambda: RDA(1.0, l1=1e-3, variant="published", groups="channel"),
+    "center": lambda: RDA(1.0, l1=1e-3, variant="published", center="zero"),
     "clip": lambda: RDA(l1=1e-3, clipnorm=1.0, name="mine"),
     "grda": lambda: GRDA(0.2, c=1e-2, mu=0.7, groups="channel"),
     "prox_sgd": lambda: ProxSGD(None, l1=1e-3),

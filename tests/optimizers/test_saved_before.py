@@ -84,8 +84,8 @@ def test_an_older_state_has_no_jump(name):
 def test_a_front_chooses_the_class():
     assert type(keras_sparse.RDA()) is keras_sparse.DPF
     assert type(keras_sparse.RDA(l1=1e-3)) is keras_sparse.AccumulatedRDA
-    assert type(keras_sparse.RDA(l1=1e-3, form="published")) is keras_sparse.PublishedRDA
-    found = keras_sparse.RDA(form="published")
+    assert type(keras_sparse.RDA(l1=1e-3, variant="published")) is keras_sparse.PublishedRDA
+    found = keras_sparse.RDA(variant="published")
     assert type(found) is keras_sparse.PublishedRDAToTarget
     assert found.target_sparsity == 0.9
     made = keras.optimizers.get({"class_name": "keras_sparse>RDA", "config": {}})

@@ -13,9 +13,9 @@ FORMS = {
     "target by channel": lambda: RDA(0.1, target_sparsity=0.5, ramp_steps=1, groups="channel"),
     "l1": lambda: RDA(0.1, l1=0.5, rho=0.01),
     "l1 by channel": lambda: RDA(0.1, l1=0.5, groups="channel"),
-    "published": lambda: RDA(0.1, l1=0.1, form="published"),
-    "published target": lambda: RDA(0.1, target_sparsity=0.5, form="published"),
-    "published by channel": lambda: RDA(0.1, l1=0.1, form="published", groups="channel"),
+    "published": lambda: RDA(0.1, l1=0.1, variant="published"),
+    "published target": lambda: RDA(0.1, target_sparsity=0.5, variant="published"),
+    "published by channel": lambda: RDA(0.1, l1=0.1, variant="published", groups="channel"),
     "GRDA": lambda: GRDA(0.1, c=0.5),
     "GRDA by channel": lambda: GRDA(0.1, c=0.5, groups="channel"),
 }
@@ -59,7 +59,7 @@ def test_the_next_step_starts_from_them(name):
         variable.assign(value)
     apply(optimizer, zeros())
     after = values(variables)
-    # A step shrinks by its own threshold; and the published form, whose rate falls, by a share.
+    # A step shrinks by its own threshold; and the published variant, whose rate falls, by a share.
     for value, new in zip(wanted, after, strict=True):
         np.testing.assert_allclose(new, value, rtol=0.06, atol=0.15)
     np.testing.assert_array_equal(after[0][:, :3], 0.0)

@@ -11,7 +11,7 @@ from keras import layers, ops
 
 from keras_sparse import RDA, SparseMomentum
 from keras_sparse.channels import DeadChannels
-from keras_sparse.optimizers import settling
+from keras_sparse.optimizers import carried_sums
 from keras_sparse.optimizers.proximal import soft_threshold
 from keras_sparse.shrinking.removing import remove_dead, zeroed
 from keras_sparse.surgery.slices import VariableSlice
@@ -69,7 +69,7 @@ def test_loss_changes_by_rounding_only(name):
     x, y = images()
     results = [m.evaluate(x, y, verbose=0, return_dict=True) for m in (model, compact)]
     assert results[0]["accuracy"] == results[1]["accuracy"]
-    # What read the dead channels is gone, and with it its share of the penalty.
+    # The weights that read the dead channels are removed, and with it its share of the penalty.
     assert results[1]["loss"] <= results[0]["loss"] + 1e-5
 
 
@@ -84,7 +84,7 @@ def test_slots_are_those_of_the_kept_weights(name):
     compared = 0
     for slot, old in olds.items():
         layer, _, kind = slot.partition("_")
-        if "gone" in kind:
+        if "removed" in kind:
             continue
         if kind.startswith("kernel_"):
             np.testing.assert_array_equal(news[slot], old[kernels[layer]])
@@ -145,16 +145,18 @@ def kill_for_dual_averaging(model, name, dead=slice(DEAD)):
 
 DUAL_AVERAGING = {
     "accumulated": lambda: RDA(0.1, l1=2e-3, groups="channel"),
-    "published": lambda: RDA(0.5, l1=1e-4, form="published", groups="channel"),
+    "published": lambda: RDA(0.5, l1=1e-4, variant="published", groups="channel"),
 }
 
 
-@pytest.mark.parametrize("form", ["accumulated", pytest.param("published", marks=pytest.mark.slow)])
-def test_dual_averaging_takes_the_steps_of_the_large_network(form):
+@pytest.mark.parametrize(
+    "variant", ["accumulated", pytest.param("published", marks=pytest.mark.slow)]
+)
+def test_dual_averaging_takes_the_steps_of_the_large_network(variant):
     keras.utils.set_random_seed(0)
     large = plain_network()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    large.compile(DUAL_AVERAGING[form](), loss, run_eagerly=True)  # few steps, three networks
+    large.compile(DUAL_AVERAGING[variant](), loss, run_eagerly=True)  # few steps, three networks
     for name in ("conv", "hidden"):
         # Open, so that no unit dies by chance, which in the large network might come back.
         large.get_layer(name).bias.assign_add(0.5 * ops.ones_like(large.get_layer(name).bias))
@@ -175,15 +177,15 @@ def test_dual_averaging_takes_the_steps_of_the_large_network(form):
     )
 
 
-@pytest.mark.parametrize("form", thorough(DUAL_AVERAGING, "accumulated"))
-def test_dual_averaging_of_grouped_convolutions(form):
+@pytest.mark.parametrize("variant", thorough(DUAL_AVERAGING, "accumulated"))
+def test_dual_averaging_of_grouped_convolutions(variant):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((6, 6, 1))
     x = layers.Conv2D(8, 3, padding="same", activation="relu", name="conv")(inputs)
     x = layers.Conv2D(6, 3, groups=2, activation="relu", name="grouped")(x)
     large = keras.Model(inputs, layers.Dense(3, name="logits")(layers.Flatten()(x)))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    large.compile(DUAL_AVERAGING[form](), loss, jit_compile=False)
+    large.compile(DUAL_AVERAGING[variant](), loss, jit_compile=False)
     for name in ("conv", "grouped"):
         large.get_layer(name).bias.assign_add(0.5 * ops.ones_like(large.get_layer(name).bias))
     images_and_labels = images()
@@ -209,8 +211,8 @@ def a_cut(rng):
     )
 
 
-def thresholded(value, threshold, axes=None, gone=None):
-    return array(soft_threshold(ops.convert_to_tensor(value), threshold, axes, gone))
+def thresholded(value, threshold, axes=None, removed=None):
+    return array(soft_threshold(ops.convert_to_tensor(value), threshold, axes, removed))
 
 
 @given(
@@ -223,19 +225,19 @@ def test_settled_groups_give_the_weights(seed, threshold, fold, published):
     rng = np.random.default_rng(seed)
     part, slot = a_cut(rng)
     scale, steps = (-0.7, 9) if published else (1.0, 1)
-    gone = np.array(4.0), rng.uniform(0, 9, (1, 5)) * steps**2
-    old = settling.Sums(slot, scale, steps, (0,), gone)
+    removed = np.array(4.0), rng.uniform(0, 9, (1, 5)) * steps**2
+    old = carried_sums.Sums(slot, scale, steps, (0,), removed)
 
     def weights_of(slot, count, squares):
-        gone = count, squares / steps**2 * scale**2
-        return thresholded(slot * scale, threshold, (0,), gone)
+        removed = count, squares / steps**2 * scale**2
+        return thresholded(slot * scale, threshold, (0,), removed)
 
-    weight = weights_of(slot, *gone)
+    weight = weights_of(slot, *removed)
     shift = None
     if fold:
         shift = np.zeros((3, 4))
         shift[1] = fold * rng.normal(size=4) * part(weight).any(0)
-    found = settling.settled_groups(part, old, weight, shift)
+    found = carried_sums.carried_groups(part, old, weight, shift)
     if shift is None:
         np.testing.assert_array_equal(found[0], part(slot))
     assert found[1] == 4 + 8 - 3
@@ -250,9 +252,9 @@ def test_settled_weights_are_the_weights(seed, threshold):
     weight = thresholded(slot, threshold)
     shift = np.zeros((3, 4))
     shift[1] = rng.normal(size=4) * weight.any()
-    old = settling.Sums(slot, 1.0, 1, (0,), None)
-    settled = settling.settled_weights(part, old, weight, shift)
-    np.testing.assert_allclose(thresholded(settled, threshold), part(weight) + shift, atol=1e-4)
+    old = carried_sums.Sums(slot, 1.0, 1, (0,), None)
+    carried = carried_sums.carried_weights(part, old, weight, shift)
+    np.testing.assert_allclose(thresholded(carried, threshold), part(weight) + shift, atol=1e-4)
 
 
 @given(seed=st.integers(0, 10**6), threshold=st.floats(0.0, 3.0))
@@ -262,14 +264,14 @@ def test_settled_weights_of_a_target_stay_but_for_those_that_a_fold_makes_small(
     weight = np.where(np.abs(slot) > threshold, slot, 0.0)
     shift = np.zeros((3, 4))
     shift[1] = rng.normal(size=4) * weight.any()
-    old = settling.Sums(slot, 1.0, 1, (0,), None)
-    settled = settling.settled_weights(part, old, weight, shift)
+    old = carried_sums.Sums(slot, 1.0, 1, (0,), None)
+    carried = carried_sums.carried_weights(part, old, weight, shift)
     wanted = part(weight) + shift
-    chosen = np.where(np.abs(settled) > threshold, settled, 0.0)
+    chosen = np.where(np.abs(carried) > threshold, carried, 0.0)
     np.testing.assert_array_equal(chosen, np.where(np.abs(wanted) > threshold, wanted, 0.0))
     # What is below the threshold is not forgotten.
     still = (wanted == 0) & (shift == 0)
-    np.testing.assert_array_equal(settled[still], part(slot)[still])
+    np.testing.assert_array_equal(carried[still], part(slot)[still])
 
 
 def test_masks_take_in_what_was_folded_into_weights():

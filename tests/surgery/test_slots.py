@@ -68,12 +68,14 @@ def test_one_entry_for_each_channel_of_a_grouped_convolution(harness):
     kernel.assign(kernel.numpy() * (np.arange(12) % 4 > 0))
     optimizer = RDA(l1=1e-3, groups="channel")
     optimizer.build(model.trainable_variables)
-    squares = next(v for v in optimizer.variables if v.name.endswith("grouped_kernel_gone_squares"))
+    squares = next(
+        v for v in optimizer.variables if v.name.endswith("grouped_kernel_removed_squares")
+    )
     squares.assign(np.arange(12.0).reshape(1, 1, 1, 12))
     compact, report = surgery.remove_dead_channels(model)
     assert report.channels["grouped"] == (12, 9)
     sliced = surgery.slice_optimizer(optimizer, report, compact)
-    found = next(v for v in sliced.variables if v.name.endswith("grouped_kernel_gone_squares"))
+    found = next(v for v in sliced.variables if v.name.endswith("grouped_kernel_removed_squares"))
     np.testing.assert_array_equal(np.ravel(found), report.layers["grouped"].kept)
 
 

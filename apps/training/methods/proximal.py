@@ -28,23 +28,23 @@ class _Proximal(Method):
         "Kept dense: a regular expression for the path of a weight. A classifier whose channels "
         "can go may lose a class: 'logits/' keeps it."
     )
-    retrain_epochs: float = not_negative(
+    fine_tuning_epochs: float = not_negative(
         "The last epochs, in which zeros stay zero (adaptive sparse retraining); below 1 a share "
         "of --epochs.",
         0.0,
     )
     group = "proximal optimizers"
-    apart = ("learning_rate", "retrain_epochs")
+    apart = ("learning_rate", "fine_tuning_epochs")
 
     def callbacks(self, run):
         """The second phase."""
         from keras_sparse.callbacks import AdaptiveSparseRetraining
 
-        epochs = span(self.retrain_epochs, run.epochs)
+        epochs = span(self.fine_tuning_epochs, run.epochs)
         if not epochs:
             return []
         if epochs > run.epochs:
-            require(False, "retrain_epochs", "from 0 to --epochs", self)
+            require(False, "fine_tuning_epochs", "from 0 to --epochs", self)
         return [AdaptiveSparseRetraining(run.epochs - epochs)]
 
 
@@ -54,9 +54,9 @@ class RDA(_Proximal):
 
     flag = "rda"
     learning_rate: float = again(Method, "learning_rate", 0.1)
-    form: str = choice(
+    variant: str = choice(
         ("accumulated", "published"),
-        "Algorithm 1 of the paper, or the accumulated form; see keras_sparse.RDA.",
+        "Algorithm 1 of the paper, or the accumulated variant; see keras_sparse.RDA.",
         "accumulated",
     )
     center: str = choice(("initial", "zero"), "Of biases and normalisation.", "initial")
@@ -76,13 +76,13 @@ class RDA(_Proximal):
         both = self.l1 is not None and self.target_sparsity is not None
         require(not both, "l1", "left away with --target_sparsity, from which it is found", self)
         by_channel = self.target_sparsity is not None and self.groups == "channel"
-        if by_channel and self.form == "published":
+        if by_channel and self.variant == "published":
             raise ValueError(
-                "--target_sparsity by channel needs form='accumulated': give --form=accumulated, "
-                "--groups=weight, or --l1 instead."
+                "--target_sparsity by channel needs variant='accumulated': give "
+                "--variant=accumulated, --groups=weight, or --l1 instead."
             )
-        zero = self.center == "zero" and self.form != "published"
-        require(not zero, "center", "initial with --form=accumulated", self)
+        zero = self.center == "zero" and self.variant != "published"
+        require(not zero, "center", "initial with --variant=accumulated", self)
         falls = self.rho and self.l1 is None
         require(not falls, "rho", "left away without --l1", self)
 

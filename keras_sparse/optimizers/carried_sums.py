@@ -1,6 +1,6 @@
 """What weights are made from, after surgery, such that thresholding gives the weights.
 
-By channel, the threshold is compared with the norm over all that a channel reads; what is cut out
+By channel, the threshold is compared with the norm over all that a channel reads; what is part out
 of that goes on counting in slots of its own. Where a constant was folded into a weight, what the
 weight is made from changes with it.
 """
@@ -25,7 +25,7 @@ class Sums:
         steps: the sum of gradients divided by the slot.
         axes: axes of the variable over which a group spreads; None where weights are thresholded
             one by one.
-        gone: None, or what earlier cuts took out of each group: how many weights, and the squares
+        removed: None, or what surgery removed from each group: how many weights, and the squares
             of their sums of gradients.
     """
 
@@ -33,70 +33,70 @@ class Sums:
     scale: float
     steps: int
     axes: tuple | None
-    gone: tuple | None
+    removed: tuple | None
 
     @classmethod
     def of(cls, record, scale, steps):
         """Those of a `Record`."""
-        gone = record.gone and tuple(map(_array, record.gone))
-        return cls(_array(record.slot), scale, steps, record.axes, gone)
+        removed = record.removed and tuple(map(_array, record.removed))
+        return cls(_array(record.slot), scale, steps, record.axes, removed)
 
 
-def settle(record, old, weight, cut):
-    """Assign to the slots of a variable that surgery left.
+def carry(record, old, weight, part):
+    """Assign to the slots of a variable of the compact model.
 
     Args:
-        record: the `Record` of the smaller variable, its slot the kept part.
+        record: the `Record` of the variable in the compact model, its slot the kept part.
         old: the `Sums` of the large variable.
         weight: the large variable.
-        cut: the `surgery` cut that the smaller one is left from.
+        part: its `VariableSlice`.
     """
-    shift = cut.shift if cut.shift is not None and np.any(cut.shift) else None
-    if record.gone is not None:
-        found = settled_groups(cut, old, _array(weight), shift)
-        for variable, value in zip((record.slot, *record.gone), found, strict=True):
+    shift = part.shift if part.shift is not None and np.any(part.shift) else None
+    if record.removed is not None:
+        found = carried_groups(part, old, _array(weight), shift)
+        for variable, value in zip((record.slot, *record.removed), found, strict=True):
             variable.assign(value)
     elif shift is not None:
-        record.slot.assign(settled_weights(cut, old, _array(weight), shift))
+        record.slot.assign(carried_weights(part, old, _array(weight), shift))
 
 
 def _squares(array, axes):
     return np.square(array, dtype="float64").sum(axes, keepdims=True)
 
 
-def settled_groups(cut, old, weight, shift):
+def carried_groups(part, old, weight, shift):
     """Slot, count and squares with which every group's norm is what it was.
 
     Args:
-        cut: the `surgery` cut.
+        part: the `VariableSlice` of it.
         old: the `Sums` of the large variable.
         weight: array, the large variable.
         shift: what was folded into the kept part, or None.
     """
-    slot, axes, (count, squares) = old.slot, old.axes, old.gone
+    slot, axes, (count, squares) = old.slot, old.axes, old.removed
     total = _squares(slot, axes) + squares / old.steps**2
     size = slot.size // total.size + count
-    kept, kept_total = cut(slot), cut.spanning(total)
+    kept, kept_total = part(slot), part.spanning(total)
     if shift is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
             # The share of each group that the threshold leaves, the same for all its weights.
             share = np.sqrt(_squares(weight, axes) / _squares(slot * old.scale, axes))
-            moved = kept + np.where(shift == 0, 0.0, shift / (cut.spanning(share) * old.scale))
-            # Where a fold makes a group larger than it was, nothing of it may count as gone.
-            norm = np.sqrt(_squares(cut(weight) + shift, axes) / size)
-            taken = cut.spanning(np.abs(old.scale) * np.sqrt(total / size) * (1 - share))
-            grown = (cut(weight) + shift) * (1 + taken / norm) / old.scale
+            moved = kept + np.where(shift == 0, 0.0, shift / (part.spanning(share) * old.scale))
+            # Where a fold makes a group larger than it was, nothing of it may count as removed.
+            norm = np.sqrt(_squares(part(weight) + shift, axes) / size)
+            taken = part.spanning(np.abs(old.scale) * np.sqrt(total / size) * (1 - share))
+            grown = (part(weight) + shift) * (1 + taken / norm) / old.scale
         kept = np.where(_squares(moved, axes) > kept_total, grown, moved)
     left = np.maximum(kept_total - _squares(kept, axes), 0.0)
     return kept, size - kept.size // left.size, left * old.steps**2
 
 
-def settled_weights(cut, old, weight, shift):
+def carried_weights(part, old, weight, shift):
     """The slot that thresholding weight by weight turns into the weights, shift included."""
-    value, new = old.slot * old.scale, cut(weight) + shift
+    value, new = old.slot * old.scale, part(weight) + shift
     alive = weight != 0
     # 0 where the threshold chooses only, and does not shrink.
     taken = np.median(np.abs(value[alive]) - np.abs(weight[alive])) if alive.any() else 0.0
     most = np.abs(value[~alive]).max(initial=0.0)
-    settled = np.where(new != 0, new + np.sign(new) * taken, np.clip(cut(value), -most, most))
-    return settled / old.scale
+    carried = np.where(new != 0, new + np.sign(new) * taken, np.clip(part(value), -most, most))
+    return carried / old.scale
