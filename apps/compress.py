@@ -80,10 +80,10 @@ def main(values=flags.FLAGS):
 
 
 def goes_on(values=flags.FLAGS):
-    """How to go on after a compression to a budget was stopped, in one sentence."""
+    """How to continue after a compression to a budget was stopped, in one sentence."""
     if not values.is_parsed() or not values.target:
         return ""
-    return "The same command goes on after the last epoch that was finished."
+    return "The same command continues after the last epoch that was finished."
 
 
 def _cut(values):

@@ -29,7 +29,7 @@ def run(main, description, groups, goes_on=lambda: ""):
         description: what the program does, printed by `--help`.
         groups: names of the groups of flags, in order; a flag joins one by `module_name=` where
             it is defined.
-        goes_on: function that returns a sentence: how to go on after the program was stopped.
+        goes_on: function that returns a sentence: how to continue after the program was stopped.
     """
     with one_line(goes_on):
         app.run(lambda _: main(), flags_parser=lambda argv: parse(argv, description, groups))

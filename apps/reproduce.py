@@ -50,7 +50,7 @@ def define_flags(values=flags.FLAGS):
     )
     string(
         "out",
-        help="Folder of the results; a run that was stopped goes on there. Default: runs/TABLE.",
+        help="Folder of the results; a run that was stopped continues there. Default: runs/TABLE.",
         module_name="output",
     )
 
@@ -107,9 +107,9 @@ def _check_images(table, values):
     if table.has_data:
         paths.check_data(table.dataset, values.data_dir)
     elif values.train_images is not None:
-        raise ValueError("--train_images must be left away for a table without images.")
+        raise ValueError("--train_images must be omitted for a table without images.")
 
 
 if __name__ == "__main__":
     define_flags()
-    program.run(main, __doc__, GROUP_NAMES, lambda: "The same command goes on where it was.")
+    program.run(main, __doc__, GROUP_NAMES, lambda: "The same command continues where it was.")

@@ -45,10 +45,10 @@ def configuration(row, settings):
 
 
 def goes_on(values=flags.FLAGS):
-    """How to go on after a training was stopped, in one sentence."""
+    """How to continue after a training was stopped, in one sentence."""
     if values.resume or values.row:
-        return "The same command goes on after the last epoch that was finished."
-    return "The same command starts anew; one with --resume would go on from a checkpoint."
+        return "The same command continues after the last epoch that was finished."
+    return "The same command starts from the beginning; with --resume it continues."
 
 
 if __name__ == "__main__":

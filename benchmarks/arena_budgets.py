@@ -7,7 +7,7 @@ measures it in int8, and trained again. Beside it the widest uniformly narrow Re
 trained from scratch for as many epochs as both trainings together. Accuracies are of all test
 images, after the last epoch; with --held_out, of that share of the training images.
 
-Rows are appended to OUT/rows.jsonl; the same command skips those that are there, and goes on with a
+Rows are appended to OUT/rows.jsonl; the same command skips those that are there, and continues a
 recovery that was cut short.
 """
 

@@ -5,7 +5,7 @@
 trains small networks with each optimizer, `before` with the defaults that it used to have and
 `after` with those it has, and prints accuracy on the test images and the sparsity of the prunable
 weights, as Markdown. Each training is a line of FILE: what is there already is not trained again,
-so a run that was ended goes on. `--tasks`, `--methods`, `--versions` and `--seeds` choose some.
+so a run that was ended continues. `--tasks`, `--methods`, `--versions` and `--seeds` choose some.
 
 Nothing was chosen by these figures: that was done on training images that were held out.
 """

@@ -3,7 +3,7 @@
     python -m benchmarks.gpu_queue --minutes=13 --data_dir=FOLDER --out=OUT
 
 Each item is a program of its own on the JAX backend. An item that is done is skipped, so is one
-whose expected time is not left; a training that was cut short goes on from its checkpoint, which
+whose expected time is not left; a training that was cut short continues from its checkpoint, which
 stays in OUT. At the end of the minutes the running item is stopped. After each item OUT/queue.json
 and OUT/queue.md have the expected and the measured seconds. OUT/ITEM has what the item printed and
 wrote; of a finished training no checkpoint, and no model above 16 MB. Nothing here imports Keras,
@@ -44,7 +44,7 @@ class Item:
         module: the program.
         arguments: of the program.
         rehearsal: arguments that are added, or take the place of the same flags, for a rehearsal.
-        epochs: int, of a training that goes on from a checkpoint; None for other programs.
+        epochs: int, of a training that continues from a checkpoint; None for other programs.
     """
 
     name: str

@@ -66,7 +66,7 @@ def cifar():
     y = rng.integers(0, 10, _IMAGES)
 
     def in_turn():
-        """What `Batches` gives, each batch when it is asked for."""
+        """What `Batches` gives, each batch when it is requested."""
         for step in itertools.count():
             drawn = np.random.default_rng(step)
             chosen = drawn.integers(0, _IMAGES, _BATCH.value)

@@ -4,7 +4,7 @@
 
 Each network loses random channels of its groups; a table of its layers predicts what the rest
 takes, as a share of the whole network. Files and times are kept in FOLDER,
-so a run that was stopped goes on. `--notime` writes files and times nothing.
+so a run that was stopped continues. `--notime` writes files and times nothing.
 """
 
 import json

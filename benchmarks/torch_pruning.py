@@ -13,9 +13,9 @@ come back; the logits of both are compared each time.
 
 Stages, each of which skips the rows that it has done:
 
-- cut: FOLDER/NAME.keras, with the statistics of batch normalisation computed anew, and its accuracy
-  on the last tenth of the training images, which neither tool sees while it chooses.
-- time: all cut networks as TFLite files, float32 and int8, timed in turns on one thread.
+- cut: FOLDER/NAME.keras, with its own statistics of batch normalisation, and its accuracy on the
+  last tenth of the training images, which neither tool sees while it chooses.
+- time: all cut networks as TFLite files, float32 and int8, timed alternately on one thread.
 - train: every network by the recovery of `keras_sparse.compress`, on all training images; the
   accuracy on the test images after the last epoch, as a float32 network and as an int8 file.
 

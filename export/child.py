@@ -1,4 +1,4 @@
-"""Modules of this package that run in processes of their own."""
+"""Modules of this package that run in separate processes."""
 
 import os
 import pathlib

@@ -111,7 +111,7 @@ def sent_again(signals, ordinary):
     """What `sys.unraisablehook` must be for the exceptions of signals not to be lost.
 
     A handler runs wherever the program is, also in a callback of the garbage collector or in a
-    `__del__`. What is raised there is printed and dropped, and the program would go on. So the
+    `__del__`. What is raised there is printed and dropped, and the program would continue. So the
     handler is called once more, a moment later.
 
     Args:

@@ -107,7 +107,7 @@ def _error_faults(pairs, figures, tolerance, drawn):
                 f"has lost column {column} of {where} of output {name!r}: it differs from "
                 f"the Keras model by {_error(own, left):.3g}, where the column goes from "
                 f"{own.min():.3g} to {own.max():.3g} and the whole output up to {whole:.3g}. One "
-                "scale serves a whole output: give columns of other sizes an output of their own, "
+                "scale serves a whole output: give columns of other sizes a separate output, "
                 "or rescale them"
             )
 
@@ -179,7 +179,7 @@ def _prediction_faults(pairs, figures, tolerance, drawn):
             unit = "elements" if integer else "samples"
             yield (
                 f"{what} the Keras model for {agreement:.2%} of {count} {unit} in output {name!r}; "
-                f"at least {tolerance.agreement:.2%} are asked for"
+                f"at least {tolerance.agreement:.2%} are required"
             )
 
 

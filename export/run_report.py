@@ -94,7 +94,7 @@ def missed(report):
     if not target:
         return ""
     return (
-        f"The target is not met: a sparsity of {target['asked']:.3g} was asked for, and "
+        f"The target is not met: a sparsity of {target['asked']:.3g} was requested, and "
         f"{target['reached']:.3g} is reached. {target['why']}"
     )
 

@@ -93,10 +93,10 @@ def verify(
         samples: what `model.predict` takes: an array of shape `(n, ...)`, or a list, tuple or dict
             by name of them for several inputs; all are run. Or a `tf.data.Dataset`, a
             `keras.utils.PyDataset`, a generator, a list of batches, or a function that returns one
-            of these; its targets are left away. Real data is the better proof. With None,
+            of these; its targets are omitted. Real data is the better proof. With None,
             some are drawn from a generator with a fixed seed: standard normal for floats, and for
             integers what the model's layers take, such as the ids of an embedding, or else 0 or
-            1. Then agreement is reported but not asked for.
+            1. Then agreement is reported but not requested.
         labels: integer classes of shape `(n,)` of the samples, for a model with one output of one
             value per class. Then the accuracies are compared too.
         tolerance: a `Tolerance`, or a number for its `error` alone. Default: that of the
@@ -238,7 +238,7 @@ def flex_refusal(path, model, found):
         named.append(f"{name} (layer {layer.name!r})" if layer else f"{name} ({tensor!r})")
     return (
         f"{path} needs TensorFlow itself to run: {', '.join(dict.fromkeys(named))}. LiteRT has no "
-        "operator of its own for them; replace the layers that use them."
+        "such operators; replace the layers that use them."
     )
 
 

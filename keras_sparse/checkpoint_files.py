@@ -17,7 +17,7 @@ def save(folder, suffix, write, state):
         folder: a folder; it is made if need be.
         suffix: of the model's file, `".keras"` or `".weights.h5"`.
         write: function that writes the model to a path, `model.save` or `model.save_weights`.
-        state: dict of what JSON knows, with the key `"epoch"`.
+        state: JSON-serializable dict, with the key `"epoch"`.
 
     Raises:
         OSError: the folder cannot be written.

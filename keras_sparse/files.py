@@ -41,7 +41,7 @@ def check_folder(name, folder):
 
 
 class UnwritableError(OSError, ValueError):
-    """A file cannot be written where it was asked for."""
+    """A file cannot be written where it was requested."""
 
 
 @contextlib.contextmanager

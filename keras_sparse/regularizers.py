@@ -149,7 +149,7 @@ def set_combined_sparsity(model, factor=1e-3, lowest=0.0, exclude=None):
 
     Args:
         model: a built `keras.Model`. Its dense layers and convolutions get the regularizer in
-            place of the one that they have. What `fit` has compiled is compiled anew.
+            place of the one that they have. What `fit` has compiled is compiled again.
         factor: float, 0 or more, of all layers.
         lowest: float in [0, 0.5], the smallest share of either term; the paper's m.
         exclude: what keeps its regularizer: regular expressions for `variable.path`, built layers
@@ -179,7 +179,7 @@ def set_combined_sparsity(model, factor=1e-3, lowest=0.0, exclude=None):
     }
     for layer, regularizer in found.items():
         _set(layer, _attribute(layer), channel_weight(layer)[0], regularizer)
-    _compile_anew(model)
+    _compile_again(model)
     return found
 
 
@@ -192,7 +192,7 @@ def set_network_slimming(model, factor=1e-4):
 
     Args:
         model: a built `keras.Model`. Its batch normalisations get the regularizer in place of the
-            one that their γ has. What `fit` has compiled is compiled anew.
+            one that their γ has. What `fit` has compiled is compiled again.
         factor: float, 0 or more. Defaults to 1e-4.
 
     Returns:
@@ -220,7 +220,7 @@ def set_network_slimming(model, factor=1e-4):
         )
     for layer in layers:
         _set(layer, "gamma_regularizer", layer.gamma, keras.regularizers.L1(factor))
-    _compile_anew(model)
+    _compile_again(model)
     return layers
 
 
@@ -271,6 +271,6 @@ def _set(layer, attribute, weight, regularizer):
     weight.regularizer = regularizer
 
 
-def _compile_anew(model):
+def _compile_again(model):
     """What was traced has the losses of before."""
     model.train_function = model.test_function = None

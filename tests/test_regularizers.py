@@ -86,7 +86,7 @@ def test_they_are_saved_with_the_model(tmp_path):
     assert GroupLasso.from_config(config).axis == (-2, -1)
 
 
-def test_a_model_that_was_trained_before_is_compiled_anew():
+def test_a_model_that_was_trained_before_is_compiled_again():
     model = keras.Sequential([keras.Input((3,)), layers.BatchNormalization(), layers.Dense(1)])
     model.compile("sgd", "mse")
     x, y = np.ones((4, 3)), np.ones((4, 1))

@@ -190,7 +190,7 @@ def check(values):
     Args:
         values: the flags' values, with a `target`.
     """
-    _refuse(_OF_CUT, "cuts dead channels out: leave it away with --target.", values)
+    _refuse(_OF_CUT, "cuts dead channels out: omit it with --target.", values)
     for name, what in (
         ("model", "the name of a .keras or .h5 file"),
         ("data", "the name of a .npz file"),

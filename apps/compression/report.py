@@ -143,7 +143,7 @@ def _text(value):
 
 
 def _summary(report):
-    """What was asked for and what came out, in sentences."""
+    """What was requested and what came out, in sentences."""
     cut = ", ".join(f"{name} {value:.4f}" for name, value in report["after_cut"].items())
     epochs = report["settings"]["epochs"]
     return (
@@ -158,7 +158,7 @@ def _cost_sentences(report):
         if asked is not None:
             met = "" if after <= asked else " The target is not met."
             sentences.append(
-                f"{name}: at most {in_words(name, asked)} asked for, {in_words(name, before)} "
+                f"{name}: at most {in_words(name, asked)} requested, {in_words(name, before)} "
                 f"before, {in_words(name, after)} after.{met}"
             )
     return sentences

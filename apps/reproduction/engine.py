@@ -64,8 +64,8 @@ class Reproduction:
     """What `prepare` checked: rows and seeds to run, into a folder.
 
     Each row comes with its `TrainConfig`. A run is one row with one seed. What it measured is one
-    JSON file, written when the run is finished; a run that was killed goes on from its checkpoint,
-    to the same figures.
+    JSON file, written when the run is finished; a run that was killed continues from its
+    checkpoint, to the same figures.
     """
 
     table: Table
@@ -232,7 +232,7 @@ def _read_json(path, **kinds):
     except ValueError as damage:
         error = damage
     raise program.UsageError(
-        f"{path} is damaged ({error}): delete this file, and the same command writes it anew."
+        f"{path} is damaged ({error}): delete this file, and the same command writes it again."
     )
 
 

@@ -71,7 +71,7 @@ def grouped_bars(name, x, series, panels):
             axes.set_title(f"{panels}: {title}")
             axes.grid(axis="y", alpha=0.3)
         all_axes[0].set_ylabel(table.columns[name].title)
-        # A panel may lack a series, so the legend has marks of its own.
+        # A panel may lack a series, so the legend has its own marks.
         marks = [Patch(color=f"C{i}", label=colour) for i, colour in enumerate(colours)]
         all_axes[-1].legend(handles=marks, title=series, fontsize="small")
 

@@ -71,7 +71,7 @@ class Table:
         rows: the `Row`s, no two of the same key.
         columns: `{name: Column}` of what `measure` gives; `seconds_per_epoch` is always there.
         measure: function of a trained model and its data set that gives `{column: number}`; None in
-            an experiment of its own.
+            its own experiment.
         has_data: whether it trains on images; False for an experiment without.
         experiment: what is done for a row and a seed; see `training.train`, the default. Of what it
             writes to its folder, only `FILES` is kept, in `OUT/files/RUN`.
@@ -103,7 +103,7 @@ class Table:
     def __post_init__(self):
         twice = [key for key, n in collections.Counter(r.key for r in self.rows).items() if n > 1]
         if twice:
-            raise ValueError(f"Rows must have labels of their own. Received twice: {twice}")
+            raise ValueError(f"Rows must have different labels. Received twice: {twice}")
         for row in self.rows:
             try:
                 self.config(row)

@@ -59,7 +59,7 @@ def file_figures(model, dataset, folder):
 
 
 def latencies(folders):
-    """The fastest inference of each run's files, timed in turns; see `Table.together`."""
+    """The fastest inference of each run's files, timed alternately; see `Table.together`."""
     from export import benchmark
 
     timing = benchmark([path / f"{kind}.tflite" for path in folders.values() for kind in _KINDS])

@@ -1,4 +1,4 @@
-"""One row, one seed: train, and after a kill go on from the last checkpoint to the same figures."""
+"""Trains one row with one seed; a killed training continues from its checkpoint."""
 
 import statistics
 

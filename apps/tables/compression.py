@@ -248,5 +248,5 @@ Batch {_BATCH_SIZE}, SGD with Nesterov momentum 0.9, reflect-pad 4, crop and fli
 5e-4 in the gradient of kernels, the rate by a cosine to 0 from {_RATE:g}, and for what inherits
 weights from {RATE_SHARE:g} times that after an epoch of warm-up. Accuracy is on all test images,
 for int8 that of the file in LiteRT. Latency is that of the fastest inference, one thread, all files
-timed in turns.""",
+timed alternately.""",
 )

@@ -18,7 +18,7 @@ def _pruning(density):
 
 # What a method changes, by the share of the weights.
 _METHODS = {
-    # It thresholds with an l1 of its own.
+    # It thresholds with its own l1.
     "RDA": lambda density: {
         **{"optimizer": "rda", "target_sparsity": 1 - density},
         **{"ramp_steps": 1 / 3, "l2": 0.0},

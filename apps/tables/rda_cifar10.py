@@ -83,7 +83,7 @@ The published variant with γ = 1, batch 128, reflect-pad 4, crop and flip, s = 
 Retraining (ASR) takes the last third of the epochs. Not known of the paper's recipe: λ (here
 {_L1:g}, that of the authors' later code), when γ changes (here at each third), the bound of the
 start. The row with a staged γ is of 300 epochs in the paper, RDA + ASR of 2400 + 1200: for those
-give --epochs=3600, and --epochs=2400 for RDA alone, in folders of their own. The paper does not
+give --epochs=3600, and --epochs=2400 for RDA alone, in separate folders. The paper does not
 give the recipe of three-step pruning, which at the same sparsity is better in every cell: when it
 prunes, at half of the epochs, and its rates are ours.""",
 )

@@ -3,7 +3,7 @@
 from apps.reproduction import sparse
 from apps.reproduction.table import Row, Table
 
-# What changes when a part is left away.
+# What changes when a part is omitted.
 VARIANTS = {
     "sparse momentum": {},
     "no redistribution": {"redistribution": "none"},

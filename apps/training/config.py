@@ -100,7 +100,7 @@ class TrainConfig:
         made["network"] = _with_start(made["network"], method)
         # Metrics have an axis more there, see `strategies`, which TensorBoard does not take.
         scalars = not made["watching"].tensorboard or made["training"].strategy != "multi_worker"
-        wanted = "left away with --strategy=multi_worker"
+        wanted = "omitted with --strategy=multi_worker"
         require(scalars, "tensorboard", wanted, made["watching"])
         return cls(optimizer=method, given=given, **made)
 
@@ -188,6 +188,6 @@ def _refuse_unused(choice, chosen, takes, values):
         if name in values and name not in takes.get(chosen, ()):
             fitting = " or ".join(key for key, owned in takes.items() if name in owned)
             raise ValueError(
-                f"--{name} is for --{choice}={fitting}: leave it away, or choose that. Received: "
+                f"--{name} is for --{choice}={fitting}: omit it, or choose that. Received: "
                 f"--{choice}={chosen}"
             )

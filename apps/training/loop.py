@@ -1,4 +1,4 @@
-"""The one training loop: compile a configuration, go on from a checkpoint, fit."""
+"""The one training loop: compile a configuration, continue from a checkpoint, fit."""
 
 import dataclasses
 import time
@@ -108,14 +108,14 @@ class _Checkpoint(EpochCheckpoint):
 
 
 class Loop:
-    """A training that is ready to go, or to go on.
+    """A training that is ready to go, or to continue.
 
     Args:
         model: the model, compiled.
         task: what `tasks.load` returns.
         config: the `TrainConfig`.
         callbacks: list of callbacks that watch, besides those of the optimizer.
-        checkpoint: folder of the checkpoint, or None for a training that starts anew.
+        checkpoint: folder of the checkpoint, or None for none.
         seconds: float, between two checkpoints at least; the last epoch always has one.
         writes: bool; False for a worker that only reads.
 

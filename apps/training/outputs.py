@@ -24,17 +24,17 @@ class HistoryWriter(keras.callbacks.Callback):
         self._path = path
 
     def on_epoch_end(self, epoch, logs=None):
-        """Write it anew."""
+        """Write it again."""
         run_folder.write_history(self.model.history.history, self._path)
 
 
 def check(config):
     """Raise a ValueError for settings of the output that do not fit this backend."""
     settings = config.output
-    wanted = "left away on this backend: on TensorFlow run python -m apps.compress on model.keras"
+    wanted = "omitted on this backend: on TensorFlow run python -m apps.compress on model.keras"
     require(_on_tensorflow() or not settings.export, "export", wanted, settings)
     kinds = exports(config) or not settings.quantize
-    require(kinds, "quantize", "left away without --export", settings)
+    require(kinds, "quantize", "omitted without --export", settings)
     if config.watching.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ValueError("--tensorboard needs the package: pip install tensorboard")
 

@@ -83,13 +83,13 @@ class Data(Settings):
         """See `Settings`."""
         if self.dataset == "imagenet":
             for name in ("held_out", "train_images", "augment", "unit_pixels"):
-                wanted = "left away with --dataset=imagenet"
+                wanted = "omitted with --dataset=imagenet"
                 require(not getattr(self, name), name, wanted, self)
             return
         unused = self.image_size is None
-        require(unused, "image_size", "left away without --dataset=imagenet", self)
+        require(unused, "image_size", "omitted without --dataset=imagenet", self)
         grey = self.dataset in GREY
-        require(not (self.augment and grey), "augment", "left away for images in grey", self)
+        require(not (self.augment and grey), "augment", "omitted for images in grey", self)
 
     def check_files(self):
         """Raise a ValueError for data that are not there."""
@@ -174,7 +174,7 @@ class Training(Settings):
         "Of the start, of the order of images and of what is drawn.", 0, lower_bound=0
     )
     resume: bool = switch(
-        "Keep a checkpoint in --out, written after each epoch, and go on from it if there is "
+        "Keep a checkpoint in --out, written after each epoch, and continue from it if there is "
         "one: killed at any point and started again, a run ends with the same numbers."
     )
     baseline: bool = switch(
@@ -238,7 +238,7 @@ class Output(Settings):
         known = set(self.quantize) <= set(kinds.NAMES)
         require(known, "quantize", f"any of {', '.join(kinds.NAMES)}", self)
         quantizes = self.quantize and self.export is False
-        require(not quantizes, "quantize", "left away without --export", self)
+        require(not quantizes, "quantize", "omitted without --export", self)
 
     def check_files(self, folder):
         """Raise a ValueError for a folder that cannot be written."""

@@ -84,7 +84,7 @@ class Training:
                 raise program.UsageError(
                     f"The network died in epoch {epoch + 1}: its output is the same for every "
                     "image, or not finite. Lower --l1, --l2, --learning_rate or --target_sparsity, "
-                    "raise --density or --init_scale, or go on regardless by --nostop_when_dead."
+                    "raise --density or --init_scale, or continue regardless by --nostop_when_dead."
                 )
 
     def _plain_model(self):

@@ -155,7 +155,7 @@ def unknown_flags(text):
 
 
 def missed(delegate, execution):
-    """Whether a run did not use the GPU or NPU that was asked for, or does not say so.
+    """Whether a run did not use the GPU or NPU that was requested, or does not say so.
 
     Args:
         delegate: one of `DELEGATES`, or None.

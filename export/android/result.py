@@ -25,7 +25,7 @@ class ModelRuns:
         bytes: its size.
         macs: `FileMacs`, with the tiles of ARM.
         runs: list of `Measurement`, one a round.
-        operators: list of `OperatorTime`, from a run of its own; empty before that.
+        operators: list of `OperatorTime`, from a separate run; empty before that.
     """
 
     path: str
@@ -92,10 +92,10 @@ class AndroidResult:
     Attributes:
         phone: the `Phone`.
         num_threads: threads of the interpreter.
-        cores: tuple of the cores that were asked for; empty for the system's choice.
-        rounds: how many were asked for.
+        cores: tuple of the cores that were requested; empty for the system's choice.
+        rounds: how many were requested.
         files: list of `ModelRuns`, in the order of the given paths.
-        delegate: the delegate that was asked for, or None.
+        delegate: the delegate that was requested, or None.
         benchmark_flags: tuple of the flags that were passed on.
         battery_before, battery_after: dicts as `read_battery` gives them, or None.
         complete: True if nothing is missing.
@@ -154,7 +154,7 @@ class AndroidResult:
         }
 
     def _used(self, file):
-        """Whether the file ran on the delegate that was asked for; None where none was."""
+        """Whether the file ran on the delegate that was requested; None where none was."""
         if self.delegate is None or not file.runs:
             return None
         return not missed(self.delegate, file.execution)
@@ -167,7 +167,7 @@ class AndroidResult:
     def _placement(self, file):
         text = f"{os.path.basename(file.path)} ran on: {file.execution}"
         if self._used(file) is False:
-            text += f"; not on the {self.delegate.upper()} that was asked for"
+            text += f"; not on the {self.delegate.upper()} that was requested"
         return f"{text}."
 
     def to_markdown(self):
@@ -196,7 +196,7 @@ class AndroidResult:
         cores = ", ".join(map(str, self.cores)) or "any"
         parts = [f"{self.num_threads} thread(s)", f"cores: {cores}", f"ABI {self.phone.abis[0]}"]
         if self.delegate:
-            parts.append(f"asked for: {self.delegate.upper()}")
+            parts.append(f"requested: {self.delegate.upper()}")
         if self.benchmark_flags:
             parts.append(" ".join(self.benchmark_flags))
         for when, battery in (("before", self.battery_before), ("after", self.battery_after)):

@@ -269,7 +269,7 @@ def _failure(path, serial, status, output):
     lines = [line for line in lines if line and not line.startswith(_EPITAPHS)]
     last = lines[-1] if lines else "it printed nothing"
     if any(line.startswith("taskset:") for line in lines):
-        return f"The phone {serial} does not run on the cores that were asked for: {last}"
+        return f"The phone {serial} does not run on the cores that were requested: {last}"
     if status in _NOT_EXECUTABLE:
         return f"The phone {serial} cannot execute benchmark_model: {last}"
     if status > 128:

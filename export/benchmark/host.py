@@ -33,7 +33,7 @@ FEWEST_PROFILED, MOST_PROFILED = 3, 1000
 def benchmark(paths, *, num_threads=1, rounds=30, warmup_runs=1, timeout=TIMEOUT, progress=None):
     """Times TFLite files side by side on the host with LiteRT.
 
-    Every file is loaded by a process of its own that imports LiteRT and NumPy alone. In each
+    Every file is loaded by its own process that imports LiteRT and NumPy alone. In each
     round the processes run in turn: first the warm-up, which is not part of the figures, then a
     burst of about 20 ms (at least 5 inferences, the same number in every round). The order changes
     with the round, so a machine that slows down or is shared does the same to all files. Start-up

@@ -2,7 +2,7 @@
 
 LONGEST_OPERATORS = 5
 _ABOUT = (
-    "Files are timed in turns. Ratios are to the first file; the latency ratio is that of the "
+    "Files are timed alternately. Ratios are to the first file; the latency ratio is that of the "
     "fastest inferences. Memory is what loading and running the file added, with the runtime's "
     "pages that this touched. Tiled MACs: channels of hidden layers rounded up to the blocks that "
     "the kernels compute. A + marks loops, of which one turn is counted."
@@ -13,7 +13,7 @@ def markdown(result):
     """`BenchmarkResult.to_markdown`."""
     threads = result.files[0].num_threads
     lines = [
-        f"LiteRT on this machine, {threads} thread(s), one sample; files timed in turns.",
+        f"LiteRT on this machine, {threads} thread(s), one sample; files timed alternately.",
         "",
         *_table(table(result)[0]),
         "",

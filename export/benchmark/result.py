@@ -81,7 +81,7 @@ class FileTiming:
             "gzip_size_bytes": self.gzip_bytes,
             "accelerators": ["CPU"],
             "signature": self.signature,
-            "fully_accelerated": True,  # as litert-benchmark has it where the CPU was asked for
+            "fully_accelerated": True,  # as litert-benchmark has it where the CPU was requested
             "num_threads": self.num_threads,
             "latency": {
                 "init_ms": self.init_ms,

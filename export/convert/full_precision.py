@@ -27,7 +27,7 @@ def in_float32(model):
     if not half:
         return model
     policy = keras.config.dtype_policy()
-    # Layers that make layers of their own give them the global policy.
+    # Layers that make their own layers give them the global policy.
     keras.config.set_dtype_policy("float32")
     try:
         copy = keras.models.clone_model(model, clone_function=_rebuild)

@@ -44,7 +44,7 @@ def convert(
     or it is no plain identifier, it is `input_0`, `output_0` and so on, by position. A model in
     `mixed_float16` or `mixed_bfloat16` is rebuilt in float32 first.
 
-    The converters run in a process of their own, so that a crash of theirs is an `ExportError`.
+    The converters run in a separate process, so that a crash of theirs is an `ExportError`.
     It is kept for the next conversion, and ends after a minute without one. For `"int8"`, an LSTM
     becomes one operator; other recurrent layers, and all with the route `"quantizer"`, are
     unrolled, so that their files grow with the number of steps.

@@ -30,7 +30,7 @@ class Worker:
         atexit.register(self.stop)
 
     def start(self):
-        """Starts the process if there is none; it imports TensorFlow while the caller goes on."""
+        """Starts the process if there is none; it imports TensorFlow while the caller continues."""
         with self._lock:
             self._start()
 

@@ -20,7 +20,7 @@ class LatencyTable:
     """Measured time of the dense layers and convolutions of a model, by their widths.
 
     The time of a layer is a staircase in its output channels and nearly a line in its input
-    channels. So each layer is timed as a TFLite file of its own at the widths where steps can be,
+    channels. So each layer is timed as a separate TFLite file at the widths where steps can be,
     and with fewer input channels. A network has sums and pooling beside its layers, and the caches
     are not theirs alone. So the times of the layers are scaled to fit the model with half of its
     channels, which is timed whole. The model itself is timed too.

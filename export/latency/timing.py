@@ -31,7 +31,7 @@ class HostTimer:
     was fast count alone, if there are any.
 
     The files take turns in bursts of 2 ms, in several passes over all of them. A file is loaded
-    anew in each pass: where its memory comes to lie matters too.
+    again in each pass: where its memory comes to lie matters too.
 
     Args:
         reference: a TFLite file as bytes, of the kind that is timed: float32 or int8.

@@ -150,7 +150,7 @@ def compare(path, tensors, samples, drawn, runtime, arena):
 
 def _layers(path, tensors, rows, runtime, arena):
     indices = list(tensors.outputs)
-    # Every tensor has memory of its own where all are kept.
+    # Every tensor has its own memory where all are kept.
     arena += sum(row.bytes for row in tensors.operators)
     got, _ = _run(runtime, arena, rows, tensors=indices)
     wanted = _litert(path, rows, indices)

@@ -25,7 +25,7 @@ def measure(paths, *, samples=None, arena=None):
 
     The runtime is that of firmware, compiled for this machine: its arena is the memory that it is
     given for everything. On a processor of 32 bits the part of it that holds pointers is smaller.
-    Each file runs in a process of its own, which ends where the runtime aborts.
+    Each file runs in a separate process, which ends where the runtime aborts.
 
     Args:
         paths: list of `.tflite` files that take one sample at a time.

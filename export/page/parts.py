@@ -3,7 +3,7 @@
 from export.page.page import Bars, Picture, Table
 from export.page.svg import svg
 
-# Share of a file's time from which an operator has a row of its own.
+# Share of a file's time from which an operator has its own row.
 _SEEN = 0.01
 _COLOURS = ("#999999", "#0072b2", "#d55e00")
 _MARKERS = {"float32": "o", "float16": "s", "dynamic": "^", "int8": "D"}
@@ -159,6 +159,6 @@ def timed_on(report):
     threads = report["num_threads"]
     return (
         f"Latency on {report['processor']}, {threads} thread{'s' * (threads > 1)}: one sample at a "
-        "time, all files in turns in one run; of many inferences the fastest, which other work on "
-        "the machine disturbs least."
+        "time, all files timed alternately in one run; the fastest of many inferences, which other "
+        "work on the machine disturbs least."
     )

@@ -21,7 +21,7 @@ def svg(figure, label):
         label: what it shows, for people who cannot see it.
 
     Returns:
-        A `markupsafe.Markup`: an `<svg>` without a size of its own, so that it is as wide as its
+        A `markupsafe.Markup`: an `<svg>` without a fixed size, so that it is as wide as its
         place. Its text is text.
     """
     from markupsafe import Markup, escape

@@ -39,7 +39,7 @@ def quantization_aware(
 ):
     """Fine-tunes a model for static int8 and writes it as a TFLite file with batch size 1.
 
-    In a process of its own, the model is rebuilt in tf_keras with equal outputs, wrapped by
+    In a separate process, the model is rebuilt in tf_keras with equal outputs, wrapped by
     TensorFlow Model Optimization so that weights and activations are rounded in the forward pass,
     trained with Adam, and converted. Weights that are zero do not stay zero: cut dead channels
     before. `convert(quantize="int8")` needs no training and is the one to try first.

@@ -1,6 +1,6 @@
 """The child process of `quantization_aware`: trains and converts what lies in a folder.
 
-A process of its own, because importing TensorFlow Model Optimization turns `tf.keras` into Keras 2
+A separate process, because importing TensorFlow Model Optimization turns `tf.keras` into Keras 2
 for good. Run as `python -m export.quantize.worker FOLDER`. The folder holds `model.keras`,
 `settings.json`, `y.npy`, and for each input `x0.npy` (to train), `sample0.npy` (to compare);
 `model.tflite`, `reference.npz` and `history.json` join them, or `error.txt`.

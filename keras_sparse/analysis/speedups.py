@@ -72,7 +72,7 @@ class Speedup:
         return _ratio(self.layers_ms, left)
 
     def to_dict(self):
-        """Everything, as what JSON knows but for an infinite ratio."""
+        """Everything, JSON-serializable but for an infinite ratio."""
         names = ("layers_ms", "sparse_convolution", "dense_convolution")
         return {**dataclasses.asdict(self), **{name: getattr(self, name) for name in names}}
 
@@ -113,7 +113,7 @@ def speedup(model, compact=None, batch_size=1, rounds=20):
     Two estimates from the measured time of each layer with a kernel: for convolutions that skip
     every zero, time × density; for ordinary dense ones, time × share of channels that are not
     empty. Beside them the measured speed-up of the model without its dead channels. Everything is
-    timed in turns, in bursts of about 10 ms, on random input, and the median over the rounds is
+    timed alternately, in bursts of about 10 ms, on random input, and the median over the rounds is
     taken, so that a machine that slows down or is shared does the same to all.
 
     Nothing runs sparse convolutions here: the first estimate is an upper bound that no kernel of
@@ -207,7 +207,7 @@ def _random(value, batch_size):
 
 
 def _times(functions, rounds):
-    """Milliseconds of one call of each function by round, timed in turns."""
+    """Milliseconds of one call of each function by round, timed alternately."""
     bursts = []
     for function in functions:
         function()  # compiles

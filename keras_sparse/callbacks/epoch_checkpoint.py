@@ -1,4 +1,4 @@
-"""Training that goes on after a kill as if there had been none."""
+"""A checkpoint after each epoch, from which a killed training continues."""
 
 import io
 import json
@@ -22,22 +22,24 @@ _FIELDS = {
 class EpochCheckpoint(keras.callbacks.History):
     """Saves a run after each epoch, and takes it up again to the same bits.
 
-    Beside the weights and the optimizer's variables, which `keras.callbacks.BackupAndRestore`
-    saves too, a checkpoint holds the history, the states of random layers and of other callbacks,
-    and it is whole or not there: whenever the process is killed, the last one counts. Let the order
-    of the data depend on the epoch alone, as `data.Batches` does, for `fit` itself does not.
+    A checkpoint has the weights and the optimizer's variables, as that of
+    `keras.callbacks.BackupAndRestore`, and also the history and the states of random layers and of
+    other callbacks. It is replaced as a whole, so that a process can be killed at any time. The
+    order of the data must depend on the epoch only, as in `data.Batches`; with the shuffling of
+    `fit` it does not.
 
-    It is the history of the run as well, `fit` returns it, and comes last among the callbacks.
+    The callback is also the history that `fit` returns. It must be the last callback.
 
     Args:
-        folder: where the checkpoint lies. One folder holds one run.
-        callbacks: those of the run. What has `get_state()`, in what JSON knows, and
-            `set_state(state)`, such as `DeadChannelCounter`, goes on with its state.
-        settings: dict of what JSON knows: a run that was started with others is not taken up.
+        folder: folder of the checkpoint, for one run.
+        callbacks: the callbacks of the run. The state of those with `get_state()`, which must be
+            JSON-serializable, and `set_state(state)`, such as `DeadChannelCounter`, is saved and
+            restored.
+        settings: JSON-serializable dict. A run with other settings is not resumed.
         writes: bool; False for a worker that only reads, where several train one network.
 
     Attributes:
-        history: dict from a log's name to its values by epoch, those of before included.
+        history: dict from a log's name to its values by epoch, from the first epoch of the run.
 
     Raises:
         ValueError: an argument of another type, a folder that cannot be written; see `restore`
@@ -65,13 +67,13 @@ class EpochCheckpoint(keras.callbacks.History):
         self.epoch = []
 
     def restore(self, model):
-        """Put a model and the callbacks where the checkpoint has them, if there is one.
+        """Restore a model and the callbacks from the checkpoint, if there is one.
 
         Args:
             model: a built and compiled `keras.Model`.
 
         Returns:
-            The epoch to go on with, 0 if there is no checkpoint.
+            The epoch to continue with, 0 if there is no checkpoint.
 
         Raises:
             ValueError: a checkpoint of a run with other settings, of another network or optimizer,
@@ -84,8 +86,8 @@ class EpochCheckpoint(keras.callbacks.History):
             return 0 if found is None else self._take_up(model, *found)
         except Exception as error:
             raise ValueError(
-                f"The run in {self._folder} cannot be taken up: {str(error).rstrip('.')}. Give "
-                "another folder to start anew."
+                f"The run in {self._folder} cannot be resumed: {str(error).rstrip('.')}. Give "
+                "another folder to start again."
             ) from error
 
     def _take_up(self, model, path, state):
@@ -104,7 +106,7 @@ class EpochCheckpoint(keras.callbacks.History):
                 name = type(callback).__name__
                 raise ValueError(f"the state of {name} is damaged ({error!r})") from error
         with warnings.catch_warnings():
-            # Keras would go on with a fresh optimizer.
+            # Keras would continue with a fresh optimizer.
             warnings.filterwarnings("error", message="Skipping variable loading for optimizer")
             model.load_weights(path)
         set_random_state(model, random_layers)
@@ -166,7 +168,7 @@ def _as_json(settings):
     try:
         found = json.loads(_text({} if settings is None else settings))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"`settings` must be what JSON knows: {error}. {settings=}") from error
+        raise ValueError(f"`settings` must be JSON-serializable: {error}. {settings=}") from error
     if not isinstance(found, dict):
         raise ValueError(f"`settings` must be a dict. Received: {settings=}")
     return found

@@ -51,7 +51,7 @@ class MaskHistory(keras.callbacks.Callback):
         self.epochs.append({path: np.packbits(mask) for path, mask in masks.items()})
 
     def get_state(self):
-        """What was kept, as what JSON knows; see `set_state`."""
+        """What was kept, JSON-serializable; see `set_state`."""
         epochs = [
             {path: base64.b64encode(mask.tobytes()).decode() for path, mask in epoch.items()}
             for epoch in self.epochs
@@ -59,7 +59,7 @@ class MaskHistory(keras.callbacks.Callback):
         return {"sizes": self.sizes, "epochs": epochs}
 
     def set_state(self, state):
-        """Go on from what `get_state` returned, perhaps in another process."""
+        """Continue from what `get_state` returned, perhaps in another process."""
         self.sizes = state["sizes"]
         self.epochs = [
             {path: np.frombuffer(base64.b64decode(mask), "uint8") for path, mask in epoch.items()}

@@ -11,7 +11,7 @@ class ScheduleOverTraining(keras.callbacks.Callback):
 
     A schedule counts steps: `RDA(ramp_steps=1000)` needs 1,000 of them to reach its target. This
     callback knows how many steps `fit` will make, and has the schedule end at a share of them. A
-    training that is resumed goes on with the same schedule.
+    training that is resumed continues with the same schedule.
 
     Args:
         share: float in (0, 1], the share of all steps after which the schedule ends. Defaults to
@@ -38,7 +38,7 @@ class ScheduleOverTraining(keras.callbacks.Callback):
         optimizer = bare_optimizer(self.model.optimizer)
         if not hasattr(optimizer, "end_schedule"):
             raise ValueError(
-                "ScheduleOverTraining needs an optimizer with a schedule of its own, such as "
+                "ScheduleOverTraining needs an optimizer with a schedule, such as "
                 f"RDA(target_sparsity=0.9). Received: optimizer={type(optimizer).__name__}"
             )
         if self.params.get("steps") is None:

@@ -11,7 +11,7 @@ from keras_sparse.loss_scaling import bare_optimizer
 class SeparateUpdates(keras.callbacks.Callback):
     """Compiles the training step twice, with the optimizer's update and without, and picks.
 
-    A step that changes masks every 100 steps, or finds a threshold anew every 20, holds a
+    A step that changes masks every 100 steps, or finds a threshold again every 20, holds a
     conditional. Where XLA does not put it into a CUDA graph, as it does on JAX 0.11, it has the
     host wait for the GPU in every step to know the answer. This callback counts the steps on the
     host, and runs the program without a conditional wherever no update can be due. On JAX training
@@ -54,7 +54,7 @@ class SeparateUpdates(keras.callbacks.Callback):
         self._count = self._at_most = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Have the count of steps read anew."""
+        """Have the count of steps read again."""
         self._forget_count()
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -107,7 +107,7 @@ class _TwoPrograms:
 
 
 def _another_train_function(model):
-    """A second `train_function`, with a trace of its own."""
+    """A second `train_function`, with its own trace."""
     first, step = model.train_function, model.train_step
     overridden = vars(model).get("train_step")
     # JAX finds traces by function: two of the same one would be one program.

@@ -40,7 +40,7 @@ def activations(model, data, batch_size=128):
         data: one of: an array of inputs of shape `(images, ...)`, a list or dict of arrays if the
             model has several inputs; a tuple `(x, y)` of those and labels; a `tf.data.Dataset`,
             `keras.utils.PyDataset` or other iterable of batches `x`, `(x, y)` or `(x, y, weights)`.
-        batch_size: int, for arrays; data sets come in batches of their own.
+        batch_size: int, for arrays; data sets come in their own batches.
 
     Returns:
         An iterator over `({layer name: array (images, positions, channels)}, labels)`, one for each
@@ -103,9 +103,9 @@ def _is_inputs(data):
 
 
 class _Reader:
-    """Reads the channels of a model by a model of its own, which shares the layers.
+    """Reads the channels of a model by a separate model, which shares the layers.
 
-    Models inside the model have readers of their own, for a call of theirs would be added to the
+    Models inside the model have their own readers, for a call of theirs would be added to the
     calls that Keras remembers of the user's layers.
     """
 

@@ -100,8 +100,8 @@ class DeadChannels:
     def update(self, model, data=None):
         """Score the channels once more.
 
-        A layer that is new, or whose number of channels is another one than before (and `keep` was
-        not told), starts anew.
+        The count starts from the beginning for a new layer, and for one whose number of channels
+        changed without a call of `keep`.
 
         Args:
             model: a built `keras.Model`.
@@ -147,11 +147,11 @@ class DeadChannels:
         )
 
     def get_state(self):
-        """How long each channel has been dead, as what JSON knows."""
+        """How long each channel has been dead, JSON-serializable."""
         return {name: streak.tolist() for name, streak in self._streaks.items()}
 
     def set_state(self, state):
-        """Go on from what `get_state` returned.
+        """Continue from what `get_state` returned.
 
         Raises:
             ValueError: something else.

@@ -17,7 +17,7 @@ class EpochRecord:
     Args:
         epoch: int, counted from 0 as Keras does.
         scores: `{layer name: float64 array (channels,)}`.
-        dead: `{layer name: bool array (channels,)}`, dead for as many epochs as were asked for.
+        dead: `{layer name: bool array (channels,)}`, dead for as many epochs as were requested.
         gap: `Gap` of the scores over all layers, by this epoch alone.
         threshold: float, below which the criterion calls a channel dead; None if it has another
             rule.

@@ -29,7 +29,7 @@ class Budget:
         Args:
             target: `{cost: number}`. A number up to 1 is a share of what the model costs; a larger
                 one, and any latency given as `"2 ms"`, is absolute.
-            costs: `{cost: what the model costs}` for the costs that can be asked for.
+            costs: `{cost: what the model costs}` for the costs that can be requested.
 
         Raises:
             ValueError: an unknown cost, one that needs a latency table, or no positive number.

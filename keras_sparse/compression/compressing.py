@@ -114,7 +114,7 @@ def compress(
         files: what measures the targets `"float32_bytes"` and `"int8_bytes"`, an
             `export.FileSizes`, in the same way. With None they are only predicted.
         folder: where scores, plan and training are kept, the training epoch by epoch. After a kill
-            the same call goes on where it was; one with other arguments is refused. Batches of
+            the same call continues where it was; one with other arguments is refused. Batches of
             arrays are shuffled by epoch; data sets come in their own order, and one without end
             starts at the batches of its epoch if it has `first_epoch` and `from_epoch`, as
             `Batches` has.

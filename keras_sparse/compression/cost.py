@@ -33,7 +33,7 @@ class CostModel:
 
     Attributes:
         names: the costs that are told of every model.
-        micro_names: those that can be asked for besides, of LiteRT for Microcontrollers in int8.
+        micro_names: those that can be requested besides, of LiteRT for Microcontrollers in int8.
         file_names: those of `names` that are bytes of a TFLite file.
     """
 

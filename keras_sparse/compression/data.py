@@ -86,7 +86,7 @@ class _Listed(keras.utils.PyDataset):
 
 
 def training_arguments(data, batch_size, first_epoch):
-    """The arguments of `fit` for a training that starts, or goes on, at an epoch.
+    """The arguments of `fit` for a training that starts, or continues, at an epoch.
 
     Arrays are shuffled by epoch. A stream without end, such as `keras_sparse.data.Batches`, starts
     at the batches of that epoch. `fit` itself shuffles nothing: its order does not depend on the

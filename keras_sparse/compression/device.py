@@ -65,7 +65,7 @@ def fit_to_device(
         if limit is not None and after > limit:
             warnings.warn(
                 f"The compact model's {name} is {in_words(name, after)}, {after / limit - 1:.1%} "
-                f"above the {in_words(name, limit)} that were asked for, after up to {_TRIES} "
+                f"above the {in_words(name, limit)} that were requested, after up to {_TRIES} "
                 "plans.",
                 stacklevel=5,
             )
@@ -73,7 +73,7 @@ def fit_to_device(
 
 
 def _measured_cut(model, planner, asked, latency, meters):
-    """The cut that meets the limits asked for, or the last that was tried."""
+    """The cut that meets the limits requested, or the last that was tried."""
     budget, plan = asked, planner.plan(asked)
     for tries in range(1, _TRIES + 1):
         compact, report = plan.apply(model)
@@ -115,7 +115,7 @@ def _timing(latency):
 
 
 def _seconds(table, model, compact, costs):
-    """The latency of a compact model: its share of the given one's, measured in turns.
+    """The latency of a compact model: its share of the given one's, measured alternately.
 
     The median of three measurements, if the first is not near what the table predicts.
     """

@@ -80,7 +80,7 @@ def as_list(losses):
 
 
 def described(loss):
-    """A distillation loss in what JSON knows, as far as it tells of itself."""
+    """A distillation loss as JSON-serializable values, as far as its config shows."""
     config = loss.get_config() if hasattr(loss, "get_config") else {}
     return {"class_name": type(loss).__name__, **json.loads(json.dumps(config, default=str))}
 

@@ -101,7 +101,7 @@ class Taylor(Importance):
 
 
 class _GradientRecorder(keras.optimizers.Optimizer):
-    """Adds up `(sum of w * g)^2` along the axes that are asked for, and changes no weight.
+    """Adds up `(sum of w * g)^2` along the axes that are required, and changes no weight.
 
     As an optimizer it works on every backend, with any loss and in mixed precision. All sums are
     in one variable: hundreds of small ones would take longer to trace than the model.

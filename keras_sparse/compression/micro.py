@@ -8,7 +8,7 @@ from keras_sparse.compression.operators import Operators
 # The runtime puts each tensor on a multiple of so many bytes.
 _ALIGNMENT = 16
 # Bytes that stay in the arena: for the model, for each operator, for each that has a kernel, and
-# for each output channel of a kernel, which has a scale of its own. Fitted to measurements.
+# for each output channel of a kernel, which has its own scale. Fitted to measurements.
 _MODEL, _OPERATOR, _KERNEL, _CHANNEL = 640, 165, 95, 8
 # Bytes that the planner takes for each tensor while it plans, before there are activations.
 _PLANNING = 90

@@ -165,7 +165,7 @@ def _state_of(layer):
 
 
 def _has_own_operator(layer):
-    """Whether the activation of a layer with a kernel is an operator of its own."""
+    """Whether the activation of a layer with a kernel is a separate operator."""
     return isinstance(layer, _KERNELS) and _function(layer) is None
 
 

@@ -18,7 +18,7 @@ class PlanFolder:
 
     Args:
         folder: where `scores.npz` and `plan.npz` lie; None to keep nothing.
-        settings: dict of what JSON knows, on which a plan depends: one that was made with others is
+        settings: JSON-serializable dict, on which a plan depends: one that was made with others is
             refused.
         of_scores: names of the settings on which the scores depend.
 
@@ -98,7 +98,7 @@ class PlanFolder:
         except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"`folder` has a {path.name} that cannot be read: {error}. Give another folder to "
-                "start anew."
+                "start again."
             ) from error
         self._check(found, self._settings[name])
         return facts, arrays
@@ -112,7 +112,7 @@ class PlanFolder:
             )
             raise ValueError(
                 f"`folder` holds a compression that was started with {old}, not {new}. Give "
-                f"another folder to start anew. Received: folder={str(self._folder.parent)!r}"
+                f"another folder to start again. Received: folder={str(self._folder.parent)!r}"
             )
 
 

@@ -35,7 +35,7 @@ class Plan:
         scores: `{group: float array (channels,)}`, the importance.
         budget: the `Budget`.
         costs: `{cost: (before, predicted after)}`, for all costs that can be predicted.
-        asked: the limits that the user asked for, absolute; other than the budget's where a
+        asked: the limits that the user requested, absolute; other than the budget's where a
             measured cost was found to differ from the predicted one.
         peak: where the arena is limited, `{"before", "after": (layer, tensors)}`: the layer at
             which most activations are needed, and `(layer, bytes, groups)` of each, the largest
@@ -82,7 +82,7 @@ class Plan:
                 warnings.warn(
                     f"The compact model's {name} is {in_words(name, count)}, "
                     f"{count / limit - 1:.1%} more than the {in_words(name, limit)} that were "
-                    "asked for: some channels stay because they hold constants under a padded "
+                    "requested: some channels stay because they hold constants under a padded "
                     "border. Ask for a little less.",
                     stacklevel=3,
                 )

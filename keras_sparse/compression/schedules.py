@@ -32,7 +32,7 @@ class Iterative(Configured):
     """Several cuts, each by the same factor of the budget, with training after each.
 
     Between the cuts the learning rate stays at its peak. After the last one it rises and falls as
-    after one cut, over the epochs that are left. Each cut scores the channels anew.
+    after one cut, over the epochs that are left. Each cut scores the channels again.
 
     Args:
         cuts: int, how many. Defaults to 4.

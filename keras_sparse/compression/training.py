@@ -63,7 +63,7 @@ class Training:
             model: a compiled `keras.Model`; its weights and its optimizer change.
             epochs: int, epochs in all.
             folder: where the training is kept and taken up again; None to keep nothing.
-            settings: dict of what JSON knows: a training with others is not taken up.
+            settings: JSON-serializable dict: a training with others is not resumed.
 
         Returns:
             `{name: values by epoch}`.
@@ -90,7 +90,7 @@ class Training:
         return history.history
 
     def settings(self):
-        """What a continuation of a training must share with it, as JSON knows it."""
+        """What a continuation of a training must share with it, JSON-serializable."""
         if self.distillation is None:
             return {"batch_size": self.batch_size}
         return {

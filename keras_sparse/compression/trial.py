@@ -68,7 +68,7 @@ class Trial:
 
 
 def recalibrate(model, data, batch_size=64):
-    """Compute the statistics of batch normalisation anew, after channels were removed.
+    """Compute the statistics of batch normalisation again, after channels were removed.
 
     Args:
         model: a compiled `keras.Model`; its moving averages change.

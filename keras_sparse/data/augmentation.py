@@ -12,7 +12,7 @@ def taken(array, indices):
 
 
 def crop_and_flip(images, rng, pad=4):
-    """Pads by reflection, crops each image anew at random, and mirrors half of them.
+    """Pads by reflection, crops each image again at random, and mirrors half of them.
 
     Args:
         images: array or tensor of shape `(images, height, width, channels)`; any dtype, which is

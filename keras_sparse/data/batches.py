@@ -56,7 +56,7 @@ class Batches(keras.utils.PyDataset):
     >>> batches = Batches(task.x_train, task.y_train, 128, augment=crop_and_flip)
     >>> model.fit(batches, steps_per_epoch=len(batches), epochs=200, shuffle=False)
 
-    To go on after epoch 120, `Batches(..., first_epoch=120)` or `batches.from_epoch(120)`, and
+    To continue after epoch 120, `Batches(..., first_epoch=120)` or `batches.from_epoch(120)`, and
     `fit(..., initial_epoch=120)`.
     """
 
@@ -92,7 +92,7 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index):
         """The batch of step `index`, counted from the start of `first_epoch`."""
         with self._lock:
-            # What was asked for in another order, as when Keras looks at first batches, is kept
+            # What was requested in another order, as when Keras looks at first batches, is kept
             # only if it is still ahead.
             self._pending = {
                 i: self._pending.get(i) or self._pool.submit(self._batch, i)
@@ -126,7 +126,7 @@ class Batches(keras.utils.PyDataset):
         chosen = _order(self.seed, epoch, len(self._x))[start : start + self.batch_size]
         x, y = taken(self._x, chosen), taken(self._y, chosen)
         if self._augment:
-            # The step is a key of its own: beside seed and epoch a step of 0 would count as none.
+            # The step is a separate key: beside seed and epoch a step of 0 would count as none.
             source = np.random.SeedSequence([self.seed, epoch], spawn_key=(step,))
             x = self._augment(x, np.random.default_rng(source))
         return x, y

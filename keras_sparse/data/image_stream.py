@@ -69,7 +69,7 @@ class ImageStream(abc.ABC):
         """Shuffled and varied batches, one epoch after the other without end.
 
         The order of epoch e depends on `seed` and e alone, and so does what is done to the n-th
-        image of it: with `first_epoch=e` a training goes on with the same bits. The images of an
+        image of it: with `first_epoch=e` a training continues with the same bits. The images of an
         epoch that do not fill a batch are left out; they are others in each epoch. (ImageNet has
         1,281,167 training images, of which no two devices could share the rest of any even batch
         size.)

@@ -167,7 +167,7 @@ class _Graph:
             self._functions[name] = config["function"]
         else:
             self.parts[name] = _part(entry)
-        # A model that was built by its own input has a call of its own before those of the graph.
+        # A model that was built by its own input has its own call before those of the graph.
         layers = config.get("layers") if kind in MODELS else None
         self._skipped[name] = int(bool(layers) and layers[0]["class_name"] == "InputLayer")
         self._waiting[name] = list(entry["inbound_nodes"])

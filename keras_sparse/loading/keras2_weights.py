@@ -26,7 +26,7 @@ def load_from_lists(part, group):
         ValueError: they do not fit.
     """
     if len(_names(group.get("top_level_model_weights", {}))):
-        raise ValueError("the model has weights of its own, outside of its layers.")
+        raise ValueError("the model has its own weights, outside of its layers.")
     for child in part.parts:
         layer_group = group.get(child.name)
         names = [] if layer_group is None else _names(layer_group)

@@ -56,7 +56,7 @@ def layer_budgets(shapes, paths, density, distribution):
             raise ValueError(
                 f"At density {density} with distribution {distribution!r} the layer {path!r} would "
                 f"keep none of its {size} weights, and the network would be cut in two. Raise "
-                "`density`, keep the layer dense with `exclude`, or give it a density of its own "
+                "`density`, keep the layer dense with `exclude`, or give it its own density "
                 "with `distribution={pattern: density}`."
             )
     return budgets

@@ -14,7 +14,7 @@ def random_keys(index, seed, step):
     """Random integers that depend on nothing but their arguments.
 
     The same bits on every backend, replica and device, compiled or not, and after a restart: a
-    generator with a state of its own gives none of that inside a compiled branch.
+    generator with its own state gives none of that inside a compiled branch.
 
     Args:
         index: int32 tensor, what tells the numbers apart.

@@ -19,7 +19,7 @@ def channels_at(width, count):
 
 
 def kernel_arguments(initializer, regularizer):
-    """The arguments for the kernel of one layer, with an initializer of its own.
+    """The arguments for the kernel of one layer, with its own initializer.
 
     One object would give all layers of a shape the same values, and take its seed from when it
     was made instead of from when the network is.

@@ -1,7 +1,7 @@
 """What weights are made from, after surgery, such that thresholding gives the weights.
 
 By channel, the threshold is compared with the norm over all that a channel reads; what is part out
-of that goes on counting in slots of its own. Where a constant was folded into a weight, what the
+of that continues counting in separate slots. Where a constant was folded into a weight, what the
 weight is made from changes with it.
 """
 

@@ -24,7 +24,7 @@ class ChoosesVariables:
     _first_shapes = None
     _whole_shapes = None
     _was_saved = False
-    # Whether `fit` ends only to go on with a smaller network: then no target is missed yet.
+    # Whether `fit` ends only to continue with a smaller network: then no target is missed yet.
     training_goes_on = False
 
     def _set_exclude(self, exclude):
@@ -112,8 +112,8 @@ class ChoosesVariables:
         if self._was_saved:
             raise ValueError(
                 f"The saved state of {type(self).__name__} has {len(store.keys())} variables, and "
-                f"the optimizer that was loaded has {len(self.variables)}, so training cannot go "
-                "on from it. Load the model with `compile=False` and compile it anew to start the "
-                "optimizer afresh."
+                f"the optimizer that was loaded has {len(self.variables)}, so training cannot "
+                "continue from it. Load the model with `compile=False` and compile it with a "
+                "new optimizer."
             )
         super().load_own_variables(store)

@@ -21,7 +21,7 @@ class DPF(FindsThresholds, AccumulatedOptimizer):
 
     The gradient is that of the sparse network w, and moves the dense sums a, so a weight that was
     pruned by mistake comes back: that is the feedback. The mask m_t keeps the largest |a|, and is
-    chosen anew every 20 steps such that the share `target_sparsity` of the prunable weights is
+    chosen again every 20 steps such that the share `target_sparsity` of the prunable weights is
     zero; the share rises over `ramp_steps` by the cubic of Zhu and Gupta. What is kept is not
     shrunk: soft-thresholding by such a quantile would take so much from the weights that kernels
     behind batch normalisation, whose steps grow as their norms fall, never settle.

@@ -86,8 +86,8 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         learning_rate = check_learning_rate(learning_rate)
         if kwargs.get("weight_decay"):
             raise ValueError(
-                f"{type(self).__name__} takes no `weight_decay`: it computes the weights anew from "
-                "its own state, so a decay would be lost. Use `l1`, or a `kernel_regularizer`. "
+                f"{type(self).__name__} takes no `weight_decay`: it computes the weights from its "
+                "own state, so a decay would be lost. Use `l1`, or a `kernel_regularizer`. "
                 f"Received: weight_decay={kwargs['weight_decay']}"
             )
         if kwargs.get("use_ema"):
@@ -138,7 +138,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         return self._add_scalar(f"{variable.path.replace('/', '_')}_{name}")
 
     def _add_removed(self):
-        """Slots for what surgery takes out of a group whose sums of gradients go on counting.
+        """Slots for what surgery takes out of a group whose sums of gradients continue counting.
 
         The threshold is compared with the norm over all that a channel reads. Without the part
         that reads dead channels, whose gradients are zero, the rest would move several times as

@@ -32,7 +32,7 @@ class SparseMomentum(PruneAndRegrow):
        of a layer goes equally to the others. The sum of weights stays the same, exactly;
     4. grow: the places of the largest |momentum|; of equal ones the first by index.
 
-    Where Adam or its kin trains, weights are scored by `m / (sqrt(v) + 1e-8)`.
+    Where Adam or a variant of it trains, weights are scored by `m / (sqrt(v) + 1e-8)`.
 
     Args:
         learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
@@ -119,7 +119,7 @@ class SparseMomentum(PruneAndRegrow):
             )
 
     def _scored_slots(self):
-        # Second moments, by which Adam and its kin divide.
+        # Second moments, by which Adam and its variants divide.
         velocity = []
         if hasattr(self._inner.optimizer, "beta_2"):
             velocity = self._inner.named("velocity")

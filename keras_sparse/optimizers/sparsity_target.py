@@ -1,4 +1,4 @@
-"""The threshold that leaves a share of the network at zero, found anew while training."""
+"""The threshold that leaves a share of the network at zero, found again while training."""
 
 import math
 
@@ -147,7 +147,7 @@ class FindsThresholds(SeparableUpdate):
         return self._whole_size(index) // self._weights_of_each(index) - math.prod(sizes.shape)
 
     def take_over(self, old, slices):
-        """Go on where the optimizer of the network before surgery left off.
+        """Continue where the optimizer of the network before surgery left off.
 
         What was cut out counts towards the target as it was, zeros as zeros.
 

@@ -1,4 +1,4 @@
-"""What is said when a network is not as sparse as was asked for."""
+"""What is said when a network is not as sparse as was requested."""
 
 import math
 import warnings
@@ -9,17 +9,17 @@ _TOLERANCE = 0.01
 
 
 class MissedTargetWarning(UserWarning):
-    """Fewer weights are zero than was asked for.
+    """Fewer weights are zero than was requested.
 
     Attributes:
-        asked: float, the share of zeros that was asked for.
+        asked: float, the share of zeros that was requested.
         got: float, the share of zeros that training ended with.
         why: str, what was in the way and what to change.
     """
 
     def __init__(self, optimizer, asked, got, why):
         super().__init__(
-            f"{_name(optimizer)} was asked for a sparsity of {asked:.3g} and training ended with "
+            f"{_name(optimizer)}: a sparsity of {asked:.3g} was requested, and training ended with "
             f"{got:.3g}. {why}"
         )
         self.asked = float(asked)
@@ -34,13 +34,13 @@ def _name(optimizer):
 
 
 def warn_of_missed_target(optimizer, asked, variables, why):
-    """Give a `MissedTargetWarning`, at the end of `fit`, if fewer weights are zero than asked for.
+    """Give a `MissedTargetWarning`, at the end of `fit`, if fewer weights are zero than requested.
 
     An optimizer calls it in `finalize_variable_values`, which `fit` calls when training ends.
 
     Args:
         optimizer: the optimizer.
-        asked: float, the share of zeros that was asked for.
+        asked: float, the share of zeros that was requested.
         variables: the `keras.Variable`s that the share is of.
         why: str, a sentence that says what was in the way and what to change.
     """

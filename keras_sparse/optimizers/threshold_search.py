@@ -1,4 +1,4 @@
-"""The threshold that makes a network as sparse as was asked for."""
+"""The threshold that makes a network as sparse as was requested."""
 
 import math
 

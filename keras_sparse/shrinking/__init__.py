@@ -1,4 +1,4 @@
-"""Training that removes channels as they die, and goes on with the compact model."""
+"""Training that removes channels as they die, and continues with the compact model."""
 
 from keras_sparse.shrinking.estimate import Estimate
 from keras_sparse.shrinking.trainer import Shrink, ShrinkingTrainer

@@ -110,7 +110,7 @@ class JoinedHistory(keras.callbacks.History):
         """Keep what the calls before have written."""
 
     def restore(self, epochs, logs):
-        """Go on after other epochs.
+        """Continue after other epochs.
 
         Args:
             epochs: list of their numbers.

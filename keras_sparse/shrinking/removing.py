@@ -1,4 +1,4 @@
-"""A compiled model in, a compact one out, compiled as well, that goes on with the training."""
+"""A compiled model in, a compact one out, compiled as well, that continues with the training."""
 
 import contextlib
 
@@ -72,7 +72,7 @@ def remove_dead(model, dead, verify=True):
 def followed(model, compact, report):
     """Which channels of the layers that criteria score are left, and what the layers are called.
 
-    Layers of nested models are named anew, for these come out inlined.
+    Layers of nested models are named again, for these come out inlined.
 
     Args:
         model, compact, report: as `remove_dead` takes and returns them.

@@ -50,5 +50,5 @@ def damaged(folder, error):
     """What is told of a run that cannot be resumed."""
     return (
         f"The run in {pathlib.Path(folder)} cannot be resumed: {str(error).rstrip('.')}. To start "
-        f"anew, give another folder. Received: folder={str(folder)!r}."
+        f"again, give another folder. Received: folder={str(folder)!r}."
     )

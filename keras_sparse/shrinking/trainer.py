@@ -46,7 +46,7 @@ class ShrinkingTrainer:
 
     At the end of an epoch, if enough channels have been dead for some epochs in a row and it pays,
     their incoming weights (nearly zero by then) are set to zero, surgery removes the channels, and
-    training goes on with the compact network: the same epochs, callbacks, learning rate, step
+    training continues with the compact network: the same epochs, callbacks, learning rate, step
     count, momentum and masks. The loss does not jump, because the outputs stay as they are.
 
     A removal pays if the remaining epochs would be shorter by more than twice the time of the
@@ -210,7 +210,7 @@ class ShrinkingTrainer:
         return newly > 0 and newly >= self.min_dead * channels
 
     def _shrink(self, dead, epochs_left):
-        """Go on with a compact model if that pays; returns whether it does."""
+        """Continue with a compact model if that pays; returns whether it does."""
         at_the_end = not epochs_left
         if self.must_pay is True and self._stopwatch.epoch_seconds is None and not at_the_end:
             return False
@@ -220,7 +220,7 @@ class ShrinkingTrainer:
         try:
             compact, report = remove_dead(self.model, dead, self.verify)
         except (ValueError, RuntimeError) as error:
-            end = "ends" if at_the_end else "goes on"
+            end = "ends" if at_the_end else "continues"
             warnings.warn(f"Training {end} without removing channels: {error}", stacklevel=2)
             return False
         seconds = time.perf_counter() - start
@@ -277,7 +277,7 @@ class ShrinkingTrainer:
         try:
             check_random_state(model, state["random_state"])
             self.dead_channels.set_state(state["dead_channels"])
-            # Layers of nested models may be named anew.
+            # Layers of nested models may be named again.
             dead, found = self.dead_channels.dead, self.dead_channels.criterion.scores(model)
             if (found and not dead) or state["dead_before"] < 0:
                 raise ValueError("'dead_channels' or 'dead_before' is of no run")

@@ -31,7 +31,7 @@ def twin(operation, name):
 
 
 def deep_copy(layer, name):
-    """A layer with variables of its own, and with whatever else its attributes hold.
+    """A layer with its own variables, and with whatever else its attributes hold.
 
     Args:
         layer: a built layer.

@@ -113,7 +113,7 @@ def channel_groups(model):
 
     A channel is removed from a model with all that belongs to it: the weights that compute it, in
     every layer whose channels are added to it or otherwise joined with it; the normalisations that
-    scale it; the weights that read it. Heads of an attention layer are groups of their own.
+    scale it; the weights that read it. Heads of an attention layer are separate groups.
 
     Args:
         model: a built `keras.Model`.

@@ -119,7 +119,7 @@ def is_chain(model):
     return len(calls) == len(model.layers) - 1 and all(
         isinstance(node.operation, keras.Layer)
         and len(node.arguments.args) == len(node.input_tensors) == 1
-        # Keras records `training=False` of its own accord.
+        # Keras records `training=False` by itself.
         and not any(node.arguments.kwargs.values())
         for node in calls
     )

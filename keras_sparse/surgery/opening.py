@@ -147,7 +147,7 @@ def _check_state(layer, args, kwargs):
         inner = [part for part in layers_of_type(layer, keras.Layer) if part is not layer]
         known = {id(variable) for part in inner for variable in part.variables}
         own = [variable.name for variable in layer.variables if id(variable) not in known]
-        raise CannotOpenError(f"it has variables of its own ({', '.join(own[:3])})")
+        raise CannotOpenError(f"it has its own variables ({', '.join(own[:3])})")
     if layer.activity_regularizer is not None:
         raise CannotOpenError("it has an activity regularizer")
     tensors = tensors_of((args, kwargs))

@@ -7,8 +7,8 @@ from keras_sparse.variables import is_prunable
 def output_layers(model):
     """The layers whose kernels reach an output of the model with no other kernel behind them.
 
-    Their channels are the classes or the values that a network is asked for: whoever removes
-    channels excludes them.
+    Their channels are the classes or values that the model predicts, so exclude them where channels
+    are removed.
 
     Args:
         model: a built `keras.Model`.

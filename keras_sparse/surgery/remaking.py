@@ -52,7 +52,7 @@ def paired_weights(unit, layer):
     news = weights_by_name(layer)
     alike = list(map(_last, olds)) == list(map(_last, news)) or unit.rule.stands_in
     if len(olds) == len(news) and alike:
-        # Layers within the layer may be numbered anew.
+        # Layers within the layer may be numbered again.
         return olds, dict(zip(olds, news.values(), strict=True))
     missing = [name for name in olds if name not in news]
     surplus = [name for name in news if name not in olds and "bias" not in _last(name)]

@@ -82,7 +82,7 @@ def _rebuild(graph, channel_multiple):
 def refuse_wrapped_weights(graph):
     """Raises a `ValueError` if weights are not what the layers' rules take them for.
 
-    Layers within layers are looked at too: attention has its weights in layers of its own.
+    Layers within layers are looked at too: attention has its weights in its own layers.
     """
     for layer in layers_of_type(graph.model, keras.Layer):
         if getattr(layer, "quantization_mode", None) is not None:

@@ -8,7 +8,7 @@ from keras_sparse.loss_scaling import bare_optimizer
 
 # Slots of Keras' optimizers that hold weights, besides moving averages.
 _WEIGHTS = {keras.optimizers.ScheduleFreeAdamW: ("momentum",)}
-# Those that make the weights anew from sums of gradients.
+# Those that make the weights again from sums of gradients.
 _FROM_GRADIENTS = (keras.optimizers.Ftrl,)
 
 
@@ -50,7 +50,7 @@ def slice_optimizer(optimizer, report, model, *, weight_slots=("average",)):
     shifted = any(c.shift is not None and np.any(c.shift) for c in report.slices.values())
     if shifted and isinstance(bare_optimizer(optimizer), _FROM_GRADIENTS):
         raise ValueError(
-            f"{type(bare_optimizer(optimizer)).__name__} makes the weights anew from sums of "
+            f"{type(bare_optimizer(optimizer)).__name__} makes the weights again from sums of "
             "gradients, and would lose what surgery folded into them. Start with a new optimizer."
         )
     sliced = type(optimizer).from_config(optimizer.get_config())

@@ -115,7 +115,7 @@ def known_parameters(layer):
 
 @contextlib.contextmanager
 def stood_in(layer, source):
-    """Within the block, `layer.call` reads symbolic tensors where it reads weights of its own.
+    """Within the block, `layer.call` reads symbolic tensors where it reads its own weights.
 
     So do the layers in it that it calls on arrays, as a table of positions is called on
     `ops.arange`. Otherwise a trace would take the values for constants.

@@ -6,8 +6,8 @@ import numpy as np
 def weight_axes(unit, roots):
     """The axes of a unit's weights that are sliced when channels are removed.
 
-    The unit's rule is asked for its slices several times, each time with other channels kept: a
-    channel is known by the times at which its indices were there.
+    The rule's `slices` are computed several times, each time with other channels kept. Which of the
+    times an index is present identifies its channel.
 
     Args:
         unit: a `Unit` of an analysed graph. What is needed of its tensors is overwritten.

@@ -40,7 +40,7 @@ class ZeroedReport:
     max_error: float | None
 
     def to_dict(self):
-        """The report as what JSON knows."""
+        """The report as a JSON-serializable dict."""
         zeroed = {name: indices.tolist() for name, indices in self.zeroed.items()}
         return {**dataclasses.asdict(self), "zeroed": zeroed}
 

@@ -195,7 +195,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(whole, compress, monkeypatch):
         patched.setattr(run._Start, "on_epoch_begin", kill)
         status, _, err = compress(**arguments)
     assert status == 1
-    assert err.startswith("Interrupted: The same command goes on after the last epoch")
+    assert err.startswith("Interrupted: The same command continues after the last epoch")
     status, _, err = compress(**{**arguments, "epochs": 4})
     assert status == 1
     assert "holds a compression with epochs=2, not epochs=4." in err

@@ -23,7 +23,7 @@ def ended(error, capsys):
     def main():
         raise error
 
-    with pytest.raises(SystemExit) as end, program.one_line(lambda: "Go on."):
+    with pytest.raises(SystemExit) as end, program.one_line(lambda: "Continue."):
         main()
     out, err = capsys.readouterr()
     assert not out
@@ -55,7 +55,7 @@ class ResourceExhaustedError(Exception):
             "An image cannot be read: Unknown image. `keras_sparse.data.ImageFolder",
         ),
         (RuntimeError("w.tmp; No space left on device"), "No space left on device."),
-        (KeyboardInterrupt(), "Interrupted: Go on. The files that were finished are whole"),
+        (KeyboardInterrupt(), "Interrupted: Continue. The files that were finished are whole"),
     ],
     ids=repr,
 )
@@ -79,10 +79,10 @@ def test_sigterm_cleans_up_and_is_told(capsys):
         finally:
             cleaned.append(True)
 
-    with pytest.raises(SystemExit) as end, program.one_line(lambda: "Go on."):
+    with pytest.raises(SystemExit) as end, program.one_line(lambda: "Continue."):
         main()
     assert end.value.code == 143
-    assert capsys.readouterr().err.startswith("Terminated: Go on. ")
+    assert capsys.readouterr().err.startswith("Terminated: Continue. ")
     assert cleaned
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -158,7 +158,7 @@ TOLD_WITHOUT_KERAS = [
     (
         "train",
         ["--strategy=multi_worker", "--tensorboard", "--optimizer=sgd"],
-        "--tensorboard must be left away with --strategy=multi_worker",
+        "--tensorboard must be omitted with --strategy=multi_worker",
     ),
     ("train", ["--stop"], "'stop'"),
     ("train", ["stop"], "Unknown argument 'stop'"),

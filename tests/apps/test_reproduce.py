@@ -1,4 +1,4 @@
-"""Tables of rows: run, skipped when done, gone on with after a kill, written down."""
+"""Tables of rows: run, skipped when done, continued after a kill, written down."""
 
 import csv
 import dataclasses
@@ -273,7 +273,7 @@ BAD = [
     ({"table": "implicit_mnist", "rows": "lion"}, "fits none of the rows"),
     ({"table": "implicit_mnist", "train_images": "999"}, "--train_images must be at most 200"),
     ({"table": "rda_imagenet"}, "train each row by `python -m apps.train --row=rda_imagenet/ROW`"),
-    ({"table": "inactive_unit", "train_images": "9"}, "--train_images must be left away"),
+    ({"table": "inactive_unit", "train_images": "9"}, "--train_images must be omitted"),
     ({"table": "implicit_mnist", "out": "pyproject.toml/run"}, "cannot be written"),
 ]
 
@@ -320,7 +320,7 @@ def test_a_damaged_file_is_named(name, text, finished, data_dir, tmp_path):
     (out / "cells" / "adam-seed1.json").unlink()
     (out / name).parent.mkdir(parents=True, exist_ok=True)
     (out / name).write_text(text)
-    told = rf"{name} is damaged|{pathlib.Path(name).parent} cannot be taken up: .* Or delete"
+    told = rf"{name} is damaged|{pathlib.Path(name).parent} cannot be resumed: .* Or delete"
     with pytest.raises(program.UsageError, match=told):
         run(data_dir, out, seeds=2)
     assert (out / name).read_text() == text

@@ -158,7 +158,7 @@ def test_terminated_leaves_no_half_file(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "prepare", prepared)
     small = ("--epochs=9", "--train_images=80", "--test_images=40", "--batch_size=16")
     assert run_program("apps.train", *small, f"--out={tmp_path}") == 143
-    assert "Terminated: The same command starts anew" in capsys.readouterr().err
+    assert "Terminated: The same command starts from the beginning" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
     rows = (tmp_path / "history.csv").read_text().splitlines()
     assert len(rows) == 2
@@ -175,6 +175,6 @@ def test_terminated_from_the_shell(tmp_path):
     os.killpg(process.pid, signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "Terminated: The same command starts anew" in err
+    assert "Terminated: The same command starts from the beginning" in err
     assert "I0000" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]

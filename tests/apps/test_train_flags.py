@@ -259,8 +259,8 @@ EVERY_7 = ("--update_every=7",)
 BAD = [
     (["--dataset=cifar"], "one of <digits"),
     (["--dataset=imagenet", "--data_dir=nowhere"], "train/CLASS|nowhere"),
-    (["--dataset=imagenet", "--augment"], "--augment must be left away with --dataset=imagenet"),
-    (["--image_size=96"], "--image_size must be left away without"),
+    (["--dataset=imagenet", "--augment"], "--augment must be omitted with --dataset=imagenet"),
+    (["--image_size=96"], "--image_size must be omitted without"),
     (["--model=resnet"], "one of <small_cnn"),
     (["--model=lenet_5"], "at least 16x16"),
     (["--batch_norm"], "--batch_norm is for --model=lenet_300_100 or lenet_5"),
@@ -272,7 +272,7 @@ BAD = [
     (["--train_images=9999"], "--train_images must be at most 1438"),
     (["--test_images=360"], "--test_images must be at most 359"),
     (["--held_out=1"], "0 or more and below 1"),
-    (["--augment"], "--augment must be left away for images in grey"),
+    (["--augment"], "--augment must be omitted for images in grey"),
     (["--out=pyproject.toml/run"], "cannot be written"),
     (["--l1=-1"], "a finite number, 0 or more"),
     (["--l2=-1"], "a finite number, 0 or more"),
@@ -304,8 +304,8 @@ BAD = [
     (["--optimizer=set", "--exclude=kernel"], "finds no weight to make sparse"),
     (["--target_sparsity=0.9"], "needs variant='accumulated'"),
     (["--center=zero", "--variant=accumulated"], "--center must be initial"),
-    (["--variant=accumulated", "--target_sparsity=0.9", "--rho=1"], "--rho must be left away"),
-    (["--target_sparsity=0.9", "--l1=1"], "--l1 must be left away with --target_sparsity"),
+    (["--variant=accumulated", "--target_sparsity=0.9", "--rho=1"], "--rho must be omitted"),
+    (["--target_sparsity=0.9", "--l1=1"], "--l1 must be omitted with --target_sparsity"),
     (["--exclude=("], "`exclude` .*regular expression"),
     (["--seed=-1"], "integer in the range"),
     (["--schedule=step"], "--step_every must be given"),
@@ -321,7 +321,7 @@ BAD = [
     (["--channel_threshold=0"], "a finite number, above 0"),
     (["--init_bound=lecun"], "--init_bound must be given with --init_scale"),
     (["--quantize=int8,int4"], "--quantize must be any of float16, dynamic, int8"),
-    (["--quantize=int8", "--noexport"], "--quantize must be left away without"),
+    (["--quantize=int8", "--noexport"], "--quantize must be omitted without"),
     (["--strategy=data_parallel"], "set KERAS_BACKEND=jax"),
     (["--strategy=multi_worker"], "TF_CONFIG"),
     (["--strategy=towers"], "one of <mirrored"),
@@ -399,7 +399,7 @@ def test_a_target_that_is_not_met_says_so(tmp_path, capsys):
     assert "until step 1000, and training had 10 steps" in missed["why"]
     assert "--ramp_steps" in missed["why"]
     shown = " ".join(capsys.readouterr().out.split())
-    assert f"was asked for, and {missed['reached']:.3g} is reached. {missed['why']}" in shown
+    assert f"was requested, and {missed['reached']:.3g} is reached. {missed['why']}" in shown
     assert "[/run]" in shown
 
 

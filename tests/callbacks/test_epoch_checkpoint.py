@@ -107,11 +107,11 @@ def test_a_finished_run_is_not_trained_again(whole, folder):
 def test_other_settings_or_networks_are_refused(whole, folder):
     with pytest.raises(ValueError, match=r"started with rate=1, not rate=2\. Give another folder"):
         EpochCheckpoint(folder, settings={**SETTINGS, "rate": 2}).restore(compiled())
-    with pytest.raises(ValueError, match="cannot be taken up"):
+    with pytest.raises(ValueError, match="cannot be resumed"):
         EpochCheckpoint(folder, settings=SETTINGS).restore(compiled(units=9))
     other = compiled()
     other.compile(keras_sparse.RDA(l1=5e-3), other.loss, metrics=["accuracy"])
-    with pytest.raises(ValueError, match=r"(?s)cannot be taken up.*Skipping variable"):
+    with pytest.raises(ValueError, match=r"(?s)cannot be resumed.*Skipping variable"):
         EpochCheckpoint(folder, [DeadChannelCounter()], SETTINGS).restore(other)
 
 
@@ -183,7 +183,7 @@ def test_a_damaged_state_is_refused_and_left_as_it_is(damage, whole, folder, mod
     (run / "state.json").write_text(text)
     checkpoint = EpochCheckpoint(run, [DeadChannelCounter(1e3, epochs=2)], SETTINGS)
     before = model.get_weights()
-    with pytest.raises(ValueError, match=r"cannot be taken up: .*\. Give another folder"):
+    with pytest.raises(ValueError, match=r"cannot be resumed: .*\. Give another folder"):
         checkpoint.restore(model)
     assert (run / "state.json").read_text() == text
     for a, b in zip(before, model.get_weights(), strict=True):

@@ -84,7 +84,7 @@ def test_keep_takes_bools_and_forgets_layers_that_are_gone():
     assert dead_channels.dead == dead_channels.get_state() == {}
 
 
-def test_another_number_of_channels_starts_anew():
+def test_another_number_of_channels_starts_again():
     dead_channels = DeadChannels(Norms(), epochs=2)
     dead_channels.update([0.0, 0.0, 0.0])
     assert not dead_channels.update([0.0, 0.0])["hidden"].any()

@@ -178,7 +178,7 @@ def test_latency_is_met_as_it_is_measured(trained):
         assert (asked, before) == (pytest.approx(0.7 * 36), 36)
         assert after <= asked
     assert slow.model.count_params() < plain.model.count_params()
-    with pytest.warns(UserWarning, match="above the 2.52e\\+04 ms that were asked for"):
+    with pytest.warns(UserWarning, match="above the 2.52e\\+04 ms that were requested"):
         run(Table(error=30.0))
     with pytest.warns(UserWarning, match="latency of the compact model is predicted, not measured"):
         elsewhere = run(Table(error=1.3, can_time=False))

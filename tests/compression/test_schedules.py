@@ -131,8 +131,8 @@ def test_a_folder_of_another_compression_is_refused(tmp_path, model, data):
         ({"target": {"macs": 0.3}}, "`folder` holds .*target={'macs': 0.25}, not .*0.3"),
         ({"importance": GroupNorm(1)}, r"`folder` holds .*GroupNorm\(order=2\)"),
         ({"schedule": "growing", "epochs": 2}, "`folder` holds .*schedule='OneShot"),
-        ({"learning_rate": 0.02}, "cannot be taken up: .*learning_rate=0.01, not"),
-        ({"epochs": 2}, "cannot be taken up: .*epochs=1, not"),
+        ({"learning_rate": 0.02}, "cannot be resumed: .*learning_rate=0.01, not"),
+        ({"epochs": 2}, "cannot be resumed: .*epochs=1, not"),
     ):
         with pytest.raises(ValueError, match=message):
             compress(model, data, **{**arguments, **change})

@@ -79,7 +79,7 @@ def test_columns_that_are_not_lost():
     features = np.maximum(RNG.normal(size=(50, 10)), 0.05)
     features[:, 3] = 0.001 * (np.arange(50) % 4 == 0)
     compared(features, np.round(64 * features) / 64)
-    # What was asked for not to be judged.
+    # What was requested not to be judged.
     compared(*boxes_and_score(), tolerance=Tolerance(error=10.0, agreement=0.0, accuracy=1.0))
 
 

@@ -1,4 +1,4 @@
-"""Keras 3 models in tf_keras, and training as int8 in a process of its own."""
+"""Keras 3 models in tf_keras, and training as int8 in a separate process."""
 
 import os
 import types

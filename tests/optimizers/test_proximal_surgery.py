@@ -1,4 +1,4 @@
-"""Dual averaging goes on in the network that surgery made smaller."""
+"""Dual averaging continues in the network that surgery made smaller."""
 
 import functools
 
@@ -20,7 +20,7 @@ def array(variable):
 def compiled(name):
     """No bias in the hidden layer, so that its dead channels carry no constant.
 
-    What reads a constant would go on shrinking in the large model.
+    What reads a constant would continue shrinking in the large model.
     """
     model = keras.Sequential(
         [

@@ -34,7 +34,7 @@ def go_on(optimizer, variable, gradients):
 def skip_to(step, optimizer, variables):
     """A first step, which takes the start as it is, and the number of the last one before `step`.
 
-    Steps one by one are slow: JAX compiles their conditions anew.
+    Steps one by one are slow: JAX compiles their conditions again.
     """
     optimizer.build(variables)
     optimizer.apply([ops.zeros(v.shape) for v in variables])

@@ -1,4 +1,4 @@
-"""What files of earlier versions describe goes on as it did there.
+"""What files of earlier versions describe continues as it did there.
 
 `saved/configs.json` and `saved/states.npz` hold what version 0.1.0 of November 2026 saved of a
 network with two dense layers, and its weights some steps later; "older" ones have no such weights.

@@ -1,4 +1,4 @@
-"""Weights that somebody sets after the first step are what training goes on from."""
+"""Weights that somebody sets after the first step are what training continues from."""
 
 import keras
 import numpy as np
@@ -141,7 +141,7 @@ def test_a_variable_whose_first_gradient_comes_late_starts_from_its_value():
 
 
 def test_a_constraint_is_nobody_from_outside():
-    """What it clips goes on as a sum, and may come back."""
+    """What it clips continues as a sum, and may come back."""
     variable = keras.Variable([[1.0, 1.0]], name="kernel")
     variable.constraint = keras.constraints.MaxNorm(0.5, axis=0)
     optimizer = RDA(0.1, l1=0.0)

@@ -56,7 +56,7 @@ def train(name, folder=None, way=None, callbacks=()):
 
 if __name__ == "__main__":
     if keras.backend.backend() == "tensorflow":
-        # As in the process of the tests, which goes on with this one's files.
+        # As in the process of the tests, which continues with this one's files.
         import tensorflow as tf
 
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})

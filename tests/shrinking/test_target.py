@@ -130,7 +130,7 @@ def test_what_was_cut_counts_in_what_is_said():
         warnings.simplefilter("error", UserWarning)
         warn_of_missed_target(sliced, 0.5, sliced.thresholded_variables, "")
     with pytest.warns(
-        MissedTargetWarning, match=r"asked for a sparsity of 0\.9 .* ended with 0\.6"
+        MissedTargetWarning, match=r"a sparsity of 0\.9 was requested.* ended with 0\.6"
     ) as caught:
         warn_of_missed_target(sliced, 0.9, sliced.thresholded_variables, "As it is.")
     said = caught.pop(MissedTargetWarning).message

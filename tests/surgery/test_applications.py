@@ -61,7 +61,7 @@ SLOW = {
 SIZES = {"VGG16": 96, "VGG19": 96, "InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
 # TensorFlow compiles each of their grouped convolutions.
 SIZES |= {f"ConvNeXt{size}": 32 for size in ("", "Tiny", "Small", "Base", "Large", "XLarge")}
-# With five blocks, not 18 or more, of which TensorFlow compiles each convolution anew.
+# With five blocks, not 18 or more, of which TensorFlow compiles each convolution again.
 SHORT = {"ConvNeXt": {"depths": (1, 1, 2, 1), "projection_dims": (96, 192, 384, 768)}}
 # 197 M parameters and more: their float64 forms do not fit beside each other in a small machine.
 FLOAT32 = {"ConvNeXtLarge", "ConvNeXtXLarge"}

@@ -78,7 +78,7 @@ class Network(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="test")
 class Doubled(keras.Model):
-    """A functional model with a call of its own."""
+    """A functional model with its own call."""
 
     def call(self, x):
         return super().call(x) * 2.0

@@ -78,7 +78,7 @@ def test_dead_channels_inside_are_removed(harness):
     assert report.channels["changed/x"] == (8, 5)
     assert report.channels["changed/y"] == report.channels["same/norm"] == (6, 6)
     assert report.layers["changed/x"].macs == (240, 150)
-    # What has nothing to lose is the user's own layer, with weights of its own.
+    # What has nothing to lose is the user's own layer, with its own weights.
     own = compact.get_layer("same")
     assert type(own) is Block
     assert not {id(v) for v in own.variables} & {id(v) for v in same.variables}
@@ -215,7 +215,7 @@ class Alike(Block):
         (Numbered, r"stops at .*ops\.shape\(x\)\[0\]"),
         (Borrowed, "compute something else"),
         (Penalised, "add_loss"),
-        (Counting, r"variables of its own \(count\)"),
+        (Counting, r"its own variables \(count\)"),
         pytest.param(Numbers, "compute something else", marks=pytest.mark.tensorflow),
         (Alike, "compute something else"),
     ],

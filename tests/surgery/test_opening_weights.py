@@ -1,4 +1,4 @@
-"""Opened layers with weights of their own, with tables, and with open sizes."""
+"""Opened layers with their own weights, with tables, and with open sizes."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Widths rounded up, reasons, masks, models with a call of their own, channels first."""
+"""Widths rounded up, reasons, masks, models with their own call, channels first."""
 
 import keras
 import numpy as np

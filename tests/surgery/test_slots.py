@@ -1,4 +1,4 @@
-"""Training goes on from the compact model where the large one was."""
+"""Training continues from the compact model where the large one was."""
 
 import keras
 import numpy as np

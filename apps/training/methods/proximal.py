@@ -74,7 +74,7 @@ class RDA(_Proximal):
     def check(self):
         """See `Settings`."""
         both = self.l1 is not None and self.target_sparsity is not None
-        require(not both, "l1", "left away with --target_sparsity, from which it is found", self)
+        require(not both, "l1", "omitted with --target_sparsity, from which it is found", self)
         by_channel = self.target_sparsity is not None and self.groups == "channel"
         if by_channel and self.variant == "published":
             raise ValueError(
@@ -84,7 +84,7 @@ class RDA(_Proximal):
         zero = self.center == "zero" and self.variant != "published"
         require(not zero, "center", "initial with --variant=accumulated", self)
         falls = self.rho and self.l1 is None
-        require(not falls, "rho", "left away without --l1", self)
+        require(not falls, "rho", "omitted without --l1", self)
 
     def arguments(self, run):
         """See `Method`."""

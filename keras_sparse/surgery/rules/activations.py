@@ -87,7 +87,7 @@ class ActivationRule(Elementwise):
 
 @register_rule(keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
 class ActivationLayerRule(Elementwise):
-    """Activations with a layer of their own."""
+    """Activations with their own layer."""
 
 
 @register_rule(

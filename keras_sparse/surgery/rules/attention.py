@@ -304,7 +304,7 @@ class Attention(Rule):
 
 @register_rule(keras.layers.MultiHeadAttention)
 class MultiHeadAttentionRule(Attention):
-    """Each head has keys and values of its own."""
+    """Each head has its own keys and values."""
 
     def heads(self, layer):
         """The same number twice."""

@@ -22,7 +22,7 @@ def register_rule(*layer_types):
     """Class decorator: this rule says what surgery may do to these layers.
 
     A rule is looked up by the exact type of the layer: a subclass may compute something else, so
-    it needs a registration of its own. A later registration replaces an earlier one.
+    it needs its own registration. A later registration replaces an earlier one.
 
     Args:
         layer_types: subclasses of `keras.Layer`; or names of classes that Keras does not export,

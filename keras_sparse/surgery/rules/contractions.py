@@ -184,5 +184,5 @@ class DotRule(Contraction):
         right[second] = left[first]
         out = [letter for letter in left if letter != left[first]]
         out += [letter for letter in right[1:] if letter != left[first]]
-        # Two vectors give one number for each sample, on an axis of its own.
+        # Two vectors give one number for each sample, on a separate axis.
         return None if len(out) < 2 else (left, "".join(right), "".join(out))

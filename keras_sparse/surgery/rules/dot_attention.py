@@ -1,4 +1,4 @@
-"""Attention without weights of its own: the layers `Attention` and `AdditiveAttention`."""
+"""Attention without its own weights: the layers `Attention` and `AdditiveAttention`."""
 
 import keras
 import numpy as np

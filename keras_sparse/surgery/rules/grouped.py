@@ -10,7 +10,7 @@ from keras_sparse.surgery.rules.linear import Convolution
 
 @register_rule(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 class ConvRule(Convolution):
-    """A convolution; those with groups have rules of their own."""
+    """A convolution; those with groups have their own rules."""
 
     def for_unit(self, unit):
         """By the number of groups."""

@@ -27,7 +27,7 @@ class MatmulRule(Rule):
     arity = None
 
     def for_unit(self, unit):
-        """With an array on the right a layer of its own kind."""
+        """With an array on the right a layer of another kind."""
         (call,) = unit.calls
         tensors = [isinstance(operand, Value) for operand in call.args]
         array = tensors == [True, False] and np.ndim(call.args[1]) == 2

@@ -11,7 +11,7 @@ from keras_sparse.surgery.rules.linear import Convolution
 class SeparableRule(Convolution):
     """`output[o] = sum_kj (depthwise[k, j] * input[k]) pointwise[k, j, o] + bias[o]`.
 
-    Under a padded border nothing can stand for a channel: each has a window of its own.
+    Under a padded border nothing can stand for a channel: each has its own window.
     """
 
     def kernels(self, unit):

@@ -94,7 +94,7 @@ class GetItemRule(Rule):
         return [(taken[1], source.constants.flattened().take(taken[0]))]
 
     def needs(self, unit):
-        """The channels that are taken; others may go or stay, the slice is made anew."""
+        """The channels that are taken; others may go or stay, the slice is made again."""
         source, target = unit.inputs[0], unit.outputs[0]
         if not target.keep.any():
             return

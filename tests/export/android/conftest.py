@@ -8,7 +8,7 @@ from tests.export.android.fake_phone import AdbServer, FakePhone
 
 OUTPUTS = pathlib.Path(__file__).with_name("outputs")
 # What the phone runs in place of the program: it prints a stored output, the second file's twice as
-# fast, and with the profiler when it was asked for. `$PHONE/delegates` are lines on delegates.
+# fast, and with the profiler when it was requested. `$PHONE/delegates` are lines on delegates.
 BENCHMARK = f"""
 read version < $PHONE/version
 [ "$1" = --help ] && {{ cat {OUTPUTS}/v${{version}}_help.txt; exit 1; }}

@@ -148,7 +148,7 @@ def test_a_gpu_that_takes_part_of_the_graph_or_nothing(plug_in, measure):
     assert file["delegate_used"] is True
     phone.write("delegates", f"VERBOSE: {line.format(5, 'TfLiteXNNPackDelegate')}\n")
     result = measure(rounds=1, delegate="gpu")
-    sentence = "ran on: CPU (XNNPACK), 5 of 5 nodes; not on the GPU that was asked for."
+    sentence = "ran on: CPU (XNNPACK), 5 of 5 nodes; not on the GPU that was requested."
     assert result.placements == [f"width{width}.tflite {sentence}" for width in (64, 32)]
     assert f"- width64.tflite {sentence}" in result.to_markdown()
     assert measure.saved[-1]["files"][0]["delegate_used"] is False
@@ -224,7 +224,7 @@ def test_a_disk_that_becomes_full(plug_in, measure):
     assert measure.saved == []
 
 
-# What stands for benchmark_model when it is asked for the second file.
+# What stands for benchmark_model when it is requested the second file.
 FAULTS = {
     "crash": ("kill -SEGV $$", r"crashed \(SIGSEGV\) with .*width32\.tflite"),
     "abort": ("echo 'F0000 check failed'; kill -ABRT $$", r"\(SIGABRT\).*last line: F0000 check"),
@@ -298,7 +298,7 @@ def test_a_shell_command_that_fails(program, message, plug_in, measure):
 
 def test_cores_that_the_phone_does_not_have(plug_in, measure):
     plug_in()
-    with pytest.raises(AndroidError, match="the cores that were asked for: taskset: failed"):
+    with pytest.raises(AndroidError, match="the cores that were requested: taskset: failed"):
         measure(cores=[8])
 
 
@@ -380,7 +380,7 @@ def test_command_line(plug_in, command_line, tmp_path):
         "--rounds=1", "--cores=7", "--delegate=gpu", "--benchmark_flags=--warmup_runs=3"
     )
     assert status is None, errors
-    assert "not on the GPU that was asked for" in " ".join(output.split())
+    assert "not on the GPU that was requested" in " ".join(output.split())
     assert "Acme Phone 7, Android 14" in output
     assert "width32.tflite" in output
     assert json.loads((tmp_path / "android.json").read_text())["complete"]
