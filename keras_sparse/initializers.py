@@ -1,20 +1,19 @@
-"""Initializers that sparse training starts from."""
+"""Initializers for sparse training."""
 
 import keras
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class ScaledUniform(keras.initializers.VarianceScaling):
-    """Uniform values in ±`scale`·a, the wide start that dual averaging needs.
+    """Uniform values in ±`scale`·a, the wide initialization that dual averaging needs.
 
-    Dual averaging around zero forgets its start after one step, but the gradients of that step
-    depend on it: a start that is too small makes a network that is dead for good (a start of all
-    zeros never moves, Proposition 1 of the paper). The bound a comes from the fan-in n, which is
+    Dual averaging around zero forgets the initial weights after one step, but the gradients of that
+    step depend on them: with initial weights that are too small the network dies (with zeros it
+    never moves, Proposition 1 of the paper). The bound a depends on the fan-in n, which is
     `channels * kernel_size` for a convolution and the number of inputs for a dense layer.
 
-    Which of the two usual bounds the paper's authors took is not known, so both are here:
-    `"torch"` is a = 1/√n (the default of PyTorch's layers, the likelier one), `"lecun"` is
-    a = √(3/n), which has unit gain.
+    The paper does not say which of the two usual bounds it uses: `"torch"` is a = 1/√n, the default
+    of PyTorch's layers and more likely; `"lecun"` is a = √(3/n), which has unit gain.
 
     Args:
         scale: float, above 0. The paper's s: 10 for ResNet-18 and 20 for VGG-16 on CIFAR-10.

@@ -20,7 +20,7 @@ _FIELDS = {
 
 
 class EpochCheckpoint(keras.callbacks.History):
-    """Saves a run after each epoch, and takes it up again to the same bits.
+    """Saves a run after each epoch, and resumes it with the same results, bit for bit.
 
     A checkpoint has the weights and the optimizer's variables, as that of
     `keras.callbacks.BackupAndRestore`, and also the history and the states of random layers and of
@@ -79,7 +79,7 @@ class EpochCheckpoint(keras.callbacks.History):
             ValueError: a checkpoint of a run with other settings, of another network or optimizer,
                 or one that cannot be read.
         """
-        # Its variables must be there to be read.
+        # Variables can be loaded only once they exist.
         model.optimizer.build(model.trainable_variables)
         try:
             found = checkpoint_files.load(self._folder, ".weights.h5", _FIELDS)
@@ -92,7 +92,7 @@ class EpochCheckpoint(keras.callbacks.History):
 
     def _take_up(self, model, path, state):
         self._check(state["settings"])
-        # By their order, as weights are: Keras numbers names through the whole process.
+        # By order, as weights are: Keras' names are numbered by process.
         random_layers = dict(zip(random_state(model), state["random_state"], strict=True))
         check_random_state(model, random_layers)
         if state["epochs"][-1:] != [state["epoch"] - 1]:
@@ -115,7 +115,7 @@ class EpochCheckpoint(keras.callbacks.History):
 
     def _check(self, found):
         both = {**found, **self._settings}
-        # As texts: NaN is not NaN.
+        # As text, because NaN is not equal to NaN.
         names = [n for n in both if _text(found.get(n)) != _text(self._settings.get(n))]
         if names:
             old, new = (
@@ -143,14 +143,14 @@ class EpochCheckpoint(keras.callbacks.History):
         checkpoint_files.save(self._folder, ".weights.h5", self._write_weights, state)
 
     def _write_weights(self, path):
-        # HDF5 that meets a full disk ends the process by a segmentation fault.
+        # On a full disk, HDF5 ends the process with a segmentation fault.
         memory = _InMemory()
         self.model.save_weights(memory)
         path.write_bytes(memory.getbuffer())
 
 
 class _InMemory(io.BytesIO):
-    """What Keras writes weights into as it does into a file, whose name it looks at."""
+    """A buffer for `save_weights`, which checks the ending of a name."""
 
     def __str__(self):
         return "memory.weights.h5"
@@ -164,7 +164,7 @@ def _checked(callbacks):
 
 
 def _as_json(settings):
-    """Settings as they will be read again: tuples are lists then."""
+    """Settings as JSON returns them: tuples become lists."""
     try:
         found = json.loads(_text({} if settings is None else settings))
     except (TypeError, ValueError) as error:

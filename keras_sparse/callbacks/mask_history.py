@@ -10,10 +10,10 @@ from keras_sparse.variables import path_patterns, prunable_by_patterns, prunable
 
 
 class MaskHistory(keras.callbacks.Callback):
-    """Keeps the masks of the optimizer at the end of each epoch.
+    """Records the masks of the optimizer at the end of each epoch.
 
-    For an optimizer without masks, RDA for one, the weights that are not zero stand in for them.
-    One bit is kept for each weight and epoch. See `analysis.mask_overlap`.
+    For an optimizer without masks, such as RDA, it records which weights are not zero. This takes
+    one bit for each weight and epoch. See `analysis.mask_overlap`.
 
     Args:
         exclude: weights that do not count, where there are no masks; see `keras_sparse.RDA`.
@@ -42,7 +42,7 @@ class MaskHistory(keras.callbacks.Callback):
         prunable_variables(self.model, self._exclude)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Keep the masks."""
+        """Record the masks."""
         masks = getattr(bare_optimizer(self.model.optimizer), "masks", None)
         if masks is None:
             masks = {v.path: v for v in prunable_by_patterns(self.model, self._exclude)}
@@ -51,7 +51,7 @@ class MaskHistory(keras.callbacks.Callback):
         self.epochs.append({path: np.packbits(mask) for path, mask in masks.items()})
 
     def get_state(self):
-        """What was kept, JSON-serializable; see `set_state`."""
+        """The record, JSON-serializable; see `set_state`."""
         epochs = [
             {path: base64.b64encode(mask.tobytes()).decode() for path, mask in epoch.items()}
             for epoch in self.epochs

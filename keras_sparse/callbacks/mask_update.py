@@ -9,14 +9,14 @@ from keras_sparse.validation import check_integer
 class MaskUpdate(keras.callbacks.Callback):
     """Calls `optimizer.update_masks()` every so many steps, or once an epoch.
 
-    For an optimizer with `update_every=None`. The masks get the same bits as with the update inside
-    the step, which is then compiled without it. No update follows the last epoch.
+    It is for an optimizer with `update_every=None`, whose step is compiled without the update. The
+    masks are the same as with the update inside the step. No update follows the last epoch.
 
     Args:
         every: int, the number of steps between updates, or `"epoch"`. Defaults to `"epoch"`.
-            The count of steps is read when an update may be due, since that makes the host wait
-            for the device; so a `train_step` that applies gradients more than once a batch needs
-            the update inside the step.
+            The count of steps is read only when an update may be due, because reading makes the
+            host wait for the device. Therefore a `train_step` that applies gradients more than
+            once a batch needs the update inside the step.
 
     Raises:
         ValueError: `every` is neither; or, when training begins, the optimizer has no masks that
@@ -52,7 +52,7 @@ class MaskUpdate(keras.callbacks.Callback):
             )
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Update the masks, unless nothing has been trained yet."""
+        """Update the masks, except before the first step."""
         self._calls_to_skip = 0
         optimizer = self._optimizer
         if self.every != "epoch" or not optimizer.built:
@@ -61,13 +61,13 @@ class MaskUpdate(keras.callbacks.Callback):
             optimizer.update_masks()
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Update the masks when the count of steps says so."""
+        """Update the masks if an update is due."""
         if self.every == "epoch":
             return
         if self._calls_to_skip:
             self._calls_to_skip -= 1
             return
-        # On JAX `self.model` brings its variables up to date: not in every step.
+        # On JAX `self.model` synchronizes its variables: not in every step.
         model, optimizer = self.model, self._optimizer
         if not optimizer.built:
             return

@@ -9,13 +9,13 @@ from keras_sparse.validation import check_number
 class ScheduleOverTraining(keras.callbacks.Callback):
     """Ends the schedule of the optimizer at a share of the training.
 
-    A schedule counts steps: `RDA(ramp_steps=1000)` needs 1,000 of them to reach its target. This
-    callback knows how many steps `fit` will make, and has the schedule end at a share of them. A
-    training that is resumed continues with the same schedule.
+    A schedule counts steps: `RDA(ramp_steps=1000)` reaches its target after 1,000 of them. This
+    callback computes the number of steps of `fit`, and sets the end of the schedule to a share of
+    them. A resumed training continues with the same schedule.
 
     Args:
         share: float in (0, 1], the share of all steps after which the schedule ends. Defaults to
-            None, what the optimizer takes as a rule.
+            None, the optimizer's own default.
 
     Raises:
         ValueError: a share out of its range; when training begins, an optimizer without such a

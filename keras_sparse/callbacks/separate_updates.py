@@ -1,4 +1,4 @@
-"""Training steps without an update, compiled apart from those that may have one."""
+"""Training steps without an update, compiled separately."""
 
 import functools
 
@@ -9,19 +9,19 @@ from keras_sparse.loss_scaling import bare_optimizer
 
 
 class SeparateUpdates(keras.callbacks.Callback):
-    """Compiles the training step twice, with the optimizer's update and without, and picks.
+    """Compiles the training step twice, with the optimizer's update and without.
 
-    A step that changes masks every 100 steps, or finds a threshold again every 20, holds a
-    conditional. Where XLA does not put it into a CUDA graph, as it does on JAX 0.11, it has the
-    host wait for the GPU in every step to know the answer. This callback counts the steps on the
-    host, and runs the program without a conditional wherever no update can be due. On JAX training
-    starts sooner, for the program with the update is compiled when the first one is due. Keras' own
-    conditionals, for the loss scale of float16 and for accumulated gradients, stay.
+    A step that changes masks every 100 steps, or searches for a threshold every 20, contains a
+    conditional. Unless XLA puts it into a CUDA graph, as on JAX 0.11, the host waits for the GPU
+    in every step to evaluate it. This callback counts the steps on the host, and runs the program
+    without the conditional whenever no update can be due. On JAX, training also starts sooner,
+    because the program with the update is compiled when the first update is due. Keras'
+    conditionals for the loss scale of float16 and for accumulated gradients stay.
 
-    For every optimizer that updates inside its step: `SparseMomentum`, `RigL`, `SET`, `DSR`,
-    `DeepR`, `SNIP`, `MagnitudePruning` with their `update_every`, and `RDA` with a target.
+    It works with every optimizer that updates inside its step: `SparseMomentum`, `RigL`, `SET`,
+    `DSR`, `DeepR`, `SNIP` and `MagnitudePruning` with `update_every`, and `RDA` with a target.
 
-    The optimizer's own count is read at the start of an epoch; also after each update where a
+    The optimizer's count of steps is read at the start of an epoch; also after each update if a
     step may be skipped (mixed precision with float16) or `train_step` is not Keras' own.
 
     Raises:
@@ -36,7 +36,7 @@ class SeparateUpdates(keras.callbacks.Callback):
     """
 
     def on_train_begin(self, logs=None):
-        """Check the optimizer, and have the model train by two programs."""
+        """Check the optimizer, and replace the training function by two programs."""
         model, optimizer = self.model, bare_optimizer(self.model.optimizer)
         batches = getattr(optimizer, "batches_without_update", lambda done: None)
         if batches(0) is None:
@@ -54,7 +54,7 @@ class SeparateUpdates(keras.callbacks.Callback):
         self._count = self._at_most = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Have the count of steps read again."""
+        """Read the count of steps again."""
         self._forget_count()
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -75,7 +75,7 @@ class SeparateUpdates(keras.callbacks.Callback):
 
     def _read(self):
         """The optimizer's count of steps; None before it is built."""
-        # On JAX `self.model` brings all variables up to date, and waits: not in every step.
+        # On JAX `self.model` synchronizes all variables, and waits: not in every step.
         optimizer = bare_optimizer(self.model.optimizer)
         if not optimizer.built:
             return None
@@ -90,7 +90,7 @@ class SeparateUpdates(keras.callbacks.Callback):
 
 
 class _TwoPrograms:
-    """A model's `train_function`: the whole step, unless told to leave out the next update."""
+    """A model's `train_function`, with the update or without, as set for the next batch."""
 
     def __init__(self, model, optimizer):
         self._optimizer = optimizer
@@ -110,7 +110,7 @@ def _another_train_function(model):
     """A second `train_function`, with its own trace."""
     first, step = model.train_function, model.train_step
     overridden = vars(model).get("train_step")
-    # JAX finds traces by function: two of the same one would be one program.
+    # JAX caches traces by function: twice the same one would be one program.
     model.train_step = functools.partial(step)
     try:
         model.make_train_function(force=True)

@@ -12,7 +12,7 @@ class SparsityLogger(keras.callbacks.Callback):
     The figures go into the epoch's `logs`: `sparsity`, the share of exact zeros among all prunable
     weights; `sparsity/VARIABLE` for each of them; `grown` and `pruned`, the number of weights that
     became nonzero and zero since the epoch before (since the start of training, in the first).
-    Callbacks that come after it in the list write them on: `keras.callbacks.CSVLogger` to a table,
+    Callbacks after it in the list write them to files: `keras.callbacks.CSVLogger` to a table,
     `keras.callbacks.TensorBoard` to its scalars.
 
     Args:
@@ -29,7 +29,7 @@ class SparsityLogger(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Remember which weights are nonzero."""
-        prunable_variables(self.model, self.exclude)  # an `exclude` that matches nothing is told
+        prunable_variables(self.model, self.exclude)  # raises if `exclude` matches nothing
         self._nonzero = self._patterns()
 
     def on_epoch_end(self, epoch, logs=None):

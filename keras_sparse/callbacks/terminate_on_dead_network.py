@@ -1,17 +1,17 @@
-"""No hours for a network that has died."""
+"""Stopping the training of a network that died."""
 
 import keras
 import numpy as np
 
-# Of outputs, for logits are of the order of 1; rounding is below.
+# Absolute, because logits are of the order of 1; rounding errors are below.
 _TOLERANCE = 1e-6
 
 
 class TerminateOnDeadNetwork(keras.callbacks.Callback):
     """Stops the training when the outputs of the network no longer depend on its inputs.
 
-    That is how a network ends in which some layer that everything has to pass is zero, whatever
-    made it so and whatever leads around other layers; or one with outputs that are not finite.
+    This happens when a layer through which every path leads is zero. It also stops if an output is
+    not finite.
 
     Args:
         data: a few different inputs, as `model.predict` takes them; 32 are plenty.
@@ -39,11 +39,11 @@ class TerminateOnDeadNetwork(keras.callbacks.Callback):
         self.died_in_epoch = None
 
     def on_train_begin(self, logs=None):
-        """Forget another training."""
+        """Reset `died_in_epoch`."""
         self.died_in_epoch = None
 
     def on_epoch_end(self, epoch, logs=None):
-        """Look at the outputs."""
+        """Check the outputs."""
         # Averages of batch normalisation lag in the first hundreds of steps, and through many
         # layers hardly anything of the inputs is left then: the batch's own statistics show it.
         if not any(self._lives(training) for training in (False, True)):

@@ -1,4 +1,4 @@
-"""How fast it trains, and in how much memory."""
+"""Throughput and peak memory of training."""
 
 import sys
 import time
@@ -11,9 +11,9 @@ from keras_sparse.validation import check_integer
 class Throughput(keras.callbacks.Callback):
     """Logs images per second and the peak of memory, at the end of each epoch.
 
-    Into the epoch's `logs` go `images_per_second`, of the training steps alone (of the first epoch
-    with what compiling takes), and `peak_memory_mib`, since the start of the process: what was
-    allocated on the first GPU, or without one the memory of the process, where that is known.
+    It writes to the epoch's `logs`: `images_per_second`, of the training steps only (in the first
+    epoch including compilation); and `peak_memory_mib`, since the start of the process: the memory
+    allocated on the first GPU or, without a GPU, the memory of the process, if it is known.
 
     Args:
         images: int, how many images an epoch has.

@@ -16,7 +16,7 @@ def proportional(total, shares):
     Args:
         total: int32 scalar tensor.
         shares: float32 tensor of shape (n,), none negative, at least one `SMALLEST_SHARE` or more.
-            What is smaller counts as 0: compiled code reads it so.
+            Smaller ones count as 0, as in compiled code.
 
     Returns:
         int32 tensor of shape (n,) that sums to `total`, each within one of its exact share (or

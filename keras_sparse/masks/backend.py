@@ -1,4 +1,4 @@
-"""The one place where mask methods need more of a backend than `keras.ops` offers."""
+"""What masks need of a backend besides `keras.ops`."""
 
 import contextlib
 import sys
@@ -7,10 +7,10 @@ import keras
 
 
 def compiled(function):
-    """`function`, compiled by XLA once per set of shapes, whether or not what calls it is.
+    """`function`, compiled by XLA once per set of shapes, also if its caller is not compiled.
 
-    Between training steps nothing else compiles, and on a CPU Keras has TensorFlow compile nothing
-    at all: an update of the masks of a ResNet-18 would take 10 s instead of 1 s.
+    Between training steps nothing else is compiled, and on a CPU Keras compiles nothing on
+    TensorFlow: an update of the masks of a ResNet-18 would take 10 s instead of 1 s.
 
     Args:
         function: takes and returns (nested lists and dicts of) tensors, with no other effect.
@@ -65,7 +65,7 @@ def outside_trace():
 def has_value(variable):
     """Whether a variable can be read now.
 
-    Not so the weights of a model that TensorFlow builds inside the trace of its first step.
+    It cannot for the weights of a model that TensorFlow builds in the trace of its first step.
     """
     if keras.backend.backend() == "tensorflow":
         with outside_trace():

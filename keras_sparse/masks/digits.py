@@ -1,8 +1,8 @@
 """Searches for a GPU: many candidates at once, and no loop.
 
-A GPU is told by the host to run each turn of a loop, and XLA can put a conditional into a CUDA
-graph, where nobody waits for it, only if no loop is inside. On a CPU a loop that tries one bit at a
-time is faster: there the candidates of a digit are compared one by one.
+On a GPU the host launches each iteration of a loop, and XLA can put a conditional into a CUDA
+graph, so that the host need not wait, only if there is no loop in it. On a CPU a loop over single
+bits is faster, because the candidates of a digit are compared one after the other.
 """
 
 from keras import ops

@@ -86,15 +86,15 @@ def n_of_m(distribution):
 
 
 def check_distribution(distribution):
-    """Check how weights may be spread over layers, as far as that needs no weights.
+    """Check a distribution, as far as possible without the weights.
 
     Args:
-        distribution: `"erk"`, `"uniform"`, a dict from patterns to densities; `"zeros"`, where the
-            weights are not zero; or `"2:4"`, two of every four consecutive inputs of an output,
-            and other numbers alike.
+        distribution: `"erk"`, `"uniform"`, a dict from patterns to densities; `"zeros"`, the
+            weights that are not zero; or `"2:4"`, two of every four consecutive inputs of an
+            output, and other numbers in the same way.
 
     Returns:
-        The distribution, its densities as Python's own numbers.
+        The distribution, with densities as Python floats.
 
     Raises:
         ValueError: an unknown name, a pattern that is no regular expression, a density outside

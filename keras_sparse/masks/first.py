@@ -1,4 +1,4 @@
-"""The masks that training starts with."""
+"""The initial masks."""
 
 import math
 
@@ -16,9 +16,9 @@ def first_masks(variables, paths, density, distribution, rng, required=True):
         paths: list of their paths, for a distribution by pattern and for messages.
         density: float in (0, 1], the share of weights that are kept.
         distribution: see `distributions.check_distribution`. By `"erk"`, `"uniform"` and by
-            pattern the masks are random, with the budgets of `layer_budgets`. By `"zeros"` they
-            are the weights that are not zero, by `"2:4"` the two largest of four; neither looks at
-            the density.
+            pattern the masks are random, with the budgets of `layer_budgets`. For `"zeros"` they
+            are the weights that are not zero, for `"2:4"` the two largest of four; both ignore the
+            density.
         rng: a `numpy.random.Generator`.
         required: bool; whether the weights must have zeros for `"zeros"`. False where saved masks
             are loaded next.
@@ -28,8 +28,8 @@ def first_masks(variables, paths, density, distribution, rng, required=True):
 
     Raises:
         ValueError: a layer that would keep no weight; a network without zeros for `"zeros"`; a
-            number of inputs that is not divided by the 4 of `"2:4"`; weights that have no value
-            yet where their values decide.
+            number of inputs that 4 does not divide for `"2:4"`; weights without a value yet, if the
+            masks depend on the values.
     """
     if distribution == "zeros":
         masks = [value_outside_trace(v) != 0 for v in variables]
@@ -56,7 +56,7 @@ def _check_zeros(masks, paths):
     if empty:
         raise ValueError(
             f"With distribution='zeros' all weights of {', '.join(empty)} would stay zero. Load "
-            "the sparse weights first, or exclude what is zero from the start."
+            "the sparse weights first, or exclude what is zero when it is initialized."
         )
     if all(mask.all() for mask in masks):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Many layers in one array, so that one loop serves them all."""
+"""Many layers in one array, for one loop over all of them."""
 
 import copy
 import math
@@ -105,7 +105,7 @@ class Packing:
 
     def index(self):
         """The place of each packed weight in its group, in C order: int32 (rows, width)."""
-        # Added while running: as a constant, this array would be as large as the network.
+        # Computed when it runs: as a constant, this array would be as large as the network.
         row_start = ops.convert_to_tensor((self._row_in_group * self.width).astype("int32"))
         return ops.expand_dims(row_start, -1) + ops.arange(self.width, dtype="int32")
 

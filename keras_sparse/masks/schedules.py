@@ -1,4 +1,4 @@
-"""How a prune rate or a sparsity changes over training. Knows nothing of masks."""
+"""How a prune rate or a sparsity changes over training."""
 
 import dataclasses
 import math
@@ -159,8 +159,8 @@ class CubicSchedule(_Ramp):
 class InverseTimeSchedule(Schedule):
     """A value that falls as 1/t, for a training whose length is not known.
 
-    `initial / (1 + step / halved_at)`, and from step `100 * halved_at` on that of this step. Where
-    the length is known, `CosineSchedule` is what the papers take.
+    `initial / (1 + step / halved_at)`, constant from step `100 * halved_at` on. If the length is
+    known, use `CosineSchedule`, as the papers do.
 
     Args:
         initial: float in [0, 1].
@@ -196,7 +196,7 @@ class InverseTimeSchedule(Schedule):
 @keras.saving.register_keras_serializable(package="keras_sparse")
 @dataclasses.dataclass(frozen=True)
 class OneShotSchedule(Schedule):
-    """Nothing before a step, the whole value from it on: train, prune at once, retrain.
+    """Zero before a step, `value` from it on: train, prune at once, fine-tune.
 
     Args:
         value: float in [0, 1].
@@ -224,7 +224,7 @@ class OneShotSchedule(Schedule):
 
 
 def as_schedule(name, value):
-    """A `Schedule` from what a user gave as argument `name`: a schedule, a float, or a config."""
+    """A `Schedule` from the argument `name`: a schedule, a float, or a config."""
     if isinstance(value, dict):
         value = keras.saving.deserialize_keras_object(value)
     if isinstance(value, Schedule):

@@ -1,4 +1,4 @@
-"""What weights are ranked by when it is not their size: random keys that need no state."""
+"""Random keys by which weights are ranked, without a state."""
 
 import math
 
@@ -11,13 +11,13 @@ _GOLDEN = 0x9E3779B9 - 2**32
 
 
 def random_keys(index, seed, step):
-    """Random integers that depend on nothing but their arguments.
+    """Random integers that depend on the arguments only.
 
-    The same bits on every backend, replica and device, compiled or not, and after a restart: a
-    generator with its own state gives none of that inside a compiled branch.
+    They are the same on every backend, replica and device, compiled or not, and after a restart. A
+    random generator with a state is not, in a compiled branch.
 
     Args:
-        index: int32 tensor, what tells the numbers apart.
+        index: int32 tensor, one number for each key.
         seed: int32 scalar tensor.
         step: int32 scalar tensor.
 

@@ -147,11 +147,11 @@ def select_globally(keys, k, packing, among):
 
 
 def mean_magnitude(x, among, packing):
-    """Mean of |x| over the marked entries of each group, the same bits however it is compiled.
+    """Mean of |x| over the marked entries of each group, the same bits compiled or not.
 
     A sum of floats depends on the order of the additions, which differs between eager code, XLA
-    and devices; shares of a budget must not. So the magnitudes are summed as integers, in units of
-    2^-23 of the power of two below the largest of the group.
+    and devices. The shares of a budget must not differ, so the magnitudes are summed as integers,
+    in units of 2^-23 of the power of two below the largest of the group.
 
     Args:
         x: packed float32. Not finite counts as 0.

@@ -1,4 +1,4 @@
-"""Gradients that add up from the initial weights, and what thresholds make of the sum."""
+"""Sums of gradients from the initial weights, to which a threshold is applied."""
 
 from keras import ops
 
@@ -7,7 +7,7 @@ from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer
 
 
 class AccumulatedOptimizer(ProximalOptimizer):
-    """Base of the optimizers that keep a_t = w_1 − Σ learning_rate·g_t, and make the weights of it.
+    """Base of the optimizers that compute the weights from a_t = w_1 − Σ learning_rate·g_t.
 
     Variables that are not thresholded follow SGD. Memory: one slot per thresholded weight.
 
@@ -45,7 +45,7 @@ class AccumulatedOptimizer(ProximalOptimizer):
 
 
 class GrowingThreshold(AccumulatedOptimizer):
-    """Base of the accumulated optimizers that soft-threshold by a threshold that adds up.
+    """Base of the accumulated optimizers that soft-threshold by a growing threshold.
 
     k_t = k_{t−1} + increment, w_t = S(a_t, k_t): a learning rate that drops does not revive
     weights. A subclass writes `_increment`.
@@ -77,7 +77,7 @@ class GrowingThreshold(AccumulatedOptimizer):
         self._assign_thresholded(record, variable, value, threshold)
 
     def _sum_of_shrunk(self, record, variable, threshold):
-        """The sum that the weights are made of, or that of weights that were set from outside."""
+        """The sum that gives the weights, also if they were set from outside."""
         slot, weight = map(dense, (record.slot, variable))
         if not record.is_watched:
             return ops.where(ops.equal(self.iterations, 0), weight, slot)

@@ -15,14 +15,14 @@ class AccumulatedRDA(HasStrength, GrowingThreshold):
         k_t = Σ_{i ≤ t} learning_rate·l1 + rho·√t,
         w_t = S(a_t, k_t),   S(x, k) = sign(x)·max(|x| − k, 0)
 
-    It trains with and without batch normalisation, where `PublishedRDA`, which forgets the start
-    and takes steps of learning_rate·√t along the mean gradient, needs it. Under schedules the
-    threshold adds up, so that a learning rate that drops does not revive weights. Biases and
-    normalisation parameters follow SGD. Memory: one slot per thresholded weight.
+    It trains networks with and without batch normalisation. (`PublishedRDA` needs normalisation: it
+    forgets the initial weights, and takes steps of learning_rate·√t along the mean gradient.) The
+    threshold adds up, so a lower learning rate does not revive weights. Biases and normalisation
+    parameters follow SGD. Memory: one slot per thresholded weight.
 
-    A gradient that is NaN makes the weights NaN, as in Keras' optimizers (not zero, which would
-    look sparse): `keras.callbacks.TerminateOnNaN` stops there. Weights that are set from outside,
-    by `set_weights` or a callback, are what the next step starts from, unless their layer has a
+    A gradient that is NaN makes the weights NaN, as in Keras' optimizers, not zero, which would
+    look sparse; `keras.callbacks.TerminateOnNaN` then stops the training. If weights are set by
+    `set_weights` or a callback, the next step continues from them, unless their layer has a
     constraint.
 
     Args:
@@ -33,13 +33,13 @@ class AccumulatedRDA(HasStrength, GrowingThreshold):
             0.0.
         groups: `"weight"` or `"channel"`: with `"channel"` all weights into one output channel
             become zero together, S(x, k) = x·max(1 − k·√n/‖x‖, 0) for their n weights, and
-            `keras_sparse.surgery` can cut the channel out. The last kernel, the classifier, is
-            thresholded by weight all the same; better, exclude it. Where a network has several
-            outputs, exclude the layers that make them:
+            `keras_sparse.surgery` can remove the channel. The last kernel, the classifier, is
+            still thresholded by weight; it is better to exclude it. If a network has several
+            outputs, exclude the layers that compute them:
             `exclude=keras_sparse.output_layers(model)`.
         exclude: what is kept dense besides biases and normalisation: a regular expression for
-            `variable.path`, a built layer, a variable, or a list of those. What is excluded stays
-            so when the model is saved and loaded, or cut.
+            `variable.path`, a built layer, a variable, or a list of those. It stays excluded when
+            the model is saved and loaded, and when channels are removed.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`. `weight_decay` and
             `use_ema` are refused. Clipping changes what `l1` is compared with.
 
@@ -53,8 +53,8 @@ class AccumulatedRDA(HasStrength, GrowingThreshold):
 
     Reference:
         Xiao, Dual averaging methods for regularized stochastic learning and online optimization,
-        JMLR 2010, section 2; the start as the centre as in Chao et al., Directional pruning of
-        deep neural networks, NeurIPS 2020.
+        JMLR 2010, section 2; with the initial weights as the centre as in Chao et al., Directional
+        pruning of deep neural networks, NeurIPS 2020.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""What weights are made from, after surgery, such that thresholding gives the weights.
+"""The sums of a compact model, from which thresholding computes its weights.
 
-By channel, the threshold is compared with the norm over all that a channel reads; what is part out
-of that continues counting in separate slots. Where a constant was folded into a weight, what the
-weight is made from changes with it.
+By channel, the threshold is compared with the norm over all weights that the channel had; the
+removed ones still count, in separate slots. Where surgery folded a constant into a weight, its sum
+changes too.
 """
 
 import dataclasses
@@ -17,11 +17,11 @@ def _array(variable):
 
 @dataclasses.dataclass(frozen=True)
 class Sums:
-    """What a variable was made from before surgery, as NumPy arrays.
+    """The sums of a variable before surgery, as NumPy arrays.
 
     Attributes:
         slot: a sum of gradients or their mean.
-        scale: slot times scale is what the threshold is applied to.
+        scale: the threshold is applied to slot times scale.
         steps: the sum of gradients divided by the slot.
         axes: axes of the variable over which a group spreads; None where weights are thresholded
             one by one.
@@ -65,7 +65,7 @@ def _squares(array, axes):
 
 
 def carried_groups(part, old, weight, shift):
-    """Slot, count and squares with which every group's norm is what it was.
+    """Slot, count and squares that leave the norm of every group as it was.
 
     Args:
         part: the `VariableSlice` of it.
@@ -82,7 +82,7 @@ def carried_groups(part, old, weight, shift):
             # The share of each group that the threshold leaves, the same for all its weights.
             share = np.sqrt(_squares(weight, axes) / _squares(slot * old.scale, axes))
             moved = kept + np.where(shift == 0, 0.0, shift / (part.spanning(share) * old.scale))
-            # Where a fold makes a group larger than it was, nothing of it may count as removed.
+            # If a folded constant makes a group larger, none of it may count as removed.
             norm = np.sqrt(_squares(part(weight) + shift, axes) / size)
             taken = part.spanning(np.abs(old.scale) * np.sqrt(total / size) * (1 - share))
             grown = (part(weight) + shift) * (1 + taken / norm) / old.scale
@@ -92,10 +92,10 @@ def carried_groups(part, old, weight, shift):
 
 
 def carried_weights(part, old, weight, shift):
-    """The slot that thresholding weight by weight turns into the weights, shift included."""
+    """The slot from which thresholding by weight computes the weights with the shift."""
     value, new = old.slot * old.scale, part(weight) + shift
     alive = weight != 0
-    # 0 where the threshold chooses only, and does not shrink.
+    # 0 if the threshold only selects, and does not shrink.
     taken = np.median(np.abs(value[alive]) - np.abs(weight[alive])) if alive.any() else 0.0
     most = np.abs(value[~alive]).max(initial=0.0)
     carried = np.where(new != 0, new + np.sign(new) * taken, np.clip(part(value), -most, most))

@@ -13,18 +13,18 @@ from keras_sparse.variables import (
 
 
 class ChoosesVariables:
-    """Base of the optimizers with an `exclude`: decides by the paths that the variables had first.
+    """Base of the optimizers with an `exclude`: decides by the first paths of the variables.
 
-    Keras gives the same variables other paths when it loads a model, and surgery does too. So the
-    first paths are saved with the optimizer, by the order of the variables; and the shapes that
-    they had before surgery, for a target is a share of the whole network.
+    The paths of variables change when Keras loads a model, and in surgery. So the first paths are
+    saved with the optimizer, in the order of the variables, and so are the shapes before surgery,
+    because a target is a share of the whole network.
     """
 
     _first_paths = None
     _first_shapes = None
     _whole_shapes = None
     _was_saved = False
-    # Whether `fit` ends only to continue with a smaller network: then no target is missed yet.
+    # Whether `fit` ends only to continue with a compact model: then no target is missed yet.
     training_goes_on = False
 
     def _set_exclude(self, exclude):

@@ -16,15 +16,15 @@ from keras_sparse.validation import check_number
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class DeepR(MovesWeights):
-    """Deep rewiring: a weight that would change its sign goes dormant, a random one wakes up.
+    """Deep rewiring: a weight that would change its sign becomes dormant, a random one active.
 
     Each connection has a sign that never changes, drawn with the first weights. A step adds to the
     gradient step an l1 pull `learning_rate * l1` towards 0 and Gaussian noise with variance
     `2 * learning_rate * temperature`. A weight that would cross 0 is set to 0; at the next update
-    it goes dormant, and as many random dormant ones of its layer wake up at 0.
+    it becomes dormant, and as many random dormant ones of its layer become active, at 0.
 
-    The first weights are scaled such that each layer has the norm it had without its mask: plain
-    SGD takes long to make up for what nine of ten inputs of a unit gave.
+    The initial weights are scaled so that each layer has the norm that it had without its mask.
+    Otherwise plain SGD takes long to make up for nine missing inputs of ten.
 
     Args:
         learning_rate: float, schedule or callable. Defaults to 0.3.
@@ -62,7 +62,7 @@ class DeepR(MovesWeights):
         steps_per_epoch=None,
         **kwargs,
     ):
-        # Whatever is at zero goes, at any time.
+        # Every weight at zero becomes dormant, at any time.
         super().__init__(
             learning_rate,
             ConstantSchedule(1.0),
@@ -103,13 +103,13 @@ class DeepR(MovesWeights):
         value = value - learning_rate * self.l1 * sign
         if self.temperature:
             places = ops.arange(math.prod(value.shape), dtype="int32")
-            # An own stream for each variable, and none of them that of the random choice.
+            # A stream for each variable, different from that of the random choice.
             seed = ops.convert_to_tensor(self._seed) + 2 * index + 2
             noise = random_normal(places, seed, ops.cast(self.iterations, "int32"))
             # In float32: half precision has no 1e-10.
             size = ops.sqrt(2.0 * ops.cast(learning_rate, "float32") * self.temperature)
             value = value + ops.cast(size * ops.reshape(noise, value.shape), value.dtype)
-        # What is not a number is not dead: it stays, for the user to see.
+        # NaN is not dead: it stays, for the user to see.
         return ops.where(value * sign <= 0, 0, value)
 
     def get_config(self):

@@ -9,7 +9,7 @@ from keras_sparse.optimizers.proximal import group_size
 from keras_sparse.optimizers.proximal_optimizer import differs, tolerance
 from keras_sparse.optimizers.sparsity_target import FindsThresholds
 
-# So many weights of a variable tell whether it was set as a whole.
+# How many weights of a variable are compared to decide whether it was set as a whole.
 _SAMPLE = 4096
 
 
@@ -20,31 +20,32 @@ class DPF(FindsThresholds, AccumulatedOptimizer):
         a_0 = w_0,   a_t = a_{t−1} − learning_rate·g(w_{t−1}),   w_t = m_t·a_t
 
     The gradient is that of the sparse network w, and moves the dense sums a, so a weight that was
-    pruned by mistake comes back: that is the feedback. The mask m_t keeps the largest |a|, and is
+    pruned by mistake comes back: that is the feedback. The mask m_t keeps the largest |a|. It is
     chosen again every 20 steps such that the share `target_sparsity` of the prunable weights is
-    zero; the share rises over `ramp_steps` by the cubic of Zhu and Gupta. What is kept is not
-    shrunk: soft-thresholding by such a quantile would take so much from the weights that kernels
-    behind batch normalisation, whose steps grow as their norms fall, never settle.
+    zero; the share rises over `ramp_steps` by the cubic of Zhu and Gupta. The kept weights are not
+    shrunk. Soft-thresholding by such a quantile would make them so small that kernels followed by
+    batch normalisation, whose steps grow as their norms fall, do not converge.
 
-    Of the paper's method this is the one with SGD, which from the initial weights is dual averaging
-    without an l1. Beyond the paper, no variable is cut above 0.9 of its largest value, so none is
-    emptied. By channel the values are those of whole channels, ‖a‖/√n, as multiples of the mean of
-    their layer; a tenth of a layer's channels always stays, and those that are zero do not move.
+    This is the paper's method with SGD, which from the initial weights is dual averaging without an
+    l1. Beyond the paper, the threshold is at most 0.9 of the largest value of a variable, so that
+    none becomes empty. By channel, whole channels are compared, by ‖a‖/√n as a multiple of the mean
+    of their layer; a tenth of a layer's channels always stays, and channels that are zero do not
+    move.
 
     Biases and normalisation parameters follow SGD. Memory: one slot per prunable weight.
 
-    A gradient that is NaN makes the weights NaN, as in Keras' optimizers (not zero, which would
-    look sparse): `keras.callbacks.TerminateOnNaN` stops there. Weights that are set from outside,
-    by `set_weights` or a callback, are what the next step starts from. (Not where a layer has a
-    constraint; and single weights that are set to zero may come back with the next search.) A
-    weight that the loss does not reach has a gradient of zero, and what `surgery` cuts out of the
-    network counts as it was, zeros as zeros. `fit` ends with a warning if the target was not met.
+    A gradient that is NaN makes the weights NaN, as in Keras' optimizers, not zero, which would
+    look sparse; `keras.callbacks.TerminateOnNaN` then stops the training. If weights are set by
+    `set_weights` or a callback, the next step continues from them, unless their layer has a
+    constraint; single weights that are set to zero may come back with the next search. A weight
+    that the loss does not depend on has a gradient of zero. Zeros that `surgery` removed still
+    count for the target. `fit` ends with a warning if the target was not met.
 
     Args:
         learning_rate: float or schedule. Defaults to 0.1.
         target_sparsity: float in [0, 1), the share of prunable weights to become zero. Defaults
             to 0.9; by channel there is no default. The weights that read a dead channel are not
-            among the zeros, but surgery cuts them out as well.
+            among the zeros, but surgery removes them too.
         ramp_steps: int, the steps over which the sparsity rises to its target. Defaults to 1000;
             `callbacks.ScheduleOverTraining` makes it a share of the training.
         groups: `"weight"` or `"channel"`: with `"channel"` all weights into one output channel
@@ -89,8 +90,8 @@ class DPF(FindsThresholds, AccumulatedOptimizer):
 
     def _thresholded_step(self, record, gradient, variable, learning_rate):
         """Weights are chosen in a step with a search, so that sparsity holds until the next."""
-        # What is not a number is not dead. TensorFlow would make `a > b` of "not a <= b", which
-        # differs there, so nothing is negated.
+        # NaN is not dead. TensorFlow turns "not a <= b" into `a > b`, which differs for NaN, so
+        # nothing is negated.
         dead = ops.logical_and(ops.convert_to_tensor(variable) == 0.0, self.iterations > 0)
         if record.axes is not None:
             dead = ops.all(dead, axis=record.axes, keepdims=True)
@@ -109,15 +110,15 @@ class DPF(FindsThresholds, AccumulatedOptimizer):
         return size <= ops.cast(ops.convert_to_tensor(record.threshold), size.dtype)
 
     def _searched(self, record, variable):
-        """The sums that the weights are kept from, or the weights that were set from outside.
+        """The sums from which weights are selected, or the weights if they were set from outside.
 
-        A weight that is not zero is its sum. Where most of a variable differs, its zeros were set
-        from outside as well. The first step finds no sum and starts from the weights.
+        A weight that is not zero equals its sum. If most weights of a variable differ from their
+        sums, its zeros were set from outside too. Before the first step there are no sums.
         """
         slot, weight = map(dense, (record.slot, variable))
         if not record.is_watched:
             return ops.where(ops.equal(self.iterations, 0), weight, slot)
-        # Every weight that is not zero is taken, which costs less than to compare it.
+        # Assigning every weight that is not zero costs less than comparing it.
         is_whole = _was_set(_sample(weight), _sample(slot))
         return ops.where(ops.logical_or(weight != 0.0, is_whole), weight, slot)
 

@@ -12,11 +12,11 @@ from keras_sparse.validation import check_number
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class DSR(PruneAndRegrow):
-    """Dynamic sparse reparameterization: one threshold for all layers, that adapts itself.
+    """Dynamic sparse reparameterization: one adaptive threshold for all layers.
 
     Each update prunes the weights below the threshold, in all layers, and grows as many at random,
     shared among the layers in proportion to the weights that survived. With `N` the number that
-    `prune_rate` asks for, the threshold doubles when fewer than `(1 - tolerance) * N` were pruned,
+    `prune_rate` gives, the threshold doubles when fewer than `(1 - tolerance) * N` were pruned,
     and halves when more than `(1 + tolerance) * N` were.
 
     Args:
@@ -24,7 +24,7 @@ class DSR(PruneAndRegrow):
             see `inner` of `MaskedOptimizer`.
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
         prune_rate: float in [0, 1], a schedule over the steps, or None: the share of all weights
-            that the threshold is steered to prune. Defaults to None, `InverseTimeSchedule(0.1)`.
+            to which the threshold adapts. Defaults to None, `InverseTimeSchedule(0.1)`.
         threshold: float above 0, the first threshold. Defaults to 1e-3.
         tolerance: float in [0, 1). Defaults to 0.1.
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.

@@ -17,14 +17,14 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
     """Base of the optimizers whose masks change while they train.
 
     Masks change in step `t` whenever `t > 0` is a multiple of `every`, in the compiled step, after
-    the gradients are known and before they are applied. So none change after the last step of
-    training, and what is validated at the end of an epoch is what was trained.
+    the gradients are known and before they are applied. So masks never change between the last
+    step of an epoch and its validation.
 
     A subclass writes `_rewire`, which maps a `Snapshot` to new masks.
 
     Args:
         learning_rate: float, schedule, callable or None; see `MaskedOptimizer`.
-        schedule: a `Schedule`, of what `_amounts` makes of it.
+        schedule: a `Schedule`, which `_amounts` evaluates.
         every: int, the number of steps between updates, or None: only `update_masks()` changes the
             masks.
         **kwargs: the other arguments of `MaskedOptimizer`.
@@ -61,7 +61,7 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         self._extras = self._add_extras(sparse)
 
     def _add_extras(self, sparse):
-        """Create what else a method keeps; returns the list of what `_rewire` renews."""
+        """Create further state of a method; returns the list of the state that `_rewire` renews."""
         return []
 
     @property
@@ -100,9 +100,9 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
             self._schedule_end.assign(step)
 
     def _amounts(self, steps):
-        """What the schedule says at each of these steps, as an array that `_rewire` gets a row of.
+        """The schedule at each of these steps, an array of which `_rewire` gets a row.
 
-        Computed by NumPy, for compiled and eager code have different cosines.
+        It is computed by NumPy, because compiled and eager code have different cosines.
         """
         return np.array([self._schedule(step) for step in steps], "float32")
 
@@ -195,10 +195,10 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         return None if self._every is None else (self._every, self._every)
 
     def batches_to_update(self, every):
-        """How many more batches until masks change that do so every `every` steps; 0 for now.
+        """How many batches are left before masks change every `every` steps; 0 for now.
 
         A step takes as many batches as gradients are accumulated, and one more for each that is
-        skipped, so it may take longer, never shorter.
+        skipped, so it may be more batches, never fewer.
         """
         period = every * (self.gradient_accumulation_steps or 1)
         done = int(ops.convert_to_numpy(_keras.batches(self)))
@@ -207,12 +207,12 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
     def update_masks(self, gradients=None):
         """Change the masks before the next training step, instead of inside it.
 
-        With `update_every=None` this is the only thing that changes them. Called when the count of
-        steps is a multiple of N, it gives the same bits as `update_every=N`. Like there, the
-        weights that it prunes take part in the forward pass of the step that follows, and are set
-        to zero by it: so call it right before a step, and save or evaluate after one. `MaskUpdate`
-        does. RigL, which spends a step on this, sets them to zero at once. Where the schedule asks
-        for no change, nothing happens.
+        With `update_every=None` nothing else changes them. Called when the count of steps is a
+        multiple of N, it gives the same masks as `update_every=N`. As there, the pruned weights
+        take part in the forward pass of the next step, which sets them to zero. So call it right
+        before a step, as `MaskUpdate` does, and save or evaluate after a step. RigL, which spends
+        a step on the update, sets them to zero at once. If the schedule is at zero, nothing
+        changes.
 
         Args:
             gradients: for methods that grow by gradient, a list of gradients, one for each

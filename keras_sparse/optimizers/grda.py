@@ -20,10 +20,10 @@ class GRDA(GrowingThreshold):
 
     Args:
         learning_rate: float, schedule or None. Defaults to None: 0.2 / (1 + t/300). The threshold
-            makes kernels small, and behind batch normalisation the steps grow as kernels shrink:
-            at a constant rate a long training is thrown back again and again.
+            makes kernels small, and those followed by batch normalisation take larger steps as they
+            become smaller: at a constant rate a long training becomes unstable.
         c: float, the strength of the threshold. Defaults to 0.04, for some hundred steps or more
-            at the default rate; its authors take 5e-4 for VGG-16 and 1e-3 for WRN-28-10 on
+            at the default rate. The authors use 5e-4 for VGG-16 and 1e-3 for WRN-28-10 on
             CIFAR-10, in 78,000 steps, at a rate of 0.1.
         mu: float in (½, 1], how fast the threshold grows.
         groups: `"weight"` or `"channel"`; see `AccumulatedRDA`.

@@ -5,9 +5,9 @@ from keras import ops
 
 from keras_sparse import _keras
 
-# By name: what trains small networks without normalisation as well as those with it.
+# By name: rates that train small networks with and without normalisation.
 LEARNING_RATES = {"adam": 3e-3, "sgd": 0.03}
-# Arguments of every optimizer, which the one with masks does for the one inside.
+# Arguments of every optimizer that the one with masks applies for the one inside.
 _SHARED = (
     *("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor"),
     *("use_ema", "ema_overwrite_frequency", "gradient_accumulation_steps"),
@@ -15,10 +15,10 @@ _SHARED = (
 
 
 def make(inner, momentum, nesterov):
-    """The optimizer that `inner` names, describes or is.
+    """The optimizer of the argument `inner`.
 
     Args:
-        inner: str, `keras.optimizers.Optimizer`, or its config as a dict.
+        inner: a name, a `keras.optimizers.Optimizer`, or its config as a dict.
         momentum: float, of `"sgd"`, and the first decay rate of `"adam"`.
         nesterov: bool, of `"sgd"`.
 
@@ -67,7 +67,7 @@ def make(inner, momentum, nesterov):
 
 
 def learning_rate_of(inner, optimizer):
-    """What the learning rate is where none is given beside `inner`."""
+    """The learning rate if none is given besides `inner`."""
     if isinstance(inner, str) and inner in LEARNING_RATES:
         return LEARNING_RATES[inner]
     rate = _keras.learning_rate(optimizer)
@@ -106,7 +106,7 @@ class InnerStep:
         The slots come one kind after the other, which is the order of saved files.
         """
         optimizer = self.optimizer
-        # Its count of steps and its learning rate, in the place of which it gets the outer's.
+        # Its count of steps and its learning rate are replaced by the outer optimizer's.
         others = optimizer.variables
         _keras.share_steps(optimizer, self._outer)
         others += optimizer.variables

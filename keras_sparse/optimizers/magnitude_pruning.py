@@ -1,4 +1,4 @@
-"""Magnitude pruning: from dense to sparse, at once or little by little."""
+"""Magnitude pruning: at once or gradually."""
 
 import math
 
@@ -17,11 +17,11 @@ from keras_sparse.optimizers.updates import UpdatesEvery
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class MagnitudePruning(UpdatesEvery):
-    """Prunes the smallest weights to a sparsity that is given, or that grows by a schedule.
+    """Prunes the smallest weights, to a constant sparsity or by a schedule.
 
     With a schedule this is gradual pruning: it starts from a dense network and prunes while it
-    trains. With a number it is the last of the three steps train, prune, retrain: compile a
-    trained model with it, and what is pruned at once stays pruned while `fit` trains the rest.
+    trains. With a number it is pruning and fine-tuning of a trained model: compile the model with
+    it; the smallest weights are pruned at once and stay zero while `fit` trains the others.
 
     A weight that was pruned does not come back. The last weight of a layer is never pruned.
 
@@ -31,11 +31,11 @@ class MagnitudePruning(UpdatesEvery):
         sparsity: float in [0, 1), a schedule over the steps, such as
             `CubicSchedule(0.0, 0.9, end=steps)`, or `OneShotSchedule(0.9, end=steps)`, or None: the
             share of weights that are zero.
-            Defaults to None, `CubicSchedule(0.0, 0.9, end=300)`; give it half of your training, or
-            `fit` the callback `ScheduleOverTraining()`.
+            Defaults to None, `CubicSchedule(0.0, 0.9, end=300)`. It should last half of the
+            training; the callback `ScheduleOverTraining()` sets its end.
         scope: `"layer"`, the same sparsity in each layer; `"erk"`, large layers become sparser
             than small ones, see `masks.distributions.layer_budgets`; or `"global"`, the smallest
-            weights of the whole network, which wants a trained one. Defaults to None: `"erk"`
+            weights of the whole network, for trained networks. Defaults to None: `"erk"`
             where no `sparsity` is given, else `"layer"`.
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.
             Defaults to 20.
@@ -51,7 +51,7 @@ class MagnitudePruning(UpdatesEvery):
     >>> # Gradual pruning.
     >>> model.compile(MagnitudePruning(0.1, CubicSchedule(0.0, 0.9, end=5000)), loss)
     >>> model.fit(dataset, epochs=10)
-    >>> # Train, prune, retrain.
+    >>> # Train, prune, fine-tune.
     >>> model.compile("adam", loss)
     >>> model.fit(dataset, epochs=10)
     >>> model.compile(MagnitudePruning(0.01, sparsity=0.9, scope="global"), loss)

@@ -1,4 +1,4 @@
-"""What every optimizer with masks shares: the masks, and the training step inside them."""
+"""Base of the optimizers with masks: the masks, and the training step inside them."""
 
 import random
 import warnings
@@ -23,13 +23,13 @@ from keras_sparse.validation import check_integer, check_number, check_optimizer
 class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.Optimizer):
     """Base of the optimizers that keep a mask per weight, and train the rest by any optimizer.
 
-    The masks are optimizer variables of type bool, so a checkpoint of model and optimizer is the
-    whole state. After every step the weights outside the masks are exactly 0.0, and the ones of
-    the masks add up to the budget. They are 0.0 before the first step too, unless the model is
-    built by its first step.
+    The masks are optimizer variables of type bool, so a checkpoint of model and optimizer has the
+    whole state. After every step the weights outside the masks are exactly 0.0, and the number of
+    weights inside is the budget. They are 0.0 before the first step too, unless the model is built
+    by its first step.
 
-    Gradient entries that are NaN or infinite count as zero. A weight that the loss does not reach
-    has a gradient of zero. A moving average (`use_ema`) is zero outside the masks too.
+    Gradient entries that are NaN or infinite count as zero. A weight that the loss does not depend
+    on has a gradient of zero. A moving average (`use_ema`) is zero outside the masks too.
 
     Args:
         learning_rate: float, schedule, callable or None. Defaults to None: that of `inner`, and by
@@ -39,12 +39,12 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         nesterov: bool, for SGD by name. Defaults to True.
         inner: the optimizer that trains the weights inside the masks: a
             `keras.optimizers.Optimizer`, such as `keras.optimizers.AdamW(1e-4)`, the name of one,
-            or None. Its clipping, averaging, weight decay and accumulation are taken over.
-            Defaults to None: Adam, which trains sparse networks in fewer steps, where no
-            `learning_rate` is given, and SGD where one is.
+            or None. Its clipping, averaging, weight decay and accumulation apply.
+            Defaults to None: Adam, which trains sparse networks in fewer steps, if no
+            `learning_rate` is given, else SGD.
         exclude: what is kept dense besides biases and normalisation: a regular expression for
             `variable.path`, a built layer, a variable, or a list of those.
-        seed: int, for whatever is random. Defaults to a random one, which a checkpoint keeps.
+        seed: int, for random choices. Defaults to a random one, which a checkpoint keeps.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`: `weight_decay`, `clipnorm`,
             `clipvalue`, `global_clipnorm`, `use_ema`, `ema_momentum`, `ema_overwrite_frequency`,
             `loss_scale_factor`, `gradient_accumulation_steps`, `name`.
@@ -127,7 +127,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
                 self._mask_variables(slots)
 
     def _add_constant(self, name, value, layout=None):
-        """A variable that starts as a NumPy value, also when it is made inside a trace."""
+        """A variable with a NumPy value, also if it is made inside a trace."""
         return self.add_variable(
             shape=value.shape,
             initializer=lambda shape, dtype=None: ops.convert_to_tensor(value, dtype=dtype),
@@ -137,7 +137,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         )
 
     def _add_state(self, sparse):
-        """Create what else a method keeps; the weights are still what they were before masks."""
+        """Create further state of a method, before masks change the weights."""
 
     def _initial_masks(self, sparse, rng):
         """NumPy masks for the sparse variables."""
@@ -160,7 +160,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
             )
 
     def _first_weights(self, weight, mask):
-        """What a sparse variable starts from, zero outside its mask."""
+        """The initial values of a sparse variable, zero outside its mask."""
         return ops.where(mask, weight, 0)
 
     @property
@@ -201,7 +201,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         return not getattr(variable, "overwrite_with_gradient", False)
 
     def _undo_what_refills(self):
-        """Zeros again, after what Keras does behind the step: averages and constraints."""
+        """Set weights to zero again after Keras' averages and constraints."""
         if self.use_ema:
             self._mask_variables(_keras.averages_of(self))
         constrained = any(_keras.variables_of(self)[i].constraint for i in self._sparse)
@@ -244,7 +244,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
                 self.assign(v, value)
 
     def _inside(self, mask, values):
-        """A weight, and slots that may not stay, with zeros outside the mask."""
+        """A weight, and slots that must be zero too, with zeros outside the mask."""
         changes = self._masks_move and not self.dense_momentum
         weight, *slots = values
         fit = [changes and tuple(slot.shape) == tuple(mask.shape) for slot in slots]
@@ -260,11 +260,11 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         return None
 
     def _regularize(self, index, value, learning_rate):
-        """What a method does to a sparse weight after the step, before the mask."""
+        """A further change of a sparse weight, after the step and before the mask."""
         return value
 
     def take_over(self, old, slices):
-        """Keep what surgery left in the weights, a constant folded into one that was masked too.
+        """Keep the weights after surgery, also a constant folded into a masked weight.
 
         Args:
             old: the optimizer, built, of the model before channels were removed.

@@ -41,8 +41,8 @@ class InverseSqrtDecay(keras.optimizers.schedules.LearningRateSchedule):
 class ProxSGD(ProximalOptimizer):
     """Proximal SGD: w ← S(w − α_t·g, α_t·l1), the baseline of the RDA paper.
 
-    Its threshold falls with α_t, RDA's does not. Biases and normalisation parameters follow SGD.
-    It keeps no slots.
+    Its threshold falls with α_t; that of RDA does not. Biases and normalisation parameters follow
+    SGD. It has no slots.
 
     Args:
         learning_rate: float, schedule or None, α_t. None is the paper's α_t = 1/√t:

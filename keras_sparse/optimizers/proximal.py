@@ -1,7 +1,7 @@
 """Soft-thresholding, per weight or per group: the proximal operator of the l1 and group norms.
 
 `axes=None` means per weight. Otherwise the weights that differ only in their index along `axes`
-are one group, which lives or dies as a whole.
+are one group, which becomes zero as a whole.
 """
 
 import math
@@ -32,7 +32,7 @@ def channel_axes(name, shape):
 
 
 def group_size(x, axes=None, removed=None):
-    """Size of each group, which a threshold is compared with: ‖x_group‖/√size, or |x| per weight.
+    """Size of each group, to compare with a threshold: ‖x_group‖/√size, or |x| per weight.
 
     Args:
         x: tensor.

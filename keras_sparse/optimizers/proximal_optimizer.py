@@ -1,4 +1,4 @@
-"""What the optimizers that threshold weights share."""
+"""Base of the optimizers that threshold weights."""
 
 import dataclasses
 
@@ -19,19 +19,19 @@ from keras_sparse.variables import (
 
 @dataclasses.dataclass
 class Record:
-    """What an optimizer knows and keeps of one variable.
+    """The state of an optimizer for one variable.
 
     Attributes:
         is_thresholded: whether its weights may become zero.
         axes: the axes of a group, or None where each weight is thresholded by itself.
-        is_watched: whether a weight that differs from what the optimizer made it was set from
-            outside. A constraint moves the weights after each step.
+        is_watched: whether a weight that differs from the optimizer's result was set from outside.
+            Not so with a constraint, which moves the weights after each step.
         slot: the sum or the mean of the gradients, or None.
         removed: None, or how many weights surgery removed from each group, and the squares of their
             sums of gradients.
-        center: where a bias started, or None.
-        threshold: what is found for a target, or None.
-        last_threshold: what the step before has thresholded by, or None.
+        center: the initial value of a bias, or None.
+        threshold: the threshold found for a target, or None.
+        last_threshold: the threshold of the previous step, or None.
     """
 
     is_thresholded: bool
@@ -56,15 +56,15 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
     """Base of the optimizers that set weights to exactly zero by a proximal step.
 
     It decides in `build` which variables are thresholded and in which groups, keeps zeros at zero
-    while fine-tuning, and refuses what a threshold cannot go with. A subclass writes `update_step`
-    and ends it with `_assign_thresholded`.
+    while fine-tuning, and refuses arguments that do not work with a threshold. A subclass has an
+    `update_step` that ends with `_assign_thresholded`.
 
     Args:
         learning_rate: float, schedule or callable.
-        groups: `"weight"`, every weight by itself, or `"channel"`: all weights that lead into one
-            output channel live or die together. By channel, the last kernel, which in a classifier
-            holds a column for each class, is still thresholded by weight. Of a network with
-            several outputs, exclude the layers that make them:
+        groups: `"weight"`, every weight by itself, or `"channel"`: all weights of one output
+            channel become zero together. By channel, the last kernel, which in a classifier has a
+            column for each class, is still thresholded by weight. In a network with several
+            outputs, exclude the layers that compute them:
             `exclude=keras_sparse.output_layers(model)`.
         exclude: what is kept dense besides biases and normalisation: a regular expression for
             `variable.path`, a built layer, a variable, or a list of those.
@@ -138,11 +138,10 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         return self._add_scalar(f"{variable.path.replace('/', '_')}_{name}")
 
     def _add_removed(self):
-        """Slots for what surgery takes out of a group whose sums of gradients continue counting.
+        """Slots for removed weights, whose sums of gradients still count for their group.
 
-        The threshold is compared with the norm over all that a channel reads. Without the part
-        that reads dead channels, whose gradients are zero, the rest would move several times as
-        fast.
+        The threshold is compared with the norm of all weights of a channel. Without those that read
+        dead channels, whose gradients are zero, the others would move several times as fast.
         """
         for variable, record in self._variables_and_records():
             if record.is_thresholded and record.axes is not None:
@@ -188,18 +187,18 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         variable.assign(ops.where(self._is_update(), value, ops.convert_to_tensor(variable)))
 
     def _before_threshold(self, record, weight, value, threshold, removed_scale=1.0):
-        """What was thresholded to become the weights.
+        """The value that gives the weights when it is thresholded.
 
         Args:
             record: of the variable.
             weight: tensor, the weights as they are.
-            value: tensor, what the optimizer knows of.
-            threshold: scalar tensor, that of the step before.
+            value: tensor, the optimizer's own value.
+            threshold: scalar tensor, the threshold of the previous step.
             removed_scale: see `Record.removed_from`.
 
         Returns:
-            `value` where it gives the weights, else what does; and a bool tensor, where it does
-            not.
+            `value` where it gives the weights, else a value that does; and a bool tensor, True
+            where it does not.
         """
         axes, threshold = record.axes, ops.cast(threshold, value.dtype)
         removed = record.removed_from(value, removed_scale)
@@ -244,7 +243,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         return [v for v, record in self._variables_and_records() if record.is_thresholded]
 
     def take_over(self, old, slices):
-        """Make the next step start from the weights that surgery left.
+        """Make the next step continue from the weights after surgery.
 
         Args:
             old: the optimizer, built, of the model before channels were removed.
@@ -259,7 +258,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
                 carry(record, Sums.of(before, scale, steps), weight, part)
 
     def _slot_scale(self):
-        """What a slot is multiplied by to be thresholded, and of how many steps it is the mean."""
+        """The factor on a slot before the threshold, and the number of steps it is the mean of."""
         return 1.0, 1
 
     def get_config(self):

@@ -12,10 +12,10 @@ from keras_sparse.optimizers.with_density import WithDensity
 class MovesWeights(UpdatesEvery, WithDensity):
     """Base of the methods that move a constant number of weights through the network.
 
-    An update prunes some weights of each layer, the smallest first, and grows as many. As it stands
-    it grows at random and keeps the count of every layer; a method says how many go, and overrides
-    what differs. Grown weights start at 0; one that is pruned and grown in the same update was
-    never removed, and keeps its value.
+    An update prunes some weights of each layer, the smallest first, and grows as many. This base
+    grows at random and keeps the count of every layer. A method defines how many are pruned, and
+    overrides what differs. Grown weights are 0; one that is pruned and grown in the same update
+    keeps its value.
     """
 
     def _rewire(self, snapshot):
@@ -58,14 +58,14 @@ class PruneAndRegrow(MovesWeights):
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
         prune_rate: float in [0, 1], a schedule of it over the steps, or None: the share of a
             layer's weights that an update prunes. Defaults to None, `InverseTimeSchedule(0.3)`,
-            which falls however long the training is.
+            which does not depend on the length of the training.
         update_every: int, the number of steps between updates; `"epoch"`, with `steps_per_epoch`;
             or None, only `update_masks()` changes the masks.
         steps_per_epoch: int, the number of batches of an epoch, for `update_every="epoch"`.
         **kwargs: the arguments of `WithDensity`.
     """
 
-    # What `prune_rate` falls from by default.
+    # The initial value of the default `prune_rate`.
     _first_rate = 0.3
 
     def __init__(

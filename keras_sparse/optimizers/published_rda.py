@@ -12,7 +12,7 @@ from keras_sparse.optimizers.strength import HasStrength
 class _DualAveraging(ProximalOptimizer):
     """Algorithm 1 of the paper; a subclass says what λ_t is."""
 
-    # What surgery folds into a bias, its centre must have too.
+    # A constant that surgery folds into a bias is added to its centre too.
     weight_slots = ("center",)
 
     def __init__(self, learning_rate, center, groups, exclude, **kwargs):
@@ -31,7 +31,7 @@ class _DualAveraging(ProximalOptimizer):
             return
         super().build(variables)
         averages = self.add_optimizer_variables(variables, "gradient_average")
-        # What the step before has multiplied the averages by, and thresholded them by.
+        # The factor and the threshold of the previous step.
         self._last_rate = self._add_scalar("last_rate")
         pairs = self._variables_and_records()
         for (variable, record), average in zip(pairs, averages, strict=True):
@@ -77,7 +77,7 @@ class _DualAveraging(ProximalOptimizer):
         return 0.0
 
     def _average_before(self, record, variable):
-        """The mean of the gradients so far, or one that gives weights set from outside."""
+        """The mean gradient so far, or one that gives the weights if they were set from outside."""
         average = dense(record.slot)  # as it is now: it is assigned before it is used
         if not (record.is_thresholded and record.is_watched):
             return average
@@ -90,12 +90,12 @@ class _DualAveraging(ProximalOptimizer):
             ops.convert_to_tensor(record.last_threshold),
             last / ops.maximum(self._step() - 1.0, 1.0),
         )
-        # The first step forgets the start.
+        # The first step does not depend on the initial weights.
         is_set = ops.logical_and(moved, rate > 0.0)
         return ops.where(is_set, 0.0 - found / ops.where(rate > 0.0, rate, 1.0), average)
 
     def _center(self, record, variable, average):
-        """Where a bias started, or where it had to start to be what it was set to from outside."""
+        """The initial value of a bias, or one that gives its value if it was set from outside."""
         weight, center = map(ops.convert_to_tensor, (variable, record.center))
         first = ops.where(ops.equal(self.iterations, 0), weight, center)
         if not record.is_watched:
@@ -107,7 +107,7 @@ class _DualAveraging(ProximalOptimizer):
         return ops.where(rate > 0.0, ops.where(is_set, weight + moved, center), first)
 
     def apply(self, grads, trainable_variables=None):
-        """Apply gradients, and keep what the mean gradients were multiplied by."""
+        """Apply gradients, and keep the factor on the mean gradients."""
         rate = self._rate(self.learning_rate)
         super().apply(grads, trainable_variables)
         self._assign_after_update(self._last_rate, rate)
@@ -129,14 +129,14 @@ class PublishedRDA(HasStrength, _DualAveraging):
         w_{t+1} = S(−(√t/γ)·ḡ_t, (√t/γ)·λ_t),   λ_t = l1 + γ·rho/√t,   γ = 1/learning_rate
         S(x, k) = sign(x)·max(|x| − k, 0)
 
-    Every step moves from zero along the mean of all gradients so far and soft-thresholds, so a
-    weight is zero after a step, not after training. It forgets the start after one step, and
-    needs batch normalisation, a wide start (`keras_sparse.ScaledUniform`) and an `l1` of the right
-    decade. With `l1=0` it is SGD whose rate 1/(γ√t) falls and whose shrinking √((t−1)/t)
-    vanishes (Lemma 1). Memory: one slot per weight.
+    Every step moves from zero along the mean of all gradients so far and soft-thresholds, so
+    weights are exactly zero during training. It forgets the initial weights after one step, and
+    needs batch normalisation, a wide initialization (`keras_sparse.ScaledUniform`) and an `l1` of
+    the right order of magnitude. With `l1=0` it is SGD with a rate of 1/(γ√t) and a decay factor of
+    √((t−1)/t), which tends to 1 (Lemma 1). Memory: one slot per weight.
 
-    A gradient that is NaN makes the weights NaN, as in Keras' optimizers. Weights that are set
-    from outside are what the next step starts from, unless their layer has a constraint.
+    A gradient that is NaN makes the weights NaN, as in Keras' optimizers. If weights are set from
+    outside, the next step continues from them, unless their layer has a constraint.
 
     Args:
         learning_rate: float or schedule, 1/γ. Defaults to 1.0, the paper's for CIFAR-10.

@@ -21,7 +21,8 @@ class RDA:
       `target_sparsity`.
 
     So `RDA()` is not l1 dual averaging. It is the default because it trains networks with and
-    without batch normalisation and needs no λ of the right decade; Algorithm 1 needs both.
+    without batch normalisation and needs no λ. Algorithm 1 needs normalisation, and a λ of the
+    right order of magnitude.
 
     Args:
         learning_rate: float or schedule; 1/γ in the paper. Defaults to 0.1.

@@ -1,4 +1,4 @@
-"""Updates inside the training step that most steps can be compiled without."""
+"""Training steps that can be compiled without the update of the optimizer."""
 
 import contextlib
 
@@ -8,17 +8,17 @@ from keras_sparse import _keras
 
 
 class SeparableUpdate:
-    """What an optimizer with an update in some of its steps tells `SeparateUpdates`.
+    """Interface of an optimizer with an update in some of its steps to `SeparateUpdates`.
 
-    A compiled step decides by a conditional whether its update is due. The host that counts the
-    steps itself can run a program without it.
+    In a compiled step a conditional decides whether the update is due. If the host counts the
+    steps, it can run a program without the conditional.
     """
 
     _leaves_out_update = False
 
     @contextlib.contextmanager
     def without_update(self):
-        """A context in which a step has no update, to trace and to run those that have none due."""
+        """A context in which steps are traced and run without the update."""
         self._leaves_out_update = True
         try:
             yield
@@ -26,11 +26,11 @@ class SeparableUpdate:
             self._leaves_out_update = False
 
     def _updating_steps(self):
-        """The first step that may update, from 0, and how far apart they are; None for none."""
+        """The first step that may update, from 0, and the steps between updates; None for none."""
         raise NotImplementedError
 
     def batches_without_update(self, done):
-        """How many batches in a row change nothing but by their gradients.
+        """How many of the next batches have no update.
 
         Args:
             done: int, `iterations` so far, counted in batches where gradients are accumulated.
@@ -53,10 +53,10 @@ class SeparableUpdate:
 
 
 def once_known(gradients, condition):
-    """`condition`, so written that XLA can know it only after all the gradients, a list of tensors.
+    """`condition`, written such that XLA evaluates it after all gradients, a list of tensors.
 
-    Nothing runs beside a conditional. One that waits for nothing is put among the gradients of the
-    layers, which do run side by side: on a CPU that made the steps of LeNet-5 15% longer.
+    Nothing runs in parallel with a conditional. Otherwise XLA would put it among the gradients of
+    the layers, which do run in parallel; on a CPU that made the steps of LeNet-5 15% longer.
     """
     undefined = [ops.cast(ops.isnan(ops.ravel(g)[0]), "int32") for g in gradients]
     return ops.logical_and(condition, sum(undefined) <= len(undefined))

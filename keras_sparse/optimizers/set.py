@@ -19,7 +19,7 @@ class SET(PruneAndRegrow):
             see `inner` of `MaskedOptimizer`.
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
         prune_rate: float in [0, 1], a schedule over the steps, or None. Defaults to None,
-            `InverseTimeSchedule(0.3)`, which falls however long the training is.
+            `InverseTimeSchedule(0.3)`, which does not depend on the length of the training.
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.
             The paper updates once an epoch. Defaults to 100.
         steps_per_epoch: int, the number of batches of an epoch.
@@ -51,7 +51,7 @@ def keep_by_sign(snapshot, counts):
     positives = packing.count(positive)
     share = ops.cast(positives, "float32") / ops.cast(snapshot.nonzeros, "float32")
     kept_positive = ops.cast(ops.round(share * ops.cast(counts, "float32")), "int32")
-    # Rounding must ask neither sign for more weights than it has.
+    # Rounding must not take more weights of a sign than there are.
     negatives = snapshot.nonzeros - positives
     kept_positive = ops.clip(kept_positive, ops.maximum(counts - negatives, 0), positives)
     kept_positive = ops.minimum(kept_positive, counts)

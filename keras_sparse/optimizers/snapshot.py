@@ -1,4 +1,4 @@
-"""What a method looks at when it changes masks."""
+"""The values from which a method chooses new masks."""
 
 import functools
 
@@ -9,7 +9,7 @@ from keras_sparse.masks.selection import magnitude_keys, mean_magnitude
 
 
 class Snapshot:
-    """The network at the start of a step, with all its layers in one array.
+    """The network before a step, with all its layers in one array.
 
     Args:
         packing: the `Packing` of the sparse weights.

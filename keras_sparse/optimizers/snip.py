@@ -1,4 +1,4 @@
-"""SNIP: one look at one batch decides which weights are trained."""
+"""SNIP: one batch decides which weights are trained."""
 
 import math
 
@@ -15,12 +15,12 @@ from keras_sparse.validation import check_number
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class SNIP(DynamicMaskOptimizer):
-    """Single-shot pruning: keeps the weights that the first batch says matter, from then on.
+    """Single-shot pruning: the first batch decides which weights are kept.
 
     The first step trains nothing. It scores every weight by |gradient * weight| and keeps the
     largest scores of the whole network, at least one in each layer, `round(density * N)` of `N`
-    weights. The masks then stay. With `gradient_accumulation_steps` the first step is as many
-    batches.
+    weights. The masks then stay. With `gradient_accumulation_steps` the first step has that
+    many batches.
 
     Args:
         learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;

@@ -1,4 +1,4 @@
-"""Sparse momentum: weights move to the layers, and to the places, of the largest momentum."""
+"""Sparse momentum: weights move to where the momentum is largest."""
 
 import keras
 from keras import ops
@@ -21,7 +21,7 @@ PRUNES = ("magnitude", "set", "global_magnitude")
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class SparseMomentum(PruneAndRegrow):
-    """Sparse momentum: sparse from the first step, and dense in nothing but the momentum.
+    """Sparse momentum: sparse from the first step; only the momentum is dense.
 
     Each update, with prune rate `p`:
 
@@ -40,7 +40,7 @@ class SparseMomentum(PruneAndRegrow):
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
         prune_rate: float in [0, 1], a schedule over the steps, or None. The paper anneals it over
             the whole training: `CosineSchedule(0.5, 0.0, end=steps)`. Defaults to None,
-            `InverseTimeSchedule(0.5)`, which falls however long the training is.
+            `InverseTimeSchedule(0.5)`, which does not depend on the length of the training.
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.
             The paper updates once an epoch. Defaults to 100.
         steps_per_epoch: int, the number of batches of an epoch.
@@ -156,14 +156,14 @@ class SparseMomentum(PruneAndRegrow):
         return super()._keep(snapshot, counts)
 
     def _by_share(self, snapshot, pruned):
-        """What each layer would get, if all of it had the places."""
+        """What each layer would get, if it had the places."""
         if self.redistribution == "nonzero":
             shares = ops.cast(snapshot.nonzeros, "float32")
         elif self.redistribution == "magnitude":
             shares = snapshot.mean_weights
         else:
             shares = snapshot.mean_momentum
-        # Before anything has moved all shares are 0: each layer gets back what it lost.
+        # Without any momentum yet all shares are 0: each layer regrows what it lost.
         return ops.where(
             ops.any(shares >= SMALLEST_SHARE), proportional(ops.sum(pruned), shares), pruned
         )
@@ -189,7 +189,7 @@ class SparseMomentum(PruneAndRegrow):
 
 
 def _grow_by_channel(snapshot, keep, counts):
-    """The largest momentum of each output channel, as many as its mean momentum is worth."""
+    """The largest momentum of each output channel, in proportion to its mean momentum."""
     layers = snapshot.packing
     channels = Packing(layers.shapes, by_channel=True, width=64)
     missing = channels.pack(layers.unpack(snapshot.missing(keep)), False)

@@ -1,4 +1,4 @@
-"""The threshold that leaves a share of the network at zero, found again while training."""
+"""A threshold for a share of zeros, found during training."""
 
 import math
 
@@ -25,19 +25,20 @@ _NOTHING = {"zeros": 0, "vanished": 0, "sizes": {}}
 class FindsThresholds(SeparableUpdate):
     """Mixin of the optimizers with a `target_sparsity` in place of an `l1`.
 
-    The threshold is the quantile of what is thresholded, over all variables together, that leaves
-    the wanted share at zero. The share rises over `ramp_steps` by the cubic of Zhu and Gupta.
+    The threshold is the quantile, over all thresholded variables, that sets the requested share to
+    zero. The share rises over `ramp_steps` by the cubic of Zhu and Gupta.
 
-    No variable is cut above 0.9 of its largest value, so none is emptied by the search; should
-    that bound bite, the others give more. By channel the values are those of whole channels,
-    ‖x‖/√n, as multiples of the mean of their layer; a tenth of a layer's channels always stays.
+    The threshold is at most 0.9 of the largest value of a variable, so that none becomes empty;
+    where this bound applies, more is taken from the other variables. By channel, whole channels are
+    compared, by ‖x‖/√n as a multiple of the mean of their layer; a tenth of a layer's channels
+    always stays.
 
-    A subclass writes `_searched`, and reads `Record.threshold`.
+    A subclass has `_searched`, and reads `Record.threshold`.
     """
 
     # The share of a training over which the sparsity rises, by `ScheduleOverTraining`.
     schedule_share = 0.5
-    # What people write to have an optimizer with a target.
+    # The optimizer's name in messages: what users write.
     made_by = "RDA"
     _cut_out = _NOTHING
 
@@ -56,7 +57,7 @@ class FindsThresholds(SeparableUpdate):
         self._ramp_end = self._add_scalar("ramp_end", initializer=ramp_steps)
         for variable, record in self._variables_and_records():
             if record.is_thresholded:
-                # Named after its variable, so that whoever cuts that can carry it over.
+                # Named after its variable, as a slot, for `slice_optimizer`.
                 record.threshold = self._add_scalar_of(variable, "threshold")
 
     def apply(self, grads, trainable_variables=None):
@@ -72,7 +73,7 @@ class FindsThresholds(SeparableUpdate):
         super().apply(grads, trainable_variables)
 
     def _with_zeros(self, grads, variables):
-        """A weight that the loss does not reach has a gradient of zero: it counts, and is cut."""
+        """Zeros for the gradients of weights that the loss does not depend on."""
         variables = variables or _keras.variables_of(self)
         if len(grads) != len(variables) or all(grad is None for grad in grads):
             return grads  # which Keras refuses
@@ -110,13 +111,13 @@ class FindsThresholds(SeparableUpdate):
         sizes = [self._sizes(record, v) for _, v, record in searched]
         weights = [self._weights_of_each(i) for i, _, _ in searched]
         present = sum(math.prod(size.shape) * w for size, w in zip(sizes, weights, strict=True))
-        # What was cut out is part of the network that the target is a share of.
+        # The target is a share of the network before surgery.
         whole = sum(self._whole_size(i) for i, _, _ in searched) + cut["vanished"]
         wanted = (self._sparsity_now() * whole - cut["zeros"]) / present
         if self.groups == "weight":
             return find_thresholds(sizes, wanted)
         # The channels of a layer differ by a few percent, layers by much more: compare each
-        # channel with its layer's mean, to which those that were cut out belong.
+        # channel with its layer's mean, over the removed ones too.
         removed = [
             self._removed_channels(i, size) for (i, _, _), size in zip(searched, sizes, strict=True)
         ]
@@ -139,7 +140,7 @@ class FindsThresholds(SeparableUpdate):
         return math.prod(self._whole_shapes[index])
 
     def _weights_of_each(self, index):
-        """How many weights each of the sizes stood for before anything was cut out."""
+        """How many weights each of the sizes stood for before surgery."""
         axes = self._records[index].axes or ()
         return math.prod(self._whole_shapes[index][axis] for axis in axes)
 
@@ -149,7 +150,7 @@ class FindsThresholds(SeparableUpdate):
     def take_over(self, old, slices):
         """Continue where the optimizer of the network before surgery left off.
 
-        What was cut out counts towards the target as it was, zeros as zeros.
+        Removed zeros still count for the target.
 
         Args:
             old: the optimizer, built, of the model before channels were removed.
@@ -213,7 +214,7 @@ class FindsThresholds(SeparableUpdate):
         )
 
     def get_config(self):
-        """The arguments, for `keras.saving`, and what was cut out of the network."""
+        """The arguments, for `keras.saving`, and what surgery removed."""
         config = {
             **super().get_config(),
             "target_sparsity": self.target_sparsity,

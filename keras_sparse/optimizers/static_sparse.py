@@ -9,7 +9,7 @@ from keras_sparse.optimizers.with_density import WithDensity
 class StaticSparse(WithDensity):
     """Trains a network with a random mask that never changes.
 
-    The baseline that every method which moves weights has to beat.
+    It is the baseline for methods that move weights.
 
     Args:
         learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;

@@ -1,4 +1,4 @@
-"""What is said when a network is not as sparse as was requested."""
+"""The warning when a network is not as sparse as requested."""
 
 import math
 import warnings
@@ -14,7 +14,7 @@ class MissedTargetWarning(UserWarning):
     Attributes:
         asked: float, the share of zeros that was requested.
         got: float, the share of zeros that training ended with.
-        why: str, what was in the way and what to change.
+        why: str, the cause and what to change.
     """
 
     def __init__(self, optimizer, asked, got, why):
@@ -28,7 +28,7 @@ class MissedTargetWarning(UserWarning):
 
 
 def _name(optimizer):
-    """Of the class, and what makes it where people do not write its name."""
+    """The name of the class, and of what users call to make it."""
     name, made_by = type(optimizer).__name__, getattr(optimizer, "made_by", None)
     return name if made_by is None else f"{made_by} ({name})"
 
@@ -41,8 +41,8 @@ def warn_of_missed_target(optimizer, asked, variables, why):
     Args:
         optimizer: the optimizer.
         asked: float, the share of zeros that was requested.
-        variables: the `keras.Variable`s that the share is of.
-        why: str, a sentence that says what was in the way and what to change.
+        variables: the `keras.Variable`s of which the share is taken.
+        why: str, a sentence on the cause and what to change.
     """
     if optimizer.training_goes_on:
         return

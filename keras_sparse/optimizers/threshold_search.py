@@ -1,4 +1,4 @@
-"""The threshold that makes a network as sparse as was requested."""
+"""The threshold for a share of zeros."""
 
 import math
 
@@ -56,7 +56,7 @@ def threshold_by_halves(parts, largest, sparsity):
         parts: list of a variable's values, the largest threshold that it takes, and the share of
             all weights that a value of it stands for.
         largest: scalar tensor, the largest threshold of all.
-        sparsity: scalar tensor, the share of all weights to cut.
+        sparsity: scalar tensor, the share of all weights to become zero.
 
     Returns:
         A scalar tensor, not above `largest`.
@@ -102,5 +102,5 @@ def _bound(values, weight, removed):
         return LARGEST_CUT * ops.max(values)
     values = ops.sort(ops.reshape(values, (-1,)))
     kept = math.ceil(_KEPT_CHANNELS * (values.shape[0] + removed))
-    # The largest of those that may go; below all of them where none may.
+    # The largest of those that may become zero; below all of them if none may.
     return values[-kept - 1] if kept < values.shape[0] else -ops.ones((), values.dtype)

@@ -1,11 +1,11 @@
-"""When masks change: every so many steps, once an epoch, or when they are told to."""
+"""When masks change: every so many steps, once an epoch, or on a call."""
 
 from keras_sparse.optimizers.dynamic_mask import DynamicMaskOptimizer
 from keras_sparse.validation import check_integer
 
 
 class UpdatesEvery(DynamicMaskOptimizer):
-    """Base of the optimizers whose masks change again and again.
+    """Base of the optimizers whose masks change repeatedly.
 
     Args:
         learning_rate: float, schedule, callable or None; see `MaskedOptimizer`.

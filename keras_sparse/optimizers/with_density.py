@@ -5,7 +5,7 @@ from keras_sparse.masks.first import first_masks
 from keras_sparse.optimizers.masked import MaskedOptimizer
 from keras_sparse.validation import check_number
 
-# The default, which is not looked at where the weights decide.
+# The default; ignored if the weights decide.
 _DENSITY = 0.1
 
 
