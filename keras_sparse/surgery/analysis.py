@@ -74,7 +74,7 @@ class Port:
                 self._analysis.need(value, everything, "a shared layer reads different widths")
 
     def _at(self, value, reason):
-        """The reason in one of the calls: a channel may be constant there, and not in others."""
+        """The reason in one call: a channel may be constant there and not in the others."""
         if len(self.values) == 1 or value.constants.known.shape != self.constants.known.shape:
             return reason
         differs = value.constants.known & ~self.constants.known
@@ -94,7 +94,7 @@ class Port:
 
 
 class WholePort:
-    """Stands for a port whose followed axis is not the one a layer reads: nothing may go."""
+    """A port whose followed axis is not the one a layer reads: all of it is needed."""
 
     whole = True
 
@@ -152,7 +152,7 @@ class Analysis:
     """Runs the rules over a graph until nothing more is needed.
 
     `keep` starts empty and only grows, so the result is the least set of channels that the rules
-    allow: dead outputs, channels nobody reads and residual groups are found by one mechanism.
+    allow. Dead outputs, channels that nothing reads and coupled channels are found in the same way.
 
     Args:
         graph: a `Graph`.
@@ -169,7 +169,7 @@ class Analysis:
             pass
 
     def _run(self):
-        """Everything with the units' rules; False if a rule failed and was replaced."""
+        """Run the analysis; False if a rule failed and was replaced."""
         self._queue, self._queued, self._total = [], set(), None
         try:
             self._forward()
@@ -184,7 +184,7 @@ class Analysis:
         return True
 
     def _ask(self, unit, question, argument):
-        """What the unit's rule says."""
+        """Call a method of the unit's rule."""
         try:
             return getattr(unit.rule, question)(argument)
         except Exception as error:
@@ -221,7 +221,7 @@ class Analysis:
             self._resolve()
 
     def need(self, value, channels, reason):
-        """Grows what is needed of a value, and queues every unit that this concerns."""
+        """Marks more channels of a value as needed, and queues every unit that it affects."""
         new = channels & ~value.keep
         if not new.any():
             return
@@ -233,7 +233,7 @@ class Analysis:
                 heapq.heappush(self._queue, (-unit.index, unit))
 
     def _try_couplings(self):
-        """Asks what reports and groups will ask, so that a rule that fails there is replaced."""
+        """Calls what reports and groups will call, so that a rule that fails there is replaced."""
         for call in self.graph.calls:
             self._ask(call.unit, "coupled_channels", call)
             self._ask(call.unit, "removed_together", call)
@@ -252,7 +252,7 @@ class Analysis:
                     port.need_all(f"argument of {unit.name}")
 
     def _resolve(self):
-        """Drains, then lets the rules choose where they could, until neither changes anything."""
+        """Drains the queue and lets the rules resolve choices, until nothing changes."""
         self._drain()
         while True:
             for unit in reversed(self.graph.units):

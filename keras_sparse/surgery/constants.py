@@ -9,10 +9,10 @@ import numpy as np
 class Constants:
     """The value of each channel that does not depend on the model's input.
 
-    A channel is mostly constant over all positions, but zero padding and 'same' convolutions give
-    it a few values that depend only on how near the border is. So `values` has one row for each
-    class of positions; which position belongs to which class is left open, except that tensors
-    with the same `profile` agree about it.
+    Most channels have one value at all positions. After zero padding and 'same' convolutions a
+    channel has a few values, which depend on the distance from the border. So `values` has one row
+    for each class of positions. Which position belongs to which class is not recorded, but it is
+    the same for tensors with the same `profile`.
 
     Args:
         values: float64 array `(classes, channels)`. A column of NaN is a channel that depends on

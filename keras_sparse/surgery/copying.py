@@ -16,10 +16,10 @@ _FRESH = {"_inbound_nodes": list, "_outbound_nodes": list, "_losses": list, "_lo
 
 
 def twin(operation, name):
-    """A layer or operation under its own name that computes with the attributes of another.
+    """A layer or operation with another name and the attributes of the original.
 
-    Variables, tables and functions are the very same objects. Only the calls are not shared, so
-    that the original's graph stays as it is.
+    Variables, tables and functions are the same objects. Only the calls are not shared, so that
+    the original's graph does not change.
 
     Args:
         operation: a layer or operation.
@@ -31,7 +31,7 @@ def twin(operation, name):
 
 
 def deep_copy(layer, name):
-    """A layer with its own variables, and with whatever else its attributes hold.
+    """A copy of a layer with its own variables and copies of its attributes.
 
     Args:
         layer: a built layer.
@@ -78,7 +78,7 @@ def _parts(layer):
 
 
 def moving(layer):
-    """What a layer's calls move on, beside its weights: seeds and recurrent states."""
+    """The state that a layer's calls change besides its weights: seeds and recurrent states."""
     weights = {id(weight) for weight in layer.weights}
     found = [variable for variable in layer.variables if id(variable) not in weights]
     for recurrent in layers_of_type(layer, keras.layers.RNN):
@@ -101,7 +101,7 @@ def _state(operation, name, fresh=True):
 
 
 def _copied_tracker(tracker, memo):
-    """What tells Keras of a layer's variables and layers, with the copies of these."""
+    """Keras' tracker of a layer's variables and layers, with the copies of these."""
     new = copy.copy(tracker)
     new.config = {
         name: (test, copy.deepcopy(store, memo)) for name, (test, store) in tracker.config.items()

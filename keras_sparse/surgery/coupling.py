@@ -111,9 +111,9 @@ class ChannelGroup:
 def channel_groups(model):
     """Finds the coupled channels of a model.
 
-    A channel is removed from a model with all that belongs to it: the weights that compute it, in
-    every layer whose channels are added to it or otherwise joined with it; the normalisations that
-    scale it; the weights that read it. Heads of an attention layer are separate groups.
+    A channel is removed together with the weights that compute it, in every layer whose channels
+    are added to it or otherwise coupled with it; the normalisations that scale it; and the weights
+    that read it. Heads of an attention layer are separate groups.
 
     Args:
         model: a built `keras.Model`.
@@ -176,9 +176,9 @@ class _Channels:
     def reasons(self):
         """`{root: why its channels cannot be removed}`.
 
-        Found by trial: some channels are taken for zero, and the analysis says which of them stay
-        all the same. Each trial takes half of them, so that a channel that can only go together
-        with a neighbour is found out too.
+        This is found by trials, in which some channels are assumed to be zero and the analysis
+        finds those that stay nevertheless. Each trial assumes half of the channels, to also find
+        channels that can only be removed together with a neighbour.
         """
         makers = np.array(sorted(self.makers), int)
         found = {}
@@ -284,7 +284,7 @@ def outputs_of(unit):
 
 
 class _Trial(Analysis):
-    """The analysis of a graph in which some channels are taken for zero."""
+    """The analysis of a graph in which some channels are assumed to be zero."""
 
     def __init__(self, graph, roots, dead, axes):
         for unit in graph.units:
@@ -294,10 +294,10 @@ class _Trial(Analysis):
         super().__init__(graph, rules=lambda unit: _Zeroed(rule_for(unit), roots, dead))
 
     def _try_couplings(self):
-        """Nothing: the analysis before has."""
+        """Nothing: the analysis of the whole graph has done it."""
 
     def _keep_one(self, unit):
-        """A layer may lose all of its channels here: what is asked is which could go."""
+        """Nothing: in a trial, a layer may lose all of its channels."""
 
 
 def _reads_itself(axes):
@@ -317,7 +317,7 @@ def _zero_arrays(unit, axes, dead):
 
 
 class _Zeroed:
-    """A layer's rule, where the weights of some channels are taken for zero."""
+    """A layer's rule, with the weights of some channels assumed to be zero."""
 
     def __init__(self, rule, roots, dead):
         self.rule = rule
@@ -328,7 +328,7 @@ class _Zeroed:
         return getattr(self.rule, name)
 
     def forward(self, call):
-        """The rule's, with zeros where the weights are taken for zero."""
+        """The rule's, with zeros where the weights are assumed to be zero."""
         results = self.rule.forward(call)
         if isinstance(self.rule, Unsupported) or not getattr(call.operation, "weights", None):
             return results
@@ -340,4 +340,4 @@ class _Zeroed:
         return zeroed
 
     def resolve(self, unit):
-        """Chooses nothing: a channel that stays for company is coupled with the others."""
+        """Nothing: channels that a choice would keep are coupled with the others."""

@@ -36,7 +36,7 @@ def functional(model):
 
 def _trace(model):
     failure = None
-    # The build config has no types: what takes words or whole numbers is found by trying.
+    # The build config has no types, so types are tried.
     for dtype in (model.compute_dtype, "int32", "string"):
         try:
             traced = _traced(model, itertools.repeat(dtype))
@@ -69,7 +69,7 @@ def _takes_words(traced, tensor):
 
 
 def _inputs_of(model, dtypes):
-    """New symbolic inputs as `model.call` takes them, and whether it takes them by name."""
+    """New symbolic inputs for `model.call`, and whether it takes them by name."""
     if isinstance(model, keras.Function):
 
         def like(tensor):
@@ -114,7 +114,7 @@ def producer_name(tensor):
 
 
 def is_chain(model):
-    """Whether a functional model is layers in a row, each called on nothing but the one before."""
+    """Whether a functional model is a chain of layers, each called on the previous one only."""
     calls = [node for node in nodes_of(model) if not node.is_input]
     return len(calls) == len(model.layers) - 1 and all(
         isinstance(node.operation, keras.Layer)

@@ -81,7 +81,7 @@ class Graph:
         call = Call(node.operation, args, kwargs)
         scope = Scope(call, [], opened)
         self.scopes.append(scope)
-        # Masks that the layer reads unasked may be no part of the model's graph.
+        # Masks that the layer reads implicitly may not be in the model's graph.
         unseen = [source for source in opened.sources if id(source) not in tensors]
         self._walk(nodes_between(tensors, unseen), tensors, *outside)
         for tensor, source in zip(opened.inputs, opened.sources, strict=True):
@@ -150,7 +150,7 @@ def _arguments(node, tensors):
 
     args, kwargs = list(node.arguments.args), dict(node.arguments.kwargs)
     if not args and isinstance(node.operation, keras.Layer):
-        # By position, as the rules know them.
+        # By position, as the rules read them.
         for name in inspect.signature(node.operation.call).parameters:
             if not isinstance(kwargs.get(name), keras.KerasTensor):
                 break
@@ -159,7 +159,7 @@ def _arguments(node, tensors):
 
 
 def _fits(inner, args):
-    """Whether a nested model takes these tensors as they are, without a cast or a new axis."""
+    """Whether a nested model takes these tensors without a cast or a new axis."""
     values = keras.tree.flatten(args)
     return len(values) == len(inner.inputs) and all(
         isinstance(value, Value)

@@ -10,15 +10,15 @@ from keras_sparse.surgery.removal import refuse_wrapped_weights
 from keras_sparse.surgery.rules import Unsupported
 from keras_sparse.variables import copied
 
-# Zero in these is no zero in the output, but a division by epsilon.
+# A zero in these does not give zero, but a division by epsilon.
 _DEVIATIONS = ("variance", "stddev")
 
 
 def zero_groups(model, chosen):
     """Sets channels to zero in every layer that they are coupled in.
 
-    Kernels, biases and the scales and shifts of normalisations become zero, so that nothing of a
-    channel is left, not even a constant. `remove_dead_channels` then removes it everywhere.
+    Kernels, biases and the scales and shifts of normalisations become zero, so that the channel is
+    zero everywhere. `remove_dead_channels` then removes it.
 
     Args:
         model: a built `keras.Model`; it is not changed.

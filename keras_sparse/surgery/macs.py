@@ -27,12 +27,11 @@ class Macs:
 def count_macs(model):
     """Counts the multiply-accumulates of the layers that multiply by kernels.
 
-    Counted are products with weights and, in attention, of queries, keys and values; not biases,
-    normalisations, activations and pooling. A layer that surgery has no rule for counts as 0.
+    It counts products with weights and, in attention, of queries, keys and values, but not biases,
+    normalisations, activations and pooling. A layer without a rule counts as 0.
 
     Args:
-        model: a built `keras.Model`. A size that the model leaves open (height, time steps)
-            counts as 1.
+        model: a built `keras.Model`. An unknown size (height, time steps) counts as 1.
 
     Returns:
         A `Macs`: `total`, and `layers` by name.
@@ -60,7 +59,7 @@ def graph_macs(graph):
 
 
 def unit_macs(unit, rule):
-    """Multiply-accumulates of all calls of a unit; 0, with a warning, if the rule cannot tell."""
+    """Multiply-accumulates of all calls of a unit; 0, with a warning, if the rule fails."""
     try:
         return sum(rule.macs(call) for call in unit.calls)
     except Exception as error:

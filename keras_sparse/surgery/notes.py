@@ -1,4 +1,4 @@
-"""What the report has to say of layers that no rule looks into."""
+"""The report's notes on layers that no rule looks into."""
 
 import keras
 import numpy as np
@@ -39,7 +39,7 @@ def notes(graph, rebuild):
 
 
 def _inside(unit):
-    """On what a layer has in it of which no rule knows whether it is constant."""
+    """Notes on dead channels inside a layer without a rule."""
     unsupported = type(unit.rule) is Unsupported
     if unsupported:
         reason = unit.rule.reason

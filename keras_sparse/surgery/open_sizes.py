@@ -1,9 +1,9 @@
-"""Layers whose `call` computes with open sizes, such as `ops.shape(x)[0]`, traced all the same.
+"""Tracing layers whose `call` computes with open sizes, such as `ops.shape(x)[0]`.
 
-Keras knows no symbolic sizes: an open one is None. So the layer is traced twice, with two numbers
-for each open size. What differs between both traces depends on the sizes. The calls are then made
-again on tensors with open sizes, with what Keras has for each of the differences: -1 in a reshape,
-zeros that are added in the place of a broadcast, a running count in the place of `ops.arange`.
+Keras has no symbolic sizes: an open one is None. So the layer is traced twice, with two numbers for
+each open size. What differs between both traces depends on the sizes. The calls are then made again
+on tensors with open sizes, with a replacement for each difference: -1 in a reshape, adding zeros
+for a broadcast, a running count for `ops.arange`.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from keras_sparse.surgery.tracing import (
 )
 
 # Two numbers for the batch, and two for each further open size: primes, unlikely as widths. A
-# `call` that asks whether a size is small or large makes other calls for one than for the other.
+# `call` that depends on whether a size is small or large makes different calls for the two.
 _BATCH = (13, 29)
 _SIZES = ((17, 211), (19, 223), (23, 227), (43, 229), (47, 233), (61, 239), (67, 241), (79, 251))
 

@@ -1,4 +1,4 @@
-"""Layers of layers, opened: the calls that their `call` makes, proven to compute the same."""
+"""Opening layers of layers: the calls that their `call` makes, checked to compute the same."""
 
 import dataclasses
 import inspect
@@ -47,16 +47,15 @@ def is_composite(operation):
 def open_layer(layer, args, kwargs, as_at_inference=False):
     """The calls that a layer of layers makes, found by calling it on symbolic tensors.
 
-    They compute what the layer computes: both are compared on random inputs, with other weights
-    than the layer has. And they do so in training, for `call` makes the same calls with and without
-    `training`. Weights of the layer's own are `stand_ins.Parameter`s among the calls.
+    They compute what the layer computes, which is checked on random inputs, with other weights than
+    the layer has; in training too, because `call` must make the same calls with and without
+    `training`. The layer's own weights are `stand_ins.Parameter`s among the calls.
 
     Args:
         layer: a built `keras.Layer` for which `is_composite` holds.
         args, kwargs: its arguments in the model, with a `keras.KerasTensor` for each tensor. Masks
             that these carry are read as well.
-        as_at_inference: whether a `call` that does something else in training is taken as it is
-            at inference.
+        as_at_inference: whether a `call` that differs in training is opened as at inference.
 
     Returns:
         An `Opened`.
@@ -142,7 +141,7 @@ def _check_training(way, layer, args, kwargs, opened, as_at_inference):
 
 
 def _check_state(layer, args, kwargs):
-    """What tracing cannot see: state of the layer's own, losses, casts of its inputs."""
+    """Refuses what tracing does not show: the layer's own state, losses, casts of its inputs."""
     if own_weights(layer) is None:
         inner = [part for part in layers_of_type(layer, keras.Layer) if part is not layer]
         known = {id(variable) for part in inner for variable in part.variables}
@@ -160,7 +159,7 @@ def _check_state(layer, args, kwargs):
 
 
 def _check_equal(layer, args, kwargs, opened):
-    """Compares the layer with its calls, one by one, on random inputs and with moved weights."""
+    """Compares the layer with its calls, on random inputs and with changed weights."""
     if "training" in inspect.signature(layer.call).parameters:
         kwargs = {**kwargs, "training": False}
     weights = [weight for weight in layer.weights if "float" in str(weight.dtype)]

@@ -1,11 +1,11 @@
-"""The layers that make the outputs of a model."""
+"""The layers that compute the outputs of a model."""
 
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.variables import is_prunable
 
 
 def output_layers(model):
-    """The layers whose kernels reach an output of the model with no other kernel behind them.
+    """The layers with the last kernel before an output of the model.
 
     Their channels are the classes or values that the model predicts, so exclude them where channels
     are removed.

@@ -69,7 +69,7 @@ class Rebuild:
                 self._fill(unit, layer)
 
     def check_own(self, variable):
-        """Raises a `ValueError` if a variable of the compact model is the large model's as well."""
+        """Raises a `ValueError` if the compact model shares a variable with the large one."""
         for unit, why in self.shared.items():
             if any(variable is weight for weight in unit.operation.weights):
                 raise ValueError(
@@ -99,7 +99,7 @@ class Rebuild:
         )
 
     def _calls(self):
-        """The calls of the compact model: a layer of layers in which nothing changes is one."""
+        """The calls of the compact model; an unchanged layer of layers is one call."""
         for unit in self._graph.units:
             if unit.alive:
                 with making(unit):
@@ -134,9 +134,9 @@ class Rebuild:
         return closed
 
     def _named(self, tensor, name, named):
-        """An output under the name that it has in the large model.
+        """An output with its name in the large model.
 
-        The output of a nested model is called after that model, which comes out inlined.
+        The output of a nested model has the name of that model, which is inlined.
         """
         if producer_name(tensor) == name:
             return tensor
@@ -171,7 +171,7 @@ class Rebuild:
             self._tensors[value] = tensor
 
     def _as_it_is(self, unit):
-        """Whether a copy of the unit's layer takes its place. The unit of a scope has no rule."""
+        """Whether the unit's layer is copied. The unit of a scope has no rule."""
         return self._unchanged[unit] and not getattr(unit.rule, "stands_in", False)
 
     def _layer(self, unit):
@@ -189,7 +189,7 @@ class Rebuild:
         return self.layers[unit]
 
     def _copied(self, unit, name):
-        """A layer of its own that computes the same."""
+        """A copy of the layer."""
         operation = unit.operation
         if not getattr(operation, "variables", None):
             return copying.twin(operation, name)
@@ -224,7 +224,7 @@ class Rebuild:
                 return name
 
     def _fill(self, unit, layer):
-        """Gives a layer its weights, and notes where they come from."""
+        """Sets a layer's weights, and records their slices."""
         if layer in self._finished:
             for old, new in zip(unit.operation.weights, layer.weights, strict=True):
                 self.slices[new.path] = VariableSlice(
@@ -235,12 +235,12 @@ class Rebuild:
             if key.endswith("_initializer") and key in vars(layer):
                 setattr(layer, key, value)
         for old, new in zip(copying.moving(unit.operation), copying.moving(layer), strict=False):
-            # A copy: on JAX, a training deletes the arrays that it started from.
+            # A copy: on JAX, training deletes the initial arrays.
             new.assign(copied(old))
         if layer.weights:
             self._set_weights(unit, layer)
             if hasattr(layer, "finalize_state"):
-                # Preprocessing layers compute with what they derive from their weights.
+                # Preprocessing layers compute with values derived from their weights.
                 layer.finalize_state()
 
     def _set_weights(self, unit, layer):

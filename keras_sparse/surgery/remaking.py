@@ -28,7 +28,7 @@ class NotRemadeError(Exception):
 
 @contextlib.contextmanager
 def making(unit):
-    """What goes wrong here concerns the unit alone, which can stay whole."""
+    """Errors in the block become a `NotRemadeError` of the unit, which can stay whole."""
     try:
         yield
     except Exception as error:
@@ -43,7 +43,7 @@ def check_count(result, call):
 
 
 def paired_weights(unit, layer):
-    """The weights of a unit's layer and of what it was made again as, both by the same names.
+    """The weights of a unit's layer and of the new layer, both by the same names.
 
     Raises:
         ValueError: they do not have the same weights, up to biases that a rule has switched on.
@@ -113,7 +113,7 @@ def config_of(unit):
 
 
 def remade(unit, config, name):
-    """The layer from its new config; itself, if it has none and is as good for fewer channels."""
+    """The layer from its new config; itself, if it has no config and needs no other."""
     operation = unit.operation
     if unit.rule.stands_in:
         return unit.rule.remake(unit, {**config, "name": name})
@@ -133,13 +133,13 @@ def _may_be_twin(unit):
 
 
 def is_of_keras(operation):
-    """Whether a layer and all layers in it are Keras' own, whose configs hold everything."""
+    """Whether a layer and all layers in it are Keras' own, whose configs are complete."""
     parts = layers_of_type(operation, keras.Layer)
     return all(type(part).__module__.startswith("keras.") for part in parts)
 
 
 def without_initializers(operation, config):
-    """The layer from its config, spared from drawing random weights that are overwritten."""
+    """The layer from its config, without drawing random weights, which are overwritten."""
     of_keras = type(operation).__module__.startswith("keras.")
     drawn = [key for key in config if of_keras and key.endswith("_initializer")]
     drawn = [key for key in drawn if key in vars(operation)]

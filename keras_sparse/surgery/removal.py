@@ -15,24 +15,23 @@ from keras_sparse.variables import layers_of_type
 
 
 def remove_dead_channels(model, *, channel_multiple=None, verify=True):
-    """Cuts out the channels that do not matter, and leaves the model's outputs as they are.
+    """Removes dead channels from a model without changing its outputs.
 
-    Two kinds of channels go: those that are constant, since all that they read is zero or
-    constant, and those that nobody reads. What a constant channel added to its readers is folded
-    into their biases, or, under a padded border, into one channel that stays. The outputs are those
-    of the large model up to rounding, as long as its activations are finite, and at inference: in
-    training batch normalisation uses other statistics. Layers that are not known stay whole, with
-    everything they touch, and so do channels whose loss would show; the report says why.
+    Two kinds of channels are removed: constant ones, which read only zeros and constants, and those
+    that nothing reads. The constants are folded into the biases of the layers that read them or,
+    under a padded border, into one channel that stays. At inference, the outputs are those of the
+    given model up to rounding, if its activations are finite. In training they differ, because
+    batch normalisation uses other statistics. Layers without a rule are not changed, nor are the
+    channels that they read and compute; the report has the reason for each dead channel that stays.
 
     Args:
         model: a built `keras.Model`: Sequential, functional, or subclassed if its `call` is pure
-            Keras. It is not changed. Nested models come out inlined; the inputs and outputs keep
-            their names and structure.
-        channel_multiple: int or None. If given, as many removable channels are left as each
-            layer needs for a width that is a multiple of this; some accelerators want 8 or 16.
-        verify: what the outputs of both models are compared on. True: random inputs that suit
-            the model's layers. Inputs of your own, as for `model.predict`: an array, or a list or
-            dict of arrays. False: nothing.
+            Keras. It is not changed. Nested models are inlined; the inputs and outputs keep their
+            names and structure.
+        channel_multiple: int or None. If given, the widths of layers are rounded up to a multiple
+            of it by keeping dead channels; some accelerators need 8 or 16.
+        verify: the inputs on which the outputs of both models are compared: True for random inputs
+            that suit the model's layers; arrays as for `model.predict`; or False for no comparison.
 
     Returns:
         `(compact, report)`: a new `keras.Model`, not compiled, and a `Report`. The models share no
@@ -41,8 +40,8 @@ def remove_dead_channels(model, *, channel_multiple=None, verify=True):
     Raises:
         ValueError: `model` is no built `keras.Model`, cannot be traced, or has quantized layers
             or layers with LoRA; a layer has other weights when it is made again;
-            `channel_multiple` is no positive integer; the outputs cannot be compared, for no
-            random inputs suit the model, or `verify` does not.
+            `channel_multiple` is no positive integer; the outputs cannot be compared because no
+            random inputs, or not those of `verify`, suit the model.
         RuntimeError: the outputs differ by more than rounding explains.
 
     Example:
@@ -67,7 +66,7 @@ def remove_dead_channels(model, *, channel_multiple=None, verify=True):
 
 
 def _rebuild(graph, channel_multiple):
-    """The compact model; layers that would have to change and cannot be made again stay whole."""
+    """The compact model; layers that cannot be made again with fewer channels stay whole."""
     whole = {}
     while True:
         Analysis(graph, channel_multiple, lambda unit: whole.get(unit) or rule_for(unit))
@@ -80,9 +79,9 @@ def _rebuild(graph, channel_multiple):
 
 
 def refuse_wrapped_weights(graph):
-    """Raises a `ValueError` if weights are not what the layers' rules take them for.
+    """Raises a `ValueError` for quantized weights and LoRA, which rules do not support.
 
-    Layers within layers are looked at too: attention has its weights in its own layers.
+    Layers within layers are checked too: attention has its weights in sublayers.
     """
     for layer in layers_of_type(graph.model, keras.Layer):
         if getattr(layer, "quantization_mode", None) is not None:
@@ -115,7 +114,7 @@ def _sequential(model, graph, rebuild):
     units = [call.unit for call in graph.calls if isinstance(call.operation, keras.Layer)]
     compact = rebuild.model
     if [unit.operation for unit in units] == model.layers:
-        # Also where masks are handed on beside the layers.
+        # Not if masks are passed besides the layers.
         layers = [compact.layers[0], *(rebuild.layers[unit] for unit in units)]
     elif is_chain(compact):
         layers = compact.layers

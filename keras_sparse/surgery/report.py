@@ -22,7 +22,7 @@ class LayerReport:
     Args:
         name: the layer's name; its path, `"block/conv"`, inside a nested model.
         kind: the layer's class.
-        channels: output channels, `(before, after)`; 0 after if the layer is gone.
+        channels: output channels, `(before, after)`; 0 after if the layer was removed.
         parameters: `(before, after)`.
         macs: multiply-accumulates for one sample, `(before, after)`.
         kept: indices of the output channels that are left.
@@ -47,7 +47,7 @@ class DeadKept:
         reason: the reason, without the names of layers where they differ.
         layers: names of the layers that compute them.
         channels: how many there are.
-        parameters, macs: what they weigh, as their share of the layers that compute them.
+        parameters, macs: their share of those of the layers that compute them.
     """
 
     reason: str
@@ -65,7 +65,7 @@ class Report:
         layers: `{name: LayerReport}` for the layers with weights, in the order in which they run.
         slices: `{path of a variable of the compact model: VariableSlice}`: which part of which
             variable it is.
-        groups: list of `GroupReport`: channels that stay or go together in several layers.
+        groups: list of `GroupReport`: coupled channels of several layers.
         order: names of all layers and operations, in the order in which they run.
         parameters: of the whole model, `(before, after)`.
         macs: of the whole model, `(before, after)`; see `count_macs`.

@@ -1,4 +1,4 @@
-"""Random inputs that a model takes: sizes, types and ids that fit its layers."""
+"""Random inputs for a model: sizes, types and ids that fit its layers."""
 
 import dataclasses
 import itertools
@@ -261,7 +261,7 @@ def _rows(table, axis):
 
 
 def _ids(count, padded=False):
-    """All ids; where zero means that there is nothing, it is there more often."""
+    """All ids; zero more often if it means padding."""
     return np.concatenate([np.zeros(count // 8 if padded else 0, int), np.arange(count)])
 
 

@@ -1,4 +1,4 @@
-"""Carrying an optimizer's state over to the compact model."""
+"""The optimizer's state for the compact model."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from keras_sparse.loss_scaling import bare_optimizer
 
 # Slots of Keras' optimizers that hold weights, besides moving averages.
 _WEIGHTS = {keras.optimizers.ScheduleFreeAdamW: ("momentum",)}
-# Those that make the weights again from sums of gradients.
+# Optimizers that compute the weights from sums of gradients.
 _FROM_GRADIENTS = (keras.optimizers.Ftrl,)
 
 
@@ -83,7 +83,7 @@ def slice_optimizer(optimizer, report, model, *, weight_slots=("average",)):
 
 
 def _choose_like(optimizer, sliced, report, model):
-    """What was excluded stays so under its new path."""
+    """Excluded variables stay excluded under their new paths."""
     if hasattr(sliced, "choose_like"):
         variables = model.trainable_variables
         parts = [report.slices.get(v.path) for v in variables]
@@ -102,8 +102,8 @@ def _array(variable):
 def _by_owner(optimizer, paths):
     """`{(path of the model's variable, name of the slot): slot}`.
 
-    Of what belongs to no variable the path is None and the name its place among those: their own
-    names are counted through the process.
+    For state that belongs to no variable, the path is None and the name is its index, because
+    Keras' names for it are numbered by process.
     """
     prefixes = [(path.replace("/", "_") + "_", path) for path in paths]
     prefixes.sort(key=lambda pair: len(pair[0]), reverse=True)

@@ -1,8 +1,8 @@
-"""What stands, in the calls of an opened layer, for what Keras' graphs have no place for.
+"""Placeholders in the calls of an opened layer for what Keras' graphs cannot represent.
 
-A weight that `call` reads by itself, an array that a layer in it is called on, the length of an
-open axis: each becomes an operation that depends on a tensor of the graph. None of them is part of
-a compact model: their rules put layers and operations of Keras in their place.
+A weight that `call` reads directly, an array that a sublayer is called on, the length of an open
+axis: each becomes an operation on a tensor of the graph. None of them is part of a compact model:
+their rules replace them by layers and operations of Keras.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ _PARAMETERS = weakref.WeakKeyDictionary()
 
 
 class Zeros(keras.Operation):
-    """Whole zeros, one for each position of a tensor: `(batch, ..., 1)`. They know open sizes."""
+    """Integer zeros, one for each position of a tensor with open sizes: `(batch, ..., 1)`."""
 
     def call(self, x):
         """Zeros of as many positions as `x` has."""
@@ -31,7 +31,7 @@ class Zeros(keras.Operation):
 
 
 class Parameter(keras.Layer):
-    """A weight of a layer of layers, as a layer of its own.
+    """A weight of a layer of layers, as a separate layer.
 
     Args:
         variable: a `keras.Variable` of the layer.
@@ -117,8 +117,8 @@ def known_parameters(layer):
 def stood_in(layer, source):
     """Within the block, `layer.call` reads symbolic tensors where it reads its own weights.
 
-    So do the layers in it that it calls on arrays, as a table of positions is called on
-    `ops.arange`. Otherwise a trace would take the values for constants.
+    Sublayers that are called on arrays, as a table of positions on `ops.arange`, read symbolic
+    tensors too. Otherwise the trace would have the values as constants.
 
     Args:
         layer: a layer of layers.

@@ -1,4 +1,4 @@
-"""Calling a layer of layers on symbolic tensors, to see what it calls."""
+"""Tracing a layer of layers on symbolic tensors."""
 
 import contextlib
 import dataclasses
@@ -23,10 +23,10 @@ class Opened:
     Args:
         sources: flat list of the `keras.KerasTensor`s that the layer is called on, and of their
             masks, each once.
-        inputs: list of `keras.KerasTensor` that stand for them.
+        inputs: list of `keras.KerasTensor`, their placeholders.
         outputs: flat list of `keras.KerasTensor`.
         nodes: Keras' nodes between them, in topological order.
-        form: what is called on what, without `training`.
+        form: the calls and their arguments, without `training`.
     """
 
     sources: list
@@ -46,7 +46,7 @@ def tensors_of(structure):
 
 
 def hand_on_masks(tensors, values):
-    """Gives what stands for a tensor with a mask what stands for the mask."""
+    """Sets the masks of the placeholders of tensors with masks."""
     for tensor in tensors:
         if _keras.mask_of(tensor) is not None:
             _keras.set_mask(values[id(tensor)], values[id(_keras.mask_of(tensor))])

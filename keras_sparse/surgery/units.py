@@ -1,4 +1,4 @@
-"""What a graph of a model is made of: values, calls, units and scopes."""
+"""The parts of a model's graph: values, calls, units and scopes."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from keras_sparse.surgery.tracing import Opened
 
 
 class Value:
-    """A tensor between two calls, and what the analysis has found out about it.
+    """A tensor between two calls, and the results of the analysis for it.
 
     Attributes:
         shape: tuple, the batch first, None where unknown.
@@ -20,7 +20,7 @@ class Value:
             the tensor is kept or dropped whole, as one channel.
         constants: `Constants` of its channels.
         keep: boolean array, which channels are needed. It only grows.
-        why: for each kept channel, a string that says who needs it.
+        why: for each kept channel, a string with the reason why it is needed.
     """
 
     __slots__ = ("axis", "constants", "dtype", "keep", "producer", "shape", "units", "why")
@@ -49,7 +49,7 @@ class Call:
         args, kwargs: its arguments, with a `Value` for each tensor.
         inputs, outputs: lists of those `Value`s.
         unit: the `Unit` that the call belongs to.
-        masked: whether any tensor of the model carries a mask, which some layers read unasked.
+        masked: whether any tensor of the model has a mask, which some layers read implicitly.
     """
 
     masked = False
@@ -130,10 +130,10 @@ class Scope:
 
 
 def weights_by_name(layer):
-    """`{name: variable}` of a layer's weights, each named by as much of its path as it takes.
+    """`{name: variable}` of a layer's weights; a name is the shortest unique end of the path.
 
-    Weights that were added without a name are called by the attribute that holds them: the name
-    that Keras gives them counts on from layer to layer.
+    Weights without a name are called by their attribute, because Keras numbers their names from
+    layer to layer.
     """
     weights = getattr(layer, "weights", [])
     attributes = {id(value): key for key, value in vars(layer).items()} if weights else {}

@@ -1,4 +1,4 @@
-"""Whether two models compute the same, up to what rounding explains."""
+"""Whether two models compute the same, up to rounding."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.samples import candidates
 from keras_sparse.variables import layers_of_type, restored
 
-# What rounding may explain, relative to the outputs' scale: by type, or times the noise floor.
+# Allowed rounding errors, relative to the outputs' scale: by type, or times the noise floor.
 _ALLOWED = {"bfloat16": 1e-1, "float16": 2e-2, "float32": 1e-4, "float64": 1e-12}
 _NOISE = 64
 # How many of the user's samples are computed at once.
@@ -39,7 +39,7 @@ def check_verify(verify):
 
 
 def compare(model, compact, verify=True, graph=None):
-    """How far the outputs of two models are apart, on random inputs or on the user's own.
+    """The difference of two models' outputs, on random or given inputs.
 
     Args:
         model: a functional `keras.Model`.
@@ -87,7 +87,7 @@ def check_names(model, inputs, what="`verify`"):
     Args:
         model: a `keras.Model`; one that is not functional has no names.
         inputs: what the user gave.
-        what: str, what it is called in the message.
+        what: str, the name of the argument in the message.
     """
     tensors = getattr(model, "inputs", None)
     if not isinstance(inputs, dict) or not tensors:
@@ -172,7 +172,7 @@ def _fits(model, inputs):
 
 
 def largest_difference(model, compact, inputs):
-    """How far the outputs of two models are apart.
+    """The difference of two models' outputs.
 
     Args:
         model, compact: models that take the same inputs.
@@ -231,9 +231,9 @@ def _outputs(model, inputs):
 
 
 def _as_it_was(model):
-    """Puts back what a call moves on: seeds, recurrent states, counters.
+    """Restores the state that calls change: seeds, recurrent states, counters.
 
-    So no call is seen in the user's model, and both models draw the same random numbers.
+    So the user's model does not change, and both models draw the same random numbers.
     """
     return restored([*model.non_trainable_weights, *moving(model)])
 
@@ -259,9 +259,9 @@ def _finite(array):
 
 
 def _nudge(array):
-    """The array with each number one unit in the last place further out.
+    """The array with each number larger in magnitude by one unit in the last place.
 
-    In the type that the backend computes in: JAX makes float32 of float64.
+    This is in the type in which the backend computes: JAX converts float64 to float32.
     """
     if getattr(array, "dtype", None) in (object, "string"):
         return array

@@ -1,4 +1,4 @@
-"""Which axis of which weight counts which channels, found by asking the rules what they slice."""
+"""Which axis of which weight counts which channels, found from the slices of the rules."""
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def _codes(count):
 
 
 def _refute(found, masks, count, trials=4):
-    """Takes out the axes that other slices contradict: something else than channels moved them."""
+    """Removes axes that other slices contradict, because they do not count channels."""
     rng = np.random.default_rng(0)
     for _ in range(trials):
         kept = rng.random(count) < 0.5

@@ -1,4 +1,4 @@
-"""The lossy step before surgery: what is small becomes exactly zero."""
+"""Setting small channels to zero, so that surgery can remove them."""
 
 import dataclasses
 
@@ -28,8 +28,7 @@ class ZeroedReport:
             was looked at.
         channels: `{layer name: (channels, channels that are left)}`.
         largest: size of the largest channel that was set to zero, 0.0 if there was none.
-        max_error: how far the outputs moved, relative to their scale; None if this was not
-            computed.
+        max_error: change of the outputs, relative to their scale; None if it was not measured.
     """
 
     threshold: float
@@ -48,16 +47,16 @@ class ZeroedReport:
 def zero_channels(model, threshold, criterion="norm", verify=True):
     """Sets channels that are nearly zero to exactly zero, so that surgery can remove them.
 
-    Adam with L2 leaves weights of 1e-20 where they do not matter, never zeros. This is the step
-    that changes the network; `remove_dead_channels` afterwards does not.
+    Adam with L2 leaves weights of 1e-20 in dead channels, not zeros. This function changes the
+    outputs, a little; `remove_dead_channels` afterwards does not.
 
     Args:
         model: a built `keras.Model`; it is not changed.
         threshold: float, not negative. Channels whose size is at most this become zero.
-        criterion: how large a channel is. `"norm"`: 2-norm of the weights that lead into it, which
-            become zero; its bias stays. `"batch_norm"`: the size of its batch normalisation's
+        criterion: the size of a channel. `"norm"`: 2-norm of its incoming weights, which become
+            zero; its bias stays. `"batch_norm"`: the magnitude of its batch normalisation's
             `gamma`, which becomes zero; `beta` stays.
-        verify: what the outputs are computed on to see how far they move; as in
+        verify: the inputs on which the change of the outputs is measured; as in
             `remove_dead_channels`.
 
     Returns:

@@ -25,13 +25,13 @@ class Attention(Rule):
     * A constant input is folded into the projection's bias.
     * The softmax sums to one, so a constant dimension of `v` passes: it goes into the output bias.
       Under a gate only zero does. With a mask the sum is zero where all is masked, so one constant
-      dimension of each head, the carrier, stays and stands for the head's others.
+      dimension of each head, the carrier, stays and represents the head's others.
     * The softmax ignores what all keys share, so a constant dimension of `k` may go; so may a
       dimension where `q` or `k` is zero.
     * A head whose values nobody reads, or are all constant, may go.
 
-    The widths of the heads are all the same, so the most that any of them needs stays; what is
-    kept for company is zero or harmless, as it was before.
+    All heads have the same width, so the largest width that any head needs stays. Dimensions that
+    are kept only for this do not change the result, as before.
     """
 
     arity = None

@@ -1,4 +1,4 @@
-"""How wide the heads of attention are once some of their dimensions are gone."""
+"""The widths of attention's heads after some of their dimensions were removed."""
 
 import numpy as np
 

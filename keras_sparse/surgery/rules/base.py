@@ -1,4 +1,4 @@
-"""What a rule is, the registry, and the rules that most layers need."""
+"""The base of rules, their registry, and helpers."""
 
 import copy
 import warnings
@@ -19,7 +19,7 @@ _OLD_METHODS = {
 
 
 def register_rule(*layer_types):
-    """Class decorator: this rule says what surgery may do to these layers.
+    """Class decorator: registers a rule for layers.
 
     A rule is looked up by the exact type of the layer: a subclass may compute something else, so
     it needs its own registration. A later registration replaces an earlier one.
@@ -92,7 +92,7 @@ def _refusal(rule, unit):
 
 
 def failed(unit, error):
-    """What stands in for a rule that raised an error: one layer must not stop the others."""
+    """The replacement of a rule that raised an error, which must not stop the others."""
     reason = f"its rule raised {type(error).__name__}: {error}"
     warnings.warn(f"{unit.name} is left whole: {reason}", stacklevel=2)
     unit.stand_in = Unsupported(reason)
@@ -100,10 +100,11 @@ def failed(unit, error):
 
 
 class Rule:
-    """What surgery knows of a kind of layer.
+    """How channels are removed from one kind of layer.
 
-    Constants go forward, call by call; needs go backward, unit by unit, and only grow; then the
-    layer is made again, with its weights sliced and the dropped constants folded in.
+    First constants are propagated forward, call by call. Then needs are propagated backward, unit
+    by unit; they only grow. Then the layer is made again, with sliced weights, and the constants of
+    removed channels are folded into them.
     """
 
     # How many of the inputs are data; the rest, a mask for one, is always needed whole. None: all.
@@ -141,7 +142,7 @@ class Rule:
         raise NotImplementedError
 
     def needs(self, unit):
-        """Makes the ports of a unit need what the needs of the other ports imply."""
+        """Marks channels of a unit's ports as needed that the needs of its other ports imply."""
         raise NotImplementedError
 
     def coupled_channels(self, call):
@@ -174,7 +175,7 @@ class Rule:
         return []
 
     def resolve(self, unit):
-        """Chooses, once nothing else grows, where there was a choice."""
+        """Resolves choices that the needs leave open, when nothing else grows."""
 
     def optional_inputs(self, unit):
         """Which inputs may end up without any channel, as indices."""
@@ -202,7 +203,7 @@ class Rule:
 
         Args:
             call: the call in the large model.
-            make: function without arguments that gives the smaller layer.
+            make: function without arguments that returns the smaller layer.
             read: function from a `Value` to its tensor in the compact model.
 
         Returns:
@@ -217,7 +218,7 @@ class Rule:
 
 
 class Unsupported(Rule):
-    """Everything that goes in or out stays: a layer of which nothing is known, or nothing helps."""
+    """Keeps all channels of a layer that has no rule, or from which none can be removed."""
 
     arity = None
 
@@ -241,10 +242,10 @@ class Unsupported(Rule):
 
 
 class AtInference(Unsupported):
-    """Says of a layer of layers that it may be opened as it is at inference.
+    """Opens a layer of layers as it is at inference.
 
-    For a layer whose `call` does something else in training than its layers do: where channels go
-    inside, the compact model does in training what it does at inference.
+    It is for a layer whose `call` differs in training. If channels inside are removed, the compact
+    model computes in training what it computes at inference.
 
     Example:
 
@@ -296,7 +297,7 @@ def in_step(call):
 
 
 def default_axis(value):
-    """The axis followed where no layer says otherwise: the last, if its size is known."""
+    """The default axis of channels: the last, if its size is known."""
     return -1 if len(value.shape) > 1 and value.shape[-1] is not None else None
 
 
@@ -313,7 +314,7 @@ def channel_axis(data_format, rank):
 def part_of(entries, kept):
     """The kept entries of a list or array of a layer's config; a single one stays as it is.
 
-    An array stays one: Keras rounds the numbers of a list to float32, those of an array not.
+    An array stays an array: Keras rounds the numbers of a list to float32, but not those of arrays.
     """
     if np.size(entries) == 1:
         return entries

@@ -1,4 +1,4 @@
-"""Rules for what treats each channel by itself."""
+"""Rules for layers that compute each channel by itself."""
 
 import keras
 import numpy as np

@@ -43,7 +43,7 @@ class DepthwiseConvRule(DepthwiseRule):
 
 
 class GroupedRule(Convolution):
-    """Groups stay equally wide, or go as a whole, so some channels are kept for company."""
+    """Groups keep equal widths, or are removed as a whole, so some dead channels are kept."""
 
     def _within(self, unit, inputs, outputs):
         """Each input's row in the kernel, and which outputs are of its group."""

@@ -12,9 +12,8 @@ class HiddenUnits(Unsupported):
 
     `first`, `gate` and `last` name attributes of the layer that hold `keras.layers.Dense` layers,
     or `EinsumDense` layers with a matrix. `size` is the argument of the layer's `__init__` that
-    says how many units lie between them. What the layer reads and gives stays; of its units, those
-    go that are constant or that `last` does not read. The layer comes back as itself, with fewer
-    of them.
+    counts the units between them. The layer's inputs and outputs stay. Units that are constant, or
+    that `last` does not read, are removed: the new layer is of the same class, with fewer units.
 
     A layer that can be opened is opened instead, unless `if_closed` is False.
 

@@ -318,7 +318,7 @@ def tap_classes(layer, limit=1024):
 
     Args:
         layer: a convolution layer with `kernel_size` and `padding`.
-        limit: give up above this many classes.
+        limit: largest number of classes.
 
     Returns:
         Array `(classes, taps)` of zeros and ones with at least every set of taps that a position

@@ -8,7 +8,7 @@ from keras_sparse.surgery.rules.normalization import NormRule
 
 @register_rule(keras.layers.Masking)
 class MaskingRule(NormRule):
-    """Sets positions to zero that have nothing but zeros: a channel that is zero has no say."""
+    """Masks positions of which all channels are zero; a channel that is zero has no influence."""
 
     def refuses(self, call):
         """Another number."""

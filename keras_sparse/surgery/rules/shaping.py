@@ -22,12 +22,12 @@ from keras_sparse.surgery.rules.channelwise import PassThrough
 class Moving(Rule):
     """Moves values without changing any, `keras.ops.reshape` for one.
 
-    The channels of input and output hang together where they hold the same values. Keeping whole
-    connected sets keeps both tensors boxes, and cutting a box out commutes with the move.
+    The channels of input and output are coupled if they have the same values. Only connected sets
+    are removed as a whole, so that both tensors stay rectangular.
     """
 
     def relation(self, call):
-        """How channels of input and output hang together.
+        """How channels of input and output are coupled.
 
         Returns:
             `(axis, inputs, outputs)`: the output's channel axis, and two arrays of indices so that
@@ -140,7 +140,7 @@ def _ties_all(inputs, outputs):
 
 
 def _carry(kept, reasons, size, channels):
-    """What the needs of pairs of channels mean for the port that `channels` are of."""
+    """The needs of pairs of channels, as needs of the port of `channels`."""
     need, why = np.zeros(size, bool), np.full(size, "", object)
     need[channels[kept]] = True
     why[channels[kept]] = reasons[kept]
