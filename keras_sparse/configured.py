@@ -5,12 +5,10 @@ class Configured:
     """Base of small objects that `keras.saving` writes and reads by their arguments."""
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {}
 
     @classmethod
     def from_config(cls, config):
-        """An object from what `get_config` returned."""
         return cls(**config)
 
     def __repr__(self):

@@ -43,6 +43,5 @@ class ScaledUniform(keras.initializers.VarianceScaling):
         self.bound = bound
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         seed = super().get_config()["seed"]
         return {"scale": self._scale_of_bound, "bound": self.bound, "seed": seed}

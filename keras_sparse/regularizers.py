@@ -33,7 +33,6 @@ class _OfGroups(keras.regularizers.Regularizer):
         return tuple(axis for axis in range(rank) if axis not in kept)
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {"factor": self.factor, "axis": list(self.axis)}
 
 
@@ -138,7 +137,6 @@ class CombinedSparsity(_OfGroups):
         return self.factor * ((1.0 - self.share) * group + self.share * exclusive)
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {**super().get_config(), "share": self.share}
 
 

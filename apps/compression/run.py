@@ -194,6 +194,5 @@ class _Start(keras.callbacks.Callback):
             )
 
     def on_train_begin(self, logs=None):
-        """Writes them."""
         folder = run_folder.prepare(self._folder)
         run_folder.write_text(json.dumps(self._settings, indent=1), folder / "settings.json")

@@ -54,7 +54,6 @@ class CompressionRow(Row):
 
     @property
     def is_training(self):
-        """See `Row`."""
         return not (self.cost or self.distilled or self.as_long)
 
 

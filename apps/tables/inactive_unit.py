@@ -28,7 +28,6 @@ class UnitRow(Row):
 
     @property
     def is_training(self):
-        """See `Row`."""
         return False
 
 

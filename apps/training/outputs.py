@@ -24,7 +24,6 @@ class HistoryWriter(keras.callbacks.Callback):
         self._path = path
 
     def on_epoch_end(self, epoch, logs=None):
-        """Write it again."""
         run_folder.write_history(self.model.history.history, self._path)
 
 

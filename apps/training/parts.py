@@ -80,7 +80,6 @@ class Data(Settings):
     unit_pixels: bool = switch("Pixels from 0 to 1, instead of mean 0 and standard deviation 1.")
 
     def check(self):
-        """See `Settings`."""
         if self.dataset == "imagenet":
             for name in ("held_out", "train_images", "augment", "unit_pixels"):
                 wanted = "omitted with --dataset=imagenet"
@@ -122,7 +121,6 @@ class Network(Settings):
     )
 
     def check(self):
-        """See `Settings`."""
         if self.depth is not None:
             fits = self.depth >= 10 and self.depth % 6 == 4
             require(fits, "depth", "6n + 4 for a whole n: 10, 16, 22, 28, ...", self)
@@ -149,7 +147,6 @@ class Rate(Settings):
     )
 
     def check(self):
-        """See `Settings`."""
         if self.schedule == "step":
             given = self.step_every is not None
             require(given, "step_every", "given with --schedule=step", self)
@@ -234,7 +231,6 @@ class Output(Settings):
     )
 
     def check(self):
-        """See `Settings`."""
         known = set(self.quantize) <= set(kinds.NAMES)
         require(known, "quantize", f"any of {', '.join(kinds.NAMES)}", self)
         quantizes = self.quantize and self.export is False

@@ -70,7 +70,6 @@ class SparseRuntimeReport:
         return file and any(cluster.holds for cluster in self.clusters)
 
     def to_dict(self):
-        """Plain values, for JSON."""
         return {"engaged": self.engaged, **dataclasses.asdict(self)}
 
     def __str__(self):

@@ -54,7 +54,6 @@ class FileMemory:
         return [resolver_method(name) for name in sorted(self.operators)]
 
     def to_dict(self):
-        """Plain values for JSON."""
         return {
             "model": self.path,
             "flash_bytes": self.bytes,

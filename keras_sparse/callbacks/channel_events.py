@@ -30,7 +30,6 @@ class ChannelEvents:
         self._writer = EventFileWriter(os.fspath(log_dir))
 
     def write(self, record):
-        """Write one epoch."""
         from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 
         for name, values in record.scores.items():
@@ -46,7 +45,6 @@ class ChannelEvents:
         self._writer.flush()
 
     def close(self):
-        """Close the file."""
         self._writer.close()
 
     def _add_scalar(self, step, name, value):

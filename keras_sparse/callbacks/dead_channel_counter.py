@@ -151,7 +151,6 @@ class DeadChannelCounter(keras.callbacks.Callback):
         self._warn_of_bursts(record.alpha_lambda_over_epsilon)
 
     def on_train_end(self, logs=None):
-        """Close TensorBoard's file."""
         if self._events is not None:
             self._events.close()
 

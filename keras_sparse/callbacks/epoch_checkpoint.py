@@ -128,7 +128,6 @@ class EpochCheckpoint(keras.callbacks.History):
         """Keep what was restored."""
 
     def on_epoch_end(self, epoch, logs=None):
-        """Save the epoch."""
         super().on_epoch_end(epoch, logs)
         if not self._writes:
             return

@@ -38,11 +38,9 @@ class MaskHistory(keras.callbacks.Callback):
         self.sizes = {}
 
     def on_train_begin(self, logs=None):
-        """Check `exclude`."""
         prunable_variables(self.model, self._exclude)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Record the masks."""
         masks = getattr(bare_optimizer(self.model.optimizer), "masks", None)
         if masks is None:
             masks = {v.path: v for v in prunable_by_patterns(self.model, self._exclude)}

@@ -33,7 +33,6 @@ class SparsityLogger(keras.callbacks.Callback):
         self._nonzero = self._patterns()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Write the figures into `logs`."""
         before, now = self._nonzero, self._patterns()
         self._nonzero = now
         if logs is None or not now:

@@ -39,11 +39,9 @@ class TerminateOnDeadNetwork(keras.callbacks.Callback):
         self.died_in_epoch = None
 
     def on_train_begin(self, logs=None):
-        """Reset `died_in_epoch`."""
         self.died_in_epoch = None
 
     def on_epoch_end(self, epoch, logs=None):
-        """Check the outputs."""
         # Averages of batch normalisation lag in the first hundreds of steps, and through many
         # layers hardly anything of the inputs is left then: the batch's own statistics show it.
         if not any(self._lives(training) for training in (False, True)):

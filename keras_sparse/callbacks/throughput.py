@@ -31,7 +31,6 @@ class Throughput(keras.callbacks.Callback):
         self._images = check_integer("images", images, "[1, inf)")
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Start the clock."""
         self._seconds = None
         self._start = time.perf_counter()
 
@@ -40,7 +39,6 @@ class Throughput(keras.callbacks.Callback):
         self._stop()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Write the figures into `logs`."""
         self._stop()
         if logs is not None:
             logs["images_per_second"] = self._images / self._seconds

@@ -111,7 +111,6 @@ class Selectivity(_OnData):
         return ((rows >= self.relative * largest) & (largest >= SILENT)).mean(axis=0)
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {**super().get_config(), "relative": self.relative}
 
 

@@ -55,7 +55,6 @@ class ChannelCriterion(Configured):
         return {name: values < self.threshold for name, values in scores.items()}
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {"threshold": self.threshold}
 
 

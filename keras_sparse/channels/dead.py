@@ -171,7 +171,6 @@ class DeadChannels:
 
     @classmethod
     def from_config(cls, config):
-        """An object from what `get_config` returned."""
         criterion = keras.saving.deserialize_keras_object(config["criterion"])
         return cls(criterion, config["epochs"])
 

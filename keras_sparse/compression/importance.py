@@ -69,7 +69,6 @@ class Taylor(Importance):
         self.batch_size = batch_size
 
     def scores(self, model, groups, data=None):
-        """The averages; see `Importance`."""
         if data is None:
             raise ValueError("`Taylor` needs `data`: (x, y), or a data set of batches.")
         axes = {}
@@ -96,7 +95,6 @@ class Taylor(Importance):
         return scores
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {"batches": self.batches, "batch_size": self.batch_size}
 
 
@@ -187,7 +185,6 @@ class GroupNorm(Importance):
         self.order = order
 
     def scores(self, model, groups, data=None):
-        """The norms; see `Importance`."""
         weights = {weight.path: weight for weight in model.weights}
         scores = {}
         for group in groups:
@@ -199,7 +196,6 @@ class GroupNorm(Importance):
         return scores
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {"order": self.order}
 
 
@@ -215,12 +211,10 @@ class Random(Importance):
         self.seed = seed
 
     def scores(self, model, groups, data=None):
-        """Uniform numbers; see `Importance`."""
         rng = np.random.default_rng(self.seed)
         return {group: rng.random(group.size) for group in groups}
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {"seed": self.seed}
 
 
@@ -239,7 +233,6 @@ class FromCriterion(Importance):
         self.needs_data = criterion.needs_data
 
     def scores(self, model, groups, data=None):
-        """The sums; see `Importance`."""
         by_layer = self.criterion.scores(model, data)
         scores = {}
         for group in groups:

@@ -89,7 +89,6 @@ class Iterative(Configured):
         return Recovered(first, cut, metrics, history)
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {"cuts": self.cuts, "epochs": self.epochs}
 
 
@@ -142,7 +141,6 @@ class Growing(Configured):
         return max(1, epochs // 2) if self.epochs is None else self.epochs
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {"epochs": self.epochs}
 
 

@@ -24,12 +24,10 @@ class Schedule:
         raise ValueError(f"A constant value has no end. Received: {self}")
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_config(cls, config):
-        """The inverse of `get_config`."""
         return cls(**config)
 
 

@@ -16,7 +16,6 @@ class AccumulatedOptimizer(ProximalOptimizer):
     """
 
     def build(self, variables):
-        """Add the accumulators."""
         if self.built:
             return
         super().build(variables)
@@ -26,7 +25,6 @@ class AccumulatedOptimizer(ProximalOptimizer):
         self._add_removed()
 
     def update_step(self, gradient, variable, learning_rate):
-        """One step of one variable; see the class."""
         record = self._record(variable)
         learning_rate = ops.cast(learning_rate, variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
@@ -55,7 +53,6 @@ class GrowingThreshold(AccumulatedOptimizer):
     """
 
     def build(self, variables):
-        """Add the threshold."""
         if self.built:
             return
         super().build(variables)

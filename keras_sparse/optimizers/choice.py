@@ -82,7 +82,6 @@ class ChoosesVariables:
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """The optimizer that `get_config` describes."""
         config = dict(config)
         built_on = config.pop("built_on", None)
         optimizer = super().from_config(config, custom_objects)

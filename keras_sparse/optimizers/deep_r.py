@@ -113,5 +113,4 @@ class DeepR(MovesWeights):
         return ops.where(value * sign <= 0, 0, value)
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {**super().get_config(), "l1": self.l1, "temperature": self.temperature}

@@ -76,7 +76,6 @@ class DSR(PruneAndRegrow):
         return [threshold * ops.cast(factor, "float32")]
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {
             **super().get_config(),
             "threshold": self.threshold,

@@ -55,5 +55,4 @@ class GRDA(GrowingThreshold):
         return self.c * ops.power(ops.cast(learning_rate, "float32"), self.mu + 0.5) * growth
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {**super().get_config(), "c": self.c, "mu": self.mu}

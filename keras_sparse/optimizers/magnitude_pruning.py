@@ -157,7 +157,6 @@ class MagnitudePruning(UpdatesEvery):
         )
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         sparsity = keras.saving.serialize_keras_object(self.sparsity)
         return {**super().get_config(), "sparsity": sparsity, "scope": self.scope}
 

@@ -175,7 +175,6 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
                 variable.assign(ops.where(mask, ops.convert_to_tensor(variable), 0))
 
     def apply(self, grads, trainable_variables=None):
-        """Apply one step of gradients; see `keras.optimizers.Optimizer.apply`."""
         grads = list(grads)
         if trainable_variables is not None:
             trainable_variables = list(trainable_variables)
@@ -212,7 +211,6 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         self._inner.decay(variables)
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None):
-        """See `keras.optimizers.Optimizer.exclude_from_weight_decay`."""
         self._inner.optimizer.exclude_from_weight_decay(var_list, var_names)
 
     def _before_variables(self, learning_rate):
@@ -275,7 +273,6 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
             self._masks[i].assign(np.logical_or(mask, weight != 0))
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         inner = self.inner
         if not isinstance(inner, str):
             inner = keras.optimizers.serialize(inner)

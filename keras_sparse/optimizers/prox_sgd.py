@@ -33,7 +33,6 @@ class InverseSqrtDecay(keras.optimizers.schedules.LearningRateSchedule):
         return self.initial_learning_rate / ops.sqrt(ops.cast(step, "float32") + 1.0)
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {"initial_learning_rate": self.initial_learning_rate}
 
 
@@ -71,7 +70,6 @@ class ProxSGD(ProximalOptimizer):
         self.l1 = check_number("l1", l1, "[0, inf)")
 
     def update_step(self, gradient, variable, learning_rate):
-        """One step of one variable; see the class."""
         record = self._record(variable)
         step = ops.cast(learning_rate, variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
@@ -82,5 +80,4 @@ class ProxSGD(ProximalOptimizer):
             self.assign(variable, value)
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {**super().get_config(), "l1": self.l1}

@@ -262,7 +262,6 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         return 1.0, 1
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {**super().get_config(), "groups": self.groups}
 
 

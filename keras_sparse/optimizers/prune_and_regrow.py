@@ -89,7 +89,6 @@ class PruneAndRegrow(MovesWeights):
         return share_of(snapshot.amount, snapshot.nonzeros)
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         prune_rate = keras.saving.serialize_keras_object(self.prune_rate)
         return {**super().get_config(), "prune_rate": prune_rate}
 

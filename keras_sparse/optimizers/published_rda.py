@@ -26,7 +26,6 @@ class _DualAveraging(ProximalOptimizer):
         return self.center == "zero"
 
     def build(self, variables):
-        """Add the mean gradients and the centres."""
         if self.built:
             return
         super().build(variables)
@@ -44,7 +43,6 @@ class _DualAveraging(ProximalOptimizer):
         self._add_removed()
 
     def update_step(self, gradient, variable, learning_rate):
-        """One step of one variable; see the class."""
         record, t = self._record(variable), self._step()
         learning_rate = ops.cast(learning_rate, variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
@@ -117,7 +115,6 @@ class _DualAveraging(ProximalOptimizer):
         return -float(ops.convert_to_numpy(self.learning_rate)) * steps**0.5, steps
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {**super().get_config(), "center": self.center}
 
 

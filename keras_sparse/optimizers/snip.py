@@ -68,5 +68,4 @@ class SNIP(DynamicMaskOptimizer):
         return mask, pruned, ops.zeros_like(pruned), []
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {**super().get_config(), "density": self.density}

@@ -183,7 +183,6 @@ class SparseMomentum(PruneAndRegrow):
         return select_largest(magnitude_keys(scores), counts, snapshot.packing, missing)
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         modes = {name: getattr(self, name) for name in ("redistribution", "growth", "prune")}
         return {**super().get_config(), **modes}
 

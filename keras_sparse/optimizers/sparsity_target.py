@@ -47,7 +47,6 @@ class FindsThresholds(SeparableUpdate):
         self.ramp_steps = check_integer("ramp_steps", ramp_steps, "[1, inf)")
 
     def build(self, variables):
-        """Add the thresholds."""
         if self.built:
             return
         super().build(variables)
@@ -226,7 +225,6 @@ class FindsThresholds(SeparableUpdate):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """The optimizer that `get_config` describes."""
         config = dict(config)
         cut_out = config.pop("cut_out", _NOTHING)
         optimizer = super().from_config(config, custom_objects)

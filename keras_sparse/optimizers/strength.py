@@ -18,13 +18,11 @@ class HasStrength:
         return ops.cast(l1, "float32")
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         l1 = keras.saving.serialize_keras_object(self.l1) if callable(self.l1) else self.l1
         return {**super().get_config(), "l1": l1, "rho": self.rho}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """The optimizer that `get_config` describes."""
         config = dict(config)
         if isinstance(config.get("l1"), dict):
             config["l1"] = keras.saving.deserialize_keras_object(config["l1"], custom_objects)

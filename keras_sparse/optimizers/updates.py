@@ -33,7 +33,6 @@ class UpdatesEvery(DynamicMaskOptimizer):
         self.steps_per_epoch = steps_per_epoch
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {
             **super().get_config(),
             "update_every": self.update_every,

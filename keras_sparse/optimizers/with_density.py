@@ -56,12 +56,10 @@ class WithDensity(MaskedOptimizer):
         return masks
 
     def load_own_variables(self, store):
-        """See `keras.optimizers.Optimizer.load_own_variables`."""
         super().load_own_variables(store)
         self._awaits_state = False
 
     def apply(self, grads, trainable_variables=None):
-        """Apply one step of gradients; see `keras.optimizers.Optimizer.apply`."""
         if self._awaits_state:
             raise ValueError(
                 "distribution='zeros' keeps the zeros of the weights, and none of them was zero "
@@ -71,7 +69,6 @@ class WithDensity(MaskedOptimizer):
         super().apply(grads, trainable_variables)
 
     def get_config(self):
-        """The arguments, for `keras.saving`."""
         return {
             **super().get_config(),
             "density": self.density,

@@ -37,7 +37,6 @@ class Relay(keras.callbacks.Callback):
             getattr(callback, hook)(*arguments)
 
     def set_params(self, params):
-        """Pass on."""
         super().set_params(params)
         self._pass_on("set_params", params)
 
@@ -59,7 +58,6 @@ class Relay(keras.callbacks.Callback):
             self._pass_on("on_train_end", logs)
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Pass on."""
         self._pass_on("on_epoch_begin", epoch, logs)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -67,27 +65,21 @@ class Relay(keras.callbacks.Callback):
         self._pass_on("on_epoch_end", epoch, logs)
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Pass on."""
         self._pass_on("on_train_batch_begin", batch, logs)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Pass on."""
         self._pass_on("on_train_batch_end", batch, logs)
 
     def on_test_begin(self, logs=None):
-        """Pass on."""
         self._pass_on("on_test_begin", logs)
 
     def on_test_end(self, logs=None):
-        """Pass on."""
         self._pass_on("on_test_end", logs)
 
     def on_test_batch_begin(self, batch, logs=None):
-        """Pass on."""
         self._pass_on("on_test_batch_begin", batch, logs)
 
     def on_test_batch_end(self, batch, logs=None):
-        """Pass on."""
         self._pass_on("on_test_batch_end", batch, logs)
 
 
@@ -138,7 +130,6 @@ class AfterEpoch(keras.callbacks.Callback):
         self._function = function
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Start the clock."""
         self._start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):

@@ -45,7 +45,6 @@ class _Masked(Method):
         return self.inner or ("adam" if self.learning_rate is None else "sgd")
 
     def arguments(self, run):
-        """See `Method`."""
         return {**super().arguments(run), "inner": self.inside, "seed": run.seed}
 
 
@@ -95,7 +94,6 @@ class _Updating(_Masked):
         return max(min(self.fitted["update_every"], run.steps // _UPDATES) // whole, 1) * whole
 
     def arguments(self, run):
-        """See `Method`."""
         found = super().arguments(run)
         every = self.mask_steps(run)
         if self.update_masks == "callback":
@@ -153,7 +151,6 @@ class _Regrowing(_Moving):
     apart = (*_Moving.apart, "prune_rate", "prune_schedule", "prune_until")
 
     def check(self):
-        """See `Settings`."""
         super().check()
         if self.prune_until is not None and not self.prune_schedule:
             raise ValueError("--prune_until needs --prune_schedule=linear or cosine.")
@@ -161,7 +158,6 @@ class _Regrowing(_Moving):
             raise ValueError("--prune_schedule needs --prune_rate: from which share to 0.")
 
     def arguments(self, run):
-        """See `Method`."""
         found = super().arguments(run)
         if self.prune_schedule is None:
             return found if self.prune_rate is None else found | {"prune_rate": self.prune_rate}
@@ -183,7 +179,6 @@ class RigL(_Regrowing):
     flag = "rigl"
 
     def check(self):
-        """See `Settings`."""
         super().check()
         require(self.update_masks == "in_step", "update_masks", "in_step for rigl", self)
 
@@ -240,13 +235,11 @@ class MagnitudePruning(_Updating):
     fitted: ClassVar = {"update_every": 20}
 
     def check(self):
-        """See `Settings`."""
         super().check()
         ordered = self.prune_from <= self.prune_until
         require(ordered, "prune_until", "at least --prune_from", self)
 
     def arguments(self, run):
-        """See `Method`."""
         import keras_sparse
 
         begin, until = (round(x * run.steps) for x in (self.prune_from, self.prune_until))

@@ -72,7 +72,6 @@ class RDA(_Proximal):
     fitted: ClassVar = {"ramp_steps": 1000}
 
     def check(self):
-        """See `Settings`."""
         both = self.l1 is not None and self.target_sparsity is not None
         require(not both, "l1", "omitted with --target_sparsity, from which it is found", self)
         by_channel = self.target_sparsity is not None and self.groups == "channel"
@@ -87,7 +86,6 @@ class RDA(_Proximal):
         require(not falls, "rho", "omitted without --l1", self)
 
     def arguments(self, run):
-        """See `Method`."""
         found = super().arguments(run)
         if self.l1 is None:
             half = max(run.steps // 2, 1)
@@ -115,7 +113,6 @@ class GRDA(_Proximal):
         return super().optimizer((lambda _: None) if falls else rate, run)
 
     def constant_rate(self):
-        """See `Method`."""
         return 0.2 if self.learning_rate is None else self.learning_rate
 
 

@@ -105,12 +105,10 @@ class IdentityRule(PassThrough):
     """The identity, at inference."""
 
     def refuses(self, call):
-        """Noise at inference is not the identity."""
         pinned = call.kwargs.get("training") is True
         return "is called with training=True" if pinned else None
 
     def constants(self, call, constants):
-        """All of them, whatever they depend on."""
         return constants
 
 
@@ -130,7 +128,6 @@ class PReLURule(Elementwise):
         return Constants.of(np.where(values >= 0, values, alpha * values))
 
     def slices(self, unit):
-        """Slopes of the kept channels."""
         port, alpha = unit.outputs[0], unit.array("alpha")
         cut = [None] * alpha.ndim
         if port.axis is not None and alpha.shape[port.axis] == port.size:
@@ -155,7 +152,6 @@ class RescalingRule(Elementwise):
         return -1 if max(np.size(layer.scale), np.size(layer.offset)) > 1 else None
 
     def config(self, unit):
-        """The entries of the kept channels."""
         config = super().config(unit)
         for key in ("scale", "offset"):
             part = part_of(getattr(unit.operation, key), unit.outputs[0].kept)

@@ -307,7 +307,6 @@ class MultiHeadAttentionRule(Attention):
     """Each head has its own keys and values."""
 
     def heads(self, layer):
-        """The same number twice."""
         return layer.num_heads, layer.num_heads
 
     def config(self, unit):
@@ -332,11 +331,9 @@ class GroupQueryAttentionRule(Attention):
     one_width = True
 
     def heads(self, layer):
-        """More heads of queries than of keys."""
         return layer.num_query_heads, layer.num_key_value_heads
 
     def needs(self, unit):
-        """The query's channels are the output's."""
         super().needs(unit)
         query, target = self.sides(unit)[0], unit.outputs[0]
         if target.keep.any():
@@ -344,7 +341,6 @@ class GroupQueryAttentionRule(Attention):
             target.need(query.keep, f"{unit.name}: its output is as wide as its query")
 
     def resolve(self, unit):
-        """Keras wants query and value equally wide."""
         query, _, value = self.sides(unit)
         for port, other in ((query, value), (value, query)):
             missing = np.flatnonzero(~port.keep)[: max(0, len(other.kept) - len(port.kept))]
@@ -352,7 +348,6 @@ class GroupQueryAttentionRule(Attention):
             port.need(extra, f"{unit.name}: its value is as wide as its query")
 
     def coupled_channels(self, call):
-        """The output with the query."""
         return in_step(call)[:1]
 
     def removed_together(self, call):
@@ -363,7 +358,6 @@ class GroupQueryAttentionRule(Attention):
         return [(query, every, value, every)]
 
     def config(self, unit):
-        """Fewer and narrower heads."""
         queries, kv, scores, _ = self._indices(unit)
         return {
             **super().config(unit),

@@ -76,15 +76,12 @@ class Elementwise(Rule):
         return to_numbers(call.operation(*args, **kwargs)).reshape(values.shape)
 
     def needs(self, unit):
-        """Channels go in and out in lockstep."""
         couple(self.source(unit), unit.outputs[0])
 
     def coupled_channels(self, call):
-        """Channel by channel."""
         return in_step(call)
 
     def slices(self, unit):
-        """The channels of `channel_weights`."""
         port = unit.outputs[0]
         slices = {}
         for name in self.channel_weights:
@@ -121,14 +118,12 @@ class Beside(Elementwise):
         return call.inputs[0].axis
 
     def forward(self, call):
-        """Channel by channel, or unknown."""
         source, out = call.inputs[0], call.outputs[0]
         if not self.beside(call):
             return [(default_axis(out), Constants.unknown(default_size(out)))]
         return [(self.place(call), self.constants(call, source.constants.flattened()))]
 
     def needs(self, unit):
-        """Lockstep, or everything."""
         source, target = unit.inputs[0], unit.outputs[0]
         if self.beside(unit.calls[0]):
             couple(source, target)

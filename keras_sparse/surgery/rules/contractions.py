@@ -54,7 +54,6 @@ class Contraction(Rule):
         return "whole", None, None
 
     def forward(self, call):
-        """Zeros, or constants that are averaged."""
         mode, operand, axis = self._plan(call)
         out = call.outputs[0]
         if mode in ("whole", "summed"):
@@ -80,7 +79,6 @@ class Contraction(Rule):
         )
 
     def needs(self, unit):
-        """By what is followed."""
         target = unit.outputs[0]
         if not target.keep.any():
             return
@@ -107,7 +105,6 @@ class Contraction(Rule):
                 target.need(other.keep, other.why)
 
     def coupled_channels(self, call):
-        """The channels that are the same."""
         mode, operand, _ = self._plan(call)
         if mode == "whole":
             return []
@@ -119,7 +116,6 @@ class Contraction(Rule):
         return [(source, every, call.outputs[0], every) for source in sources]
 
     def macs(self, call):
-        """As many as the letters have sizes."""
         *sides, _ = self.letters(call)
         sizes = {}
         for side, value in zip(sides, call.inputs, strict=True):
@@ -154,7 +150,6 @@ class EinsumRule(Contraction):
     """Subscripts with an arrow."""
 
     def letters(self, call):
-        """As they are written."""
         text = call.operation.subscripts.replace(" ", "")
         if "." in text or "->" not in text or len(call.args) != 2:
             return None

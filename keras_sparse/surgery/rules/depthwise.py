@@ -14,7 +14,6 @@ class DepthwiseRule(Rule):
     """Input channel `k` makes the outputs `k * multiplier + j`, and nothing else reads it."""
 
     def axis(self, layer):
-        """By `data_format`."""
         return channel_axis(layer.data_format, layer.rank + 2)
 
     def kernel(self, unit):
@@ -66,7 +65,6 @@ class DepthwiseRule(Rule):
         target.need(np.repeat(source.keep, multiplier), np.repeat(source.why, multiplier))
 
     def coupled_channels(self, call):
-        """Each input channel with what it makes."""
         source, target = call.inputs[0], call.outputs[0]
         if source.axis != self.axis(call.operation):
             return []
@@ -80,7 +78,6 @@ class DepthwiseRule(Rule):
         return {"kernel": (*window, source.kept, None), "bias": (unit.outputs[0].kept,)}
 
     def macs(self, call):
-        """Kernel size times positions."""
         layer = call.operation
         size = int(np.prod(layer.kernel.shape))
         return size * positions(call.outputs[0].shape, self.axis(layer))

@@ -21,7 +21,6 @@ class DotAttentionRule(Rule):
     makes_channels = False
 
     def refuses(self, call):
-        """Scores as an output, training pinned."""
         if len(call.outputs) > 1:
             return "returns its scores"
         return "is called with training=True" if call.kwargs.get("training") is True else None
@@ -41,7 +40,6 @@ class DotAttentionRule(Rule):
         return [(-1, Constants.of(passed))]
 
     def silent(self, unit, query, key):
-        """Channels that the scores do not need."""
         silent = ~np.isnan(key.uniform)
         return silent | (query.uniform == 0) if unit.operation.score_mode == "dot" else silent
 
@@ -61,7 +59,6 @@ class DotAttentionRule(Rule):
             port.need_all(f"mask of {unit.name}")
 
     def coupled_channels(self, call):
-        """Values with the output, queries with keys."""
         query, value, key = self._sides(call, call.inputs)
         outputs, scores = np.arange(len(value.keep)), np.arange(len(key.keep))
         return [(value, outputs, call.outputs[0], outputs), (query, scores, key, scores)]

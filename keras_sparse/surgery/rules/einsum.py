@@ -138,7 +138,6 @@ class EinsumDenseRule(Linear):
         return {"kernel": tuple(cut), "bias": (None,) * (rank - 1) + (unit.outputs[0].kept,)}
 
     def fold(self, unit, weights):
-        """Into the bias, place by place."""
         correction = self._correction(unit)
         if correction.any():
             bias = weights["bias"].astype(np.float64)

@@ -14,7 +14,6 @@ class EmbeddingRule(Rule):
     arity = 0
 
     def forward(self, call):
-        """Columns without a difference."""
         table = call.unit.array("embeddings")
         same = (table == table[:1]).all(0)
         return [(-1, Constants.of(np.where(same, table[0].astype(np.float64), np.nan)))]
@@ -23,11 +22,9 @@ class EmbeddingRule(Rule):
         """Tokens are not channels: they are an argument, needed whole."""
 
     def config(self, unit):
-        """Fewer columns."""
         return {**plain_config(unit), "output_dim": len(unit.outputs[0].kept)}
 
     def slices(self, unit):
-        """The table's columns."""
         return {"embeddings": (None, unit.outputs[0].kept)}
 
 
@@ -39,7 +36,6 @@ class ReversibleEmbeddingRule(EmbeddingRule):
     """An embedding, unless it also makes scores of the same table."""
 
     def refuses(self, call):
-        """The way back."""
         return "is read both ways" if call.kwargs.get("reverse") or len(call.args) > 1 else None
 
     def slices(self, unit):

@@ -13,7 +13,6 @@ class ConvRule(Convolution):
     """A convolution; those with groups have their own rules."""
 
     def for_unit(self, unit):
-        """By the number of groups."""
         layer = unit.operation
         if layer.groups == 1:
             return self
@@ -25,18 +24,15 @@ class DepthwiseConvRule(DepthwiseRule):
     """As many groups as inputs: a depthwise convolution, written differently."""
 
     def kernel(self, unit):
-        """The filters of one input lie side by side."""
         kernel = unit.array("kernel")
         return kernel.reshape(-1, unit.operation.groups, kernel.shape[-1] // unit.operation.groups)
 
     def config(self, unit):
-        """Groups and filters go together."""
         source = unit.inputs[0].on(self.axis(unit.operation))
         kept = {"groups": len(source.kept), "filters": len(unit.outputs[0].kept)}
         return {**plain_config(unit), **kept}
 
     def slices(self, unit):
-        """Everything hangs on the outputs."""
         outputs = unit.outputs[0].kept
         window = (None,) * (unit.array("kernel").ndim - 1)
         return {"kernel": (*window, outputs), "bias": (outputs,)}
@@ -53,13 +49,11 @@ class GroupedRule(Convolution):
         return inputs % size, (inputs // size)[:, None] == outputs // width
 
     def part(self, unit, inputs, outputs):
-        """With the zeros that the groups leave out."""
         rows, own = self._within(unit, inputs, outputs)
         kernel = self.rows(unit.array("kernel"))
         return np.where(own, kernel[:, rows[:, None], outputs], 0.0).astype(np.float64)
 
     def find_reads(self, unit):
-        """Within the groups only."""
         read = (self.rows(unit.array("kernel")) != 0).any(0)
         inputs = np.arange(len(read) * unit.operation.groups)
         rows, own = self._within(unit, inputs, np.arange(read.shape[1]))
@@ -98,7 +92,6 @@ class GroupedRule(Convolution):
             port.need(keep.reshape(-1), f"{unit.name}: its groups are equally wide")
 
     def config(self, unit):
-        """Fewer groups, fewer filters."""
         kept = unit.outputs[0].keep.reshape(unit.operation.groups, -1)
         return {**super().config(unit), "groups": int(kept.any(1).sum())}
 

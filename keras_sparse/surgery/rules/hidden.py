@@ -119,7 +119,6 @@ class HiddenUnits(Unsupported):
         return unit.notes["units"]
 
     def config(self, unit):
-        """Fewer units."""
         return {**plain_config(unit), self.size: self.share * len(self._units(unit)[0])}
 
     def slices(self, unit):
@@ -145,7 +144,6 @@ class HiddenUnits(Unsupported):
             weights[name] = bias + dropped @ self._array(unit, last.kernel)[1]
 
     def inner_channels(self, unit):
-        """The units."""
         axes = []
         *before, last = self._parts(unit.operation)
         every = np.arange(last.kernel.shape[0])

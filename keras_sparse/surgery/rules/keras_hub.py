@@ -51,7 +51,6 @@ class Gated(Underscored):
     gate = "_feedforward_gate_dense"
 
     def functions(self, layer):
-        """The layer's activation, behind the gate."""
         return None, layer.activation
 
 
@@ -71,7 +70,6 @@ class Bloom(HiddenUnits):
     size = "intermediate_dim"
 
     def functions(self, layer):
-        """A function of its `call`."""
         return approximate_gelu, None
 
 
@@ -94,7 +92,6 @@ class XLNet(Plain):
     """Its activation is applied by its `call`."""
 
     def functions(self, layer):
-        """Behind the first."""
         return layer.activation_function_ff, None
 
 
@@ -106,7 +103,6 @@ class Gemma(HiddenUnits):
     size, share = "intermediate_dim", 2
 
     def functions(self, layer):
-        """An approximate gelu behind the gate."""
         return None, approximate_gelu
 
 
@@ -140,7 +136,6 @@ class LayerScale(Elementwise):
     scale = "lambda1"
 
     def config(self, unit):
-        """As many factors as channels are left."""
         return {**super().config(unit), "hidden_dim": len(unit.outputs[0].kept)}
 
 
@@ -149,7 +144,6 @@ class CachedAttention(MultiHeadAttentionRule):
     """As Keras' attention, but for a cache that no model of layers has."""
 
     def refuses(self, call):
-        """A cache."""
         cache = call.kwargs.get("cache") is not None
         return "is called with a cache" if cache else super().refuses(call)
 
@@ -165,15 +159,12 @@ class PositionEmbeddingRule(Elementwise):
     makes_channels = True
 
     def refuses(self, call):
-        """Positions that are given."""
         return "is called with positions" if len(call.inputs) > 1 else None
 
     def axis(self, layer, rank):
-        """The last."""
         return -1
 
     def forward(self, call):
-        """Columns without a difference."""
         table = call.unit.array("embeddings")
         same = (table == table[:1]).all(0)
         return [(-1, Constants.of(np.where(same, table[0].astype(np.float64), np.nan)))]
@@ -201,7 +192,6 @@ class RootMeanSquare(Unsupported):
     added = 0.0
 
     def forward(self, call):
-        """Zero where the scale is."""
         ((axis, constants),) = super().forward(call)
         scale = call.unit.array(self.scale)
         if axis != -1 or scale is None or scale.shape != constants.values.shape[1:]:

@@ -70,7 +70,6 @@ class Linear(Rule):
     # Constants.
 
     def forward(self, call):
-        """Constant is what reads constants only."""
         source, target = call.inputs[0], call.outputs[0]
         unit, layer = call.unit, call.operation
         reads = self.reads(unit)
@@ -127,7 +126,6 @@ class Linear(Rule):
         return unit.notes["reads"]
 
     def find_reads(self, unit):
-        """Computes `reads`."""
         return (self.kernel(unit) != 0).any(0)
 
     # Needs.
@@ -270,7 +268,6 @@ class Linear(Rule):
         return kernel.reshape(-1, *kernel.shape[-2:])
 
     def macs(self, call):
-        """Kernel size times positions of the output."""
         layer = call.operation
         size = int(np.prod(layer.kernel.shape))
         return size * positions(call.outputs[0].shape, self.output_axis(layer))
@@ -291,21 +288,17 @@ class Convolution(Linear):
     units_key = "filters"
 
     def input_axis(self, layer):
-        """By `data_format`."""
         return channel_axis(layer.data_format, layer.rank + 2)
 
     output_axis = input_axis
 
     def kernel(self, unit):
-        """Taps in one axis."""
         return self.rows(unit.array("kernel"))
 
     def bordered(self, layer):
-        """A window under padding leaves taps out."""
         return layer.padding != "valid" and max(layer.kernel_size) > 1
 
     def tap_count(self, layer):
-        """Size of the window."""
         return int(np.prod(layer.kernel_size))
 
     def classes(self, layer):
@@ -356,15 +349,12 @@ class TransposedRule(Convolution):
     """A kernel `(*window, filters, inputs)`; how many taps reach a position differs everywhere."""
 
     def kernel(self, unit):
-        """Taps first, inputs before outputs."""
         return self.rows(unit.array("kernel"))
 
     def rows(self, kernel):
-        """A view with the last axes exchanged."""
         return np.swapaxes(super().rows(kernel), 1, 2)
 
     def bordered(self, layer):
-        """Unless it is a matrix at each position."""
         return max(layer.kernel_size) > 1 or max(layer.strides) > 1
 
     def classes(self, layer):
@@ -378,6 +368,5 @@ class TransposedRule(Convolution):
         return {**slices, "kernel": (*window, outputs, inputs)}
 
     def macs(self, call):
-        """Kernel size times positions of the input."""
         size = int(np.prod(call.operation.kernel.shape))
         return size * positions(call.inputs[0].shape, self.input_axis(call.operation))

@@ -11,6 +11,5 @@ class MaskingRule(NormRule):
     """Masks positions of which all channels are zero; a channel that is zero has no influence."""
 
     def refuses(self, call):
-        """Another number."""
         value = call.operation.mask_value
         return None if value == 0 else f"masks what is {value}"

@@ -96,7 +96,6 @@ class Merge(Rule):
             target.need(port.keep, port.why)
 
     def coupled_channels(self, call):
-        """Operands that have the output's channels."""
         return [] if self.axis(call) is None else in_step(call)
 
     def _reasons(self, unit, i):
@@ -198,7 +197,6 @@ class AddRule(Merge):
     replace = staticmethod(keras.ops.add)
 
     def merge(self, rows, call):
-        """Unknown where one is."""
         return sum(rows[1:], rows[0])
 
 
@@ -211,7 +209,6 @@ class MultiplyRule(Merge):
     replace = staticmethod(keras.ops.multiply)
 
     def merge(self, rows, call):
-        """Zero times unknown is zero."""
         product, zero = rows[0], rows[0] == 0
         for row in rows[1:]:
             product, zero = product * row, zero | (row == 0)
@@ -223,7 +220,6 @@ class SubtractRule(Merge):
     """A difference."""
 
     def merge(self, rows, call):
-        """Unknown where one is."""
         return rows[0] - rows[1]
 
 
@@ -234,7 +230,6 @@ class AverageRule(Merge):
     reads_masks = True
 
     def merge(self, rows, call):
-        """Unknown where one is."""
         return sum(rows[1:], rows[0]) / len(rows)
 
 
@@ -265,7 +260,6 @@ class ScaledSumRule(Merge):
     """Inception-ResNet's `x + scale * y`."""
 
     def merge(self, rows, call):
-        """Unknown where one is."""
         return rows[0] + call.operation.scale * rows[1]
 
 
@@ -346,11 +340,9 @@ class ConcatenateRule(Rule):
         return [i for i, (port, a) in enumerate(slices) if keep[a : a + port.size].any()]
 
     def optional_inputs(self, unit):
-        """What has no needed channel is left out."""
         taking = self._taking(unit)
         return tuple(i for i in range(len(unit.inputs)) if i not in taking)
 
     def apply(self, call, make, read):
-        """Joins what is left."""
         tensors = [read(call.inputs[i]) for i in self._taking(call.unit)]
         return make()(tensors) if len(tensors) > 1 else tensors[0]

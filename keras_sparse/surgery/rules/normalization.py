@@ -37,11 +37,9 @@ class BatchNormalizationRule(Elementwise):
         return "is called with training=True" if pinned else None
 
     def axis(self, layer, rank):
-        """The layer's own, counted from the end."""
         return layer.axis % rank - rank
 
     def evaluate(self, call, values):
-        """The formula, in float64."""
         array, layer = call.unit.array, call.operation
         gamma, beta = array("gamma"), array("beta")
         deviation = np.sqrt(array("moving_variance").astype(np.float64) + layer.epsilon)
@@ -64,16 +62,13 @@ class BatchNormOperationRule(Elementwise):
         return "normalises the batch" if batch else None
 
     def axis(self, layer, rank):
-        """The operation's own, counted from the end."""
         return layer.axis % rank - rank
 
     def factor(self, call):
-        """The scale, if there is one."""
         scale = (*call.args, None, None)[4]
         return None if scale is None else keras.ops.convert_to_numpy(scale)
 
     def apply(self, call, make, read):
-        """The arrays' entries for the kept channels."""
         kept = call.unit.outputs[0].kept
         arrays = [x if x is None else keras.ops.convert_to_numpy(x)[kept] for x in call.args[1:]]
         return make()(read(call.inputs[0]), *arrays)
@@ -86,7 +81,6 @@ class NormalizationRule(Elementwise):
     channel_weights = ("mean", "variance")
 
     def refuses(self, call):
-        """Statistics for more than the channels."""
         axes = call.operation.axis
         plain = not axes or (len(axes) == 1 and axes[0] % len(call.inputs[0].shape))
         return None if plain else "has statistics for several axes, or for the batch"
@@ -96,7 +90,6 @@ class NormalizationRule(Elementwise):
         return layer.axis[0] % rank - rank if layer.axis else None
 
     def config(self, unit):
-        """The given statistics of the kept channels."""
         config = plain_config(unit)
         for key in ("mean", "variance"):
             config[key] = part_of(getattr(unit.operation, f"input_{key}"), unit.outputs[0].kept)
@@ -110,7 +103,6 @@ class LayerNormalizationRule(Unsupported):
     makes_channels = False
 
     def forward(self, call):
-        """Constant where gamma is zero."""
         ((axis, constants),) = super().forward(call)
         gamma, beta = call.unit.array("gamma"), call.unit.array("beta")
         if axis != -1 or gamma is None or gamma.shape != constants.values.shape[1:]:
@@ -125,13 +117,11 @@ class NormRule(Rule):
     makes_channels = False
 
     def refuses(self, call):
-        """Other axes than one for the channels."""
         axes = np.atleast_1d(call.operation.axis)
         rank = len(call.inputs[0].shape)
         return None if len(axes) == 1 and axes[0] % rank == rank - 1 else "mixes positions"
 
     def forward(self, call):
-        """Zeros stay zero."""
         source = call.inputs[0]
         uniform = source.constants.uniform
         if source.axis != -1:
@@ -139,14 +129,12 @@ class NormRule(Rule):
         return [(-1, Constants.of(np.where(uniform == 0, 0.0, np.nan)))]
 
     def needs(self, unit):
-        """All but zeros, then lockstep."""
         source, target = unit.inputs[0].on(-1), unit.outputs[0]
         if target.keep.any():
             source.need(source.constants.uniform != 0, f"{unit.name} takes a norm over channels")
             couple(source, target)
 
     def coupled_channels(self, call):
-        """Channel by channel."""
         return in_step(call)
 
 
@@ -166,16 +154,13 @@ class RMSNormalizationRule(NormRule):
         return unit.outputs[0].size / len(unit.outputs[0].kept)
 
     def config(self, unit):
-        """A larger epsilon."""
         config = plain_config(unit)
         return {**config, "epsilon": config["epsilon"] * self._ratio(unit)}
 
     def slices(self, unit):
-        """The scale of the kept channels."""
         return {"scale": (unit.outputs[0].kept,)}
 
     def fold(self, unit, weights):
-        """A larger scale."""
         if self._ratio(unit) != 1:
             weights["scale"] = weights["scale"].astype(np.float64) * np.sqrt(self._ratio(unit))
 
@@ -208,7 +193,6 @@ class GroupNormalizationRule(Rule):
         return [(axis, Constants.of(values if beta is None else values + beta))]
 
     def needs(self, unit):
-        """Whole groups."""
         layer, target = unit.operation, unit.outputs[0]
         if not target.keep.any():
             return
@@ -228,12 +212,10 @@ class GroupNormalizationRule(Rule):
         return pairs
 
     def config(self, unit):
-        """Fewer groups."""
         groups = unit.outputs[0].keep.reshape(unit.operation.groups, -1).any(1)
         return {**plain_config(unit), "groups": int(groups.sum())}
 
     def slices(self, unit):
-        """The kept channels."""
         kept = (unit.outputs[0].kept,)
         return {"gamma": kept, "beta": kept}
 
@@ -246,5 +228,4 @@ class LayerScaleRule(Elementwise):
     scale = "gamma"
 
     def config(self, unit):
-        """As many factors as channels are left."""
         return {**super().config(unit), "projection_dim": len(unit.outputs[0].kept)}

@@ -94,7 +94,6 @@ class Padding(Beside):
         return 0.0
 
     def beside(self, call):
-        """Whether no channels are added."""
         axis = call.inputs[0].axis
         return axis is not None and not any(self.widths(call)[axis])
 
@@ -148,11 +147,9 @@ class PadRule(Padding):
         return call.args[1] if len(call.args) > 1 else call.kwargs.get("constant_values")
 
     def widths(self, call):
-        """The operation's."""
         return call.operation.pad_width
 
     def value(self, call):
-        """As given, zero if not."""
         return float(self._given(call) or 0.0) if call.operation.mode == "constant" else None
 
 
@@ -161,7 +158,6 @@ class ResizeRule(Windowed):
     """Means of neighbours; where the aspect ratio is kept by padding, a value around them."""
 
     def refuses(self, call):
-        """An image without a batch."""
         batch = len(call.inputs[0].shape) == 4
         return None if batch else "works on an image without a batch"
 
@@ -186,5 +182,4 @@ class PadImagesRule(ResizeRule):
     """Zeros around the image."""
 
     def constants(self, call, constants):
-        """The input's inside, zeros around it."""
         return Constants.of([constants.uniform, constants.uniform * 0.0], call)

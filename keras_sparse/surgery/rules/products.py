@@ -56,7 +56,6 @@ class MatmulRule(Rule):
         return [(default_axis(out), Constants.unknown(default_size(out)))]
 
     def needs(self, unit):
-        """By what is followed."""
         a, b = unit.inputs
         target = unit.outputs[0]
         mode = self._mode(*unit.calls[0].inputs)
@@ -78,7 +77,6 @@ class MatmulRule(Rule):
             port.need(other.keep, other.why)
 
     def coupled_channels(self, call):
-        """`b` with the output, or both operands."""
         a, b = call.inputs
         mode = self._mode(a, b)
         every = np.arange(len(b.keep))
@@ -102,7 +100,6 @@ class ArrayMatmulRule(Linear):
         return keras.ops.convert_to_numpy(call.args[1])
 
     def kernel(self, unit):
-        """One tap."""
         return self._array(unit.calls[0])[None]
 
     def mergeable(self, layer):
@@ -110,15 +107,12 @@ class ArrayMatmulRule(Linear):
         return False
 
     def config(self, unit):
-        """An operation has none."""
         return unit.operation.get_config()
 
     def slices(self, unit):
-        """Nor weights."""
         return {}
 
     def apply(self, call, make, read):
-        """The array's part, then the constants."""
         unit = call.unit
         inputs, outputs = self.source(unit).kept, unit.outputs[0].kept
         dtype = call.outputs[0].dtype
@@ -127,5 +121,4 @@ class ArrayMatmulRule(Linear):
         return product + correction.astype(dtype) if correction.any() else product
 
     def macs(self, call):
-        """Kernel size times positions of the output."""
         return int(np.size(call.args[1])) * positions(call.outputs[0].shape, -1)

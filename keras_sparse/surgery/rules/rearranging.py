@@ -74,7 +74,6 @@ class ReductionRule(Beside):
         return getattr(call.operation, "keepdims", False)
 
     def refuses(self, call):
-        """An `initial` or `where`."""
         plain = len(call.args) == 1 and not call.kwargs
         plain = plain and getattr(call.operation, "initial", None) is None
         return None if plain else "is called with more than a tensor"
@@ -92,7 +91,6 @@ class ReductionRule(Beside):
         return axis + sum(reduced > axis for reduced in gone)
 
     def constants(self, call, constants):
-        """What as many of them as are reduced make."""
         sizes = [call.inputs[0].shape[axis] for axis in axes_of(call)]
         count = np.nan if None in sizes else float(np.prod(sizes))
         constant = constants.values[0]
@@ -100,12 +98,10 @@ class ReductionRule(Beside):
         return Constants.of(np.where(np.isnan(constant), np.nan, reduced))
 
     def reduced(self, operation, constant, count):
-        """The reduction of `count` equal numbers."""
         reduce = _REDUCED.get(type(operation).__name__)
         return constant if reduce is None else reduce(constant, count)
 
     def entering(self, unit):
-        """All but zeros, where those add nothing."""
         call = unit.calls[0]
         ignores = type(unit.operation).__name__ in self.ignoring_zeros
         if ignores and call.inputs[0].axis in axes_of(call):
@@ -120,7 +116,6 @@ class NormOperationRule(ReductionRule):
     ignoring_zeros = ("Norm",)
 
     def refuses(self, call):
-        """Other norms."""
         operation = call.operation
         if operation.ord in (None, "fro"):
             return None
@@ -128,7 +123,6 @@ class NormOperationRule(ReductionRule):
         return None if vector and operation.ord > 0 else f"is a norm of order {operation.ord!r}"
 
     def reduced(self, operation, constant, count):
-        """Of equal numbers."""
         order = 2.0 if operation.ord in (None, "fro") else operation.ord
         return np.where(constant == 0, 0.0, np.abs(constant) * count ** (1 / order))
 
@@ -138,7 +132,6 @@ class ConcatenateOperationRule(merging.ConcatenateRule):
     """As the layer."""
 
     def refuses(self, call):
-        """Arrays among the tensors."""
         tensors = call.args[0] if call.args else ()
         plain = isinstance(tensors, (list, tuple)) and len(tensors) == len(call.inputs)
         return None if plain and len(call.args) == 1 else "joins more than tensors"
@@ -149,12 +142,10 @@ class ReshapeOperationRule(Moving):
     """`keras.ops.reshape`, with the batch in the target shape."""
 
     def refuses(self, call):
-        """Shapes that are computed."""
         plain = all(isinstance(size, int) for size in call.operation.newshape)
         return None if plain and len(call.inputs) == 1 else "reshapes to a computed shape"
 
     def config(self, unit):
-        """The target shape with fewer channels."""
         shape = list(unit.operation.newshape)
         relation = self.relation(unit.calls[0])
         if relation is not None and shape[relation[0]] != -1:
@@ -167,18 +158,15 @@ class TransposeRule(MovedAxis):
     """Any order of the axes; the batch stays first."""
 
     def order(self, call):
-        """For each axis of the output the input's."""
         axes = call.operation.axes
         rank = len(call.inputs[0].shape)
         return None if axes is None else [int(axis) % rank for axis in axes]
 
     def refuses(self, call):
-        """A batch that is moved."""
         order = self.order(call)
         return None if order is not None and order[0] == 0 else "moves the batch"
 
     def axis(self, call, axis, rank):
-        """By the order."""
         return self.order(call).index(axis)
 
 
@@ -206,11 +194,9 @@ class ExpandDimsRule(MovedAxis):
         return sorted(int(axis) % rank for axis in np.atleast_1d(call.operation.axis))
 
     def refuses(self, call):
-        """An axis before the batch."""
         return "adds an axis before the batch" if 0 in self._new(call) else None
 
     def axis(self, call, axis, rank):
-        """After the new axes before it."""
         for new in self._new(call):
             axis += new <= axis
         return axis
@@ -233,11 +219,9 @@ class AlongRule(Beside):
     """A function of whole lines of positions."""
 
     def refuses(self, call):
-        """Masks."""
         return "is called with more than a tensor" if len(call.inputs) > 1 else None
 
     def beside(self, call):
-        """Whether the lines run along other axes."""
         axis = call.inputs[0].axis
         return axis is not None and axis not in axes_of(call)
 
@@ -252,7 +236,6 @@ class AlongRule(Beside):
         return super().constants(call, constants)
 
     def evaluate(self, call, values):
-        """On lines of their real length."""
         source = call.inputs[0]
         shape = [1] * len(source.shape)
         shape[source.axis] = -1
@@ -274,7 +257,6 @@ class CopyingRule(Moving):
     """
 
     def refuses(self, call):
-        """Different numbers of copies."""
         alike = np.ndim(getattr(call.operation, "repeats", 1)) == 0
         several = type(call.operation).__name__ == "Repeat" and not alike
         return "repeats each position as often as an array says" if several else None
@@ -322,9 +304,7 @@ class SqueezeRule(Rule):
         return [(place - len(out.shape), source.constants.flattened())]
 
     def needs(self, unit):
-        """Lockstep."""
         couple(unit.inputs[0], unit.outputs[0])
 
     def coupled_channels(self, call):
-        """Channel by channel."""
         return in_step(call)

@@ -85,7 +85,6 @@ class Cell:
         return values @ self.kernel[:, self.columns(units)].astype(np.float64)
 
     def slices(self, inputs, units):
-        """Cuts of the three weights, by name."""
         columns = self.columns(units)
         bias = (None, columns) if self.bias is not None and self.bias.ndim == 2 else (columns,)
         if self.bias is None and getattr(self.layer, "reset_after", False):
@@ -97,7 +96,6 @@ class Cell:
         }
 
     def fold(self, weights, correction):
-        """Adds to the bias of the input's side."""
         if correction.any():
             bias = weights[self.names["bias"]].astype(np.float64)
             bias.reshape(-1, len(correction))[0] += correction
@@ -143,7 +141,6 @@ class Recurrent(Rule):
         return np.all(dead, axis=0)
 
     def forward(self, call):
-        """Zero for dead units, unknown for others."""
         constants = self._constants(call.inputs[0])
         dead = [cell.dead(constants) for cell in self.cells(call.unit)]
         rows = [
@@ -192,7 +189,6 @@ class Recurrent(Rule):
         return kept
 
     def removed_together(self, call):
-        """A cell's units in all outputs."""
         first, pairs = {}, []
         for row, value in zip(self.blocks(call.unit), call.outputs, strict=True):
             for block, part in zip(
@@ -204,7 +200,6 @@ class Recurrent(Rule):
         return pairs
 
     def corrections(self, unit):
-        """What goes into each cell's bias."""
         source = unit.inputs[0].on(-1)
         return [
             cell.correction(source.constants.uniform, ~source.keep, np.flatnonzero(keep))
@@ -216,7 +211,6 @@ class Recurrent(Rule):
         return self.compact(plain_config(unit), self._kept(unit)[0], self.corrections(unit)[0])
 
     def compact(self, config, keep, correction):
-        """The config of one recurrent layer."""
         return {
             **config,
             "units": int(keep.sum()),
@@ -224,7 +218,6 @@ class Recurrent(Rule):
         }
 
     def slices(self, unit):
-        """All cells' weights."""
         inputs = unit.inputs[0].on(-1).kept
         slices = {}
         for cell, keep in zip(self.cells(unit), self._kept(unit), strict=True):
@@ -232,12 +225,10 @@ class Recurrent(Rule):
         return slices
 
     def fold(self, unit, weights):
-        """All cells' biases."""
         for cell, correction in zip(self.cells(unit), self.corrections(unit), strict=True):
             cell.fold(weights, correction)
 
     def macs(self, call):
-        """Both kernels at each step."""
         steps = call.inputs[0].shape[1] or 1
         weights = [w for w in call.operation.weights if len(w.shape) == 2 and "bias" not in w.path]
         return steps * int(sum(np.prod(w.shape) for w in weights))
@@ -257,7 +248,6 @@ class WrappedCellRule(Recurrent):
         return [("", layer.cell)]
 
     def config(self, unit):
-        """The cell's config."""
         config = plain_config(unit)
         cell = config["cell"]
         cell.pop("build_config", None)
@@ -272,7 +262,6 @@ class BidirectionalRule(Recurrent):
     """Two directions, side by side, merged, or apart."""
 
     def directions(self, layer):
-        """Forward and backward."""
         return [
             (f"{inner.name}/{inner.cell.name}/", inner)
             for inner in (layer.forward_layer, layer.backward_layer)
@@ -290,7 +279,6 @@ class BidirectionalRule(Recurrent):
         return np.any(dead, axis=0) if layer.merge_mode == "mul" else super().merged(layer, dead)
 
     def config(self, unit):
-        """Both layers' configs."""
         config = plain_config(unit)
         parts = zip(
             ("layer", "backward_layer"), self._kept(unit), self.corrections(unit), strict=True

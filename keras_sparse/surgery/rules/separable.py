@@ -22,15 +22,12 @@ class SeparableRule(Convolution):
         return depthwise, pointwise.reshape(*depthwise.shape[1:], -1)
 
     def mergeable(self, layer):
-        """Never."""
         return False
 
     def why_stuck(self, layer):
-        """No carrier."""
         return f"separable, padding {layer.padding!r}"
 
     def find_reads(self, unit):
-        """Through any of the multiplier's channels."""
         depthwise, pointwise = self.kernels(unit)
         return ((depthwise != 0).any(0)[:, :, None] & (pointwise != 0)).any(1)
 

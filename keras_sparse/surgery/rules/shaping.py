@@ -50,7 +50,6 @@ class Moving(Rule):
         return [(axis, Constants.of(members, call))]
 
     def needs(self, unit):
-        """Connected sets."""
         source, target = unit.inputs[0], unit.outputs[0]
         if not target.keep.any():
             return
@@ -71,7 +70,6 @@ class Moving(Rule):
                 return
 
     def coupled_channels(self, call):
-        """Channels that share values."""
         relation = self.relation(call)
         if relation is None:
             return []
@@ -167,7 +165,6 @@ class ReshapeRule(Moving):
     """Any shape; the target's channel count follows what is kept."""
 
     def config(self, unit):
-        """The target shape with fewer channels."""
         config = plain_config(unit)
         relation = self.relation(unit.calls[0])
         target = list(config["target_shape"])
@@ -184,7 +181,6 @@ class MovedAxis(Rule):
         raise NotImplementedError
 
     def forward(self, call):
-        """The same constants elsewhere."""
         source, size = call.inputs[0], len(call.outputs[0].shape)
         axis, rank = source.axis, len(source.shape)
         if axis is not None:
@@ -192,11 +188,9 @@ class MovedAxis(Rule):
         return [(axis, source.constants.flattened())]
 
     def needs(self, unit):
-        """Lockstep."""
         couple(unit.inputs[0], unit.outputs[0])
 
     def coupled_channels(self, call):
-        """Channel by channel."""
         return in_step(call)
 
 
@@ -214,5 +208,4 @@ class RepeatVectorRule(PassThrough):
     """The same vector at every step; the new axis is not the last."""
 
     def axis(self, layer, rank):
-        """The last."""
         return -1

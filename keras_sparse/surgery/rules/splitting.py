@@ -21,7 +21,6 @@ class SplitRule(Rule):
     parts_of_one = False
 
     def refuses(self, call):
-        """A batch that is split."""
         return None if self._along(call) + len(call.inputs[0].shape) else "splits the batch"
 
     def _along(self, call):
@@ -41,7 +40,6 @@ class SplitRule(Rule):
         return np.split(every, parts if isinstance(parts, int) else list(parts))
 
     def forward(self, call):
-        """The constants of each run."""
         runs = self._runs(call)
         if runs is None:
             return [(default_axis(v), Constants.unknown(default_size(v))) for v in call.outputs]
@@ -49,7 +47,6 @@ class SplitRule(Rule):
         return [(call.inputs[0].axis, constants.take(run)) for run in runs]
 
     def needs(self, unit):
-        """Each run by itself, or all outputs alike."""
         source, runs = unit.inputs[0], self._runs(unit.calls[0])
         if runs is None:
             if unit.alive:
@@ -66,7 +63,6 @@ class SplitRule(Rule):
                 port.need(source.keep[run], source.why[run])
 
     def coupled_channels(self, call):
-        """Each run with its channels."""
         runs = self._runs(call) or []
         pairs = zip(call.outputs, runs, strict=bool(runs))
         return [(call.inputs[0], run, value, np.arange(len(run))) for value, run in pairs]
@@ -76,11 +72,9 @@ class SplitRule(Rule):
         return [i for i, value in enumerate(call.outputs) if value.keep.any()]
 
     def along_channels(self, call):
-        """Whether the channels themselves are split."""
         return self._along(call) == call.inputs[0].axis
 
     def config(self, unit):
-        """Where the runs that are left begin."""
         call, config = unit.calls[0], unit.operation.get_config()
         if self.along_channels(call):
             sizes = [int(call.outputs[i].keep.sum()) for i in self._taking(call)]
@@ -121,7 +115,6 @@ class UnstackRule(SplitRule):
         return [(axis, constants) for _, constants in results]
 
     def config(self, unit):
-        """As many channels as are left."""
         config = unit.operation.get_config()
         taking = self._taking(unit.calls[0])
         return {**config, "num": len(taking)} if self.along_channels(unit.calls[0]) else config

@@ -30,7 +30,6 @@ class ZerosRule(StandInRule):
         """One channel of what it reads."""
 
     def apply(self, call, make, read):
-        """Of whatever channel is left."""
         tensor = read(call.inputs[0])
         tensor = tensor[..., :1] if len(tensor.shape) > 1 else tensor
         return keras.ops.zeros_like(tensor, dtype="int32")
@@ -41,7 +40,6 @@ class ConstantRule(StandInRule):
     """An array."""
 
     def forward(self, call):
-        """Of which nothing is followed."""
         return [(None, Constants.unknown(1))]
 
     def apply(self, call, make, read):
@@ -62,7 +60,6 @@ class ParameterRule(StandInRule):
     """
 
     def forward(self, call):
-        """Zeros."""
         shape = call.outputs[0].shape
         if not shape:
             return [(None, Constants.unknown(1))]
@@ -79,7 +76,6 @@ class ParameterRule(StandInRule):
         return len(unit.outputs[0].kept)
 
     def config(self, unit):
-        """That of an embedding."""
         weight = unit.operation.owned
         return {
             "name": unit.operation.name,
@@ -92,16 +88,13 @@ class ParameterRule(StandInRule):
         }
 
     def remake(self, unit, config):
-        """An embedding."""
         return keras.layers.Embedding(**config, embeddings_initializer="zeros")
 
     def slices(self, unit):
-        """The last axis."""
         rank = len(unit.operation.owned.shape)
         return {self._name(unit): (None,) * (rank - 1) + (unit.outputs[0].kept,) * (rank > 0)}
 
     def apply(self, call, make, read):
-        """All rows, in the weight's shape."""
         shape = call.outputs[0].shape
         zero = keras.ops.sum(read(call.inputs[0]))
         rows = np.arange(len(self._rows(call.unit)), dtype="int32")

@@ -35,7 +35,6 @@ class TakeRule(MovedAxis):
         return None if along or weight else "takes part of the batch"
 
     def axis(self, call, axis, rank):
-        """Further on by the axes that indices add."""
         indices = call.args[1]
         added = (len(indices.shape) if isinstance(indices, Value) else np.ndim(indices)) - 1
         return axis + added if axis > self._along(call) else axis
@@ -68,7 +67,6 @@ class GetItemRule(Rule):
         }
 
     def refuses(self, call):
-        """Computed indices, anything on the batch."""
         key = self._key(call) if len(call.inputs) == 1 else None
         if key is None:
             return "has keys other than numbers and slices"
@@ -86,7 +84,6 @@ class GetItemRule(Rule):
         return np.arange(source.shape[source.axis])[key], axis
 
     def forward(self, call):
-        """Constants of the channels that are taken."""
         source, out = call.inputs[0], call.outputs[0]
         taken = self._channels(call)
         if taken is None or not len(taken[0]):
@@ -111,7 +108,6 @@ class GetItemRule(Rule):
         target.need(source.keep[channels], source.why[channels])
 
     def coupled_channels(self, call):
-        """The channels that are taken."""
         taken = self._channels(call)
         if taken is None or not len(taken[0]):
             return []

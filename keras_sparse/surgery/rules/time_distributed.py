@@ -91,13 +91,11 @@ class StepRule(Rule):
         return _StepUnit(unit, self._inner)
 
     def forward(self, call):
-        """The inner layer's, of one step."""
         if self._along_steps(call):
             return [(default_axis(v), Constants.unknown(default_size(v))) for v in call.outputs]
         return self._inner.forward(self._unit(call.unit).step(call))
 
     def needs(self, unit):
-        """The inner layer's."""
         if not self._along_steps(unit.calls[0]):
             self._inner.needs(self._unit(unit))
         elif unit.alive:
@@ -105,7 +103,6 @@ class StepRule(Rule):
                 port.need_all(f"{unit.name} works step by step")
 
     def resolve(self, unit):
-        """The inner layer's."""
         self._inner.resolve(self._unit(unit))
 
     def coupled_channels(self, call):
@@ -127,9 +124,7 @@ class StepRule(Rule):
         return self._inner.slices(self._unit(unit))
 
     def fold(self, unit, weights):
-        """The inner layer's."""
         self._inner.fold(self._unit(unit), weights)
 
     def macs(self, call):
-        """Those of a step, for each of them."""
         return self._inner.macs(self._unit(call.unit).step(call)) * (call.inputs[0].shape[1] or 1)
