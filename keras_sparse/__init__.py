@@ -1,4 +1,4 @@
-"""Train sparse networks in Keras, cut out what died, and ship what is left."""
+"""Train sparse networks in Keras, remove dead channels, and export the compact model."""
 
 from keras_sparse import (
     analysis,

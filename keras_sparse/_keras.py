@@ -1,7 +1,7 @@
-"""What is used of Keras beyond its public interface.
+"""The uses of Keras beyond its public interface.
 
-Each function says which public thing it stands for. `tests/test_keras.py` holds Keras to what is
-expected of it here; what breaks with a new version of Keras is mended in this file, and in
+Each function names the public interface that it complements. `tests/test_keras.py` checks what is
+expected of Keras here. A change of Keras needs changes in this file only, and in
 `surgery.copying`, which copies layers attribute by attribute.
 """
 
@@ -20,7 +20,7 @@ def learning_rate(optimizer):
 
 
 def share_steps(optimizer, outer):
-    """Let an optimizer count the steps and know the rate of another.
+    """Let an optimizer share the step count and the learning rate of another.
 
     There is no public way to set `optimizer.iterations`, or a schedule's own count.
     """
@@ -171,19 +171,19 @@ def outbound_nodes(operation):
 
 
 def mask_of(tensor):
-    """The mask that layers such as `Embedding(mask_zero=True)` send along, None without one."""
+    """The mask that layers such as `Embedding(mask_zero=True)` attach, None without one."""
     return getattr(tensor, "_keras_mask", None)
 
 
 def set_mask(tensor, mask):
-    """Makes a tensor carry a mask, as `mask_of` finds it."""
+    """Sets the mask that `mask_of` returns."""
     tensor._keras_mask = mask
 
 
 def make_dense(tensor):
-    """Takes a symbolic tensor for a dense one.
+    """Marks a symbolic tensor as dense.
 
-    Keras says of the product of one and an array that it is sparse, and layers refuse it then.
+    Keras marks the product of one and an array as sparse, which layers refuse.
     """
     vars(tensor)["_sparse"] = False
 
@@ -206,17 +206,17 @@ def build_for(model, batch):
 
 @contextlib.contextmanager
 def calls_seen(layers, replace, inline):
-    """Within the block, layers that are called on arrays alone are called on what stands for them.
+    """Within the block, layers that are called on arrays only are called on placeholders.
 
-    `layer(array)` runs at once, and no graph has it. Calls that a layer makes while its output is
-    inferred are not touched. Arguments that are None anyway are not handed on: a layer may take
-    them in `call`, and not in the `compute_output_spec` that it inherits.
+    `layer(array)` runs at once, and is not in the graph. Calls that a layer makes while its output
+    is inferred are not changed. Arguments that are None are not passed on: a layer may take them in
+    `call`, but not in the `compute_output_spec` that it inherits.
 
     Args:
         layers: list of layers.
         replace: function from each leaf of the arguments to what the layer is called on.
-        inline: function `(layer, args, kwargs)` that gives the outputs of a layer that returns
-            something else than tensors, which Keras refuses in a graph.
+        inline: function `(layer, args, kwargs)` that returns the outputs of a layer with other
+            outputs than tensors, which Keras refuses in a graph.
     """
     known, depth = {id(layer) for layer in layers}, [0]
     call, infer = keras.Layer.__call__, keras.Layer.symbolic_call

@@ -1,4 +1,4 @@
-"""Old public names: they work for one release more, with a `FutureWarning`."""
+"""Old public names, which work until the next release, with a `FutureWarning`."""
 
 import functools
 import importlib
@@ -61,7 +61,7 @@ def attribute(old, new):
 
 def _warn(old, new):
     warnings.warn(
-        f"{old} is renamed to {new}. The old name goes with the next release.",
+        f"{old} is renamed to {new}. The next release removes the old name.",
         FutureWarning,
         stacklevel=3,
     )

@@ -1,4 +1,4 @@
-"""A training run's folder: a model as it is now, and what else belongs to the run."""
+"""A training run's folder: the model and the other state of the run."""
 
 import json
 import pathlib
@@ -11,7 +11,7 @@ _STATE = "state.json"
 
 
 def save(folder, suffix, write, state):
-    """Write the state of a run; the one before stays valid until this one is whole.
+    """Write the state of a run; the previous one stays valid until this one is complete.
 
     Args:
         folder: a folder; it is made if need be.
@@ -27,7 +27,7 @@ def save(folder, suffix, write, state):
     name = _model_name(state["epoch"], suffix)
     with replacing(folder / name) as temporary:
         write(temporary)
-    # From here on the new state is the one that counts.
+    # From here on the new state is valid.
     with replacing(folder / _STATE) as temporary:
         text = json.dumps({**state, "model": name}, default=_plain)
         temporary.write_text(text, encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Objects that their arguments describe."""
+"""Objects with a config of their arguments."""
 
 
 class Configured:
-    """Base of small objects that `keras.saving` writes and reads by their arguments."""
+    """Base of small objects that `keras.saving` saves by their arguments."""
 
     def get_config(self):
         return {}

@@ -1,4 +1,4 @@
-"""Output files that are whole or absent."""
+"""Output files that are complete or absent."""
 
 import contextlib
 import errno
@@ -48,8 +48,8 @@ class UnwritableError(OSError, ValueError):
 def replacing(path):
     """A temporary path in the folder of `path`, moved to `path` when the block succeeds.
 
-    When the block raises, nothing is left behind and a file that was at `path` stays as it was.
-    What a killed process left of the same file is removed first.
+    If the block raises, nothing is left behind, and a file at `path` is unchanged. Temporary
+    files that a killed process left for the same path are removed first.
 
     Args:
         path: the file to write.
@@ -103,7 +103,7 @@ def remove_left_behind(folder, name=None):
         return
     pattern = f".{glob.escape(name) if name else '*'}.*{_ENDING}"
     for left in pathlib.Path(folder).glob(pattern):
-        with contextlib.suppress(OSError):  # in use, or gone by now
+        with contextlib.suppress(OSError):  # in use, or removed by now
             lock = _lock(left)
             shutil.rmtree(left, ignore_errors=True)
             _unlock(lock)
@@ -116,7 +116,7 @@ def _new_folder(path):
         try:
             lock = _lock(folder)
         except (FileNotFoundError, BlockingIOError):
-            continue  # another process took it for left behind
+            continue  # another process removed it as left behind
         except OSError:
             lock = None  # a file system without locks, where none is removed either
         if os.path.exists(folder):

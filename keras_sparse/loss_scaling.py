@@ -1,4 +1,4 @@
-"""Mixed precision with float16 wraps an optimizer that scales the loss around the user's."""
+"""The user's optimizer, which mixed precision with float16 wraps in one that scales the loss."""
 
 
 def bare_optimizer(optimizer):

@@ -1,4 +1,4 @@
-"""Where the random layers of a model stand: what neither a config nor a `.keras` file holds."""
+"""The state of a model's random layers, which neither a config nor a `.keras` file has."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ def random_state(model):
 
 
 def set_random_state(model, state):
-    """Let the layers draw on from a state; those that it does not know stay as they are."""
+    """Set the state of the layers; layers that it does not contain are unchanged."""
     for name, variables in _variables(model).items():
         values = state.get(name, [])
         if len(values) == len(variables):

@@ -7,7 +7,7 @@ from keras_sparse.channels import channel_weight, layers_with_channels
 from keras_sparse.validation import check_integer, check_number
 from keras_sparse.variables import check_patterns_match, is_prunable, layers_of_type, path_patterns
 
-# Below this the square root has no slope, so that a group of zeros has no gradient but zero.
+# Below this the square root is constant, so that the gradient of a group of zeros is zero.
 _SMALLEST_SQUARE = 1e-24
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
@@ -40,10 +40,10 @@ class _OfGroups(keras.regularizers.Regularizer):
 class GroupLasso(_OfGroups):
     """Group lasso: `factor` times the sum over channels of √n · ‖w‖₂.
 
-    w are the n weights that lead into one channel. The penalty pulls all weights of a channel
-    towards zero together, and does so as strongly when they are small. A gradient step makes small
-    values of them, no zeros: the threshold of `surgery.zero_channels` makes those, and so does the
-    channel-wise step of `RDA(groups="channel")`.
+    w are the n incoming weights of one channel. The penalty pulls all weights of a channel towards
+    zero together, and equally strongly when they are small. Gradient steps make them small, but not
+    zero: use the threshold of `surgery.zero_channels`, or the channel-wise step of
+    `RDA(groups="channel")`.
 
     Args:
         factor: float, 0 or more. Defaults to 1e-3.
@@ -75,8 +75,8 @@ class GroupLasso(_OfGroups):
 class ExclusiveSparsity(_OfGroups):
     """Exclusive sparsity: `factor` times the sum over groups of ½ · ‖w‖₁².
 
-    A group are the weights that lead into one channel: the features that it reads. They compete, so
-    that each channel keeps few of them, and different channels different ones. No channel dies.
+    A group are the incoming weights of one channel, for the features that it reads. They compete,
+    so that each channel keeps few of them, and different channels different ones. No channel dies.
 
     Args:
         factor: float, 0 or more. Defaults to 1e-3.
@@ -106,8 +106,8 @@ class ExclusiveSparsity(_OfGroups):
 class CombinedSparsity(_OfGroups):
     """Group lasso and exclusive sparsity, in the shares 1 − `share` and `share`.
 
-    In the paper the share rises with depth: early features are shared by many channels, late ones
-    belong to few. `set_combined_sparsity` sets that on a model.
+    In the paper the share rises with depth, because early features are shared by many channels and
+    late ones by few; see `set_combined_sparsity`.
 
     Args:
         factor: float, 0 or more. Defaults to 1e-3.
@@ -147,7 +147,7 @@ def set_combined_sparsity(model, factor=1e-3, lowest=0.0, exclude=None):
 
     Args:
         model: a built `keras.Model`. Its dense layers and convolutions get the regularizer in
-            place of the one that they have. What `fit` has compiled is compiled again.
+            place of the one that they have. `fit` compiles its functions again.
         factor: float, 0 or more, of all layers.
         lowest: float in [0, 0.5], the smallest share of either term; the paper's m.
         exclude: what keeps its regularizer: regular expressions for `variable.path`, built layers
@@ -184,13 +184,12 @@ def set_combined_sparsity(model, factor=1e-3, lowest=0.0, exclude=None):
 def set_network_slimming(model, factor=1e-4):
     """Set an L1 regularizer on the scales γ of all batch normalisations of a model.
 
-    A channel whose γ is small says little, whatever its weights are. `channels.BatchNormScale`
-    finds such channels; `surgery.zero_channels(model, threshold, "batch_norm")` makes zeros of
-    them.
+    A channel with a small γ has little effect, whatever its weights are. `channels.BatchNormScale`
+    finds such channels; `surgery.zero_channels(model, threshold, "batch_norm")` sets them to zero.
 
     Args:
         model: a built `keras.Model`. Its batch normalisations get the regularizer in place of the
-            one that their γ has. What `fit` has compiled is compiled again.
+            one that their γ has. `fit` compiles its functions again.
         factor: float, 0 or more. Defaults to 1e-4.
 
     Returns:
@@ -270,5 +269,5 @@ def _set(layer, attribute, weight, regularizer):
 
 
 def _compile_again(model):
-    """What was traced has the losses of before."""
+    """Compile again, because traced functions have the old losses."""
     model.train_function = model.test_function = None

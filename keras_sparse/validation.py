@@ -1,4 +1,4 @@
-"""Numbers that a user gives, checked before any work."""
+"""Checks of arguments."""
 
 import math
 import numbers
@@ -86,7 +86,7 @@ def check_finite_samples(what, array):
     """Refuse samples with NaN or infinity.
 
     Args:
-        what: what they are, for the message.
+        what: their name in the message.
         array: NumPy array of shape `(samples, ...)`.
 
     Raises:

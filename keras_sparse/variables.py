@@ -1,4 +1,4 @@
-"""Which variables may be made sparse, and how sparse they are."""
+"""Prunable variables, and their sparsity."""
 
 import contextlib
 import re
@@ -20,7 +20,7 @@ _POSITION = re.compile(r"(^|_)pos(ition(al|s)?)?(_|\d|$|emb|enc)")
 
 
 def path_patterns(exclude):
-    """Regular expressions over `variable.path` for what a user asked to keep dense.
+    """Regular expressions over `variable.path` of the variables to keep dense.
 
     Args:
         exclude: None, or one or a list of: a string, a regular expression searched for in
@@ -139,11 +139,11 @@ def layers_of_type(model, layer_types):
 def is_prunable(variable, exclude=(), path=None):
     """Whether a variable is a kernel or an embedding, which a method may make sparse.
 
-    Prunable is what multiplies an input. By Keras' names these are kernels and embeddings. Of
-    variables with other names it is what has two axes longer than one, unless the first axis is of
-    length one, as in `(1, 1, 8)`, which is broadcast over a batch. Never prunable are biases,
-    scales, tokens and positions by their names, parameters of a normalisation or an activation, and
-    variables that Keras overwrites with their gradient.
+    Variables that multiply an input are prunable. By Keras' names these are kernels and embeddings.
+    A variable with another name is prunable if it has two axes longer than one, unless the first
+    axis is of length one, as in `(1, 1, 8)`, which is broadcast over a batch. Not prunable are
+    biases, scales, tokens and positions by their names, parameters of a normalisation or an
+    activation, and variables that Keras overwrites with their gradient.
 
     Args:
         variable: a `keras.Variable`; its `path` is read, so not TensorFlow's own variable.
@@ -202,7 +202,7 @@ def prunable_variables(model, exclude=None, include_frozen=False):
 
 
 def prunable_by_patterns(model, patterns, include_frozen=False):
-    """The same for patterns that need not match anything: paths change when a model is cut."""
+    """The same for patterns that need not match: paths change when channels are removed."""
     weights = model.weights if include_frozen else model.trainable_weights
     return [weight for weight in weights if is_prunable(weight, patterns)]
 
@@ -240,7 +240,7 @@ def share_of_zeros(variables):
 
 
 def dead_layers(variables):
-    """Paths of the variables that hold nothing but zeros: behind them the network is dead."""
+    """Paths of the variables that are all zero: the network is dead behind them."""
     return [v.path for v in variables if not np.any(keras.ops.convert_to_numpy(v))]
 
 

@@ -142,7 +142,7 @@ def owners(name):
 def _present_name(name):
     new = OLD_NAMES.get(name, name)
     if new != name:
-        text = f"`{name}` is renamed to `{new}`. The old name goes with the next release."
+        text = f"`{name}` is renamed to `{new}`. The next release removes the old name."
         warnings.warn(text, FutureWarning, stacklevel=3)
     return new
 

@@ -63,7 +63,7 @@ def given(values):
     """`{name: value}` of the settings that were given, of the `FlagValues`."""
     for old, new in OLD_NAMES.items():
         if values[old].present:
-            text = f"--{old} is renamed to --{new}. The old name goes with the next release."
+            text = f"--{old} is renamed to --{new}. The next release removes the old name."
             warnings.warn(text, FutureWarning, stacklevel=2)
     groups = values.flags_by_module_dict()
     found = {flag.name: flag.value for group in GROUPS for flag in groups[group]}

@@ -1,4 +1,4 @@
-"""What a training run looked like, and what its zeros mean."""
+"""Plots of a training run, and measures of its sparsity."""
 
 from keras_sparse.analysis.channels import plot_by_layer, plot_channel_scores, plot_dead_channels
 from keras_sparse.analysis.masks import mask_overlap, plot_mask_overlap

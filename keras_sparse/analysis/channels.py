@@ -1,4 +1,4 @@
-"""Pictures of what became of a model's channels."""
+"""Plots of a model's channels over training."""
 
 import math
 
@@ -11,14 +11,14 @@ _BINS = 40
 
 
 def plot_channel_scores(record, size="score"):
-    """Draws how large the channels of each layer are, by epoch: the histogram as colour.
+    """Plots a histogram of the channels' scores by epoch, as colour, for each layer.
 
-    Dead channels and those alive are two bands; the wider the gap between them, the safer a
-    threshold in it. The dashed line is the threshold. Zero is drawn at 1e-45.
+    Dead and live channels are two bands; a wider gap between them makes the threshold safer. The
+    dashed line is the threshold. Zero is drawn at 1e-45.
 
     Args:
         record: list of `EpochRecord`, as `DeadChannelCounter.record`.
-        size: what the scores are, for the axis: `"norm of incoming weights"`.
+        size: label of the axis of scores: `"norm of incoming weights"`.
 
     Returns:
         A `matplotlib.figure.Figure`.
@@ -28,7 +28,7 @@ def plot_channel_scores(record, size="score"):
 
     Example:
 
-    >>> plot_channel_scores(zero_channels.record).savefig("scores.png")
+    >>> plot_channel_scores(counter.record).savefig("scores.png")
     """
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
@@ -62,7 +62,7 @@ def plot_channel_scores(record, size="score"):
 
 
 def plot_dead_channels(record):
-    """Draws the dead channels by epoch: of all layers above, the share of each layer below.
+    """Plots the dead channels by epoch: their number above, the share of each layer below.
 
     Args:
         record: list of `EpochRecord`, as `DeadChannelCounter.record`.
@@ -75,7 +75,7 @@ def plot_dead_channels(record):
 
     Example:
 
-    >>> plot_dead_channels(zero_channels.record).savefig("dead.png")
+    >>> plot_dead_channels(counter.record).savefig("dead.png")
     """
     from matplotlib.figure import Figure
 

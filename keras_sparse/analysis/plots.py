@@ -1,8 +1,8 @@
-"""Pictures of a training run."""
+"""Plots of a training run."""
 
 import numpy as np
 
-# Of Okabe and Ito: told apart by colour-blind people, too.
+# The colours of Okabe and Ito, which colour-blind people can distinguish.
 _ACCURACIES = {
     "accuracy": ("training accuracy", "#0072b2", ":"),
     "val_accuracy": ("test accuracy", "#0072b2", "-"),
@@ -15,12 +15,12 @@ def plot_history(history, dense=None):
     """Draws accuracy by epoch, and below it sparsity.
 
     The axis of accuracy shows the range of the last two thirds of the epochs, so that 0.98 and
-    0.99 are told apart; what the first epochs have below it is cut off.
+    0.99 can be distinguished; lower values of the first epochs are not shown.
 
     Args:
-        history: dict from a log's name to its values by epoch, as `History.history` has it. Drawn
-            are, where they are there, `accuracy`, `val_accuracy` and `sparsity`.
-        dense: the history of a dense network to compare with, or None. Drawn is its
+        history: dict from a log's name to its values by epoch, as `History.history`. It plots
+            `accuracy`, `val_accuracy` and `sparsity`, if present.
+        dense: the history of a dense network to compare with, or None. It plots its
             `val_accuracy`.
 
     Returns:
@@ -52,7 +52,7 @@ def plot_history(history, dense=None):
         for values, label, color, style in panel:
             axes.plot(range(1, len(values) + 1), values, style, color=color, label=label)
         axes.grid(alpha=0.3)
-        # Above, where it covers no line.
+        # Above the axes, so that it covers no line.
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8, frameon=False)
     if lines:
         all_axes[0].set(ylabel="accuracy", ylim=_settled([line[0] for line in lines]))

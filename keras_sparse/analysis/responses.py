@@ -1,4 +1,4 @@
-"""What channels respond to: few images or many, one class or all."""
+"""Measures of what channels respond to."""
 
 import dataclasses
 

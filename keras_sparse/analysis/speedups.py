@@ -1,4 +1,4 @@
-"""The speed-up that zeros promise, and the one that is measured."""
+"""Estimated and measured speed-ups of sparse networks."""
 
 import dataclasses
 import io
@@ -108,16 +108,16 @@ class Speedup:
 
 
 def speedup(model, compact=None, batch_size=1, rounds=20):
-    """Estimates what zeros are worth, as the sparse momentum paper does, and measures it.
+    """Estimates the speed-up of zeros, as the sparse momentum paper does, and measures it.
 
     Two estimates from the measured time of each layer with a kernel: for convolutions that skip
     every zero, time × density; for ordinary dense ones, time × share of channels that are not
     empty. Beside them the measured speed-up of the model without its dead channels. Everything is
     timed alternately, in bursts of about 10 ms, on random input, and the median over the rounds is
-    taken, so that a machine that slows down or is shared does the same to all.
+    taken, so that a change of the machine's speed affects all alike.
 
-    Nothing runs sparse convolutions here: the first estimate is an upper bound that no kernel of
-    Keras reaches. The second leaves out what a layer saves by reading fewer channels.
+    No sparse convolutions are run: the first estimate is an upper bound that no kernel of Keras
+    reaches. The second omits what a layer saves by reading fewer channels.
 
     Args:
         model: a built `keras.Model` whose shapes are known but for the batch.

@@ -189,7 +189,7 @@ class DeadChannelCounter(keras.callbacks.Callback):
         optimizer = bare_optimizer(self.model.optimizer)
         warnings.warn(
             f"learning rate × λ / ε is {number:.3g}, above {settling_limit(self.model):.3g}: the "
-            "weights of dead channels burst again and again instead of settling at zero. Raise "
+            "weights of dead channels grow in bursts instead of converging to zero. Raise "
             f"`epsilon`, or lower the learning rate or L2. Received: epsilon={optimizer.epsilon}",
             stacklevel=2,
         )

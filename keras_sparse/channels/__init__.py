@@ -1,4 +1,4 @@
-"""Which output channels of a layer are dead, and how that is known."""
+"""Criteria for dead channels, and the channels that are dead by them."""
 
 from keras_sparse.channels.activations import activations
 from keras_sparse.channels.activity import APoZ, LargestActivation, Selectivity

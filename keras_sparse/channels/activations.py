@@ -1,4 +1,4 @@
-"""What every channel does on data. Here alone the package reads Keras' private graph of calls."""
+"""Activations of a model's channels on data."""
 
 import functools
 
@@ -21,19 +21,19 @@ _PASSED = (
     keras.layers.GaussianDropout,
     keras.layers.GaussianNoise,
 )
-# As functions are called, and without the underscores layers and operations too: LeakyReLU, Relu.
-# What mixes channels is none here: behind a softmax a channel does not stand by itself.
+# Names of functions, and without underscores of layers and operations too: LeakyReLU, Relu.
+# Functions that mix channels, such as softmax, are not among them.
 _ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)} | {"prelu"}
 _ACTIVATIONS -= {"linear", "softmax", "logsoftmax", "sparsemax", "glu"}
 
 
 def activations(model, data, batch_size=128):
-    """What the channels of a model's layers put out, batch by batch, at inference.
+    """Activations of the channels of a model's layers, batch by batch, at inference.
 
     A channel is read after its nonlinearity: the layer's own, or that of the activation layer (or
-    function of `keras.ops`) which it reaches through normalisations and dropout alone. A channel
-    that meets none is read where it last stands by itself, behind its normalisation and before an
-    addition, say.
+    function of `keras.ops`) which it reaches through normalisations and dropout only. If there is
+    none, it is read before other channels are mixed in: after its normalisation and before an
+    addition, for example.
 
     Args:
         model: a functional or Sequential `keras.Model`, nested or not.
@@ -60,12 +60,12 @@ def activations(model, data, batch_size=128):
 
 
 def reader(model):
-    """What reads the channels of a model, to be kept for another time: it is compiled once."""
+    """A reader of the channels of a model, to be reused: it is compiled once."""
     return _Reader(model, {id(v): k for k, v in by_name(layers_with_channels(model)).items()})
 
 
 def read(reader, data, batch_size=128):
-    """What `activations` gives, by a `reader` of the model."""
+    """`activations` by a `reader` of the model."""
     for x, y in batches(data, batch_size):
         found = {}
         for name, values in reader.read(keras.tree.flatten(x)):
@@ -105,8 +105,8 @@ def _is_inputs(data):
 class _Reader:
     """Reads the channels of a model by a separate model, which shares the layers.
 
-    Models inside the model have their own readers, for a call of theirs would be added to the
-    calls that Keras remembers of the user's layers.
+    Nested models have their own readers, because a call of them would be added to the calls that
+    Keras records of the user's layers.
     """
 
     def __init__(self, model, names):

@@ -1,4 +1,4 @@
-"""When a channel is dead, judged by what it does on data."""
+"""Criteria for dead channels by their activations on data."""
 
 import weakref
 
@@ -15,7 +15,7 @@ SILENT = 1e-12
 
 class _OnData(ChannelCriterion):
     needs_data = True
-    # The model of the last time and what reads it: epoch after epoch it is the same.
+    # The reader of the last model, which is usually the same each epoch.
     _model = _reader = None
 
     def scores(self, model, data=None):
@@ -49,7 +49,7 @@ class LargestActivation(_OnData):
     """Largest |activation| of a channel over all positions and images.
 
     Read after the nonlinearity; see `activations`. A channel that no image activates is dead even
-    if its weights are not small: its ReLU is shut.
+    if its weights are not small.
 
     Args:
         threshold: float, in units of the activation. Defaults to 1e-12, the paper's.
@@ -83,8 +83,8 @@ class Selectivity(_OnData):
     channel.
 
     Args:
-        threshold: float, a share. Defaults to 1e-3; the paper calls no channel dead by it. What is
-            rarely active is not without effect: cutting it changes the network.
+        threshold: float, a share. Defaults to 1e-3; the paper calls no channel dead by it. A
+            channel that is rarely active has an effect: removing it changes the outputs.
         relative: float in (0, 1). Defaults to 1e-3, the paper's.
 
     Raises:
@@ -122,8 +122,8 @@ class APoZ(_OnData):
 
     Args:
         threshold: float, a share, or None for the paper's rule: dead is what is more than one
-            standard deviation below its layer's mean. Defaults to None. What is mostly zero is
-            not without effect: cutting it changes the network.
+            standard deviation below its layer's mean. Defaults to None. A channel that
+            is mostly zero has an effect: removing it changes the outputs.
 
     Raises:
         ValueError: a threshold that is not positive.

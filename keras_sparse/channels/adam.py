@@ -1,4 +1,4 @@
-"""Whether Adam with L2 lets dead weights settle."""
+"""Whether dead weights converge to zero under Adam with L2."""
 
 import keras
 
@@ -12,11 +12,11 @@ def largest_l2(model):
 
 
 def alpha_lambda_over_epsilon(model):
-    """Adam's learning rate × λ / ε: whether weights that only L2 moves settle at zero.
+    """Adam's learning rate × λ / ε: whether weights that only L2 moves converge to zero.
 
-    Where |λw| is far below ε, Adam's step is αλ/ε times the running average of w. Below
-    `settling_limit` that is a damped oscillation and w goes to zero; above it w grows until ε no
-    longer matters, bursts, and the threshold between dead and alive has to lie above the bursts.
+    If |λw| is far below ε, Adam's step is αλ/ε times the running average of w. Below
+    `settling_limit` this is a damped oscillation and w converges to zero. Above it w grows in
+    bursts until ε no longer matters, and the threshold for dead channels must be above the bursts.
     Keras' `L2(c)` has the gradient 2cw, so λ = 2c.
 
     Args:
@@ -44,7 +44,7 @@ def alpha_lambda_over_epsilon(model):
 
 
 def settling_limit(model):
-    """The `alpha_lambda_over_epsilon` up to which weights settle: 38 for Adam's β1 of 0.9.
+    """The `alpha_lambda_over_epsilon` up to which weights converge: 38 for Adam's β1 of 0.9.
 
     The average m and the weight w follow m' = β1·m + (1 − β1)·w and w' = w − k·m', which is
     stable for k below 2(1 + β1)/(1 − β1).

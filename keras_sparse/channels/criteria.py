@@ -1,4 +1,4 @@
-"""When a channel is dead, judged by weights alone; the base of all criteria."""
+"""Criteria for dead channels by their weights, and the base of all criteria."""
 
 import keras
 import numpy as np
@@ -11,9 +11,9 @@ from keras_sparse.variables import layers_of_type
 
 
 class ChannelCriterion(Configured):
-    """Base of the criteria: scores channels, the smaller the deader, and draws the line.
+    """Base of the criteria: scores channels, and compares the scores with a threshold.
 
-    A subclass writes `scores`; one that needs data sets `needs_data = True`.
+    A subclass defines `scores`; one that needs data sets `needs_data = True`.
 
     Args:
         threshold: float, above 0. A channel is dead when its score is below.
@@ -63,7 +63,7 @@ class IncomingNorm(ChannelCriterion):
     """2-norm of the weights that lead into a channel; biases do not count.
 
     RDA leaves exact zeros. Adam with an L2 regularizer leaves about 1e-20, while live channels
-    stay many orders of magnitude above, so that the threshold is not delicate.
+    stay many orders of magnitude above, so that the exact threshold does not matter.
 
     Args:
         threshold: float, in units of the weights. Defaults to 1e-6. The paper's own value is not

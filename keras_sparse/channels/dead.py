@@ -1,4 +1,4 @@
-"""Channels that have been dead for some epochs, and how clear the case is."""
+"""Channels that have been dead for some epochs, and their gap to the live ones."""
 
 import dataclasses
 import math
@@ -136,7 +136,7 @@ class DeadChannels:
         return layer_gaps(self.scores, self.below)
 
     def keep(self, kept):
-        """Follow a model from which channels were cut.
+        """Follow the removal of channels from the model.
 
         Args:
             kept: `{layer name: indices of the channels that are left, or a bool array}`. Layers

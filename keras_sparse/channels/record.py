@@ -1,4 +1,4 @@
-"""What was known of a model's channels at the end of an epoch."""
+"""A record of a model's channels at the end of an epoch."""
 
 import dataclasses
 

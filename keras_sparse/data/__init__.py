@@ -1,4 +1,4 @@
-"""Image data sets, checked and normalised, and how they are varied."""
+"""Image data sets, checked and normalised, and their augmentation."""
 
 from keras_sparse.data.augmentation import crop_and_flip
 from keras_sparse.data.batches import Batches

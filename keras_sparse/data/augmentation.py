@@ -1,4 +1,4 @@
-"""How the papers vary the images of CIFAR."""
+"""The papers' augmentation of CIFAR."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ def taken(array, indices):
 
 
 def crop_and_flip(images, rng, pad=4):
-    """Pads by reflection, crops each image again at random, and mirrors half of them.
+    """Pads by reflection, crops each image at random, and mirrors half of them.
 
     Args:
         images: array or tensor of shape `(images, height, width, channels)`; any dtype, which is
@@ -43,7 +43,7 @@ def crop_and_flip(images, rng, pad=4):
     columns = rng.integers(0, 2 * pad + 1, count)[:, None] + np.arange(width)
     columns = np.where(rng.integers(0, 2, (count, 1), bool), columns[:, ::-1], columns)
     rows, columns = _reflected(rows - pad, height), _reflected(columns - pad, width)
-    # One look-up does all three, and NumPy's `take` leaves other threads free meanwhile.
+    # One look-up does all three, and NumPy's `take` releases the GIL.
     rows += np.arange(count)[:, None] * height
     pixels = rows[:, :, None] * width + columns[:, None, :]
     flat = (keras.ops if keras.ops.is_tensor(images) else np).reshape(images, (-1, channels))

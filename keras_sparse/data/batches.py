@@ -1,4 +1,4 @@
-"""Batches of images in memory, in an order that a seed and the epoch fix."""
+"""Batches of images in memory, in an order given by the seed and the epoch."""
 
 import concurrent.futures
 import functools
@@ -20,16 +20,16 @@ _THREADS = 4
 class Batches(keras.utils.PyDataset):
     """Shuffled, augmented batches for `model.fit`, one epoch after the other without end.
 
-    Epoch e shows every image once, in an order that depends on `seed` and e alone; what `augment`
-    draws depends on `seed`, the epoch and the step alone. So a training that is started again with
-    `first_epoch=e` sees the bits that it would have seen, and TensorFlow and JAX see the same.
-    The next batches are made by a few threads in the background.
+    Epoch e has every image once, in an order that depends only on `seed` and e; the random numbers
+    of `augment` depend only on `seed`, the epoch and the step. So a training that is resumed with
+    `first_epoch=e` gets the same batches as an uninterrupted one, on every backend. The next
+    batches are made by a few threads in the background.
 
     The last batch of an epoch is smaller where `batch_size` does not divide the images, as in the
     papers' recipes; XLA compiles a step once more for it. `keras.distribution.DataParallel` can
     only split what its devices divide, so both sizes are checked when a distribution is set.
 
-    Keras must be told where an epoch ends: `steps_per_epoch=len(batches)`. It runs
+    Give Keras the length of an epoch: `steps_per_epoch=len(batches)`. It runs
     `steps_per_execution` steps at a time, across the end of an epoch if need be, so a number that
     does not divide `len(batches)` moves the epochs apart: see `steps_per_execution`.
 
@@ -82,10 +82,10 @@ class Batches(keras.utils.PyDataset):
 
     @property
     def num_batches(self):
-        """None, by which Keras knows that the stream has no end.
+        """None: a stream without an end.
 
-        Of a stream that ends Keras starts the next epoch before it says that one is over, and
-        takes first batches to look at; here the number of a batch says all.
+        With an end, Keras starts the next epoch before it ends one, and reads first batches to
+        inspect them; here the index of a batch is sufficient.
         """
         return None
 
@@ -126,7 +126,7 @@ class Batches(keras.utils.PyDataset):
         chosen = _order(self.seed, epoch, len(self._x))[start : start + self.batch_size]
         x, y = taken(self._x, chosen), taken(self._y, chosen)
         if self._augment:
-            # The step is a separate key: beside seed and epoch a step of 0 would count as none.
+            # The step is a separate key: after seed and epoch a step of 0 would be ignored.
             source = np.random.SeedSequence([self.seed, epoch], spawn_key=(step,))
             x = self._augment(x, np.random.default_rng(source))
         return x, y

@@ -12,8 +12,8 @@ _ENDINGS = (".jpeg", ".jpg", ".png")
 class ImageFolder(ImageStream):
     """A classification task in a folder with `train/CLASS/*` and `val/CLASS/*`, as of ImageNet.
 
-    JPEG and PNG files are images, by their endings, other files are passed over. The classes are
-    numbered in the order of their folders' names. See `ImageStream` for what is done to images.
+    Files that end as JPEG and PNG do are images; others are ignored. The classes are numbered in
+    the order of their folders' names. See `ImageStream` for the preparation of images.
 
     Args:
         folder: path of the folder that holds `train` and `val`.
@@ -64,7 +64,7 @@ class ImageFolder(ImageStream):
         paths = np.concatenate([self._train[0], self._test[0]])
 
         def checked(path):
-            # The sum is what makes TensorFlow decode at all.
+            # Without the sum, TensorFlow would not decode.
             return path, tf.reduce_sum(tf.shape(decoded(tf.io.read_file(path))))
 
         files = tf.data.Dataset.from_tensor_slices(paths)

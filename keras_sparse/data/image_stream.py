@@ -50,7 +50,7 @@ class ImageStream(abc.ABC):
         return self.size, self.size, 3
 
     def steps_per_epoch(self, batch_size):
-        """Whole batches in the training images, which `model.fit` must be told.
+        """Number of whole batches of training images, for `model.fit`.
 
         Args:
             batch_size: int, images a step.
@@ -149,7 +149,7 @@ class ImageStream(abc.ABC):
 
 
 def tensorflow():
-    """The module, which leaves the GPU alone where another backend trains on it."""
+    """The module, without the GPU if another backend trains on it."""
     try:
         import tensorflow as tf
     except ImportError as error:
@@ -163,7 +163,7 @@ def tensorflow():
 def decoded(encoded):
     """Pixels of a JPEG or PNG file as a uint8 tensor of shape `(height, width, 3)`."""
     tf = tensorflow()
-    # The name is what a person reads when training stops at a damaged file.
+    # The name is shown when training stops at a damaged file.
     name = "damaged_file.ImageFolder.damaged_lists_them"
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False, name=name)
     return tf.ensure_shape(image, (None, None, 3))

@@ -9,10 +9,9 @@ _BUFFER = 10_000
 class TensorFlowDataset(ImageStream):
     """A classification task of TensorFlow Datasets, such as ImageNet, that was prepared before.
 
-    It has the splits `train`, and `validation` or else `test`, of which each example has an
-    `image` and a `label`. See `ImageStream` for what is done to images. An image of an epoch is
-    drawn among the next 10,000 that are read, in the order of the files, which TensorFlow Datasets
-    shuffled when it wrote them.
+    It has the splits `train`, and `validation` or else `test`, with an `image` and a `label` for
+    each example. See `ImageStream` for the preparation of images. Images are shuffled in a buffer
+    of 10,000, in the order of the files, which TensorFlow Datasets shuffled when it wrote them.
 
     Args:
         name: str, for `tensorflow_datasets.builder`, such as `"imagenet2012"`.

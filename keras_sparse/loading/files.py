@@ -1,4 +1,4 @@
-"""Which Keras wrote a file, and the model that is in it."""
+"""Reading a model from a file of Keras 3 or Keras 2."""
 
 import io
 import json
@@ -17,19 +17,19 @@ def load_model(path, custom_objects=None, compile=False):
     A file that Keras 3 wrote is read by `keras.saving.load_model`. A file that Keras 2 (tf.keras)
     wrote is translated, layer by layer, and its weights are assigned: Keras 3 refuses most such
     files, for an argument that it no longer has or for TensorFlow functions in the graph, and
-    misreads some, for example `hard_sigmoid`, which has another slope there. What has no certain
-    meaning in Keras 3 is refused.
+    misreads some, for example `hard_sigmoid`, which has another slope there. A file without a
+    certain meaning in Keras 3 is refused.
 
     Args:
         path: the file. Which Keras wrote it is read from the file, not from its name.
-        custom_objects: `{name: class or function}` for what is neither in Keras nor registered by
-            `keras.saving.register_keras_serializable`.
-        compile: bool, whether a model that Keras 3 saved with its loss and optimizer gets them
-            again. One of Keras 2 is never compiled.
+        custom_objects: `{name: class or function}` of objects that are neither in Keras nor
+            registered by `keras.saving.register_keras_serializable`.
+        compile: bool, whether to compile a model that Keras 3 saved with its loss and optimizer. A
+            model of Keras 2 is never compiled.
 
     Returns:
-        A `keras.Model`. One that Keras 2 wrote gives the outputs that it gave there,
-        up to rounding. `/` in its layers' names becomes `_`, as Keras 3 demands.
+        A `keras.Model`. One of Keras 2 has the same outputs as there, up to rounding. `/` in its
+        layers' names becomes `_`, because Keras 3 forbids slashes.
 
     Raises:
         ValueError: `path` is no model file or holds something that cannot be read; the message is
@@ -49,7 +49,7 @@ def load_model(path, custom_objects=None, compile=False):
             raise ValueError(f"{path} cannot be loaded: {_one_line(error)}") from error
 
 
-# What Keras, h5py and zipfile raise on files that are damaged or hold what they do not know.
+# Errors of Keras, h5py and zipfile for damaged or unsupported files.
 _READING_ERRORS = (
     ValueError,
     TypeError,

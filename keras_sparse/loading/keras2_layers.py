@@ -1,4 +1,4 @@
-"""One layer as Keras 2 described it, in the words of Keras 3."""
+"""Layers of Keras 3 from their configs of Keras 2."""
 
 import inspect
 
@@ -193,7 +193,7 @@ def _part(key, entry, build_model):
     cls = getattr(_MODULES[role], kind, None)
     if cls is None:
         raise ValueError(f"its {key} {kind} is not in Keras 3. Pass its class in `custom_objects`.")
-    # Older versions also noted a dtype, and axes that nobody reads.
+    # Older versions also saved a dtype, and axes, which are not needed.
     config = {name: value for name, value in config.items() if name in _parameters(cls)}
     return _builtin(f"keras.{role}s", kind, config)
 

@@ -15,7 +15,7 @@ _MERGING = ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "
 
 @dataclasses.dataclass
 class Part:
-    """A layer and what the file calls it; a model with its parts, in the file's order.
+    """A layer and its name in the file; for a model also its parts, in the file's order.
 
     Args:
         name: the layer's name in the file.
@@ -119,7 +119,7 @@ def _sequential(entry, config):
 
 
 def _dtype(config):
-    """Indices come as they are; any other input has the type in which the layer computes."""
+    """The type of an input: that of the layer's computation, except for indices."""
     dtype = config.get("dtype")
     return dtype if isinstance(dtype, str) and not dtype.startswith("mixed") else None
 

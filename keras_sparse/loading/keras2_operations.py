@@ -145,11 +145,11 @@ def _expand_dims(x, axis):
 def _reshape(tensor, shape):
     open_sizes = [n for n in shape if n == -1 or isinstance(n, _Size)]
     if len(open_sizes) > 1:
-        shape = _settle(tensor, shape)
+        shape = _resolve(tensor, shape)
     return ops.reshape(tensor, [-1 if isinstance(n, _Size) else n for n in shape])
 
 
-def _settle(tensor, shape):
+def _resolve(tensor, shape):
     """`shape` with its -1 worked out, where it keeps the tensor's only unknown size."""
     kept = [n for n in shape if isinstance(n, _Size)]
     rest = [n for axis, n in enumerate(tensor.shape) if [axis] != [size.axis for size in kept]]

@@ -1,4 +1,4 @@
-"""A file's weights into the layers that were built for it."""
+"""Assigning a file's weights to the layers."""
 
 import re
 
@@ -36,7 +36,7 @@ def load_from_lists(part, group):
 
 
 def _names(group):
-    """The names of a layer's weights, which Keras 2 cut into pieces where they are many."""
+    """The names of a layer's weights; Keras 2 split long lists of them."""
     attributes = getattr(group, "attrs", {})
     if "weight_names" in attributes:
         return [text(name) for name in attributes["weight_names"]]

@@ -1,9 +1,9 @@
-"""What the networks are built from, with the width and the kernels' settings in one place."""
+"""Building blocks of the networks."""
 
 import keras
 from keras import layers
 
-# The papers' networks are PyTorch's, whose batch normalisation forgets by 0.1 a step.
+# Of PyTorch's batch normalisation, which the papers use: 1 − 0.1.
 _BATCH_NORM_MOMENTUM = 0.9
 
 
@@ -21,8 +21,8 @@ def channels_at(width, count):
 def kernel_arguments(initializer, regularizer):
     """The arguments for the kernel of one layer, with its own initializer.
 
-    One object would give all layers of a shape the same values, and take its seed from when it
-    was made instead of from when the network is.
+    With one initializer, all layers of a shape would have the same values, and its seed would be
+    drawn when it is made instead of when the network is.
     """
     if isinstance(initializer, keras.initializers.Initializer):
         initializer = initializer.clone()

@@ -1,4 +1,4 @@
-"""The two LeNets that the pruning papers compare on."""
+"""The two LeNets of the pruning papers."""
 
 import functools
 

@@ -64,7 +64,7 @@ def vgg16_c(
 ):
     """VGG16-C: as `vgg16_d`, with a 1x1 kernel in the third convolution of blocks 3 to 5.
 
-    11,323,466 trainable parameters on CIFAR-10, which tells that the papers' 1x1 convolutions pad
+    It has 11,323,466 trainable parameters on CIFAR-10, as in the papers, whose 1x1 convolutions pad
     by 1, as their 3x3 ones do: images grow by 2 there, and 2x2 pixels reach the dense layers. See
     `vgg16_d` for the arguments.
 

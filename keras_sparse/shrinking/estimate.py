@@ -2,7 +2,7 @@
 
 import dataclasses
 
-# Of the time that a step takes, some does not shrink with the multiply-accumulates.
+# A part of a step's time does not depend on the multiply-accumulates.
 _MARGIN = 2.0
 
 
@@ -29,7 +29,7 @@ class Estimate:
 
     @property
     def seconds_saved(self):
-        """What the remaining epochs would take less, were time in proportion to the MACs."""
+        """How much shorter the remaining epochs would be, in proportion to the MACs."""
         before, after = self.macs
         share = 1.0 - after / before if before else 0.0
         return self.epochs_left * (self.epoch_seconds or 0.0) * share
@@ -41,7 +41,7 @@ class Estimate:
 
     @property
     def pays(self):
-        """Whether it saves more than twice of what it costs."""
+        """Whether it saves more than twice its cost."""
         return self.epoch_seconds is not None and self.seconds_saved > _MARGIN * self.seconds_spent
 
 

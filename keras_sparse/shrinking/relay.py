@@ -1,4 +1,4 @@
-"""Several calls of `fit` that look like one to the user's callbacks."""
+"""Several calls of `fit` as one for the user's callbacks."""
 
 import time
 
@@ -15,7 +15,7 @@ _BATCH_HOOKS = (
 
 
 class Relay(keras.callbacks.Callback):
-    """Passes on what happens to callbacks, but the begin and the end of training only once.
+    """Passes events on to callbacks; the begin and the end of training only once.
 
     Args:
         callbacks: the user's callbacks, in a (nested) list, or None.
@@ -29,7 +29,7 @@ class Relay(keras.callbacks.Callback):
         self.goes_on = False
         self._began = False
         self._callbacks = keras.tree.flatten(callbacks or [])
-        # Else the progress bar would make the host wait for the device at every batch.
+        # Otherwise the progress bar would make the host wait for the device at every batch.
         self.async_safe = all(map(_is_async_safe, self._callbacks))
 
     def _pass_on(self, hook, *arguments):

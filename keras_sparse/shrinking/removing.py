@@ -1,4 +1,4 @@
-"""A compiled model in, a compact one out, compiled as well, that continues with the training."""
+"""The compact model of a compiled one, with its optimizer's state."""
 
 import contextlib
 
@@ -14,7 +14,7 @@ from keras_sparse.variables import copied, layers_of_type
 
 @contextlib.contextmanager
 def zeroed(model, dead):
-    """The model with the weights into dead channels at zero, as they were when the block ends.
+    """Sets the incoming weights of dead channels to zero, and restores them after the block.
 
     Args:
         model: a built model; it is changed in place.
@@ -56,7 +56,7 @@ def remove_dead(model, dead, verify=True):
     Args:
         model: a compiled `keras.Model` that was trained.
         dead: `{layer name: bool array (channels,)}`.
-        verify: what the outputs are compared on; see `surgery.remove_dead_channels`.
+        verify: the inputs to compare on; see `surgery.remove_dead_channels`.
 
     Returns:
         `(compact, report)`: a compiled model and the `surgery.Report`. `model` is not changed.
@@ -70,9 +70,9 @@ def remove_dead(model, dead, verify=True):
 
 
 def followed(model, compact, report):
-    """Which channels of the layers that criteria score are left, and what the layers are called.
+    """Which channels of the scored layers are left, and the layers' new names.
 
-    Layers of nested models are named again, for these come out inlined.
+    Layers of nested models get new names, because the models are inlined.
 
     Args:
         model, compact, report: as `remove_dead` takes and returns them.

@@ -1,4 +1,4 @@
-"""A training run's folder: the model as it is now, and what the trainer knows."""
+"""A training run's folder: the model and the trainer's state."""
 
 import pathlib
 
@@ -47,7 +47,7 @@ def load(folder):
 
 
 def damaged(folder, error):
-    """What is told of a run that cannot be resumed."""
+    """The message for a run that cannot be resumed."""
     return (
         f"The run in {pathlib.Path(folder)} cannot be resumed: {str(error).rstrip('.')}. To start "
         f"again, give another folder. Received: folder={str(folder)!r}."

@@ -214,7 +214,7 @@ class ShrinkingTrainer:
         at_the_end = not epochs_left
         if self.must_pay is True and self._stopwatch.epoch_seconds is None and not at_the_end:
             return False
-        # Whatever comes of it, look again when more have died.
+        # In any case, the next check is when more have died.
         self._dead_before = _count(dead)
         start = time.perf_counter()
         try:
@@ -277,7 +277,7 @@ class ShrinkingTrainer:
         try:
             check_random_state(model, state["random_state"])
             self.dead_channels.set_state(state["dead_channels"])
-            # Layers of nested models may be named again.
+            # Layers of nested models may have new names.
             dead, found = self.dead_channels.dead, self.dead_channels.criterion.scores(model)
             if (found and not dead) or state["dead_before"] < 0:
                 raise ValueError("'dead_channels' or 'dead_before' is of no run")
