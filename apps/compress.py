@@ -67,7 +67,7 @@ def define_flags():
 
 
 def main(values=flags.FLAGS):
-    """Meet a budget, or cut out what is dead."""
+    """Meet a budget, or remove dead channels."""
     if values.target:
         options.check(values)
         with command_line.quiet_import():
@@ -194,7 +194,7 @@ def _samples(model, values):
 
 
 def _check_alive(original, zeroed, threshold):
-    """A UsageError if the threshold cut the way from the inputs to the outputs."""
+    """A UsageError if the outputs no longer depend on the inputs above the threshold."""
     if _varies(original) and not _varies(zeroed):
         raise program.UsageError(
             f"--threshold={threshold:g} sets so many channels to zero that the outputs are the "
@@ -213,7 +213,7 @@ def _varies(model):
 
 
 def _files(original, compact, values, samples, folder):
-    """Rows on the TFLite files of both models; those of the smaller one are left in the folder."""
+    """Rows on the TFLite files of both models; those of the compact one stay in the folder."""
     if not values.quantize:
         return []
     import keras
@@ -242,7 +242,7 @@ def _files(original, compact, values, samples, folder):
 
 
 def _write(original, compact, report, zeroed, values, samples):
-    """All files whole, or none of them; returns rows on the TFLite files."""
+    """Writes all files or none; returns rows on the TFLite files."""
     import keras
 
     from keras_sparse.files import replacing

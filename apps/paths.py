@@ -1,4 +1,4 @@
-"""Files that programs read and folders that they write: told when they are wrong, without Keras."""
+"""Checks of files to read and folders to write, without Keras."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""What every program shares: grouped help, flags of numbers, one line for what can be mended."""
+"""Common parts of programs: grouped help, flags of numbers, errors in one line."""
 
 import contextlib
 import math
@@ -21,7 +21,7 @@ _WHOLE = "The files that were finished are whole, the others are not there."
 def run(main, description, groups, goes_on=lambda: ""):
     """Parse the flags and run a program.
 
-    `--help` prints the flags by group. What a person or the machine causes ends the program with
+    `--help` prints the flags by group. An error of a person or the machine ends the program with
     one line; see `one_line`.
 
     Args:
@@ -107,11 +107,11 @@ def define_number(name, default, help, *, flag_values=flags.FLAGS, module_name=N
 
 @contextlib.contextmanager
 def one_line(goes_on=lambda: ""):
-    """End the process with one line and a status for what is no fault of the program.
+    """End the process with one line and a status for errors outside of the program.
 
     Status 1: a `UsageError`; files and texts that cannot be read or written, numbers that are too
-    large, memory that is not there; Ctrl-C. Status 143: SIGTERM, as `kill`, `timeout` and
-    schedulers send it. Files that were being written then are not there.
+    large, too little memory; Ctrl-C. Status 143: SIGTERM, as `kill`, `timeout` and schedulers send
+    it. Files that were being written then do not exist.
 
     Args:
         goes_on: see `run`.
@@ -158,7 +158,7 @@ def _terminate(number, frame):
 
 
 def _outside(error):
-    """What the machine or a person's input caused, as a sentence; None for anything else."""
+    """A sentence on an error of the machine or of a person's input; None for other errors."""
     for kinds, sentence in _OUTSIDE:
         if isinstance(error, kinds):
             return sentence(error)
@@ -207,6 +207,6 @@ def _end(message, status=1):
     print(" ".join(str(message).split()), file=sys.stderr)
     try:
         sys.stdout.flush()
-    except OSError:  # closed or full; Python would try again at its end, and tell
+    except OSError:  # closed or full; Python would try again at its end, and print an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)

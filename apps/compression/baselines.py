@@ -1,4 +1,4 @@
-"""What else could be trained within the same budget, with as many epochs."""
+"""Other networks within the same budget, trained for as many epochs."""
 
 import contextlib
 import dataclasses
@@ -76,7 +76,7 @@ def _from_scratch(network, model, training, settings, folder):
 
 
 def _narrow(model, data, settings, latency):
-    """The given network with the same share of channels everywhere, where that fits.
+    """The given network with the same share of channels in all layers, if that fits.
 
     Returns:
         `{(title, folder): network}`; with a latency a second one on its steps, if that differs.

@@ -16,7 +16,7 @@ from keras_sparse.loading import load_model
 from keras_sparse.surgery.graph import functional
 
 _TRIED = 32
-# A mild one: the given model is hardly better than the smaller one.
+# A mild one: the given model is hardly better than the compact one.
 _TEMPERATURE = 2.0
 
 
@@ -42,7 +42,8 @@ def load_compiled(path, loss=None):
         loss: name of a loss in Keras; None for the file's own.
 
     Returns:
-        `(model, sentence)`; the sentence says what was taken that the file does not hold, or is "".
+        `(model, sentence)`; the sentence names what was chosen because the file does not have it,
+        or is "".
 
     Raises:
         ValueError: a file that cannot be read, a model without a loss or without inputs of known
@@ -89,7 +90,7 @@ def register_objects(module):
 
 
 def _named_loss(name, model):
-    """The loss and a sentence on it; a cross-entropy takes what the last layer gives."""
+    """The loss and a sentence on it; a cross-entropy is that of the last layer's outputs."""
     try:
         loss = keras.losses.get(name)
     except ValueError as error:
@@ -131,7 +132,7 @@ def _is_crossentropy(loss):
 
 
 def distillation(model):
-    """What the compact model learns from the outputs of the given one.
+    """The loss by which the compact model learns from the outputs of the given one.
 
     Raises:
         UsageError: the outputs are no logits of classes.
@@ -155,7 +156,7 @@ def _last_activation(model):
 
 
 def load_data(path, model, seed):
-    """The arrays of a .npz file, as they fit a model.
+    """The arrays of a .npz file, checked against a model.
 
     Args:
         path: the file, see `--data`.
@@ -281,7 +282,7 @@ def _check_targets(key, y, loss, size):
 
 
 def classes(data, model):
-    """Integer classes of the samples to judge on, or None where the model is no classifier."""
+    """Integer classes of the samples to evaluate on, or None if the model is no classifier."""
     y = data.test[1]
     if not isinstance(y, np.ndarray):
         return None

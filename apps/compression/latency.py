@@ -14,8 +14,7 @@ def tables(model, target, folder, values):
     Args:
         model: a `keras.Model`.
         target: dict by cost.
-        folder: the run's `pathlib.Path`, which keeps what was measured; None to keep only what
-            `--table` names.
+        folder: the run's `pathlib.Path`, for the tables; None to save only that of `--table`.
         values: the flags' values.
     """
     wanted = {name: quantize for name, quantize in _QUANTIZE.items() if name in target}

@@ -1,4 +1,4 @@
-"""The flags of a compression to a budget, and what is wrong with them, told without Keras."""
+"""The flags of a compression to a budget, and their checks, without Keras."""
 
 import functools
 import importlib.util
@@ -180,7 +180,7 @@ def _limit(value, text):
 
 
 def refuse_without_target(values):
-    """Raise a `UsageError` for flags that mean nothing without `--target`."""
+    """Raise a `UsageError` for flags that need `--target`."""
     _refuse(OF_TARGET, "is for --target: give both.", values)
 
 

@@ -1,4 +1,4 @@
-"""What a compression leaves in its folder: the dense model beside the compact one."""
+"""The files of a compression: both models, and a report that compares them."""
 
 import json
 
@@ -35,7 +35,7 @@ def deliver(model, result, data, folder, facts, *, labels, num_threads):
         result: a `Compressed`.
         data: a `Data`.
         folder: a folder, as `run_folder.prepare` returns it.
-        facts: dict of what else belongs into the report: `command`, `settings`, `quantize`, and
+        facts: dict of further entries of the report: `command`, `settings`, `quantize`, and
             `baselines` if there are any.
         labels: integer classes of the held-out samples, or None.
         num_threads: int, threads of LiteRT.
@@ -178,7 +178,7 @@ def _print(report, folder):
 
 
 def _failed(report):
-    """Sentences on files that there are none of."""
+    """Sentences on files that could not be made."""
     if "files" not in report:
         return ["There are no TFLite files: they need TensorFlow (KERAS_BACKEND=tensorflow)."]
     return [
@@ -285,7 +285,7 @@ def _about_columns(report):
 
 
 def html(report, history):
-    """The report as a page: one file that needs nothing beside it.
+    """The report as a page in one file.
 
     Args:
         report: what `report.json` holds.

@@ -1,4 +1,4 @@
-"""One compression, from the flags to what it leaves in its folder."""
+"""One compression, from the flags to its files."""
 
 import hashlib
 import json
@@ -109,7 +109,7 @@ def _kinds(values, target):
 
 
 def _facts(values, target, model):
-    """What the report tells of the run; `settings` are those that a continuation must share."""
+    """The report's facts of the run; `settings` are those that a continuation must share."""
     rate = values.learning_rate or RATE_SHARE * base_learning_rate(model.optimizer)
     return {
         "command": program.command_line("apps.compress"),

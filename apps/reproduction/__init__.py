@@ -1,1 +1,1 @@
-"""How the tables of papers are run, measured and written down."""
+"""Running, measuring and writing the tables of papers."""

@@ -3,7 +3,7 @@
 from apps.reproduction import results
 
 _DENSE = "#666666"
-# Of Okabe and Ito: told apart by colour-blind people, too.
+# The colours of Okabe and Ito, which colour-blind people can distinguish.
 _COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _KINDS = {"float32": ("", "o"), "int8": ("_int8", "D")}
 

@@ -1,4 +1,4 @@
-"""Runs the rows of a table for some seeds, skips what is done, and keeps what was measured."""
+"""Runs the rows of a table for some seeds, and skips finished ones."""
 
 import contextlib
 import dataclasses
@@ -28,7 +28,7 @@ _TRAINED = "trained.json"
 
 
 def prepare(name, table, out, seeds, epochs, rows, train_images, data_dir):
-    """Check everything a person gave, load the data and make the folder.
+    """Check the arguments, load the data and make the folder.
 
     Args:
         name: of the table.
@@ -89,7 +89,7 @@ class Reproduction:
         missing = [run for run in runs if not self._cell(*run).exists()]
         done = len(runs) - len(missing)
         console.print(f"{done} of {len(runs)} runs are done, in {self.out}")
-        self._cells()  # a damaged file is told before hours of training
+        self._cells()  # a damaged file is an error before the training
         facts = {**self.settings, "command": command, **_versions()}
         with _progress(console) as progress:
             epochs = sum(config.training.epochs for _, config in missing)
@@ -221,7 +221,7 @@ def _write_json(path, content):
 
 
 def _read_json(path, **kinds):
-    """A dict whose values are of some kinds; what was damaged is told."""
+    """A dict whose values are of some types, or an error that the file is damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(found, dict) and all(

@@ -68,7 +68,7 @@ def dense_network(activation, units=1000, normalisation=layers.BatchNormalizatio
     """What makes one hidden layer, batch normalised before its activation.
 
     Args:
-        activation: a name that Keras knows, or a function.
+        activation: a name in Keras, or a function.
         units: int, width of the hidden layer.
         normalisation: what makes the normalisation, or None for a bias in its place.
 
@@ -100,7 +100,7 @@ def convolutional_network(activation):
     follow the third.
 
     Args:
-        activation: a name that Keras knows.
+        activation: a name in Keras.
 
     Returns:
         A function like those of `keras_sparse.models`.
@@ -149,7 +149,7 @@ def row(network, activation, optimizer, l2):
 
 
 def measure(model, dataset):
-    """Shares of the units and filters whose incoming weights are gone, and accuracy, in percent."""
+    """Shares of dead units and filters, by their incoming weights, and accuracy, in percent."""
     hidden = [layer for layer in channels.layers_with_channels(model) if layer.name != "logits"]
     norms = np.concatenate([channels.channel_norms(layer) for layer in hidden])
     return {

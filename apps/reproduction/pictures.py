@@ -1,4 +1,4 @@
-"""How the results of a table are drawn."""
+"""Plots of the results of a table."""
 
 import math
 
@@ -42,7 +42,7 @@ def grouped_bars(name, x, series, panels):
 
     Args:
         name: the column.
-        x: the heading whose texts stand along the axis.
+        x: the heading whose texts label the axis.
         series: the heading whose texts have a colour each.
         panels: the heading whose texts have a panel each.
 

@@ -1,4 +1,4 @@
-"""What the tables of channel reduction share: methods at several strengths, and what is left."""
+"""Common parts of the tables of channel reduction: methods at several strengths."""
 
 import pathlib
 import tempfile
@@ -12,7 +12,7 @@ from apps.reproduction.table import Column, Row
 from keras_sparse import channels, regularizers, surgery
 from keras_sparse.variables import copied, layers_of_type
 
-# A channel goes whose size is at most so large beside the largest of its layer.
+# A channel is removed if its size is at most this share of the largest of its layer.
 NEGLIGIBLE = 1e-2
 COLUMNS = {
     "accuracy": Column("test accuracy, %"),
@@ -31,7 +31,7 @@ ADAM_L2, GROUP_LASSO, COMBINED, SLIMMING, RDA, FILTER_NORM = METHODS = (
     "filter norm, fine-tuned",
 )
 _CLASSIFIER = "logits"
-# The part of the epochs in which what is left is trained again.
+# The share of the epochs for fine-tuning.
 _FINE_TUNING = 3
 _VERIFIED = 100
 
@@ -103,7 +103,7 @@ def _optimizer(method, strength):
 
 
 def train_and_cut(table, row, config, task, folder, on_epoch):
-    """Train a row, cut what is negligible, and measure what is left.
+    """Train a row, remove negligible channels, and measure the compact model.
 
     Filter norm trains for two thirds of the epochs, keeps the filters with the largest norms, the
     same share in each layer, and trains for the last third. Takes what `training.train` takes, and
@@ -139,7 +139,7 @@ def _fine_tuned(model, row, config, task, epochs, folder):
 
 
 def without_negligible(model, method):
-    """The model without channels that are small beside the largest of their layer."""
+    """The model without channels that are small compared to the largest of their layer."""
     if method == SLIMMING:
         kind = keras.layers.BatchNormalization
         found = [(x.gamma, np.abs(copied(x.gamma))) for x in layers_of_type(model, kind)]

@@ -1,4 +1,4 @@
-"""Mean ± standard error beside what was published: CSV, Markdown, the terminal, a picture."""
+"""Results with published figures beside them: CSV, Markdown, the terminal, a picture."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ import rich.table
 
 from keras_sparse.files import replacing
 
-_BOUNDLESS = 10_000  # columns of a terminal that cuts no table
+_BOUNDLESS = 10_000  # columns of a terminal that truncates no table
 
 
 def summary(table, cells):
@@ -107,7 +107,7 @@ def _figure(run, name):
 
 
 def _mean_and_error(values):
-    # A run that was killed after its last epoch knows no time.
+    # A run that was killed after its last epoch has no time.
     values = [value for value in values if value is not None]
     if not values:
         return math.nan, None
@@ -156,7 +156,7 @@ def _as_markdown(table, cells, facts):
 
 
 def _text_table(table, cells):
-    """Headings and lines of text; published figures stand beside those that were measured."""
+    """Headings and lines of text, with published figures beside the measured ones."""
     rows = summary(table, cells)
     published = [name for name in table.columns if any(name in row.published for row in table.rows)]
     headings = [*table.rows[0].labels, "runs"]

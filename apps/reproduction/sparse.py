@@ -1,4 +1,4 @@
-"""What the tables of sparse training share: settings, columns, error and sparsity."""
+"""Common parts of the tables of sparse training: settings, columns, error and sparsity."""
 
 import keras_sparse
 from apps.reproduction import training
@@ -26,8 +26,8 @@ def staged(rate, every=25_000, of=54_000):
     }
 
 
-# The recipe on MNIST: 100 epochs, the start of PyTorch's layers, in which the papers' networks were
-# written (uniform in ±1/√fan_in), a tenth of the images held out.
+# The recipe on MNIST: 100 epochs, the initialization of PyTorch's layers, which the papers use
+# (uniform in ±1/√fan_in), a tenth of the images held out.
 MNIST = {
     "dataset": "mnist",
     "held_out": 0.1,

@@ -1,4 +1,4 @@
-"""What a table is: rows to train, and columns to write down."""
+"""Tables: rows to train, and columns to measure."""
 
 import collections
 import dataclasses
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from apps.reproduction import pictures, training
 from apps.training.config import TrainConfig
 
-# The folder of what an experiment leaves behind, inside the one that it is given.
+# Subfolder of an experiment's folder with the files to keep.
 FILES = "files"
 # Settings of every row, unless the table has others.
 _USUAL = {
@@ -35,10 +35,10 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row: what it changes of the table's settings, and what was published for it.
+    """One row: its changes of the table's settings, and the published figures.
 
     Attributes:
-        labels: `{heading: text}`, what tells the row from the others.
+        labels: `{heading: text}`, unique among the rows.
         changes: `{setting: value}` of a `TrainConfig`.
         published: `{column: number or text}`, beside which the measured figures are written.
     """
@@ -55,7 +55,7 @@ class Row:
 
     @property
     def is_training(self):
-        """Whether the settings say all of it, so that `apps.train` can train it too."""
+        """Whether `apps.train` can train it, because the settings describe it completely."""
         return True
 
 
@@ -66,8 +66,8 @@ class Table:
     Attributes:
         title: what the table shows.
         reference: the paper, and its table or section.
-        settings: `{setting: value}` of a `TrainConfig`, what all rows share; the names are those
-            of the flags of `apps.train`.
+        settings: `{setting: value}` of a `TrainConfig`, common to all rows; the names are those of
+            the flags of `apps.train`.
         rows: the `Row`s, no two of the same key.
         columns: `{name: Column}` of what `measure` gives; `seconds_per_epoch` is always there.
         measure: function of a trained model and its data set that gives `{column: number}`; None in
@@ -81,7 +81,7 @@ class Table:
         backend: the Keras backend that `measure` or `experiment` needs, or None for any. On another
             one the runs are only trained, by `training.trained_model`, with which an experiment of
             such a table begins too.
-        notes: what a reader must know to compare the figures.
+        notes: text that is needed to compare the figures.
 
     Raises:
         ValueError: two rows of one key; settings of a row that do not fit.

@@ -1,4 +1,4 @@
-"""What a table measures of the TFLite files of its networks."""
+"""Figures of the TFLite files of a table's networks."""
 
 from apps.reproduction.table import FILES, Column
 from keras_sparse import surgery
@@ -45,7 +45,7 @@ def file_figures(model, dataset, folder):
         representative=dataset.x_train[:_CALIBRATED],
         samples=dataset.x_test,
         labels=dataset.y_test,
-        # What rounding costs is a result here, not an error.
+        # Errors by rounding are a result here.
         tolerance=Tolerance(error=1.0, agreement=0.0, accuracy=1.0),
     )
     return {

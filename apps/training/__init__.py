@@ -1,1 +1,1 @@
-"""What `python -m apps.train` is made of: flags, and what they become."""
+"""The parts of `python -m apps.train`."""

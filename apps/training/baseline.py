@@ -1,4 +1,4 @@
-"""The dense network that a sparse one is compared with: the same one, trained for as long."""
+"""The dense network to compare with: the same network, trained for as many epochs."""
 
 from apps.training.config import PARTS, TrainConfig
 from apps.training.methods import METHODS
@@ -12,16 +12,16 @@ _ADAM = {"optimizer": "adam", "schedule": "cosine"}
 def dense_config(config):
     """The configuration of the baseline.
 
-    It has the network, the data, the epochs and the seed of the run. What trains weights inside
-    masks becomes the optimizer that is inside, with the same rate and schedule. Instead of dual
-    averaging and proximal methods it is Adam, whose rate falls to 0 by a cosine, from the layers'
-    own initializers. Keras' optimizers lose their L2, which kills channels.
+    It has the network, the data, the epochs and the seed of the run. An optimizer with masks is
+    replaced by the optimizer inside, with the same rate and schedule. Dual averaging and proximal
+    methods are replaced by Adam, with a cosine schedule and the layers' default initializers. For
+    Keras' optimizers, L2, which kills channels, is omitted.
 
     Args:
         config: the `TrainConfig` of the run.
 
     Returns:
-        A `TrainConfig`; None if the run itself is dense, or asks for no baseline.
+        A `TrainConfig`; None if the run itself is dense, or has no baseline.
     """
     method = config.optimizer
     if not config.training.baseline:

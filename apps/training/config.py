@@ -1,4 +1,4 @@
-"""A training, whole: made from settings by their names, and checked once."""
+"""The complete configuration of a training, made from settings by name and checked once."""
 
 import dataclasses
 import functools
@@ -18,8 +18,7 @@ PARTS = {
     "watching": parts.Watching,
     "output": parts.Output,
 }
-# Where no optimizer is named: Algorithm 1 of dual averaging, by channel, so that surgery has
-# something to cut.
+# Defaults without an optimizer: Algorithm 1 of dual averaging by channel, so that channels die.
 SHOWN = {
     "optimizer": "rda",
     "variant": "published",
@@ -29,13 +28,13 @@ SHOWN = {
     "exclude": "logits/",
     "fine_tuning_epochs": 0.4,
 }
-# What takes the place of which of these: a setting that was given, or its schedule.
+# Which given settings and schedules replace which of these.
 _REPLACES = {"staged": "learning_rate", "variant": "learning_rate", "target_sparsity": "l1"}
 # The old names of settings, under which checkpoints have them.
 OLD_NAMES = {"form": "variant", "retrain_epochs": "fine_tuning_epochs"}
 # What may differ between a training and its continuation.
 _FREE = ("baseline", "data_dir", "export", "out", "quantize", "resume", "tensorboard")
-# Of settings whose defaults or meaning change it tells the versions apart.
+# Increased when defaults or the meaning of settings change.
 _VERSION = 2
 
 
@@ -46,7 +45,7 @@ class TrainConfig:
     Attributes:
         data, network, rate, training, watching, output: the parts, see `apps.training.parts`.
         optimizer: the `Method`, with the settings of the optimizer.
-        given: `{name: value}` of what is not left to a default.
+        given: `{name: value}` of the settings that were given.
 
     Example:
 
@@ -105,9 +104,9 @@ class TrainConfig:
         return cls(optimizer=method, given=given, **made)
 
     def replace(self, **changes):
-        """The configuration with some settings changed; None leaves one as it is.
+        """The configuration with some settings changed; None leaves one unchanged.
 
-        What belongs to an optimizer, a network or a schedule goes with it when another is chosen.
+        Settings of an optimizer, a network or a schedule are dropped when another is chosen.
         """
         changes = {name: value for name, value in changes.items() if value is not None}
         choices = {
@@ -125,7 +124,7 @@ class TrainConfig:
 
     @functools.cached_property
     def settings(self):
-        """`{name: value}` of everything that decides the outcome, as JSON-serialisable values."""
+        """`{name: value}` of everything that decides the outcome, as JSON-serializable values."""
         found = {"version": _VERSION, "optimizer": self.optimizer.flag}
         for part in (*PARTS, "optimizer"):
             settings = getattr(self, part)

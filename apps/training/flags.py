@@ -24,7 +24,7 @@ GROUPS = (
 def define(flags, values):
     """Define all flags of `apps.train`.
 
-    A flag that was not given is None: `TrainConfig` knows the defaults.
+    A flag that was not given is None: `TrainConfig` has the defaults.
 
     Args:
         flags: the module `absl.flags`.

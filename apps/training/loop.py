@@ -15,7 +15,7 @@ class Run:
     """The size of a training, from which schedules are made.
 
     Attributes:
-        seed: of the start, of the order of images and of what an optimizer draws.
+        seed: of the initial weights, of the order of images and of an optimizer's random numbers.
         epochs: passes over the data.
         steps_per_epoch: batches in a pass.
         steps_per_execution: steps at a time.
@@ -35,7 +35,7 @@ class Run:
 def run_of(settings, task):
     """The `Run` of the part `Training` on a task."""
     steps = task.steps_per_epoch(settings.batch_size)
-    # A number that does not divide an epoch's would move the epochs apart.
+    # A number that does not divide the steps of an epoch would shift the epochs.
     most = min(settings.steps_per_execution, steps)
     together = max(n for n in range(1, most + 1) if steps % n == 0)
     return Run(settings.seed, settings.epochs, steps, together)
@@ -77,13 +77,13 @@ def compiled(task, config):
         jit_compile=jit_compile if keras.backend.backend() == "tensorflow" else "auto",
         steps_per_execution=run.steps_per_execution,
     )
-    # What does not go with this network is told before the first step.
+    # Errors with this network are raised before the first step.
     model.optimizer.build(model.trainable_variables)
     return model
 
 
 class _Checkpoint(EpochCheckpoint):
-    """Leaves time between two checkpoints: writing them would cost more than short epochs."""
+    """Writes checkpoints with a minimum time in between, because short epochs take less."""
 
     def __init__(self, folder, callbacks, settings, writes, seconds):
         super().__init__(folder, callbacks, settings, writes)

@@ -10,7 +10,7 @@ _FLAGS = "The flags for it: --epochs, --target_sparsity, --ramp_steps, --prune_u
 
 @contextlib.contextmanager
 def missed_targets():
-    """Collects what optimizers warn of at the end of `fit`; other warnings are shown as ever.
+    """Collects the optimizers' warnings at the end of `fit`; other warnings are shown.
 
     Yields:
         A list, of a dict with `asked`, `reached` and `why` for each of them.

@@ -7,15 +7,15 @@ from apps.training.parts import OF_MODELS
 from keras_sparse import models
 
 _RESNETS = ("resnet_18", "resnet_50")
-# Smaller images would be gone after the strides of the first layers.
+# Smaller images would have no pixels after the strides of the first layers.
 _IMAGENET_PIXELS = 64
 
 
 def network(task, settings, seed):
-    """The network for a task, with the start that the seed gives.
+    """The network for a task, initialized by the seed.
 
     Args:
-        task: what has `input_shape` and `classes`.
+        task: an object with `input_shape` and `classes`.
         settings: the `Network`.
         seed: int.
 

@@ -1,4 +1,4 @@
-"""What a training leaves in its folder."""
+"""The files of a training."""
 
 import importlib.util
 import pathlib
@@ -17,7 +17,7 @@ _TOLD = ("dataset", "model", "optimizer", "epochs", "seed")
 
 
 class HistoryWriter(keras.callbacks.Callback):
-    """Writes the table of all epochs after each of them, whole or not at all."""
+    """Writes the table of all epochs after each epoch."""
 
     def __init__(self, path):
         super().__init__()
@@ -39,7 +39,7 @@ def check(config):
 
 
 def exports(config):
-    """Whether the network is cut, converted and timed after training."""
+    """Whether dead channels are removed and the model is converted and timed after training."""
     return _on_tensorflow() if config.output.export is None else config.output.export
 
 
@@ -53,14 +53,14 @@ def folder(config):
 
 
 def write(model, history, task, config, told, dense=None):
-    """Write the trained network and all that is told of it.
+    """Write the trained network and its report.
 
     Args:
         model: the trained `keras.Model`.
         history: dict from a log's name to its values by epoch.
         task: what `tasks.load` returns.
         config: the `TrainConfig`.
-        told: dict of what else belongs into the report: `command`, how the program was called, and
+        told: dict of further entries of the report: `command`, the command line, and
             `missed_target`, if there is one.
         dense: `(model, history)` of the baseline, or None.
 

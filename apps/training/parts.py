@@ -1,4 +1,4 @@
-"""The parts of a `TrainConfig` besides the optimizer: what each sets, and what is wrong with it."""
+"""The parts of a `TrainConfig` besides the optimizer: their settings and checks."""
 
 import dataclasses
 import os
@@ -163,7 +163,7 @@ class Rate(Settings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training(Settings):
-    """How long, on what, and with what beside it."""
+    """Length and hardware of the training."""
 
     epochs: int = integer("Passes over the data.", 60)
     batch_size: int = integer("Images a step.", 32)
@@ -201,7 +201,7 @@ class Training(Settings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Watching(Settings):
-    """What watches the training."""
+    """Callbacks."""
 
     channel_criterion: str = choice(
         CRITERIA, "When a channel counts as dead, in the log.", "incoming_norm"
@@ -217,7 +217,7 @@ class Watching(Settings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Output(Settings):
-    """What is left in which folder."""
+    """The folder and its files."""
 
     out: str | None = text("Folder for the models and the report. Default: runs/DATASET.")
     quantize: tuple = words(

@@ -1,4 +1,4 @@
-"""One training, from its configuration to what it leaves in its folder."""
+"""One training, from its configuration to its files."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from export import run_folder
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """What `prepare` checked and made.
+    """A training that `prepare` checked and made.
 
     Attributes:
         config: the `TrainConfig`.
@@ -41,7 +41,7 @@ class Training:
         return self.loop.callbacks
 
     def run(self, command):
-        """Train, then write what came out.
+        """Train, then write the files.
 
         Args:
             command: how the program was called, for the report.

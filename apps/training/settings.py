@@ -1,6 +1,6 @@
 """Settings of a training: each is a field of a dataclass, and the flag of the same name.
 
-A field is made by the function of its kind, which says what it may be and what `--help` prints.
+A field is made by the function of its kind, with its range and its text in `--help`.
 Nothing here imports Keras.
 """
 
@@ -13,7 +13,7 @@ from apps import program
 
 
 class Settings:
-    """Base of dataclasses of settings: what does not fit is a `ValueError` when they are made."""
+    """Base of dataclasses of settings, which raise a `ValueError` for wrong values."""
 
     def __post_init__(self):
         """Check each value by its kind, then all of them together."""

@@ -1,4 +1,4 @@
-"""Several devices that train one network, by Keras' and TensorFlow's own means."""
+"""Training on several devices, by Keras and TensorFlow."""
 
 import contextlib
 import dataclasses
@@ -34,7 +34,7 @@ class Strategy:
 
 
 def use(settings):
-    """Make the strategy of the flags the process' own; before anything else touches a device.
+    """Set the strategy of the flags for the process; call it before any device is used.
 
     Args:
         settings: the part `Training`.
@@ -102,10 +102,10 @@ def _check_cluster():
 
 
 def _fit_in_many_workers(model, batch):
-    """Work around what keeps Keras 3.15 from `fit` in several workers (keras issue 20585).
+    """Work around errors of Keras 3.15 in `fit` with several workers (keras issue 20585).
 
-    It averages a first batch over the workers just to know its shapes, and metrics along an axis
-    that scalars do not have; neither works there.
+    Keras averages a first batch over the workers only to infer its shapes, and metrics along an
+    axis that scalars do not have; neither works there.
     """
     _keras.build_for(model, batch)
     for name in ("train_step", "test_step"):

@@ -1,4 +1,4 @@
-"""From the part `Data` to the images that are trained, validated and tested on."""
+"""The images of training, validation and test, from the part `Data`."""
 
 import dataclasses
 import functools
@@ -11,7 +11,7 @@ from apps.training.settings import require
 from keras_sparse import data
 
 _SAMPLES = 200
-# Of a data set that does not fit into memory, what the written files are compared on.
+# Images on which files are compared, for a data set that does not fit into memory.
 _TESTED = 1000
 # Share of an accelerator's memory that images may take; the training needs the rest.
 _ROOM = 0.25
@@ -22,8 +22,8 @@ class InMemory:
     """A classification task in memory.
 
     Attributes:
-        dataset: the `keras_sparse.data.Dataset` that is trained and validated on.
-        test: `(images, labels)` that the trained network is judged on.
+        dataset: the `keras_sparse.data.Dataset` of training and validation.
+        test: `(images, labels)` to test the trained network.
     """
 
     dataset: data.Dataset
@@ -41,12 +41,12 @@ class InMemory:
 
     @property
     def samples(self):
-        """A few `(images, labels)` of those that are trained on."""
+        """A few `(images, labels)` of the training images."""
         return self.dataset.x_train[:_SAMPLES], self.dataset.y_train[:_SAMPLES]
 
     @property
     def judged(self):
-        """The data set with the images that the trained network is judged on as its test images."""
+        """The data set with the images for testing the trained network."""
         return dataclasses.replace(self.dataset, x_test=self.test[0], y_test=self.test[1])
 
     def steps_per_epoch(self, batch_size):
@@ -58,7 +58,7 @@ class InMemory:
         return len(self.dataset.x_train)
 
     def batches(self, config, first_epoch):
-        """What `fit` trains on, in an order that the seed and the epoch fix."""
+        """The batches for `fit`, in an order given by the seed and the epoch."""
         settings = config.training
         arguments = {"seed": settings.seed, "first_epoch": first_epoch}
         arrays = self.dataset.x_train, self.dataset.y_train
@@ -69,7 +69,7 @@ class InMemory:
         return data.Batches(*arrays, settings.batch_size, augment=augment, **arguments)
 
     def validation(self, batch_size):
-        """Arguments of `fit`: what is validated on."""
+        """Arguments of `fit` for the validation."""
         return {
             "validation_data": (self.dataset.x_test, self.dataset.y_test),
             "validation_batch_size": batch_size,
@@ -82,7 +82,7 @@ class Streamed:
 
     Attributes:
         images: a `keras_sparse.data` stream.
-        tested: int, how many images the trained network is judged on.
+        tested: int, number of images to test the trained network.
     """
 
     images: data.ImageStream
@@ -100,13 +100,13 @@ class Streamed:
 
     @functools.cached_property
     def samples(self):
-        """A few `(images, labels)` of those that are trained on."""
+        """A few `(images, labels)` of the training images."""
         count = min(_SAMPLES, self.images.train_images)
         return next(self.images.train(count).as_numpy_iterator())
 
     @functools.cached_property
     def test(self):
-        """`(images, labels)` that the trained network is judged on."""
+        """`(images, labels)` to test the trained network."""
         batches = self.images.test(1).take(self.tested).as_numpy_iterator()
         return tuple(np.concatenate(part) for part in zip(*batches, strict=True))
 
@@ -119,12 +119,12 @@ class Streamed:
         return batch_size * self.steps_per_epoch(batch_size)
 
     def batches(self, config, first_epoch):
-        """What `fit` trains on, in an order that the seed and the epoch fix."""
+        """The batches for `fit`, in an order given by the seed and the epoch."""
         settings = config.training
         return self.images.train(settings.batch_size, settings.seed, first_epoch)
 
     def validation(self, batch_size):
-        """Arguments of `fit`: what is validated on."""
+        """Arguments of `fit` for the validation."""
         return {"validation_data": self.images.test(batch_size)}
 
 
@@ -139,7 +139,7 @@ def load(settings, devices=1):
         An `InMemory` or a `Streamed`.
 
     Raises:
-        ValueError: data that are not there, or fewer than the settings ask for.
+        ValueError: data that do not exist, or fewer than the settings need.
     """
     if settings.dataset == "imagenet":
         return _streamed(settings)
@@ -165,7 +165,7 @@ def load(settings, devices=1):
 
 
 def resident(arrays, device=None):
-    """Arrays as tensors in the memory of an accelerator, where JAX has one with room for them.
+    """Arrays as tensors in the memory of an accelerator, if JAX has one with enough memory.
 
     Args:
         arrays: tuple of arrays.

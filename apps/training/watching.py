@@ -21,7 +21,7 @@ _QUIET = ("zero_channels_gap", "grown", "pruned", "peak_memory_mib")
 
 
 class Progress(keras.callbacks.ProgbarLogger):
-    """Keras' progress bar, without the figures of single layers and those that need a word."""
+    """Keras' progress bar, without the figures of single layers."""
 
     def on_epoch_end(self, epoch, logs=None):
         """Show the epoch's totals."""
@@ -30,7 +30,7 @@ class Progress(keras.callbacks.ProgbarLogger):
 
 
 def watching(settings, task, batch_size, log_dir):
-    """What watches the training, in the order in which it is called.
+    """The callbacks, in the order in which they are called.
 
     Args:
         settings: the `Watching`.

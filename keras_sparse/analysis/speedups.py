@@ -218,7 +218,7 @@ def _times(functions, rounds):
     times = [[] for _ in functions]
     turns = list(zip(functions, bursts, times, strict=True))
     for _ in range(rounds):
-        turns.reverse()  # who goes after whom changes
+        turns.reverse()  # the order changes
         for function, burst, found in turns:
             start = time.perf_counter()
             for _ in range(burst):

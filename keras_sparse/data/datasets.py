@@ -41,7 +41,7 @@ class Dataset:
     def held_out(self, share):
         """The same task with the last training images as its test images.
 
-        To choose settings without looking at the test images; the sparse momentum paper trains on
+        It is for choosing settings without the test images; the sparse momentum paper trains on
         the first 90% only.
 
         Args:
@@ -138,7 +138,7 @@ def _read(path):
 def _download(name):
     try:
         train, test = getattr(keras.datasets, name).load_data()
-    except Exception as error:  # Keras passes on whatever its download met.
+    except Exception as error:  # Keras raises errors of any kind for a failed download.
         raise ValueError(
             f"Keras could not download {name} ({error}). Without a network, give a folder that "
             f"holds {name}.npz as `data_dir`."

@@ -47,10 +47,10 @@ class ImageFolder(ImageStream):
         super().__init__(folder.name, len(names), *counts, size=size)
 
     def damaged(self):
-        """Every file is decoded; those that cannot be.
+        """Decodes all files, and returns those that cannot be decoded.
 
-        To find the file at which training stopped, to be deleted or fetched again. It takes about
-        as long as an epoch's reading.
+        Use it to find the file at which training stopped. It takes about as long as reading the
+        images for an epoch.
 
         Returns:
             List of `pathlib.Path`.

@@ -11,7 +11,7 @@ from keras_sparse.validation import check_integer
 # Of ImageNet's training images, the usual figures; pixels from 0 to 255.
 _MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 _STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
-# A side of 224 pixels is cut out of 256.
+# A centre crop of 224 of 256 pixels.
 _CENTRE = 224 / 256
 
 

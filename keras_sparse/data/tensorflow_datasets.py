@@ -2,7 +2,7 @@
 
 from keras_sparse.data.image_stream import ImageStream, tensorflow
 
-# Encoded images among which the next one is drawn: about a gigabyte of ImageNet.
+# Size of the buffer of encoded images: about a gigabyte of ImageNet.
 _BUFFER = 10_000
 
 

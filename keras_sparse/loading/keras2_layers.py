@@ -130,7 +130,7 @@ def _layer(entry, build_model):
 
 
 def _known(cls, config):
-    """`config` without the arguments that are gone; they must not have meant anything."""
+    """`config` without removed arguments, which must have harmless values."""
     parameters = _parameters(cls)
     for key in sorted(config.keys() - parameters):
         value = config[key]

@@ -150,7 +150,7 @@ def _reshape(tensor, shape):
 
 
 def _resolve(tensor, shape):
-    """`shape` with its -1 worked out, where it keeps the tensor's only unknown size."""
+    """`shape` with its -1 resolved, if it is for the tensor's only unknown size."""
     kept = [n for n in shape if isinstance(n, _Size)]
     rest = [n for axis, n in enumerate(tensor.shape) if [axis] != [size.axis for size in kept]]
     if len(kept) != 1 or kept[0].tensor is not tensor or None in rest or shape.count(-1) != 1:

@@ -34,7 +34,7 @@ class _Masked(Method):
     group = "masked optimizers"
 
     def constant_rate(self):
-        """The rate that fits what is inside."""
+        """The default rate of the optimizer inside."""
         from keras_sparse.optimizers.inner import LEARNING_RATES
 
         return LEARNING_RATES[self.inside] if self.learning_rate is None else self.learning_rate
@@ -103,7 +103,7 @@ class _Updating(_Masked):
         return found | {"update_every": every}
 
     def callbacks(self, run):
-        """What changes the masks, if the step does not."""
+        """The callback that changes the masks, if the step does not."""
         if self.update_masks != "callback":
             return []
         from keras_sparse.callbacks import MaskUpdate

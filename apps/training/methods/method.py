@@ -1,4 +1,4 @@
-"""What the settings of every optimizer have in common."""
+"""Base of the settings of optimizers."""
 
 import dataclasses
 from typing import ClassVar
@@ -13,10 +13,11 @@ class Method(Settings):
     The defaults are those of the class: a test compares them.
 
     Attributes:
-        flag: what `--optimizer` calls it; a class without is a base of others.
+        flag: its name for `--optimizer`; a class without is a base of others.
         group: the group of `--help`.
-        apart: names of the settings that are no arguments of the class as they are.
-        fitted: `{setting: default}` of what is None here, since a short training makes it shorter.
+        apart: names of the settings that are not arguments of the class.
+        fitted: `{setting: default}` of schedules that are None here, because a short training
+            shortens them.
     """
 
     learning_rate: float | None = positive(
