@@ -8,7 +8,7 @@ _REST = {"arena": "what the runtime keeps for operators and channels"}
 
 
 def out_of_reach(costs, budget, choices):
-    """Why a budget cannot be met, and what can be asked for instead.
+    """Why a budget cannot be met, and what can be requested instead.
 
     Args:
         costs: a `CostModel`.
