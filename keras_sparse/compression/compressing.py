@@ -22,12 +22,13 @@ class Compressed:
 
     Args:
         model: the compact `keras.Model`, trained and compiled.
-        plan: the `Plan`, of several cuts the last.
-        report: the `surgery.Report` of the removal, of several cuts of the last.
-        costs: `{cost: (asked or None, before, after)}`, counted on the compact model, or predicted
-            where only a device can measure.
-        metrics: `{"given", "cut", "recovered": {name: float}}` on the validation
-            data, empty without.
+        plan: the `Plan`. Of several cuts, that of the last.
+        report: the `surgery.Report` of the removal. Of several cuts, that of the last.
+        costs: dict `{cost: (limit or None, before, after)}`. A cost after is measured, if there is
+            something that measures it, or else counted on the compact model, or predicted.
+        metrics: dict from `"given"`, `"cut"` and `"recovered"` to `{name: float}`, the metrics of
+            the given model, of the model right after the cut and after the training, on the
+            validation data. Empty without validation data.
         history: `{name: values by epoch}` of the training.
     """
 
@@ -39,17 +40,17 @@ class Compressed:
     history: dict
 
     def __str__(self):
-        lines = [f"{'':<16}{'asked':>16}{'before':>16}{'after':>16}{'ratio':>8}"]
-        for name, (asked, *both) in self.costs.items():
-            wanted = "" if asked is None else in_words(name, asked)
+        lines = [f"{'':<16}{'limit':>18}{'before':>18}{'after':>18}{'ratio':>8}"]
+        for name, (limit, *both) in self.costs.items():
+            allowed = "" if limit is None else in_words(name, limit)
             before, after = (in_words(name, cost) for cost in both)
             ratio = both[1] / both[0]
-            lines.append(f"{name:<16}{wanted:>16}{before:>16}{after:>16}{ratio:>8.3f}")
+            lines.append(f"{name:<16}{allowed:>18}{before:>18}{after:>18}{ratio:>8.3f}")
         if self.metrics:
-            lines.append(f"{'':<16}{'given':>16}{'after cut':>16}{'recovered':>16}")
+            lines.append(f"{'':<16}{'given':>18}{'after the cut':>18}{'recovered':>18}")
             for name in self.metrics["given"]:
                 row = [self.metrics[stage][name] for stage in ("given", "cut", "recovered")]
-                lines.append(f"{name:<16}{row[0]:>16.4f}{row[1]:>16.4f}{row[2]:>16.4f}")
+                lines.append(f"{name:<16}{row[0]:>18.4f}{row[1]:>18.4f}{row[2]:>18.4f}")
         else:
             lines.append("No accuracy: `validation_data` was not given.")
         return "\n".join(lines)
@@ -80,54 +81,52 @@ def compress(
 ):
     """Make a trained model meet a budget, and train it until its accuracy comes back.
 
-    Channels are chosen and removed as `plan` does, then the compact model is trained with the loss
-    and the optimizer of `model`. The learning rate rises for an epoch to its peak and falls to 0
-    along a cosine.
+    The channels that matter least are chosen, as in `keras_sparse.plan`, and removed. Then the
+    compact model is trained with the loss and the optimizer of `model`. The learning rate rises to
+    its peak in the first epoch and falls to 0 along a cosine.
 
     Args:
-        model: a built `keras.Model`, compiled with loss, metrics and optimizer of its training.
-            It is not changed.
-        data: training data: `(x, y)` or `(x, y, sample_weight)` of arrays, a `tf.data.Dataset`
-            with a known number of batches, or a `keras.utils.PyDataset`, also one without end
-            such as `keras_sparse.data.Batches`.
-        target: `{cost: limit}`, see `keras_sparse.plan`.
-        plan: a `Plan` of `model`, in place of `target`.
-        epochs: int, epochs of training in all; 0 for none.
-        schedule: how the channels go. `"one_shot"`: all at once, before the training.
-            `"iterative"`: in several cuts with an epoch of training after each, an `Iterative()`.
-            `"growing"`: chosen first, then pushed to zero while the model trains, then cut, a
-            `Growing()`.
-        validation_data: held-out data of the same kind, on which the metrics of the result are
-            computed.
-        learning_rate: float, the peak. Defaults to 0.3 times the largest learning rate of the
-            model's optimizer.
-        batch_size: int, for arrays.
-        distillation: a loss of `keras.distillation`, or a list of them, by which the compact model
-            is trained on what `model` says. `model` must have one output, and the data no sample
-            weights.
+        model: a built `keras.Model`, compiled with the loss, the metrics and the optimizer of its
+            training. It is not changed.
+        data: training data: arrays `(x, y)` or `(x, y, sample_weight)`, a `tf.data.Dataset` with a
+            known number of batches, or a `keras.utils.PyDataset`. The last may have no end, as
+            `keras_sparse.data.Batches`.
+        target: dict `{cost: limit}`, as in `keras_sparse.plan`.
+        plan: a `Plan` for `model`, instead of `target`.
+        epochs: int, the number of epochs of all training. With 0 there is none.
+        schedule: when the channels are removed. `"one_shot"`: all at once, before the training.
+            `"iterative"`: in several cuts with an epoch of training after each; see `Iterative`.
+            `"growing"`: they are pushed to zero while the model trains, and then removed; see
+            `Growing`.
+        validation_data: held-out data of the same kind as `data`. The metrics of the result are
+            computed on it.
+        learning_rate: float, the peak of the learning rate. Defaults to 0.3 times the largest
+            learning rate of the model's optimizer.
+        batch_size: int, the batch size if `data` are arrays.
+        distillation: a loss of `keras.distillation`, or a list of them. `model` is then the
+            teacher. It must have one output, and the data no sample weights.
         student_loss_weight: float in [0, 1], the weight of the model's own loss beside the
-            distillation's. Regularizers keep theirs.
-        importance, allocation, latency, exclude: see `keras_sparse.plan`.
-        micro: what measures the targets `"arena"` and `"flash"`, an `export.Micro`. They are
-            predicted from what it says of `model`, and where the compact model needs more than is
-            allowed, a smaller one is planned. With None they are only predicted.
-        files: what measures the targets `"float32_bytes"` and `"int8_bytes"`, an
-            `export.FileSizes`, in the same way. With None they are only predicted.
-        folder: where scores, plan and training are kept, the training epoch by epoch. After a kill
-            the same call continues where it was; one with other arguments is refused. Batches of
-            arrays are shuffled by epoch; data sets come in their own order, and one without end
-            starts at the batches of its epoch if it has `first_epoch` and `from_epoch`, as
+            distillation's. Regularization losses are added as they are.
+        importance, allocation, latency, exclude: as in `keras_sparse.plan`. With `latency`, the
+            whole compact model is timed too; if it is above its limit, a smaller one is planned.
+        micro: an `export.Micro`, which measures the costs `"arena"` and `"flash"`. If the compact
+            model is above its limit, a smaller one is planned. With None they are only predicted.
+        files: an `export.FileSizes`, which measures the costs `"float32_bytes"` and `"int8_bytes"`
+            in the same way. With None they are only predicted.
+        folder: path of a folder in which scores, plan and the training after each epoch are saved.
+            After a kill, the same call continues from there; a call with other arguments is
+            refused. A data set without end needs `first_epoch` and `from_epoch` for that, as
             `Batches` has.
         callbacks: list of `keras.callbacks.Callback` for the training.
         verbose: as in `fit`.
 
     Returns:
-        A `Compressed`; print it.
+        A `Compressed`. Print it to see the costs and the accuracy before and after.
 
     Raises:
-        ValueError: an argument of another kind, a model that is not compiled, data that do not tell
-            their length or do not fit the model (names, shapes, classes, NaN); `BudgetError` for a
-            budget that cannot be met.
+        ValueError: an argument of another type; a model that is not compiled; data without a known
+            length, or that do not fit the model (names, shapes, classes, NaN).
+        BudgetError: a budget that cannot be met. The message says what can be reached.
 
     Example:
 

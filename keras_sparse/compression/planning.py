@@ -27,16 +27,18 @@ _ALLOCATIONS = ("importance", "uniform", "uniform_steps")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """Which channels go, and what the model costs before and after.
+    """Which channels are removed, and what the model costs before and after.
+
+    Print it for a table. `apply` removes the channels.
 
     Args:
-        groups: tuple of the `surgery.ChannelGroup`s whose channels may go.
+        groups: tuple of the `surgery.ChannelGroup`s from which channels may be removed.
         widths: int array, how many channels each group keeps.
-        scores: `{group: float array (channels,)}`, the importance.
-        budget: the `Budget`.
-        costs: `{cost: (before, predicted after)}`, for all costs that can be predicted.
-        asked: the limits that the user requested, absolute; other than the budget's where a
-            measured cost was found to differ from the predicted one.
+        scores: dict `{group: float array (channels,)}`, the importance.
+        budget: the `Budget` that was planned for.
+        costs: dict `{cost: (before, predicted after)}`, for all costs that can be predicted.
+        asked: dict `{cost: limit}`, the user's limits as absolute numbers. They differ from those
+            of `budget` if a compact model was measured above its limit and planned again.
         peak: where the arena is limited, `{"before", "after": (layer, tensors)}`: the layer at
             which most activations are needed, and `(layer, bytes, groups)` of each, the largest
             first: what computed it and which groups' channels it has. Else empty.
@@ -117,8 +119,8 @@ class Plan:
         for name, (before, after) in self.costs.items():
             change = f"{in_words(name, before)} → {in_words(name, after)}"
             limit = self.asked.get(name)
-            asked = "" if limit is None else f", at most {in_words(name, limit)} asked"
-            lines.append(f"{name}: {change} ({after / before:.3f}){asked}")
+            allowed = "" if limit is None else f", limit {in_words(name, limit)}"
+            lines.append(f"{name}: {change} ({after / before:.3f}){allowed}")
         for stage, (layer, tensors) in self.peak.items():
             parts = (
                 f"{name} {size:,}" + (f" (channels of {', '.join(groups)})" if groups else "")
@@ -139,37 +141,36 @@ def plan(
     latency=None,
     exclude=(),
 ):
-    """Choose the channels to remove from a trained model so that a budget holds.
+    """Choose which channels of a trained model to remove so that it meets a budget.
 
     Args:
-        model: a built `keras.Model`; for the default importance compiled with the loss of its
+        model: a built `keras.Model`. The default importance needs it compiled with the loss of its
             training. It is not changed.
-        data: training data for the importance: `(x, y)` or `(x, y, sample_weight)` of arrays, a
+        data: training data for the importance: arrays `(x, y)` or `(x, y, sample_weight)`, a
             `tf.data.Dataset`, a `keras.utils.PyDataset` or another iterable of batches.
-        target: `{cost: limit}`: `"parameters"`, `"macs"` (multiply-accumulates), `"float32_bytes"`
-            and `"int8_bytes"` (of the TFLite file, predicted), `"memory"` (peak bytes of the
-            activations as float32, at batch size 1), `"arena"` and `"flash"` (RAM and file in int8
-            under LiteRT for Microcontrollers), and the names in `latency`. A limit up to 1 is a
-            share of what the model costs; above 1, or as a string like `"2 ms"` or `"100 kB"`, it
-            is absolute. All limits hold.
+        target: dict `{cost: limit}`. All limits must hold. The costs are `"parameters"`, `"macs"`
+            (multiply-accumulates), `"float32_bytes"` and `"int8_bytes"` (size of the TFLite file,
+            predicted), `"memory"` (peak bytes of the activations in float32, for one sample),
+            `"arena"` and `"flash"` (RAM and file size in int8 with LiteRT for Microcontrollers),
+            and the names in `latency`. A limit up to 1 is a share of what the model costs. A limit
+            above 1, or a string like `"2 ms"` or `"100 kB"`, is absolute.
         importance: which channels matter: an `Importance`, or a criterion of
             `keras_sparse.channels`. Defaults to `Taylor()`.
-        allocation: `"importance"`: the groups that lose least importance for what they save become
-            narrower; of several ways to weigh that, the one with the lowest loss on training data
-            right after the cut is taken. `"uniform"`: all groups lose the same share.
-            `"uniform_steps"`: the same, and each width is rounded up to one at which the measured
-            latency falls; it needs `latency`.
-        latency: `{"latency": table}` or `{"int8_latency": table}`, with an `export.LatencyTable`
-            each.
-        exclude: names of layers whose channels all stay.
+        allocation: how many channels each group of coupled channels keeps. `"importance"`:
+            repeatedly makes the group narrower that loses least importance for what it saves; this
+            is done in about ten ways, and the one with the lowest loss on training data right after
+            the cut is taken. `"uniform"`: the same share in all groups. `"uniform_steps"`: the
+            same, rounded up to a width at which the measured latency falls; needs `latency`.
+        latency: dict `{"latency": table}` or `{"int8_latency": table}` of `export.LatencyTable`s.
+        exclude: names of layers that keep all of their channels.
 
     Returns:
         A `Plan`.
 
     Raises:
-        ValueError: an argument of another kind, data that do not fit the model, a layer in
-            `exclude` that the model lacks, a model without channels that can go; `BudgetError` for
-            a budget that cannot be met.
+        ValueError: an argument of another type; data that do not fit the model; a layer in
+            `exclude` that is not in the model; a model without channels that can be removed.
+        BudgetError: a budget that cannot be met. The message says what can be reached.
 
     Example:
 

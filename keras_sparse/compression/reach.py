@@ -25,8 +25,8 @@ def out_of_reach(costs, budget, choices):
     if not beyond:
         each = ", ".join(f"{name} {in_words(name, cost)}" for name, cost in least.items())
         return (
-            "`target` cannot be met: no widths were found that keep all limits at once. Each alone "
-            f"can be kept: the smallest are {each}. Relax one of them."
+            "`target` cannot be met: no widths were found that meet all limits at once. Each limit "
+            f"alone can be met; the smallest costs are {each}. Raise one of the limits."
         )
     sentences = []
     for name in beyond:
@@ -34,7 +34,7 @@ def out_of_reach(costs, budget, choices):
         sentences.append(_sentence(costs, name, widths, least[name], budget.limits[name]))
     full = costs.full()
     shares = {name: _rounded_up(least[name] / costs.total(name, full)) for name in beyond}
-    return f"`target` cannot be met. {' '.join(sentences)} Ask for no less than {shares}."
+    return f"`target` cannot be met. {' '.join(sentences)} Set limits of at least {shares}."
 
 
 def _sentence(costs, name, widths, least, limit):
@@ -43,9 +43,10 @@ def _sentence(costs, name, widths, least, limit):
     layer, own = costs.heaviest(name, widths)
     rest = _REST.get(name, "that of other layers")
     return (
-        f"{name}: {in_words(name, limit)} asked, and {in_words(name, least)} is the smallest that "
-        f"can be had, {least / whole:.3g} of the model's {in_words(name, whole)}, with {channels}. "
-        f"Most of it is in the layer {layer!r}, {in_words(name, own)}; the rest is {rest}."
+        f"The limit of {name} is {in_words(name, limit)}, and the smallest that can be reached is "
+        f"{in_words(name, least)}: {least / whole:.3g} of the model's {in_words(name, whole)}, "
+        f"with {channels}. The layer {layer!r} needs {in_words(name, own)} of it; the rest is "
+        f"{rest}."
     )
 
 

@@ -193,8 +193,8 @@ def test_a_budget_out_of_reach_tells_what_is_within_reach(allocation):
     model = two_layers()[0]
     arguments = {"importance": GroupNorm(), "allocation": allocation}
     message = (
-        r"macs: 5 asked, and 11 is the smallest .*, 0.05 of the model's 220, with one channel in "
-        r"every group\. Most of it is in the layer 'a', 10;.*Ask for no less than {'macs': 0.05}"
+        r"The limit of macs is 5, .*reached is 11: 0.05 of the model's 220, with one channel in "
+        r"every group\. The layer 'a' needs 10 of it;.* limits of at least {'macs': 0.05}"
     )
     with pytest.raises(BudgetError, match=message):
         plan(model, target={"macs": "5"}, **arguments)
@@ -216,8 +216,8 @@ def test_a_latency_out_of_reach_tells_what_is_within_reach(allocation):
         "latency": {"latency": Table()},
     }
     message = (
-        r"latency: 6 ms asked, and 8 ms is the smallest .*, 0.333 of the model's 24 ms, with the "
-        r"fastest widths found\. .*Ask for no less than {'latency': 0.34}"
+        r"The limit of latency is 6 ms, .*reached is 8 ms: 0.333 of the model's 24 ms, with the "
+        r"fastest widths found\. .*at least {'latency': 0.34}"
     )
     model = two_layers()[0]
     with pytest.raises(BudgetError, match=message):
