@@ -8,7 +8,8 @@ from export.latency import LatencyTable
 from export.micro import Micro
 from export.quantize import quantization_aware
 from export.tflite_file import operators
-from export.verify import Tolerance, Verification, verify
+from export.verification import Verification
+from export.verify import Tolerance, verify
 
 __all__ = [
     "BenchmarkResult",

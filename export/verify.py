@@ -14,54 +14,13 @@ from export.integers import about_a_wide_range, check_int8, float_operators, wid
 from export.kinds import KINDS, Tolerance, is_limit, kind_of
 from export.names import by_name, gives_dict
 from export.tflite_file import Runner, flex_operators, operators
+from export.verification import Verification
 
 # Converted with the wrong trackable object, a file holds these in place of its weights, loads and
 # computes garbage from memory that was never written.
 VARIABLE_OPERATORS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 _KERAS_BATCH = 32
 _OPEN_SIZES = (DRAWN_SIZE, 16, 8, 4, 1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Verification:
-    """What was found out about a TFLite file that equals its Keras model.
-
-    Attributes:
-        path: `pathlib.Path` of the file.
-        quantize: None, `"float16"`, `"dynamic"` or `"int8"`.
-        bytes: its size.
-        operators: dict from an operator's name to how often it occurs.
-        samples: number of samples that were compared.
-        drawn: True if the samples were drawn at random, False if the user gave them.
-        max_abs_error: largest absolute difference to Keras over samples and outputs of floats.
-        max_relative_error: the same, relative to the largest absolute value of that output.
-        output_errors: dict from each output's name to its relative error; of integers, to the
-            share of elements that differ.
-        agreement: share of samples whose largest output is the same, the least over the outputs
-            that are vectors, or of elements that are the same where an output is integers; None
-            where there is none.
-        accuracy, keras_accuracy: of the file and of the model; None without labels.
-        float_operators: of an int8 file, dict from an operator's name to how often it computes in
-            floats, as LiteRT has none for int8 (`CONV_3D`); empty as a rule.
-    """
-
-    path: pathlib.Path
-    quantize: str | None
-    bytes: int
-    operators: dict
-    samples: int
-    drawn: bool
-    max_abs_error: float
-    max_relative_error: float
-    output_errors: dict
-    agreement: float | None
-    accuracy: float | None
-    keras_accuracy: float | None
-    float_operators: dict = dataclasses.field(default_factory=dict)
-
-    def to_dict(self):
-        """The attributes as plain values, for JSON."""
-        return {**dataclasses.asdict(self), "path": str(self.path)}
 
 
 def verify(

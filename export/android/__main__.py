@@ -68,7 +68,7 @@ def main(argv):
                 num_runs=NUM_RUNS.value,
                 cores=parse_cores(CORES.value),
                 delegate=DELEGATE.value,
-                benchmark_flags=shlex.split(BENCHMARK_FLAGS.value),
+                benchmark_flags=_benchmark_flags(),
                 progress=progress,
                 save=_save,
             )
@@ -78,6 +78,16 @@ def main(argv):
         print("export.android: interrupted; the phone is cleaned up", file=sys.stderr)
         sys.exit(INTERRUPTED)
     rich.print(result)
+
+
+def _benchmark_flags():
+    try:
+        return shlex.split(BENCHMARK_FLAGS.value)
+    except ValueError as error:  # a quotation mark without its partner
+        raise ValueError(
+            "--benchmark_flags must be flags as --name=value with spaces between. "
+            f"Received: {BENCHMARK_FLAGS.value} ({error})"
+        ) from error
 
 
 def _interrupt(*_):

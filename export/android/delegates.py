@@ -15,6 +15,8 @@ _OURS = {
     "enable_op_profiling": "nothing, the last run of each file is profiled",
     "use_profiler": "nothing, the last run of each file is profiled",
 }
+# Flags with which `benchmark_model` ends before it times anything.
+_TIME_NOTHING = ("dry_run", "help", "helpfull", "helpmatch", "helpon", "helpshort", "version")
 _FLAG = re.compile(r"--(\w+)=(.*)", re.DOTALL)
 _UNKNOWN = re.compile(r"Unconsumed cmdline flags:\s*(.*\S)")
 _REPLACING = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \(([^)]+)\)")
@@ -111,6 +113,13 @@ def check_flags(flags):
         if match[1] in _OURS:
             raise ValueError(
                 f"`benchmark_flags` may not set --{match[1]}: give {_OURS[match[1]]}. "
+                f"Received: {flag}"
+            )
+        if match[1] in _TIME_NOTHING:
+            raise ValueError(
+                f"`benchmark_flags` may not set --{match[1]}: with it benchmark_model times "
+                "nothing. Give flags of a measurement, such as --warmup_runs=50; `adb shell "
+                "/data/local/tmp/benchmark_model --help` lists them. "
                 f"Received: {flag}"
             )
     return flags

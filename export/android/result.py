@@ -11,6 +11,7 @@ from export.android.delegates import missed
 from export.android.phone import Phone
 from export.benchmark.macs import FileMacs
 from export.benchmark.result import MEGABYTE, ratios_to_first
+from export.shown import Shown
 
 _MEANS = ("init_ms", "warmup_first_ms", "warmup_avg_ms", "median_ms", "std_ms", "p5_ms", "p95_ms")
 _TERMINAL = (0, 1, 4, 5, 7, 9, 10)  # the columns that fit 80 characters
@@ -86,8 +87,8 @@ class ModelRuns:
 
 
 @dataclasses.dataclass
-class AndroidResult:
-    """Figures of several files on one phone; `rich.print` shows a table.
+class AndroidResult(Shown):
+    """Figures of several files on one phone; `print` shows a table.
 
     Attributes:
         phone: the `Phone`.

@@ -7,6 +7,8 @@ import numpy as np
 import rich.table
 
 from export.benchmark.macs import FileMacs
+from export.machine import processor
+from export.shown import Shown
 
 MEGABYTE = 2**20  # as litert-benchmark counts
 NAME_COLUMNS = 24  # with all figures, 80 columns
@@ -111,10 +113,10 @@ class FileTiming:
 
 
 @dataclasses.dataclass(frozen=True)
-class BenchmarkResult:
+class BenchmarkResult(Shown):
     """Figures of several files that were timed side by side.
 
-    `rich.print(result)` shows a table, `to_dict()` gives plain values for JSON.
+    `print(result)` shows a table, `to_dict()` gives plain values for JSON.
 
     Attributes:
         files: a tuple of `FileTiming`, in the order of the given paths.
@@ -192,6 +194,8 @@ class BenchmarkResult:
         threads = self.files[0].num_threads
         table = rich.table.Table(
             title=f"LiteRT on this machine, {threads} thread(s), milliseconds",
+            caption=f"{processor()}. Ratios are to the first file; that of latency is of min.",
+            caption_justify="left",
             box=None,
             pad_edge=False,
             collapse_padding=True,

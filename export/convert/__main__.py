@@ -52,21 +52,7 @@ def main(argv, values=flags.FLAGS):
         result = _convert(*argv[1:], values)
     except (ExportError, ValueError) as error:
         sys.exit(f"export.convert: {error}")
-    print(
-        f"{result.path}: {result.bytes / 2**20:.3f} MB, largest difference to Keras "
-        f"{result.max_abs_error:.2g} on {result.samples} {'drawn ' * result.drawn}samples"
-        + (f", same predictions {result.agreement:.2%}" if _is_told(result) else "")
-        + (
-            f", accuracy {result.keras_accuracy:.4f} to {result.accuracy:.4f}"
-            if result.accuracy is not None
-            else ""
-        )
-        + (
-            f", in float32 still: {', '.join(result.float_operators)}"
-            if result.float_operators
-            else ""
-        )
-    )
+    print(result)
 
 
 def _convert(source, target, values):
@@ -128,10 +114,6 @@ def _input_shape(texts):
             f"NAME:224,224,3. Received: {', '.join(texts)}"
         )
     return shapes.get("", shapes) or None
-
-
-def _is_told(result):
-    return result.agreement is not None and not result.drawn
 
 
 if __name__ == "__main__":

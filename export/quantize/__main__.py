@@ -38,10 +38,7 @@ def main(argv, values=flags.FLAGS):
         result = _train(*argv[1:], values)
     except (ExportError, ValueError) as error:
         sys.exit(f"export.quantize: {error}")
-    print(
-        f"{result.path}: {result.bytes / 2**20:.3f} MB, largest difference to the trained model "
-        f"{result.max_abs_error:.2g} on {result.samples} samples"
-    )
+    print(result)
 
 
 def _train(source, target, values):

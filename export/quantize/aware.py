@@ -14,7 +14,8 @@ from export.convert.litert import checked_model, real_name
 from export.errors import ExportError
 from export.inputs import check_samples, input_specs
 from export.names import gives_dict, output_names
-from export.verify import Verification, as_tolerance, check_content, check_labels, run_file
+from export.verification import Verification
+from export.verify import as_tolerance, check_content, check_labels, run_file
 
 _WORKER = "export.quantize.worker"
 _MOST_SAMPLES = 200

@@ -9,7 +9,7 @@ import rich.table
 from export.convert import convert
 from export.errors import ExportError
 from export.kinds import NAMES, kind_of
-from export.verify import Verification
+from export.verification import Verification
 
 _COLUMNS = (
     ("file", "file", "{}"),

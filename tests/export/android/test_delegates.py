@@ -59,3 +59,9 @@ def test_flags_that_are_none():
         check_flags(["warmup_runs=3"])
     with pytest.raises(ValueError, match=r"may not set --num_runs: give num_runs. Received"):
         check_flags(["--num_runs=3"])
+
+
+@pytest.mark.parametrize("name", ["help", "helpfull", "version", "dry_run"])
+def test_flags_that_time_nothing_are_refused(name):
+    with pytest.raises(ValueError, match=f"may not set --{name}: .* times nothing. Give "):
+        check_flags([f"--{name}=true"])

@@ -1,0 +1,74 @@
+"""What a comparison of a TFLite file with its Keras model found."""
+
+import dataclasses
+import pathlib
+
+import rich.table
+import rich.text
+
+from export.shown import Shown
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification(Shown):
+    """What was found out about a TFLite file that equals its Keras model; `print` shows it.
+
+    Attributes:
+        path: `pathlib.Path` of the file.
+        quantize: None, `"float16"`, `"dynamic"` or `"int8"`.
+        bytes: its size.
+        operators: dict from an operator's name to how often it occurs.
+        samples: number of samples that were compared.
+        drawn: True if the samples were drawn at random, False if the user gave them.
+        max_abs_error: largest absolute difference to Keras over samples and outputs of floats.
+        max_relative_error: the same, relative to the largest absolute value of that output.
+        output_errors: dict from each output's name to its relative error; of integers, to the
+            share of elements that differ.
+        agreement: share of samples whose largest output is the same, the least over the outputs
+            that are vectors, or of elements that are the same where an output is integers; None
+            where there is none.
+        accuracy, keras_accuracy: of the file and of the model; None without labels.
+        float_operators: of an int8 file, dict from an operator's name to how often it computes in
+            floats, as LiteRT has none for int8 (`CONV_3D`); empty as a rule.
+    """
+
+    path: pathlib.Path
+    quantize: str | None
+    bytes: int
+    operators: dict
+    samples: int
+    drawn: bool
+    max_abs_error: float
+    max_relative_error: float
+    output_errors: dict
+    agreement: float | None
+    accuracy: float | None
+    keras_accuracy: float | None
+    float_operators: dict = dataclasses.field(default_factory=dict)
+
+    def to_dict(self):
+        """The attributes as plain values, for JSON."""
+        return {**dataclasses.asdict(self), "path": str(self.path)}
+
+    def __rich__(self):
+        table = rich.table.Table(box=None, show_header=False, pad_edge=False)
+        for label, text in self._facts():
+            table.add_row(label, rich.text.Text(text))
+        return table
+
+    def _facts(self):
+        """Labels, and what stands beside them."""
+        kinds = ", ".join(f"{count} {name}" for name, count in self.operators.items())
+        yield "file", f"{self.path.name}, {self.quantize or 'float32'}, {self.bytes:,} bytes"
+        drawn = "random samples" if self.drawn else "samples"
+        yield "compared with Keras", f"on {self.samples:,} {drawn}"
+        relative = f"{self.max_relative_error:.1e} of the largest output"
+        yield "largest difference", f"{self.max_abs_error:.1e}, {relative}"
+        # Of drawn samples it says little.
+        if self.agreement is not None and not self.drawn:
+            yield "same prediction", f"{self.agreement:.2%}"
+        if self.accuracy is not None:
+            yield "accuracy", f"{self.accuracy:.4f}, of Keras {self.keras_accuracy:.4f}"
+        yield "operators", kinds
+        if self.float_operators:
+            yield "computed in floats", ", ".join(self.float_operators)
