@@ -1,11 +1,11 @@
 """Make the model of a file smaller.
 
-Without --target its dead channels are cut out, and its outputs stay as they are. With --target it
-loses channels until it meets a budget, and is trained until its accuracy comes back.
-
 python -m apps.compress --model=m.keras --data=d.npz --target=macs=0.5 --epochs=30 --out=runs/half
 python -m apps.compress --model=m.keras --data=d.npz --target=latency=0.5 --plan_only --out=plan
 python -m apps.compress --model=m.keras --out=small.keras --quantize=int8 --representative=x.npz
+
+Without --target its dead channels are cut out, and its outputs stay as they are. With --target it
+loses channels until it meets a budget, and is trained until its accuracy comes back.
 """
 
 import functools

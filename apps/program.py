@@ -11,9 +11,9 @@ import sys
 from absl import app, flags
 
 from export import command_line as common
+from export import usage
 
 LARGEST_INTEGER, quiet_import = common.LARGEST_INTEGER, common.quiet_import
-HELP = ("--help", "-help", "-h", "--h")
 TERMINATED = 128 + signal.SIGTERM
 _WHOLE = "The files that were finished are whole, the others are not there."
 
@@ -48,11 +48,8 @@ def parse(argv, description, groups):
     Raises:
         UsageError: a flag that is not known, or does not parse; an argument that is no flag.
     """
-    if any(argument in HELP for argument in argv[1:]):
-        print(description)
-        for group in groups:
-            print(flags.FLAGS.module_help(group))
-        print("\n--flagfile=FILE reads flags from a file, one a line; what stands after it wins.")
+    if usage.asked_for(argv[1:]):
+        print(usage.usage(description, {group: usage.flags_of_module(group) for group in groups}))
         sys.exit(0)
     try:
         rest = flags.FLAGS(argv)

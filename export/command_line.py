@@ -9,6 +9,7 @@ import sys
 
 from absl import app, flags
 
+from export import usage
 from export.quiet import quiet_import
 
 # What Keras, TensorFlow and LiteRT count in 32 bits: sizes, threads, rounds.
@@ -33,6 +34,10 @@ def run(name, main):
 
 
 def _parse(name, argv):
+    if usage.asked_for(argv[1:]):
+        own = flags.FLAGS.get_key_flags_for_module(argv[0])
+        print(usage.usage(sys.modules["__main__"].__doc__ or name, {"flags": own}))
+        sys.exit(0)
     try:
         return flags.FLAGS(argv)
     except (flags.Error, UnicodeError) as error:  # a file of flags that is no text
