@@ -18,18 +18,18 @@ PARTS = {
     "watching": parts.Watching,
     "output": parts.Output,
 }
-# Defaults without an optimizer: Algorithm 1 of dual averaging by channel, so that channels die.
+# Defaults without an optimizer: whole channels die, so that surgery has something to cut.
 SHOWN = {
     "optimizer": "rda",
-    "variant": "published",
     "groups": "channel",
-    "learning_rate": 1.0,
-    "l1": 8e-3,
+    "target_sparsity": 0.6,
     "exclude": "logits/",
-    "fine_tuning_epochs": 0.4,
+    "learning_rate": 1.0,
+    "schedule": "cosine",
 }
-# Which given settings and schedules replace which of these.
-_REPLACES = {"staged": "learning_rate", "variant": "learning_rate", "target_sparsity": "l1"}
+# Which given settings and schedules replace which of these. The published variant multiplies the
+# weights by its learning rate, so a rate that falls to 0 would make them 0.
+_REPLACES = {"staged": "learning_rate", "l1": "target_sparsity", "variant": "schedule"}
 # The old names of settings, under which checkpoints have them.
 OLD_NAMES = {"form": "variant", "retrain_epochs": "fine_tuning_epochs"}
 # What may differ between a training and its continuation.

@@ -63,7 +63,9 @@ class Data(Settings):
         "downloads; digits comes with scikit-learn. imagenet: folder with train/CLASS/* and "
         "val/CLASS/*, or that of TensorFlow Datasets."
     )
-    image_size: int | None = integer("imagenet: height and width. Default: 224.")
+    image_size: int | None = integer(
+        "Height and width. imagenet: 224 by default. digits: enlarged to it; 8 by default."
+    )
     held_out: float | None = part(
         "Share of the training images, the last ones, that are not trained on but validated "
         "on; the test images are then seen at the end only."
@@ -85,8 +87,8 @@ class Data(Settings):
                 wanted = "omitted with --dataset=imagenet"
                 require(not getattr(self, name), name, wanted, self)
             return
-        unused = self.image_size is None
-        require(unused, "image_size", "omitted without --dataset=imagenet", self)
+        fits = self.image_size is None or self.dataset == "digits"
+        require(fits, "image_size", "omitted without --dataset=imagenet or digits", self)
         grey = self.dataset in GREY
         require(not (self.augment and grey), "augment", "omitted for images in grey", self)
 

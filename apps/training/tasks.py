@@ -144,6 +144,8 @@ def load(settings, devices=1):
     if settings.dataset == "imagenet":
         return _streamed(settings)
     dataset = data.load(settings.dataset, settings.data_dir)
+    if settings.image_size:
+        dataset = _enlarged(dataset, settings.image_size)
     if settings.unit_pixels:
         low, high = dataset.x_train.min(), dataset.x_train.max()
         x_train, x_test = ((x - low) / (high - low) for x in (dataset.x_train, dataset.x_test))
@@ -225,6 +227,15 @@ def _streamed(settings):
             ) from error
     asked = _TESTED if settings.test_images is None else settings.test_images
     return Streamed(images, min(asked, images.test_images))
+
+
+def _enlarged(dataset, size):
+    """The data set with images of `size` times `size` pixels, by bilinear interpolation."""
+    x_train, x_test = (
+        keras.ops.convert_to_numpy(keras.ops.image.resize(images, (size, size)))
+        for images in (dataset.x_train, dataset.x_test)
+    )
+    return dataclasses.replace(dataset, x_train=x_train, x_test=x_test)
 
 
 def _first(array, name, settings):

@@ -142,7 +142,7 @@ TOLD_WITHOUT_KERAS = [
     ("train", ["--width=inf"], "flag --width=inf: inf is not a finite number, above 0"),
     ("train", ["--batch_size=99999999999999999999"], "integer in the range [1, 2147483647]"),
     ("train", ["--optimizer=sgd", "--target_sparsity=0.9"], "--target_sparsity is for"),
-    ("train", ["--target_sparsity=0.9"], "needs variant='accumulated'"),
+    ("train", ["--target_sparsity=0.9", "--variant=published"], "needs variant='accumulated'"),
     ("train", ["--quantize=int4"], "--quantize must be any of"),
     ("train", ["--dataset=mnist", "--data_dir=nowhere"], "There is no file nowhere/mnist.npz"),
     ("train", ["--dataset=imagenet", "--data_dir=nowhere"], "--data_dir must be a folder"),

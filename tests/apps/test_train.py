@@ -41,7 +41,7 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "new" / "folder"
-    arguments = ("--epochs=3", "--l1=0.01", "--batch_size=64")
+    arguments = ("--epochs=3", "--target_sparsity=0.7", "--batch_size=64")
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert run_program("apps.train", *arguments, f"--out={folder}") is None
     return folder, out.getvalue()
@@ -75,7 +75,7 @@ def test_report_holds_what_was_measured(finished):
     assert report["sparsity"] == pytest.approx(share)
     assert report["channels"]["conv3"][1] < report["channels"]["conv3"][0] == 64
     assert report["seed"] == 0
-    assert "--l1=0.01" in report["command"]
+    assert "--target_sparsity=0.7" in report["command"]
     assert {"keras", "tensorflow", "python"} <= set(report["versions"])
 
 

@@ -197,7 +197,8 @@ def test_every_callback_by_its_flag():
     found = kinds("--fine_tuning_epochs=7", "--mask_history", "--channel_criterion=apoz")
     assert set(found) == usual | {"AdaptiveSparseRetraining", "MaskHistory"}
     assert found["AdaptiveSparseRetraining"].start_epoch == 53
-    assert kinds("--epochs=10")["AdaptiveSparseRetraining"].start_epoch == 6
+    found = kinds("--epochs=10", "--fine_tuning_epochs=0.4")
+    assert found["AdaptiveSparseRetraining"].start_epoch == 6
     found = kinds(
         "--optimizer=set", "--update_masks=callback", "--update_every=5", "--nostop_when_dead"
     )
@@ -217,6 +218,17 @@ def test_images_are_those_that_were_asked_for():
     task = tasks.load(configured("--test_images=31").data, devices=2)
     np.testing.assert_array_equal(task.dataset.x_test, whole.x_test[:30])
     np.testing.assert_array_equal(task.test[0], whole.x_test[:31])
+
+
+def test_digits_are_enlarged():
+    small, large = (
+        tasks.load(configured(f"--image_size={size}", "--train_images=9").data) for size in (8, 16)
+    )
+    assert (small.input_shape, large.input_shape) == ((8, 8, 1), (16, 16, 1))
+    assert large.test[0].shape == (359, 16, 16, 1)
+    # Bilinear interpolation to twice the size keeps the mean.
+    means = [task.dataset.x_train.mean(axis=(1, 2)) for task in (small, large)]
+    np.testing.assert_allclose(*means, atol=1e-5)
 
 
 def test_images_come_in_the_order_of_the_seed_and_the_epoch():
@@ -250,7 +262,7 @@ def test_settings_reach_the_network(tmp_path):
     assert isinstance(model.get_layer("conv1").kernel_initializer, keras_sparse.ScaledUniform)
     assert model.dtype_policy.name == "mixed_float16"
     assert keras.config.dtype_policy().name == "float32"
-    assert model.optimizer.inner_optimizer.l1 == 8e-3
+    assert model.optimizer.inner_optimizer.target_sparsity == 0.6
     assert not model.jit_compile
     assert model.steps_per_execution == 15  # of 45 steps
 
@@ -260,7 +272,10 @@ BAD = [
     (["--dataset=cifar"], "one of <digits"),
     (["--dataset=imagenet", "--data_dir=nowhere"], "train/CLASS|nowhere"),
     (["--dataset=imagenet", "--augment"], "--augment must be omitted with --dataset=imagenet"),
-    (["--image_size=96"], "--image_size must be omitted without"),
+    (
+        ["--dataset=mnist", "--image_size=96"],
+        "--image_size must be omitted without --dataset=imagenet or digits",
+    ),
     (["--model=resnet"], "one of <small_cnn"),
     (["--model=lenet_5"], "at least 16x16"),
     (["--batch_norm"], "--batch_norm is for --model=lenet_300_100 or lenet_5"),
@@ -302,7 +317,7 @@ BAD = [
     ),
     (["--optimizer=set", "--density=0"], "density=0: .* above 0 and at most 1"),
     (["--optimizer=set", "--exclude=kernel"], "finds no weight to make sparse"),
-    (["--target_sparsity=0.9"], "needs variant='accumulated'"),
+    (["--target_sparsity=0.9", "--variant=published"], "needs variant='accumulated'"),
     (["--center=zero", "--variant=accumulated"], "--center must be initial"),
     (["--variant=accumulated", "--target_sparsity=0.9", "--rho=1"], "--rho must be omitted"),
     (["--target_sparsity=0.9", "--l1=1"], "--l1 must be omitted with --target_sparsity"),
