@@ -156,7 +156,7 @@ def test_magnitude_pruning_by_a_schedule(arguments, at_step):
 @pytest.mark.parametrize(
     ("arguments", "at_step"),
     [
-        (["--learning_rate=0.3"], {0: 0.3, 150: 0.3}),
+        (["--optimizer=rda", "--learning_rate=0.3"], {0: 0.3, 150: 0.3}),
         (
             ["--schedule=step", "--step_every=30", "--step_factor=0.5"],
             {0: 1, 29: 1, 30: 0.5, 60: 0.25},
