@@ -1,5 +1,7 @@
 """Sections that pages of several programs have, from what their `report.json` holds."""
 
+import numpy as np
+
 from export.page.page import Bars, Picture, Table
 from export.page.svg import svg
 
@@ -87,6 +89,11 @@ def channels(surgery, names):
     return Bars("Channels by layer", list(names), rows)
 
 
+def _short(number):
+    """A number with two digits that count, without an exponent."""
+    return np.format_float_positional(number, precision=2, fractional=False, trim="-")
+
+
 def operators(files, names):
     """`Bars` of the milliseconds that each kind of operator takes; None where that is not known.
 
@@ -111,7 +118,7 @@ def operators(files, names):
         return None
     longest = max(max(values) for _, values in found)
     rows = [
-        (name.removeprefix("Delegate/"), [(ms / longest, f"{ms:.3f} ms") for ms in values])
+        (name.removeprefix("Delegate/"), [(ms / longest, f"{_short(ms)} ms") for ms in values])
         for name, values in found
     ]
     return Bars(
