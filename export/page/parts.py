@@ -90,8 +90,8 @@ def channels(surgery, names):
 
 
 def _short(number):
-    """A number with two digits that count, without an exponent."""
-    return np.format_float_positional(number, precision=2, fractional=False, trim="-")
+    """A number with three digits that count, without an exponent."""
+    return np.format_float_positional(number, precision=3, fractional=False, trim="-")
 
 
 def operators(files, names):
