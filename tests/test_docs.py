@@ -56,3 +56,12 @@ def test_readme_marks_the_two_commands_that_ci_runs():
     for name in ("run", "test"):
         (command,) = re.findall(rf"<!-- command: {name} -->\n```sh\n([^\n]+)\n```", text)
         assert command.startswith("python3.11 -m venv")
+
+
+def test_the_reference_shows_functions_and_no_modules_of_the_same_name():
+    text = "".join(path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md"))
+    names = set(re.findall(r"^::: (\S+)", text, flags=re.M)) - {"keras_sparse.models"}
+    assert "export.convert.litert.convert" in names
+    paths = {name: ROOT / name.replace(".", "/") for name in names}
+    modules = [n for n, p in paths.items() if p.is_dir() or p.with_suffix(".py").is_file()]
+    assert not modules
