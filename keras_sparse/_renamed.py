@@ -59,6 +59,17 @@ def attribute(old, new):
     return property(read, doc=f"The old name of `{new}`.")
 
 
+def method(old, new):
+    """A method that calls another by its old name; reading it, as Keras' saving does, is silent."""
+
+    def call(self, *args, **kwargs):
+        _warn(f"`{type(self).__name__}.{old}`", f"`{new}`")
+        return getattr(self, new)(*args, **kwargs)
+
+    call.__doc__ = f"The old name of `{new}`."
+    return call
+
+
 def _warn(old, new):
     warnings.warn(
         f"{old} is renamed to {new}. The next release removes the old name.",

@@ -1,5 +1,8 @@
 """Old public names work for one release more, and say so."""
 
+import warnings
+
+import keras
 import pytest
 
 import keras_sparse
@@ -57,10 +60,21 @@ def test_attributes():
 
 def test_the_method_that_starts_the_second_phase():
     optimizer = keras_sparse.RDA()
+    optimizer.build([keras.Variable([1.0])])
     with pytest.warns(FutureWarning, match="start_retraining` is renamed to `start_fine_tuning`"):
-        assert optimizer.start_retraining == optimizer.start_fine_tuning
+        optimizer.start_retraining()
+    assert bool(optimizer._fine_tuning)
 
 
 def test_the_variant_of_rda():
     with pytest.warns(FutureWarning, match="argument `form` is renamed to `variant`"):
         assert type(keras_sparse.RDA(form="published", l1=1e-3)) is keras_sparse.PublishedRDA
+
+
+def test_saving_a_model_warns_of_no_old_name(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    model.compile(keras_sparse.RDA(), "mse")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        model.save(tmp_path / "model.keras")
+        keras.saving.load_model(tmp_path / "model.keras")

@@ -169,7 +169,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
             )
         self._fine_tuning.assign(True)
 
-    start_retraining = _renamed.attribute("start_retraining", "start_fine_tuning")
+    start_retraining = _renamed.method("start_retraining", "start_fine_tuning")
 
     def _step(self):
         """Number of this step from 1, in float32: half precision cannot count."""
