@@ -60,7 +60,7 @@ def test_attributes():
 
 def test_the_method_that_starts_the_second_phase():
     optimizer = keras_sparse.RDA()
-    optimizer.build([keras.Variable([1.0])])
+    optimizer.build([keras.Variable([[1.0]], name="kernel")])
     with pytest.warns(FutureWarning, match="start_retraining` is renamed to `start_fine_tuning`"):
         optimizer.start_retraining()
     assert bool(optimizer._fine_tuning)
