@@ -63,7 +63,7 @@ def test_the_method_that_starts_the_second_phase():
     optimizer.build([keras.Variable([[1.0]], name="kernel")])
     with pytest.warns(FutureWarning, match="start_retraining` is renamed to `start_fine_tuning`"):
         optimizer.start_retraining()
-    assert bool(optimizer._fine_tuning)
+    assert keras.ops.convert_to_numpy(optimizer._fine_tuning)
 
 
 def test_the_variant_of_rda():
