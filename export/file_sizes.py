@@ -2,10 +2,14 @@
 
 import pathlib
 import tempfile
+from typing import TYPE_CHECKING
 
 from export.convert import convert
 from export.inputs import draw_samples, input_specs
 from export.verify import Tolerance
+
+if TYPE_CHECKING:
+    import keras
 
 _KINDS = {"float32_bytes": None, "int8_bytes": "int8"}
 # Only the size counts.
@@ -25,7 +29,7 @@ class FileSizes:
     ... )
     """
 
-    def costs(self, model):
+    def costs(self, model: "keras.Model") -> dict[str, int]:
         """`{"float32_bytes": bytes, "int8_bytes": bytes}` of a model with inputs of fixed sizes.
 
         Raises:

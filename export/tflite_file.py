@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import os
 import pathlib
 
 import numpy as np
@@ -12,7 +13,7 @@ from export.quiet import without_notes
 SIGNATURE = "serving_default"
 
 
-def operators(path):
+def operators(path: str | os.PathLike) -> dict[str, int]:
     """How often each operator occurs in a TFLite file, read without running it.
 
     Args:

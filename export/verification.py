@@ -1,7 +1,8 @@
-"""What a comparison of a TFLite file with its Keras model found."""
+"""The figures of a TFLite file compared with its Keras model."""
 
 import dataclasses
 import pathlib
+from typing import Any
 
 import rich.table
 import rich.text
@@ -11,7 +12,7 @@ from export.shown import Shown
 
 @dataclasses.dataclass(frozen=True)
 class Verification(Shown):
-    """What was found out about a TFLite file that equals its Keras model; `print` shows it.
+    """The figures of a TFLite file that equals its Keras model; `print` shows them.
 
     Attributes:
         path: `pathlib.Path` of the file.
@@ -35,7 +36,7 @@ class Verification(Shown):
     path: pathlib.Path
     quantize: str | None
     bytes: int
-    operators: dict
+    operators: dict[str, int]
     samples: int
     drawn: bool
     max_abs_error: float
@@ -46,7 +47,7 @@ class Verification(Shown):
     keras_accuracy: float | None
     float_operators: dict = dataclasses.field(default_factory=dict)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The attributes as plain values, for JSON."""
         return {**dataclasses.asdict(self), "path": str(self.path)}
 
@@ -57,7 +58,7 @@ class Verification(Shown):
         return table
 
     def _facts(self):
-        """Labels, and what stands beside them."""
+        """Labels and their values."""
         kinds = ", ".join(f"{count} {name}" for name, count in self.operators.items())
         yield "file", f"{self.path.name}, {self.quantize or 'float32'}, {self.bytes:,} bytes"
         drawn = "random samples" if self.drawn else "samples"

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import re
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,6 +18,9 @@ from export.names import by_name, gives_dict
 from export.tflite_file import Runner, flex_operators, operators
 from export.verification import Verification
 
+if TYPE_CHECKING:
+    import keras
+
 # Converted with the wrong trackable object, a file holds these in place of its weights, loads and
 # computes garbage from memory that was never written.
 VARIABLE_OPERATORS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
@@ -24,16 +29,16 @@ _OPEN_SIZES = (DRAWN_SIZE, 16, 8, 4, 1)
 
 
 def verify(
-    model,
-    path,
+    model: "keras.Model",
+    path: str | os.PathLike,
     *,
-    quantize=None,
-    sparse_encoding=False,
-    input_output=None,
-    samples=None,
-    labels=None,
-    tolerance=None,
-):
+    quantize: Literal["float16", "dynamic", "int8"] | None = None,
+    sparse_encoding: bool = False,
+    input_output: str | None = None,
+    samples: Any = None,
+    labels: Any = None,
+    tolerance: Tolerance | float | None = None,
+) -> Verification:
     """Checks that a TFLite file computes what a Keras model computes.
 
     The file must hold no TensorFlow ("Flex") and no variable operators, be at least half as large

@@ -3,6 +3,10 @@
 import functools
 import importlib
 import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def module_getattr(module, names):
@@ -22,7 +26,7 @@ def module_getattr(module, names):
     return getattribute
 
 
-def arguments(**names):
+def arguments(**names: str) -> Callable[[_F], _F]:
     """Decorator: the function also takes its arguments by their old names, `old="new"`."""
 
     def decorate(function):

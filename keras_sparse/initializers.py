@@ -1,5 +1,7 @@
 """Initializers for sparse training."""
 
+from typing import Literal
+
 import keras
 
 
@@ -31,7 +33,12 @@ class ScaledUniform(keras.initializers.VarianceScaling):
         Make l1 regularization effective in training sparse CNN, arXiv 1807.04222, section 4.
     """
 
-    def __init__(self, scale=10.0, bound="torch", seed=None):
+    def __init__(
+        self,
+        scale: float = 10.0,
+        bound: Literal["torch", "lecun"] = "torch",
+        seed: int | keras.random.SeedGenerator | None = None,
+    ) -> None:
         if not 0 < scale < float("inf"):
             raise ValueError(f"`scale` must be above 0. Received: scale={scale}")
         if bound not in ("torch", "lecun"):

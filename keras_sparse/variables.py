@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_sparse import _keras
+from keras_sparse._types import Exclude
 
 # What every method takes to multiply an input, whatever its shape.
 _KERNEL = re.compile(r"kernel|(^|_)embeddings?(_|$)")
@@ -119,7 +120,7 @@ def restored(variables):
             variable.assign(value)
 
 
-def layers_of_type(model, layer_types):
+def layers_of_type(model: keras.Model, layer_types: type | tuple[type, ...]) -> list[keras.Layer]:
     """The layers of `model`, nested ones included, that are instances of `layer_types`.
 
     Args:
@@ -180,7 +181,9 @@ def check_any_prunable(optimizer, paths, prunable):
         )
 
 
-def prunable_variables(model, exclude=None, include_frozen=False):
+def prunable_variables(
+    model: keras.Model, exclude: Exclude | None = None, include_frozen: bool = False
+) -> list[keras.Variable]:
     """The prunable weights of a model, in the order of `model.weights`.
 
     Args:
@@ -207,7 +210,9 @@ def prunable_by_patterns(model, patterns, include_frozen=False):
     return [weight for weight in weights if is_prunable(weight, patterns)]
 
 
-def sparsity(model, exclude=None, include_frozen=False):
+def sparsity(
+    model: keras.Model, exclude: Exclude | None = None, include_frozen: bool = False
+) -> float:
     """Share of exact zeros among the kernels and embeddings that are trained.
 
     Biases, normalisation, positions and frozen layers do not count; see `is_prunable`.

@@ -4,12 +4,14 @@ import contextlib
 import gzip
 import itertools
 import json
+import os
 import pathlib
 import platform
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -30,7 +32,15 @@ TIMEOUT = 600  # seconds for a load, or for a burst of inferences
 FEWEST_PROFILED, MOST_PROFILED = 3, 1000
 
 
-def benchmark(paths, *, num_threads=1, rounds=30, warmup_runs=1, timeout=TIMEOUT, progress=None):
+def benchmark(
+    paths: Sequence[str | os.PathLike],
+    *,
+    num_threads: int = 1,
+    rounds: int = 30,
+    warmup_runs: int = 1,
+    timeout: float = TIMEOUT,
+    progress: Callable[[int, int], object] | None = None,
+) -> BenchmarkResult:
     """Times TFLite files side by side on the host with LiteRT.
 
     Every file is loaded by its own process that imports LiteRT and NumPy alone. In each

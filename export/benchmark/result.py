@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import Any
 
 import numpy as np
 import rich.table
@@ -60,20 +61,20 @@ class FileTiming:
     operators_error: str | None
 
     @property
-    def median_ms(self):
+    def median_ms(self) -> float:
         """Median over all inferences."""
         return float(np.median(self.rounds_ms))
 
     @property
-    def min_ms(self):
+    def min_ms(self) -> float:
         """Fastest inference."""
         return float(self.rounds_ms.min())
 
-    def percentile_ms(self, q):
+    def percentile_ms(self, q: float) -> float:
         """The time that `q` percent of the inferences stayed below."""
         return float(np.percentile(self.rounds_ms, q))
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, with the keys of `litert-benchmark` and some more."""
         average_ms = float(self.rounds_ms.mean())
         return {
@@ -122,10 +123,10 @@ class BenchmarkResult(Shown):
         files: a tuple of `FileTiming`, in the order of the given paths.
     """
 
-    files: tuple
+    files: tuple[FileTiming, ...]
 
     @property
-    def ratios(self):
+    def ratios(self) -> list[float]:
         """Latency of each file relative to the first, as the ratio of the fastest inferences.
 
         Not of the medians: on a busy machine a long inference is interrupted more often than a
@@ -134,23 +135,23 @@ class BenchmarkResult(Shown):
         return [file.min_ms / self.files[0].min_ms for file in self.files]
 
     @property
-    def macs_ratios(self):
+    def macs_ratios(self) -> list[float | None]:
         """Multiply-accumulates of each file relative to the first; None where that has none."""
         return ratios_to_first([file.macs.total for file in self.files])
 
     @property
-    def tiled_macs_ratios(self):
+    def tiled_macs_ratios(self) -> list[float | None]:
         """The same for tiled multiply-accumulates."""
         return ratios_to_first([file.macs.tiled for file in self.files])
 
     @property
-    def names(self):
+    def names(self) -> list[str]:
         """The files' names, or paths where two have the same name."""
         names = [os.path.basename(file.path) for file in self.files]
         same = len(set(names)) < len(names)
         return [file.path for file in self.files] if same else names
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: `{"files": [...]}`, one entry of `FileTiming.to_dict` each."""
         ratios = zip(self.ratios, self.macs_ratios, self.tiled_macs_ratios, strict=True)
         keys = ("ratio_to_first", "macs_ratio_to_first", "macs_tiled_ratio_to_first")
@@ -161,13 +162,13 @@ class BenchmarkResult(Shown):
             ]
         }
 
-    def to_markdown(self):
+    def to_markdown(self) -> str:
         """The figures as a Markdown table, and for each file the operators that took longest."""
         from export.benchmark.report import markdown
 
         return markdown(self)
 
-    def to_html(self, command=""):
+    def to_html(self, command: str = "") -> str:
         """The figures as a page: one file of HTML that loads nothing.
 
         Args:
@@ -177,7 +178,7 @@ class BenchmarkResult(Shown):
 
         return html(self, command)
 
-    def plot(self, path):
+    def plot(self, path: str | os.PathLike) -> None:
         """Writes a picture: latency ratio over MACs ratio, and the line where both are equal.
 
         Args:

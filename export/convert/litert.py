@@ -7,6 +7,7 @@ import os
 import pathlib
 import textwrap
 import warnings
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from absl import logging
@@ -16,25 +17,28 @@ from export.convert.process import WORKER, WorkerDied
 from export.convert.settings import Settings
 from export.errors import ExportError
 from export.inputs import check_samples, input_specs
-from export.kinds import kind_of
-from export.verify import as_tolerance, check_labels, flex_refusal, verify
+from export.kinds import Tolerance, kind_of
+from export.verify import Verification, as_tolerance, check_labels, flex_refusal, verify
+
+if TYPE_CHECKING:
+    import keras
 
 
 def convert(
-    model,
-    path,
+    model: "keras.Model",
+    path: str | os.PathLike,
     *,
-    quantize=None,
-    representative=None,
-    input_output="float32",
-    route="litert",
-    sparse_encoding=False,
-    batch_size=1,
-    input_shape=None,
-    samples=None,
-    labels=None,
-    tolerance=None,
-):
+    quantize: Literal["float16", "dynamic", "int8"] | None = None,
+    representative: Any = None,
+    input_output: Literal["float32", "int8", "uint8"] = "float32",
+    route: Literal["litert", "quantizer"] = "litert",
+    sparse_encoding: bool = False,
+    batch_size: int = 1,
+    input_shape: Any = None,
+    samples: Any = None,
+    labels: Any = None,
+    tolerance: Tolerance | float | None = None,
+) -> Verification:
     """Writes a model as a TFLite file with a fixed batch size, and proves it.
 
     The file is written under a temporary name, checked by `export.verify`, and only then moved to

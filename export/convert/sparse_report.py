@@ -1,10 +1,15 @@
 """Whether a phone's runtime would use zeros to compute faster, read off a TFLite file."""
 
 import dataclasses
+import os
 import pathlib
 import tempfile
+from typing import TYPE_CHECKING, Any
 
 from export.convert.graph import FileGraph
+
+if TYPE_CHECKING:
+    import keras
 
 _LEAST_SPARSITY = 2 / 3
 _ENDS = ("MEAN", "DEPTH_TO_SPACE")
@@ -43,7 +48,7 @@ class Cluster:
     operators: int
     weights: int
     sparsity: float
-    conditions: tuple
+    conditions: tuple[Condition, ...]
 
     @property
     def holds(self):
@@ -64,12 +69,12 @@ class SparseRuntimeReport:
     clusters: tuple
 
     @property
-    def engaged(self):
+    def engaged(self) -> bool:
         """True if a phone would run at least one cluster by its sparse kernels."""
         file = all(condition.holds for condition in self.conditions)
         return file and any(cluster.holds for cluster in self.clusters)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         return {"engaged": self.engaged, **dataclasses.asdict(self)}
 
     def __str__(self):
@@ -85,7 +90,7 @@ class SparseRuntimeReport:
         return "\n".join(lines)
 
 
-def sparse_runtime_report(model):
+def sparse_runtime_report(model: "keras.Model | str | os.PathLike") -> SparseRuntimeReport:
     """Says for each condition of XNNPACK's sparse kernels whether a phone would use them.
 
     The runtime runs 1x1 convolutions sparsely only where a whole cluster of operators allows it;

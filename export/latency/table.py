@@ -4,10 +4,15 @@ import importlib.metadata
 import json
 import os
 import pathlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from export.machine import processor
+
+if TYPE_CHECKING:
+    import keras
 
 # A width is worth having if no wider one is within this factor of its time.
 _SAME = 1.03
@@ -56,15 +61,15 @@ class LatencyTable:
     @classmethod
     def measure(
         cls,
-        model,
+        model: "keras.Model",
         *,
-        quantize=None,
-        num_threads=1,
-        path=None,
-        time=None,
-        device=None,
-        progress=None,
-    ):
+        quantize: Literal["int8"] | None = None,
+        num_threads: int = 1,
+        path: str | os.PathLike | None = None,
+        time: Callable[[list[bytes]], list[float]] | None = None,
+        device: str | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> "LatencyTable":
         """Measure a model's layers.
 
         Args:
@@ -133,7 +138,7 @@ class LatencyTable:
         seconds, scale = whole_networks(model, self, run)
         return {**self.whole, "scale": scale, "model": seconds}
 
-    def layer_seconds(self, layer, shapes):
+    def layer_seconds(self, layer: str, shapes: Mapping[str, tuple]) -> float:
         """Time of one layer whose weights have these shapes.
 
         Args:
@@ -196,7 +201,7 @@ class LatencyTable:
         run = self._time or _host_timer(self.machine, self.whole)
         return run([tflite_bytes(model, self.machine["quantize"]) for model in models])
 
-    def total(self):
+    def total(self) -> float:
         """The measured time of the model as it is."""
         return self.whole.get("model", self.sum())
 
@@ -206,7 +211,7 @@ class LatencyTable:
             self.seconds(name, row["inputs"], row["outputs"]) for name, row in self.rows.items()
         )
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Write the table as JSON."""
         from keras_sparse.files import replacing
 
@@ -217,7 +222,12 @@ class LatencyTable:
             temporary.write_text(text, encoding="utf-8")
 
     @classmethod
-    def load(cls, path, machine=None, time=None):
+    def load(
+        cls,
+        path: str | os.PathLike,
+        machine: dict | None = None,
+        time: Callable[[list[bytes]], list[float]] | None = None,
+    ) -> "LatencyTable":
         """Read a table that `save` wrote.
 
         Args:

@@ -2,10 +2,14 @@
 
 import pathlib
 import tempfile
+from typing import TYPE_CHECKING
 
 from export.errors import ExportError
 from export.micro.measuring import arena_of
 from export.micro.process import check_installed
+
+if TYPE_CHECKING:
+    import keras
 
 
 class Micro:
@@ -24,10 +28,10 @@ class Micro:
     ... )
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         check_installed()
 
-    def costs(self, model):
+    def costs(self, model: "keras.Model") -> dict[str, int]:
         """`{"arena": bytes, "flash": bytes}` of a model with one input of fixed sizes.
 
         Raises:

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import subprocess
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,31 +14,35 @@ from export.compare import compare
 from export.convert.litert import checked_model, real_name
 from export.errors import ExportError
 from export.inputs import check_samples, input_specs
+from export.kinds import Tolerance
 from export.names import gives_dict, output_names
 from export.verification import Verification
 from export.verify import as_tolerance, check_content, check_labels, run_file
+
+if TYPE_CHECKING:
+    import keras
 
 _WORKER = "export.quantize.worker"
 _MOST_SAMPLES = 200
 
 
 def quantization_aware(
-    model,
-    path,
-    x,
-    y,
+    model: "keras.Model",
+    path: str | os.PathLike,
+    x: Any,
+    y: Any,
     *,
-    loss=None,
-    epochs=1,
-    batch_size=32,
-    learning_rate=1e-4,
-    input_output="float32",
-    samples=None,
-    labels=None,
-    tolerance=None,
-    seed=0,
-    verbose=0,
-):
+    loss: Any = None,
+    epochs: int = 1,
+    batch_size: int = 32,
+    learning_rate: float = 1e-4,
+    input_output: Literal["float32", "int8", "uint8"] = "float32",
+    samples: Any = None,
+    labels: Any = None,
+    tolerance: Tolerance | float | None = None,
+    seed: int = 0,
+    verbose: int = 0,
+) -> Verification:
     """Fine-tunes a model for static int8 and writes it as a TFLite file with batch size 1.
 
     In a separate process, the model is rebuilt in tf_keras with equal outputs, wrapped by

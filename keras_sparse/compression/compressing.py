@@ -1,9 +1,12 @@
 """The one call: a trained model and a budget in, a compact trained model out."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 
+from keras_sparse._types import Exclude, Path
 from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.checks import check_data
 from keras_sparse.compression.cost import CostModel
@@ -57,28 +60,28 @@ class Compressed:
 
 
 def compress(
-    model,
-    data,
+    model: keras.Model,
+    data: Any,
     *,
-    target=None,
-    plan=None,
-    epochs=12,
-    schedule="one_shot",
-    validation_data=None,
-    learning_rate=None,
-    batch_size=128,
-    distillation=None,
-    student_loss_weight=STUDENT_LOSS_WEIGHT,
-    importance=None,
-    allocation="importance",
-    latency=None,
-    micro=None,
-    files=None,
-    exclude=(),
-    folder=None,
-    callbacks=None,
-    verbose="auto",
-):
+    target: Mapping[str, float | str] | None = None,
+    plan: Plan | None = None,
+    epochs: int = 12,
+    schedule: Any = "one_shot",
+    validation_data: Any = None,
+    learning_rate: float | None = None,
+    batch_size: int = 128,
+    distillation: Any = None,
+    student_loss_weight: float = STUDENT_LOSS_WEIGHT,
+    importance: Any = None,
+    allocation: str = "importance",
+    latency: Mapping[str, Any] | None = None,
+    micro: Any = None,
+    files: Any = None,
+    exclude: Exclude = (),
+    folder: Path | None = None,
+    callbacks: list[keras.callbacks.Callback] | None = None,
+    verbose: int | str = "auto",
+) -> Compressed:
     """Make a trained model meet a budget, and train it until its accuracy comes back.
 
     The channels that matter least are chosen, as in `keras_sparse.plan`, and removed. Then the

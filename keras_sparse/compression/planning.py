@@ -3,10 +3,14 @@
 import dataclasses
 import functools
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
+import keras
 import numpy as np
 
 from keras_sparse import surgery
+from keras_sparse._types import Exclude
 from keras_sparse.compression.allocation import (
     allocate,
     candidates,
@@ -57,7 +61,7 @@ class Plan:
         """`{group: bool array (channels,)}`: True for the channels that go, the lowest scores."""
         return removed_channels(self.groups, self.widths, self.scores)
 
-    def apply(self, model):
+    def apply(self, model: keras.Model) -> tuple[keras.Model, surgery.Report]:
         """The compact model, not trained any further.
 
         Args:
@@ -132,15 +136,15 @@ class Plan:
 
 
 def plan(
-    model,
-    data=None,
+    model: keras.Model,
+    data: Any = None,
     *,
-    target,
-    importance=None,
-    allocation="importance",
-    latency=None,
-    exclude=(),
-):
+    target: Mapping[str, float | str],
+    importance: Any = None,
+    allocation: str = "importance",
+    latency: Mapping[str, Any] | None = None,
+    exclude: Exclude = (),
+) -> Plan:
     """Choose which channels of a trained model to remove so that it meets a budget.
 
     Args:

@@ -15,7 +15,7 @@ class Schedule:
     and a `__call__(step)` in plain Python.
     """
 
-    def ending_at(self, step):
+    def ending_at(self, step: int) -> "Schedule":
         """The same schedule, stretched or shrunk to end at this step.
 
         Raises:
@@ -51,7 +51,7 @@ class ConstantSchedule(Schedule):
     def __post_init__(self):
         check_number("value", self.value, "[0, 1]")
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         """The value at an int step."""
         return self.value
 
@@ -79,7 +79,7 @@ class _Ramp(Schedule):
         begin = min(round(self.begin * step / self.end), step - 1)
         return dataclasses.replace(self, end=step, begin=begin)
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         """The value at an int step."""
         done = (step - self.begin) / (self.end - self.begin)
         return self.final + (self.initial - self.final) * self._left(min(max(done, 0.0), 1.0))
@@ -182,11 +182,11 @@ class InverseTimeSchedule(Schedule):
         """The step from which on the value is constant."""
         return 100 * self.halved_at
 
-    def ending_at(self, step):
+    def ending_at(self, step: int) -> "Schedule":
         """A `CosineSchedule` from the same value to 0 at this step."""
         return CosineSchedule(self.initial, 0.0, end=step)
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         """The value at an int step."""
         return self.initial / (1.0 + min(step, self.end) / self.halved_at)
 
@@ -212,11 +212,11 @@ class OneShotSchedule(Schedule):
         check_number("value", self.value, "[0, 1]")
         check_integer("end", self.end, "[1, inf)")
 
-    def ending_at(self, step):
+    def ending_at(self, step: int) -> "Schedule":
         """The same value from another step on."""
         return dataclasses.replace(self, end=step)
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         """The value at an int step."""
         return self.value if step >= self.end else 0.0
 

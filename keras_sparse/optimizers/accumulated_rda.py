@@ -1,8 +1,11 @@
 """Regularized dual averaging from the initial weights."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_sparse._types import Exclude, Groups, LearningRate
 from keras_sparse.optimizers.accumulated import GrowingThreshold
 from keras_sparse.optimizers.strength import HasStrength
 
@@ -58,8 +61,14 @@ class AccumulatedRDA(HasStrength, GrowingThreshold):
     """
 
     def __init__(
-        self, learning_rate=0.1, l1=1e-4, rho=0.0, groups="weight", exclude=None, **kwargs
-    ):
+        self,
+        learning_rate: LearningRate = 0.1,
+        l1: LearningRate = 1e-4,
+        rho: float = 0.0,
+        groups: Groups = "weight",
+        exclude: Exclude | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate, groups=groups, exclude=exclude, **kwargs)
         self._set_strength(l1, rho)
 

@@ -1,12 +1,14 @@
 """Deep R: rewiring by a random walk with fixed signs."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_sparse import _keras
+from keras_sparse._types import LearningRate, UpdateEvery
 from keras_sparse.masks.backend import value_outside_trace
 from keras_sparse.masks.schedules import ConstantSchedule
 from keras_sparse.masks.scores import random_normal
@@ -53,15 +55,15 @@ class DeepR(MovesWeights):
 
     def __init__(
         self,
-        learning_rate=0.3,
-        density=0.1,
-        l1=1e-4,
-        temperature=1e-10,
-        update_every=1,
-        momentum=0.0,
-        steps_per_epoch=None,
-        **kwargs,
-    ):
+        learning_rate: LearningRate = 0.3,
+        density: float = 0.1,
+        l1: float = 1e-4,
+        temperature: float = 1e-10,
+        update_every: UpdateEvery = 1,
+        momentum: float = 0.0,
+        steps_per_epoch: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         # Every weight at zero becomes dormant, at any time.
         super().__init__(
             learning_rate,

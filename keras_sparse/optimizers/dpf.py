@@ -1,8 +1,11 @@
 """Dynamic pruning with feedback."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_sparse._types import Exclude, Groups, LearningRate
 from keras_sparse.masks.backend import dense
 from keras_sparse.optimizers.accumulated import AccumulatedOptimizer
 from keras_sparse.optimizers.proximal import group_size
@@ -71,13 +74,13 @@ class DPF(FindsThresholds, AccumulatedOptimizer):
 
     def __init__(
         self,
-        learning_rate=0.1,
-        target_sparsity=None,
-        ramp_steps=1000,
-        groups="weight",
-        exclude=None,
-        **kwargs,
-    ):
+        learning_rate: LearningRate = 0.1,
+        target_sparsity: float | None = None,
+        ramp_steps: int = 1000,
+        groups: Groups = "weight",
+        exclude: Exclude | None = None,
+        **kwargs: Any,
+    ) -> None:
         if target_sparsity is None:
             if groups == "channel":
                 raise ValueError(

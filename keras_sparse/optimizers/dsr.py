@@ -1,9 +1,12 @@
 """DSR: dynamic sparse reparameterization."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
+from keras_sparse._types import LearningRate, Share
 from keras_sparse.masks.allocation import proportional, water_fill
 from keras_sparse.masks.selection import magnitude_keys
 from keras_sparse.optimizers.prune_and_regrow import PruneAndRegrow, share_of
@@ -43,13 +46,13 @@ class DSR(PruneAndRegrow):
 
     def __init__(
         self,
-        learning_rate=None,
-        density=0.1,
-        prune_rate=None,
-        threshold=1e-3,
-        tolerance=0.1,
-        **kwargs,
-    ):
+        learning_rate: LearningRate | None = None,
+        density: float = 0.1,
+        prune_rate: Share | None = None,
+        threshold: float = 1e-3,
+        tolerance: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate, density, prune_rate, **kwargs)
         self.threshold = check_number("threshold", threshold, "(0, inf)")
         self.tolerance = check_number("tolerance", tolerance, "[0, 1)")

@@ -1,8 +1,11 @@
 """Generalized regularized dual averaging (directional pruning)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_sparse._types import Exclude, Groups, LearningRate
 from keras_sparse.optimizers.accumulated import GrowingThreshold
 from keras_sparse.validation import check_number
 
@@ -42,7 +45,15 @@ class GRDA(GrowingThreshold):
         Chao et al., Directional pruning of deep neural networks, NeurIPS 2020, Algorithm 1.
     """
 
-    def __init__(self, learning_rate=None, c=0.04, mu=0.6, groups="weight", exclude=None, **kwargs):
+    def __init__(
+        self,
+        learning_rate: LearningRate | None = None,
+        c: float = 0.04,
+        mu: float = 0.6,
+        groups: Groups = "weight",
+        exclude: Exclude | None = None,
+        **kwargs: Any,
+    ) -> None:
         if learning_rate is None:
             learning_rate = keras.optimizers.schedules.InverseTimeDecay(0.2, 300, 1.0)
         super().__init__(learning_rate, groups=groups, exclude=exclude, **kwargs)

@@ -1,12 +1,14 @@
 """Magnitude pruning: at once or gradually."""
 
 import math
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_sparse import _keras
+from keras_sparse._types import LearningRate, Share, UpdateEvery
 from keras_sparse.masks.backend import value_outside_trace
 from keras_sparse.masks.distributions import global_budget, layer_budgets
 from keras_sparse.masks.schedules import CubicSchedule, as_schedule
@@ -67,13 +69,13 @@ class MagnitudePruning(UpdatesEvery):
 
     def __init__(
         self,
-        learning_rate=None,
-        sparsity=None,
-        scope=None,
-        update_every=20,
-        steps_per_epoch=None,
-        **kwargs,
-    ):
+        learning_rate: LearningRate | None = None,
+        sparsity: Share | None = None,
+        scope: Literal["layer", "erk", "global"] | None = None,
+        update_every: UpdateEvery = 20,
+        steps_per_epoch: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         if scope is None:
             scope = "erk" if sparsity is None else "layer"
         if scope not in ("layer", "erk", "global"):

@@ -1,8 +1,11 @@
 """Proximal stochastic gradient descent."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_sparse._types import Exclude, Groups, LearningRate
 from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer
 from keras_sparse.validation import check_number
 
@@ -23,7 +26,7 @@ class InverseSqrtDecay(keras.optimizers.schedules.LearningRateSchedule):
     0.5
     """
 
-    def __init__(self, initial_learning_rate):
+    def __init__(self, initial_learning_rate: float) -> None:
         self.initial_learning_rate = check_number(
             "initial_learning_rate", initial_learning_rate, "(0, inf)"
         )
@@ -63,7 +66,14 @@ class ProxSGD(ProximalOptimizer):
         Make l1 regularization effective in training sparse CNN, arXiv 1807.04222, section 2.
     """
 
-    def __init__(self, learning_rate=0.3, l1=3e-3, groups="weight", exclude=None, **kwargs):
+    def __init__(
+        self,
+        learning_rate: LearningRate | None = 0.3,
+        l1: LearningRate = 3e-3,
+        groups: Groups = "weight",
+        exclude: Exclude | None = None,
+        **kwargs: Any,
+    ) -> None:
         if learning_rate is None:
             learning_rate = InverseSqrtDecay(1.0)
         super().__init__(learning_rate, groups=groups, exclude=exclude, **kwargs)

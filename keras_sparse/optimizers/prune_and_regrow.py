@@ -1,8 +1,11 @@
 """Dynamic sparse training: prune some weights, grow as many elsewhere."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_sparse._types import LearningRate, Share, UpdateEvery
 from keras_sparse.masks.schedules import InverseTimeSchedule, as_schedule
 from keras_sparse.masks.selection import select_largest
 from keras_sparse.optimizers.updates import UpdatesEvery
@@ -70,13 +73,13 @@ class PruneAndRegrow(MovesWeights):
 
     def __init__(
         self,
-        learning_rate=None,
-        density=0.1,
-        prune_rate=None,
-        update_every=100,
-        steps_per_epoch=None,
-        **kwargs,
-    ):
+        learning_rate: LearningRate | None = None,
+        density: float = 0.1,
+        prune_rate: Share | None = None,
+        update_every: UpdateEvery = 100,
+        steps_per_epoch: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         if prune_rate is None:
             prune_rate = InverseTimeSchedule(self._first_rate)
         schedule = as_schedule("prune_rate", prune_rate)

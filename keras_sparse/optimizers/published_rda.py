@@ -1,8 +1,11 @@
 """Regularized dual averaging as it was published for convolutional networks."""
 
+from typing import Any, Literal
+
 import keras
 from keras import ops
 
+from keras_sparse._types import Exclude, Groups, LearningRate
 from keras_sparse.masks.backend import dense
 from keras_sparse.optimizers.proximal_optimizer import ProximalOptimizer, differs, tolerance
 from keras_sparse.optimizers.sparsity_target import FindsThresholds
@@ -165,14 +168,14 @@ class PublishedRDA(HasStrength, _DualAveraging):
 
     def __init__(
         self,
-        learning_rate=1.0,
-        l1=1e-4,
-        rho=0.0,
-        center="initial",
-        groups="weight",
-        exclude=None,
-        **kwargs,
-    ):
+        learning_rate: LearningRate = 1.0,
+        l1: LearningRate = 1e-4,
+        rho: float = 0.0,
+        center: Literal["initial", "zero"] = "initial",
+        groups: Groups = "weight",
+        exclude: Exclude | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate, center, groups, exclude, **kwargs)
         self._set_strength(l1, rho)
 
@@ -214,14 +217,14 @@ class PublishedRDAToTarget(FindsThresholds, _DualAveraging):
 
     def __init__(
         self,
-        learning_rate=1.0,
-        target_sparsity=0.9,
-        ramp_steps=1000,
-        center="initial",
-        groups="weight",
-        exclude=None,
-        **kwargs,
-    ):
+        learning_rate: LearningRate = 1.0,
+        target_sparsity: float = 0.9,
+        ramp_steps: int = 1000,
+        center: Literal["initial", "zero"] = "initial",
+        groups: Groups = "weight",
+        exclude: Exclude | None = None,
+        **kwargs: Any,
+    ) -> None:
         if groups == "channel":
             raise ValueError(
                 "`target_sparsity` by channel needs variant='accumulated', in which a channel that "

@@ -1,8 +1,11 @@
 """Regularized dual averaging: one name for its variants."""
 
+from typing import Any, Literal
+
 import keras
 
 from keras_sparse import _renamed
+from keras_sparse._types import Exclude, Groups, LearningRate
 from keras_sparse.optimizers.accumulated_rda import AccumulatedRDA
 from keras_sparse.optimizers.dpf import DPF
 from keras_sparse.optimizers.published_rda import PublishedRDA, PublishedRDAToTarget
@@ -63,17 +66,17 @@ class RDA:
     @_renamed.arguments(form="variant")
     def __new__(
         cls,
-        learning_rate=0.1,
-        l1=None,
-        target_sparsity=None,
-        ramp_steps=1000,
-        rho=0.0,
-        variant="accumulated",
-        center="initial",
-        groups="weight",
-        exclude=None,
-        **kwargs,
-    ):
+        learning_rate: LearningRate = 0.1,
+        l1: LearningRate | None = None,
+        target_sparsity: float | None = None,
+        ramp_steps: int = 1000,
+        rho: float = 0.0,
+        variant: Literal["accumulated", "published"] = "accumulated",
+        center: Literal["initial", "zero"] = "initial",
+        groups: Groups = "weight",
+        exclude: Exclude | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """An optimizer of the class that the arguments choose."""
         _check_choices(variant, center, l1, target_sparsity, rho)
         kwargs.update(learning_rate=learning_rate, groups=groups, exclude=exclude)

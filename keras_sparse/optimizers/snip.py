@@ -1,11 +1,13 @@
 """SNIP: one batch decides which weights are trained."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_sparse._types import LearningRate
 from keras_sparse.masks.distributions import global_budget
 from keras_sparse.masks.schedules import ConstantSchedule
 from keras_sparse.masks.selection import magnitude_keys, select_globally
@@ -43,7 +45,9 @@ class SNIP(DynamicMaskOptimizer):
     needs_gradients = True
     pauses = True
 
-    def __init__(self, learning_rate=None, density=0.1, **kwargs):
+    def __init__(
+        self, learning_rate: LearningRate | None = None, density: float = 0.1, **kwargs: Any
+    ) -> None:
         density = check_number("density", density, "(0, 1]")
         super().__init__(learning_rate, ConstantSchedule(density), 1, **kwargs)
         self.density = density

@@ -1,8 +1,12 @@
 """Sparse momentum: weights move to where the momentum is largest."""
 
+from collections.abc import Mapping
+from typing import Any, Literal
+
 import keras
 from keras import ops
 
+from keras_sparse._types import LearningRate, Share, UpdateEvery
 from keras_sparse.masks.allocation import SMALLEST_SHARE, proportional, water_fill
 from keras_sparse.masks.packing import Packing
 from keras_sparse.masks.selection import (
@@ -78,18 +82,18 @@ class SparseMomentum(PruneAndRegrow):
 
     def __init__(
         self,
-        learning_rate=None,
-        density=0.1,
-        prune_rate=None,
-        update_every=100,
-        steps_per_epoch=None,
-        redistribution="momentum",
-        growth="momentum",
-        prune="magnitude",
-        distribution="uniform",
-        momentum=0.9,
-        **kwargs,
-    ):
+        learning_rate: LearningRate | None = None,
+        density: float = 0.1,
+        prune_rate: Share | None = None,
+        update_every: UpdateEvery = 100,
+        steps_per_epoch: int | None = None,
+        redistribution: Literal["momentum", "magnitude", "nonzero", "none"] = "momentum",
+        growth: Literal["momentum", "momentum_by_channel", "random", "gradient"] = "momentum",
+        prune: Literal["magnitude", "set", "global_magnitude"] = "magnitude",
+        distribution: str | Mapping[str, float] = "uniform",
+        momentum: float = 0.9,
+        **kwargs: Any,
+    ) -> None:
         _check_mode("redistribution", redistribution, REDISTRIBUTIONS)
         _check_mode("growth", growth, GROWTHS)
         _check_mode("prune", prune, PRUNES)

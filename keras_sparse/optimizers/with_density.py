@@ -1,5 +1,9 @@
 """Masks that keep a share of the weights, spread over layers."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from keras_sparse._types import LearningRate
 from keras_sparse.masks.distributions import check_distribution, n_of_m
 from keras_sparse.masks.first import first_masks
 from keras_sparse.optimizers.masked import MaskedOptimizer
@@ -30,7 +34,13 @@ class WithDensity(MaskedOptimizer):
     # Whether the masks are those of a saved state that is not loaded yet.
     _awaits_state = False
 
-    def __init__(self, learning_rate=None, density=_DENSITY, distribution="erk", **kwargs):
+    def __init__(
+        self,
+        learning_rate: LearningRate | None = None,
+        density: float = _DENSITY,
+        distribution: str | Mapping[str, float] = "erk",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate, **kwargs)
         self.density = check_number("density", density, "(0, 1]")
         self.distribution = check_distribution(distribution)

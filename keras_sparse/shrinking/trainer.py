@@ -4,10 +4,13 @@ import dataclasses
 import operator
 import time
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
 from keras_sparse import surgery
+from keras_sparse._types import Path, Verify
 from keras_sparse.channels import DeadChannels
 from keras_sparse.files import check_folder
 from keras_sparse.loss_scaling import bare_optimizer
@@ -102,8 +105,14 @@ class ShrinkingTrainer:
     """
 
     def __init__(
-        self, model, dead_channels=None, min_dead=0.05, must_pay=True, folder=None, verify=True
-    ):
+        self,
+        model: keras.Model,
+        dead_channels: DeadChannels | None = None,
+        min_dead: float = 0.05,
+        must_pay: bool | Callable[[Estimate], bool] = True,
+        folder: Path | None = None,
+        verify: Verify = True,
+    ) -> None:
         min_dead = check_number("min_dead", min_dead, "(0, 1]")
         if not (isinstance(must_pay, bool) or callable(must_pay)):
             raise ValueError(
@@ -133,7 +142,16 @@ class ShrinkingTrainer:
         if found:
             self._resume(*found)
 
-    def fit(self, x=None, y=None, *, epochs=1, initial_epoch=0, callbacks=None, **arguments):
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        *,
+        epochs: int = 1,
+        initial_epoch: int = 0,
+        callbacks: list[keras.callbacks.Callback] | None = None,
+        **arguments: Any,
+    ) -> keras.callbacks.History:
         """Train; the arguments are those of `model.fit`.
 
         Data that `steps_per_epoch` splits into epochs start again after a removal.

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 
 from keras_sparse.surgery.analysis import Analysis, RuleError
@@ -39,7 +40,7 @@ class WeightSlice:
     channels: np.ndarray
     role: str
 
-    def sums(self, array, size):
+    def sums(self, array: np.ndarray, size: int) -> np.ndarray:
         """The sum of an array, shaped as the weight, over all that belongs to each channel.
 
         Args:
@@ -76,9 +77,9 @@ class ChannelGroup:
     """
 
     name: str
-    layers: tuple
+    layers: tuple[str, ...]
     size: int
-    slices: tuple
+    slices: tuple[WeightSlice, ...]
     joined_by: tuple = ()
     fixed: str | None = None
     activations: tuple = ()
@@ -87,17 +88,17 @@ class ChannelGroup:
         return tuple(s for s in self.slices if s.role == role)
 
     @property
-    def members(self):
+    def members(self) -> tuple[WeightSlice, ...]:
         """The slices of weights that compute the channels."""
         return self._of(MEMBER)
 
     @property
-    def normalizations(self):
+    def normalizations(self) -> tuple[WeightSlice, ...]:
         """The slices of weights that scale or shift the channels."""
         return self._of(NORMALIZATION)
 
     @property
-    def readers(self):
+    def readers(self) -> tuple[WeightSlice, ...]:
         """The slices of weights that read the channels."""
         return self._of(READER)
 
@@ -108,7 +109,7 @@ class ChannelGroup:
         )
 
 
-def channel_groups(model):
+def channel_groups(model: keras.Model) -> list[ChannelGroup]:
     """Finds the coupled channels of a model.
 
     A channel is removed together with the weights that compute it, in every layer whose channels

@@ -1,5 +1,8 @@
 """Setting coupled channels to zero, so that surgery can remove them."""
 
+from collections.abc import Mapping, Sequence
+
+import keras
 import numpy as np
 
 from keras_sparse.surgery.analysis import Analysis
@@ -14,7 +17,9 @@ from keras_sparse.variables import copied
 _DEVIATIONS = ("variance", "stddev")
 
 
-def zero_groups(model, chosen):
+def zero_groups(
+    model: keras.Model, chosen: Mapping[ChannelGroup, Sequence[int] | np.ndarray]
+) -> keras.Model:
     """Sets channels to zero in every layer that they are coupled in.
 
     Kernels, biases and the scales and shifts of normalisations become zero, so that the channel is

@@ -3,6 +3,8 @@
 import dataclasses
 import warnings
 
+import keras
+
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rules import rule_for
 
@@ -16,15 +18,15 @@ class Macs:
             of nested models are named by their path, `"block/conv"`.
     """
 
-    layers: dict
+    layers: dict[str, int]
 
     @property
-    def total(self):
+    def total(self) -> int:
         """Over all layers."""
         return sum(self.layers.values())
 
 
-def count_macs(model):
+def count_macs(model: keras.Model) -> Macs:
     """Counts the multiply-accumulates of the layers that multiply by kernels.
 
     It counts products with weights and, in attention, of queries, keys and values, but not biases,

@@ -1,10 +1,12 @@
 """The layers that compute the outputs of a model."""
 
+import keras
+
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.variables import is_prunable
 
 
-def output_layers(model):
+def output_layers(model: keras.Model) -> list[keras.Layer]:
     """The layers with the last kernel before an output of the model.
 
     Their channels are the classes or values that the model predicts, so exclude them where channels

@@ -2,19 +2,22 @@
 
 import keras
 
+from keras_sparse._types import Verify
 from keras_sparse.surgery.analysis import Analysis
 from keras_sparse.surgery.functional import is_chain
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rebuild import Rebuild
 from keras_sparse.surgery.remaking import NotRemadeError
-from keras_sparse.surgery.report import make_report
+from keras_sparse.surgery.report import Report, make_report
 from keras_sparse.surgery.rules import Unsupported, rule_for
 from keras_sparse.surgery.verify import allowed_difference, check_verify, compare
 from keras_sparse.validation import check_integer
 from keras_sparse.variables import layers_of_type
 
 
-def remove_dead_channels(model, *, channel_multiple=None, verify=True):
+def remove_dead_channels(
+    model: keras.Model, *, channel_multiple: int | None = None, verify: Verify = True
+) -> tuple[keras.Model, Report]:
     """Removes dead channels from a model without changing its outputs.
 
     Two kinds of channels are removed: constant ones, which read only zeros and constants, and those

@@ -3,16 +3,22 @@
 import dataclasses
 import io
 import json
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from keras_sparse import _renamed
+from keras_sparse._types import Path
 from keras_sparse.files import replacing
 from keras_sparse.surgery.graph import Graph
-from keras_sparse.surgery.groups import find_groups
+from keras_sparse.surgery.groups import GroupReport, find_groups
 from keras_sparse.surgery.macs import graph_macs
 from keras_sparse.surgery.notes import notes
+from keras_sparse.surgery.slices import VariableSlice
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,24 +81,24 @@ class Report:
             outputs' scale; None if this was not verified.
     """
 
-    layers: dict
-    slices: dict
-    groups: list
-    order: tuple
+    layers: dict[str, LayerReport]
+    slices: dict[str, VariableSlice]
+    groups: list[GroupReport]
+    order: tuple[str, ...]
     parameters: tuple[int, int]
     macs: tuple[int, int]
-    notes: dict
+    notes: dict[str, list[str]]
     max_error: float | None = None
 
     cuts = _renamed.attribute("cuts", "slices")
 
     @property
-    def channels(self):
+    def channels(self) -> dict[str, tuple[int, int]]:
         """`{layer name: (before, after)}`."""
         return {name: layer.channels for name, layer in self.layers.items()}
 
     @property
-    def reasons(self):
+    def reasons(self) -> dict[str, dict[str, int]]:
         """`{layer name: {reason: number of dead channels that it keeps}}`, where there are any."""
         found = {}
         for name, layer in self.layers.items():
@@ -104,7 +110,7 @@ class Report:
         return found
 
     @property
-    def dead_kept(self):
+    def dead_kept(self) -> list[DeadKept]:
         """List of `DeadKept`: the reasons of all layers, grouped by kind, the heaviest first."""
         groups, names = {}, {*self.order}
         for name, reasons in self.reasons.items():
@@ -121,7 +127,7 @@ class Report:
             found.append(DeadKept(alike, tuple(dict.fromkeys(layers)), *weights))
         return sorted(found, key=lambda group: group.parameters, reverse=True)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Everything but `slices`, as a JSON-serializable dict."""
         return {
             "parameters": list(self.parameters),
@@ -156,7 +162,7 @@ class Report:
             ],
         }
 
-    def to_json(self, path=None):
+    def to_json(self, path: Path | None = None) -> str:
         """The report as JSON text, also written to `path` if there is one."""
         text = json.dumps(self.to_dict(), indent=1)
         if path is not None:
@@ -216,7 +222,7 @@ class Report:
         console.print(self)
         return console.file.getvalue()
 
-    def plot(self, path=None):
+    def plot(self, path: Path | None = None) -> Figure:
         """Draws the channels of each layer, kept and removed.
 
         Args:
@@ -229,7 +235,7 @@ class Report:
 
         return _written(draw_channels(self.layers.values()), path)
 
-    def plot_groups(self, path=None):
+    def plot_groups(self, path: Path | None = None) -> Figure:
         """Draws which layers' channels are coupled: a row for each, a line for each group.
 
         Args:

@@ -1,10 +1,13 @@
 """The optimizer's state for the compact model."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
 from keras_sparse import _keras
 from keras_sparse.loss_scaling import bare_optimizer
+from keras_sparse.surgery.report import Report
 
 # Slots of Keras' optimizers that hold weights, besides moving averages.
 _WEIGHTS = {keras.optimizers.ScheduleFreeAdamW: ("momentum",)}
@@ -12,7 +15,13 @@ _WEIGHTS = {keras.optimizers.ScheduleFreeAdamW: ("momentum",)}
 _FROM_GRADIENTS = (keras.optimizers.Ftrl,)
 
 
-def slice_optimizer(optimizer, report, model, *, weight_slots=("average",)):
+def slice_optimizer(
+    optimizer: keras.optimizers.Optimizer,
+    report: Report,
+    model: keras.Model,
+    *,
+    weight_slots: Sequence[str] = ("average",),
+) -> keras.optimizers.Optimizer:
     """An optimizer for the compact model with the state of the large model's optimizer.
 
     A slot is recognized by the name that Keras gives it, `{path of the variable}_{name of the

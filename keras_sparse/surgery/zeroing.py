@@ -1,10 +1,12 @@
 """Setting small channels to zero, so that surgery can remove them."""
 
 import dataclasses
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
+from keras_sparse._types import Verify
 from keras_sparse.channels import channel_norms, channel_weight, layers_with_channels
 from keras_sparse.surgery.analysis import Analysis
 from keras_sparse.surgery.graph import Graph
@@ -33,18 +35,23 @@ class ZeroedReport:
 
     threshold: float
     criterion: str
-    zeroed: dict
-    channels: dict
+    zeroed: dict[str, np.ndarray]
+    channels: dict[str, tuple[int, int]]
     largest: float
     max_error: float | None
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The report as a JSON-serializable dict."""
         zeroed = {name: indices.tolist() for name, indices in self.zeroed.items()}
         return {**dataclasses.asdict(self), "zeroed": zeroed}
 
 
-def zero_channels(model, threshold, criterion="norm", verify=True):
+def zero_channels(
+    model: keras.Model,
+    threshold: float,
+    criterion: Literal["norm", "batch_norm"] = "norm",
+    verify: Verify = True,
+) -> tuple[keras.Model, ZeroedReport]:
     """Sets channels that are nearly zero to exactly zero, so that surgery can remove them.
 
     Adam with L2 leaves weights of 1e-20 in dead channels, not zeros. This function changes the

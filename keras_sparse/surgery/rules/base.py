@@ -2,6 +2,8 @@
 
 import copy
 import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import keras
 import numpy as np
@@ -9,7 +11,12 @@ import numpy as np
 from keras_sparse import _renamed
 from keras_sparse.surgery.constants import Constants
 
-_RULES = {}
+if TYPE_CHECKING:
+    from keras_sparse.surgery.units import Call, Unit
+
+_R = TypeVar("_R", bound="Rule")
+
+_RULES: dict[Any, "Rule"] = {}
 
 _OLD_METHODS = {
     "coupled": "removed_together",
@@ -18,7 +25,7 @@ _OLD_METHODS = {
 }
 
 
-def register_rule(*layer_types):
+def register_rule(*layer_types: type | str) -> Callable[[type[_R]], type[_R]]:
     """Class decorator: registers a rule for layers.
 
     A rule is looked up by the exact type of the layer: a subclass may compute something else, so
@@ -108,7 +115,7 @@ class Rule:
     """
 
     # How many of the inputs are data; the rest, a mask for one, is always needed whole. None: all.
-    arity = 1
+    arity: int | None = 1
     # Whether a layer with weights computes new channels from its inputs', or only scales those.
     makes_channels = True
     # Whether it is a function of numbers, applied to every entry by itself.
@@ -118,19 +125,19 @@ class Rule:
     # Whether the layer itself is none that a model can have, so that `remake` gives another one.
     stands_in = False
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         _renamed.methods(cls, _OLD_METHODS)
 
-    def for_unit(self, unit):
+    def for_unit(self, unit: Unit) -> "Rule":
         """The rule to use for this very layer: this one, or a more special one."""
         return self
 
-    def refuses(self, call):
+    def refuses(self, call: Call) -> str | None:
         """Why the layer must be left whole in this call, None if it need not."""
         return None
 
-    def forward(self, call):
+    def forward(self, call: Call) -> list[tuple[int | None, Constants]]:
         """Finds the channels of the outputs from those of the inputs.
 
         Args:
@@ -141,11 +148,11 @@ class Rule:
         """
         raise NotImplementedError
 
-    def needs(self, unit):
+    def needs(self, unit: Unit) -> None:
         """Marks channels of a unit's ports as needed that the needs of its other ports imply."""
         raise NotImplementedError
 
-    def coupled_channels(self, call):
+    def coupled_channels(self, call: Call) -> list[tuple]:
         """Which channels of inputs and outputs are coupled: they stay or are removed together.
 
         Args:
@@ -156,7 +163,7 @@ class Rule:
         """
         return []
 
-    def removed_together(self, call):
+    def removed_together(self, call: Call) -> list[tuple]:
         """Which channels can only be removed together, besides the `coupled_channels`.
 
         Returns:
@@ -165,7 +172,7 @@ class Rule:
         """
         return []
 
-    def inner_channels(self, unit):
+    def inner_channels(self, unit: Unit) -> list[tuple]:
         """Sets of channels inside the layer that may be removed one by one: attention's heads.
 
         Returns:
@@ -174,18 +181,18 @@ class Rule:
         """
         return []
 
-    def resolve(self, unit):
+    def resolve(self, unit: Unit) -> None:
         """Resolves choices that the needs leave open, when nothing else grows."""
 
-    def optional_inputs(self, unit):
+    def optional_inputs(self, unit: Unit) -> Sequence[int]:
         """Which inputs may end up without any channel, as indices."""
         return ()
 
-    def config(self, unit):
+    def config(self, unit: Unit) -> dict[str, Any]:
         """The config of the smaller layer."""
         return unit.operation.get_config()
 
-    def slices(self, unit):
+    def slices(self, unit: Unit) -> dict[str, Any]:
         """How the smaller layer's weights are sliced from the larger's.
 
         Returns:
@@ -195,10 +202,10 @@ class Rule:
         """
         return {}
 
-    def fold(self, unit, weights):
+    def fold(self, unit: Unit, weights: dict[str, np.ndarray]) -> None:
         """Adds dropped constants to the sliced weights, a dict of arrays, in place."""
 
-    def apply(self, call, make, read):
+    def apply(self, call: Call, make: Callable[[], Any], read: Callable[[Any], Any]) -> Any:
         """Calls the smaller layer.
 
         Args:
@@ -212,7 +219,7 @@ class Rule:
         args, kwargs = call.arguments(read)
         return make()(*args, **kwargs)
 
-    def macs(self, call):
+    def macs(self, call: Call) -> int:
         """Multiply-accumulates of one call at batch size 1."""
         return 0
 
@@ -222,7 +229,7 @@ class Unsupported(Rule):
 
     arity = None
 
-    def __init__(self, reason="mixes channels", rule=None):
+    def __init__(self, reason: str = "mixes channels", rule: Rule | None = None) -> None:
         self.reason = reason
         self._rule = rule
 

@@ -23,7 +23,7 @@ class Elementwise(Rule):
     """
 
     channel_weights: tuple = ()
-    scale = None
+    scale: str | None = None
     makes_channels = False
 
     def axis(self, layer, rank):

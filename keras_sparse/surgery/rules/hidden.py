@@ -26,7 +26,7 @@ class HiddenUnits(Unsupported):
 
     if_closed = True
     first = ""
-    gate = None
+    gate: str | None = None
     last = ""
     size = ""
     # How many units there are for each of the argument's.
