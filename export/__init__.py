@@ -1,4 +1,4 @@
-"""From a Keras model to a TFLite file that is proven and timed."""
+"""Conversion of Keras models to TFLite files, with checks and timing."""
 
 from export.benchmark import BenchmarkResult, FileTiming, benchmark
 from export.convert import SparseRuntimeReport, convert, sparse_runtime_report

@@ -7,12 +7,12 @@ import signal
 import sys
 
 _ROOT = pathlib.Path(__file__).parents[1]
-# What TensorFlow and LiteRT say of themselves.
+# Log messages of TensorFlow and LiteRT.
 _NOTE = re.compile(r"INFO|WARNING|[IW]\d{4} ")
 
 
 def command(module, *arguments):
-    """What starts a module, by the Python that runs."""
+    """The command that runs a module, by the same Python."""
     return [sys.executable, "-P", "-m", module, *map(str, arguments)]
 
 
@@ -23,7 +23,7 @@ def environment(**variables):
 
 
 def how_it_ended(code, log):
-    """Why a process ended, and its last words.
+    """Why a process ended, and the end of its log.
 
     Args:
         code: its `returncode`.

@@ -1,4 +1,4 @@
-"""What the programs of this package share; none of it waits for Keras."""
+"""Common parts of the programs of this package, without importing Keras."""
 
 import contextlib
 import functools
@@ -49,7 +49,7 @@ def output(path):
     if not path:
         return contextlib.nullcontext()
     check_output(path)
-    # Imports Keras, which a run without files need not wait for.
+    # It imports Keras, which is slow.
     with quiet_import():
         from keras_sparse.files import replacing
 
@@ -57,7 +57,7 @@ def output(path):
 
 
 def check_files(source, target, samples=None):
-    """A ValueError about files that cannot be right, before Keras is imported.
+    """A ValueError for wrong files, before Keras is imported.
 
     Args:
         source: the model's file.
@@ -95,7 +95,7 @@ def check_plot(path):
 def check_model(path):
     """A ValueError unless a file begins as one with a Keras model does: .keras is zip, .h5 HDF5."""
     if not os.path.isfile(path):
-        return  # what reads it says what it is
+        return  # the reader reports what it is
     with open(path, "rb") as file:
         start = file.read(8)
     if not start.startswith((b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")):
@@ -113,11 +113,11 @@ def _exit(number, _):
 
 
 def sent_again(signals, ordinary):
-    """What `sys.unraisablehook` must be for the exceptions of signals not to be lost.
+    """A `sys.unraisablehook` with which exceptions of signal handlers are not lost.
 
-    A handler runs wherever the program is, also in a callback of the garbage collector or in a
-    `__del__`. What is raised there is printed and dropped, and the program would continue. So the
-    handler is called once more, a moment later.
+    A handler may run in a callback of the garbage collector or in a `__del__`. Exceptions there are
+    printed and dropped, and the program would continue. So the handler is called again, a moment
+    later.
 
     Args:
         signals: `{kind of exception: (the signal, the handler that raises it)}`.

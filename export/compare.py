@@ -1,4 +1,4 @@
-"""How far the outputs of a TFLite file are from those of its Keras model."""
+"""Differences of the outputs of a TFLite file from those of its Keras model."""
 
 import numpy as np
 
@@ -18,9 +18,9 @@ def compare(path, wanted, got, labels, tolerance, drawn, advice=None):
             file.
         labels: integer classes `(n,)`, or None.
         tolerance: a `Tolerance`.
-        drawn: True if the samples are random: nothing is asked of the predictions then, but of
-            outputs that are integers.
-        advice: function that returns what to do about a file that differs, for the messages.
+        drawn: True if the samples are random: then only integer outputs must agree, not
+            predictions.
+        advice: function that returns advice for a file that differs, for the messages.
     """
     if _shapes(wanted) != _shapes(got):
         raise ExportError(f"{path} has the outputs {_shapes(got)}, the model {_shapes(wanted)}.")
@@ -113,10 +113,10 @@ def _error_faults(pairs, figures, tolerance, drawn):
 
 
 def _lost_column(value, other, tolerance, drawn):
-    """The worst column that carries no more of what varies in it, as `(axis, column)`, or None.
+    """The worst column whose variation is lost, as `(axis, column)`, or None.
 
-    Numbers from 0 to 1 are taken for probabilities, which share a scale: a class that never
-    comes may vanish, and so may a feature that is zero for more than half of the samples.
+    Numbers from 0 to 1 are assumed to be probabilities with a common scale: a class that never
+    occurs may vanish, and so may a feature that is zero for more than half of the samples.
     """
     if value.ndim < 2 or (value.min() >= 0 and value.max() <= 1):
         return None

@@ -1,4 +1,4 @@
-"""What a Keras model takes in: specs with a fixed batch size, and samples to try it on."""
+"""The inputs of a Keras model: specs with a fixed batch size, and samples."""
 
 import collections.abc
 import pathlib
@@ -29,7 +29,7 @@ def input_specs(model, batch_size=1, input_shape=None):
         dict of them.
 
     Raises:
-        ValueError: a bad batch size, an unbuilt model, inputs that cannot be told, an unknown
+        ValueError: a bad batch size, an unbuilt model, inputs that are not known, an unknown
             dimension other than the batch, or a shape that is not the model's.
     """
     import keras
@@ -91,7 +91,7 @@ def _symbolic_inputs(model):
     shapes = (model.get_build_config() or {}).get("input_shape")
     if not shapes:
         raise ValueError(
-            f"The inputs of `model` ({model.name!r}, a {type(model).__name__}) cannot be told. "
+            f"The inputs of `model` ({model.name!r}, a {type(model).__name__}) are not known. "
             "Wrap it in a functional model: keras.Model(inputs, model(inputs))."
         )
     return keras.tree.map_shape_structure(
@@ -199,7 +199,7 @@ def _cast(array, spec, name):
     if dtype.kind not in "biuf" and "float" not in dtype.name:
         advice = " A cast would lose their imaginary part." * (dtype.kind == "c")
         raise ValueError(f"{what} must hold real numbers.{advice} Received: {dtype}")
-    # Imported here: it brings Keras, which a wrong flag need not wait for.
+    # Imported here, because it imports Keras, which is slow.
     from keras_sparse.validation import check_finite_samples
 
     check_finite_samples(what, array)

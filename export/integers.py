@@ -1,4 +1,4 @@
-"""What a file of kind int8 computes in integers."""
+"""Checks that an int8 file computes in integers."""
 
 import collections
 import dataclasses
@@ -11,7 +11,7 @@ from export.tflite_file import operator_name, read
 # LiteRT has these for int8, and they take nearly all of the time.
 _ALWAYS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST")
-# Of int8's 256 levels so wide a range leaves none for what is of the size of 1.
+# In so wide a range, none of int8's 256 levels is left for numbers of the size of 1.
 _WIDE = 1e4
 
 
@@ -58,7 +58,7 @@ def widest_range(path):
 
 
 def about_a_wide_range(name, least, largest):
-    """What to do about a tensor that leaves no levels for small numbers."""
+    """Advice for a tensor that leaves no levels for small numbers."""
     return (
         f"The tensor {name!r} goes from {least:.3g} to {largest:.3g}, which leaves none of the 256 "
         "levels to small numbers. If it is a mask, add -100 in place of the least float."

@@ -1,6 +1,6 @@
 """Kinds of numbers that a TFLite file may be in: one `Kind` each, in `KINDS`.
 
-A new kind is an entry here. Everything else asks the entry: flags, checks, converter, proof.
+A new kind is an entry here, which flags, checks, converter and verification read.
 """
 
 import dataclasses
@@ -72,7 +72,7 @@ def _float16(tf, converter):
     converter.target_spec.supported_types = [tf.float16]
 
 
-# Only a broken file shall fail; what rounding costs is in the report.
+# Only a broken file shall fail; rounding errors are in the report.
 # A network trained on the digits has errors of 5e-7, 4e-4, 0.006 and 0.05 of the outputs' scale and
 # agrees on all samples; a ResNet-18 with random weights, whose predictions are nearer to ties,
 # agrees on 1, 1, 0.97 and 0.94 of them (`benchmarks/quantized.py`).

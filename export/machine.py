@@ -1,4 +1,4 @@
-"""The machine that files are timed on."""
+"""The machine on which files are timed."""
 
 import pathlib
 import platform

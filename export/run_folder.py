@@ -1,4 +1,4 @@
-"""The whole way from a trained model to a folder that a person can read."""
+"""From a trained model to a folder with a report."""
 
 import contextlib
 import csv
@@ -26,7 +26,7 @@ _CALIBRATED_SAMPLES = 200
 
 @dataclasses.dataclass(frozen=True)
 class TestSet:
-    """What the models are judged on.
+    """The test images of the models.
 
     Attributes:
         x: images as the model takes them.
@@ -55,7 +55,7 @@ def prepare(path):
 
 
 def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None, dense=None):
-    """Save, cut, convert, time and report a trained classifier.
+    """Save, convert, time and report a trained classifier and its compact model.
 
     Writes `model.keras`, `compact.keras`, `model.tflite`, `compact.tflite`, `history.csv`,
     `report.json`, `report.md`, `report.html`, `accuracy.png` and `channels.png`, each whole or not
@@ -67,10 +67,10 @@ def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None, d
         history: dict from a log's name to its values by epoch.
         test: a `TestSet`.
         folder: a folder, as `prepare` returns it.
-        facts: dict of what else belongs into the report: `seed`, `command`, and `missed_target`, a
-            dict of the sparsity that was `asked`, the one `reached`, and `why`.
-        quantize: any of `"float16"`, `"dynamic"`, `"int8"`. A kind that fails is told in the
-            report and stops nothing.
+        facts: dict of further entries of the report: `seed`, `command`, and `missed_target`, a dict
+            of the sparsity that was `asked`, the one `reached`, and `why`.
+        quantize: any of `"float16"`, `"dynamic"`, `"int8"`. The failure of a kind is in the report,
+            and the others continue.
         x_train: images as the model takes them; `"int8"` is calibrated on the first 200.
         dense: `(model, history)` of the same network trained dense, to compare with, or None.
 

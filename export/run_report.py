@@ -1,4 +1,4 @@
-"""What is told of a trained classifier and its smaller version: terminal, Markdown, HTML."""
+"""The report on a trained classifier and its compact model: terminal, Markdown, HTML."""
 
 import rich
 import rich.table
@@ -141,7 +141,7 @@ def markdown(report):
 
 
 def html(report, history, dense_history=None):
-    """The report as a page: one file that needs nothing beside it.
+    """The report as a page in one file.
 
     Args:
         report: what `report.json` holds.

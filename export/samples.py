@@ -1,4 +1,4 @@
-"""The forms in which people have samples, as one array per input."""
+"""Samples of any form as one array per input."""
 
 import collections.abc
 import functools
@@ -7,7 +7,7 @@ import operator
 
 import numpy as np
 
-# Beyond these a stream is taken to have no end, or to be too large for the memory.
+# With more samples, a stream is assumed to be endless, or too large for the memory.
 _MOST_SAMPLES = 100_000
 _MOST_BYTES = 4 * 2**30
 
@@ -42,7 +42,7 @@ def arrays_of(samples, specs, name):
 
 
 def shapes_text(specs):
-    """The shapes of the samples that specs ask for, for a message."""
+    """The shapes of the samples that specs need, for a message."""
     import keras
 
     return ", ".join(_text(("n", *spec.shape[1:])) for spec in keras.tree.flatten(specs))
@@ -98,7 +98,7 @@ def _joined(stream, specs, name):
 
 
 def _batch(element, specs, name):
-    """The arrays of what a stream gives: inputs, or a tuple (or list) of inputs and targets."""
+    """The arrays of an element of a stream: inputs, or a tuple (or list) of inputs and targets."""
     forms = [element]
     if isinstance(element, (list, tuple)) and 1 <= len(element) <= 3:
         # As in `fit`, a tuple is inputs and targets; a list is, where it is not all inputs.

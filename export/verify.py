@@ -1,4 +1,4 @@
-"""Proof that a TFLite file is what the Keras model was."""
+"""Checks that a TFLite file computes what its Keras model computes."""
 
 import contextlib
 import dataclasses
@@ -50,17 +50,17 @@ def verify(
     Args:
         model: the built `keras.Model`, on the TensorFlow backend.
         path: the `.tflite` file, of any fixed batch size.
-        quantize: what was done to the file: None, `"float16"`, `"dynamic"` or `"int8"`.
+        quantize: the kind of the file: None, `"float16"`, `"dynamic"` or `"int8"`.
         sparse_encoding: True if zeros were left out of the file.
         input_output: for `"int8"`, the numbers that the file was to take and give, `"float32"`,
             `"int8"` or `"uint8"`. With None, any.
         samples: what `model.predict` takes: an array of shape `(n, ...)`, or a list, tuple or dict
             by name of them for several inputs; all are run. Or a `tf.data.Dataset`, a
             `keras.utils.PyDataset`, a generator, a list of batches, or a function that returns one
-            of these; its targets are omitted. Real data is the better proof. With None,
-            some are drawn from a generator with a fixed seed: standard normal for floats, and for
-            integers what the model's layers take, such as the ids of an embedding, or else 0 or
-            1. Then agreement is reported but not requested.
+            of these; its targets are ignored. Real data are a better check. With None, random
+            samples are drawn with a fixed seed: standard normal for floats, and for integers the
+            values that the model's layers take, such as the ids of an embedding, or else 0 or 1.
+            Then agreement is reported but not required.
         labels: integer classes of shape `(n,)` of the samples, for a model with one output of one
             value per class. Then the accuracies are compared too.
         tolerance: a `Tolerance`, or a number for its `error` alone. Default: that of the
@@ -122,7 +122,7 @@ def _advice(path, quantize):
 
 
 def as_tolerance(tolerance, quantize):
-    """What `verify` takes as `tolerance`, as a `Tolerance`."""
+    """The `Tolerance` of the argument `tolerance` of `verify`."""
     usual = kind_of(quantize).tolerance
     if tolerance is None:
         return usual
@@ -306,7 +306,7 @@ def _drawn(model, specs):
         inputs = draw_samples(specs, size=size)
         try:
             _call(model, specs, [array[:1] for array in inputs])
-        except Exception:  # layers raise what they like about a size
+        except Exception:  # layers raise errors of any kind about a size
             continue
         return inputs
     raise ValueError(

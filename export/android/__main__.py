@@ -54,7 +54,7 @@ def main(argv):
         )
     for path in (RESULT_JSON.value, MARKDOWN.value):
         folder = pathlib.Path(path).absolute().parent
-        if not os.access(folder, os.W_OK):  # told before the work
+        if not os.access(folder, os.W_OK):  # an error before the work
             sys.exit(f"export.android: {path} cannot be written: {folder} is no writable folder")
     signal.signal(signal.SIGTERM, _interrupt)  # so that the phone is cleaned up then, too
     try:

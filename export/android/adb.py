@@ -48,8 +48,8 @@ class Adb:
     def shell(self, command, timeout=SECONDS):
         """Runs a command line on the phone.
 
-        The exit status is printed after the output and read there: phones older than Android 7 pass
-        none on, and where it is missing the output has been cut.
+        The exit status is printed after the output and read from it: phones before Android 7 do not
+        return it, and if it is missing the output is incomplete.
 
         Returns:
             The exit status and the output, with stderr.

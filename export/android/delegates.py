@@ -1,4 +1,4 @@
-"""Which processor `benchmark_model` is asked to use, and which one it says that it used."""
+"""The processor that `benchmark_model` shall use, and the one that it reports."""
 
 import dataclasses
 import re
@@ -43,11 +43,11 @@ class Execution:
     """Where one run of `benchmark_model` says that it executed the graph.
 
     Attributes:
-        processors: tuple of names, such as `("GPU", "CPU (XNNPACK)")`; empty where the program does
-            not tell.
+        processors: tuple of names, such as `("GPU", "CPU (XNNPACK)")`; empty if the program does
+            not report them.
         nodes: tuple with `(taken, of)` for each of them, or None where the program gives no
             numbers.
-        refused: tuple of the delegates that took no node, as the program calls them.
+        refused: tuple of the delegates without a node, with the program's names.
     """
 
     processors: tuple
@@ -135,7 +135,7 @@ def check_delegate(delegate):
 
 
 def delegate_flags(delegate, usage):
-    """The flags that ask `benchmark_model` for a delegate.
+    """The flags of `benchmark_model` for a delegate.
 
     Args:
         delegate: one of `DELEGATES`, or None for what the program does by itself.
@@ -164,7 +164,7 @@ def unknown_flags(text):
 
 
 def missed(delegate, execution):
-    """Whether a run did not use the GPU or NPU that was requested, or does not say so.
+    """Whether a run did not use the requested GPU or NPU, or does not report it.
 
     Args:
         delegate: one of `DELEGATES`, or None.

@@ -1,4 +1,4 @@
-"""Finding a phone, and what is to be known about it."""
+"""Finding a phone, and its properties."""
 
 import dataclasses
 import pathlib
@@ -6,7 +6,7 @@ import re
 
 from export.android.adb import Adb, AndroidError
 
-# What the ELF header of a binary says, and Android's names for it.
+# Machines in the ELF header of a binary, with Android's names.
 ABIS = {183: ("arm64-v8a",), 40: ("armeabi-v7a", "armeabi"), 62: ("x86_64",), 3: ("x86",)}
 TROUBLE = {
     "unauthorized": "has not allowed this computer: unlock it and accept the USB debugging prompt",
@@ -144,7 +144,7 @@ def read_battery(adb):
     """Battery and temperature as `dumpsys battery` gives them.
 
     Returns:
-        dict with `level_percent`, `temperature_c` and `powered`; None for what is not told.
+        dict with `level_percent`, `temperature_c` and `powered`; None for unknown values.
     """
     status, output = adb.shell("dumpsys battery")
     found = {} if status else dict(re.findall(r"^\s*([\w ]+): (\S+)", output, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""What was measured on a phone."""
+"""The measurements on a phone."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""One visit to a phone: push, run in turns, clean up."""
+"""A session on a phone: push, run the files alternately, clean up."""
 
 import contextlib
 import os
@@ -54,8 +54,8 @@ def benchmark_on_android(
     `benchmark_model`, with its own warm-up of half a second and at least a second of runs. Last,
     each file is run once more with the profiler.
 
-    The result says where each file ran, in the words of `benchmark_model`. A GPU or NPU that
-    refuses a file is no error: the runtime falls back to the CPU, and the result says so.
+    The result has the processor on which each file ran, as reported by `benchmark_model`. If a GPU
+    or NPU refuses a file, the runtime falls back to the CPU, and the result reports it.
 
     Args:
         paths: the `.tflite` files; the first is what the others are compared with.
@@ -202,7 +202,7 @@ class _Turns:
         self.flags = ()
 
     def choose_delegate(self):
-        """Asks the program how it calls the delegate, if there is one to ask for."""
+        """Finds the program's name of the delegate, if there is one."""
         delegate = self.result.delegate
         usage = ""
         if delegate:
@@ -264,7 +264,7 @@ class _Turns:
 
 
 def _failure(path, serial, status, output):
-    """What a run that failed means."""
+    """The error of a run that failed."""
     lines = [line.strip() for line in output.splitlines()]
     lines = [line for line in lines if line and not line.startswith(_EPITAPHS)]
     last = lines[-1] if lines else "it printed nothing"

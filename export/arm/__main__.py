@@ -1,4 +1,4 @@
-"""Check that TFLite files give the same outputs on ARM as here, under qemu. Says nothing of speed.
+"""Check that TFLite files give the same outputs on ARM, emulated by qemu. It does not time them.
 
 export/arm/prepare.sh arm
 python -m export.arm --root=arm model.tflite

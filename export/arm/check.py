@@ -24,14 +24,14 @@ SAMPLES = 4
 
 @dataclasses.dataclass(frozen=True)
 class ArmCheck:
-    """What came of one file.
+    """The result for one file.
 
     Attributes:
         path: the file, as it was given.
         max_abs_error: largest difference of ARM's outputs to the host's.
         max_relative_error: the same, relative to the largest absolute value of that output.
-        operators: tuple of `OperatorTime`: the kernels that ran. Their shares stand for
-            instructions of an emulator, not for time.
+        operators: tuple of `OperatorTime`: the kernels that ran. Their shares are of an emulator's
+            instructions, not of time.
     """
 
     path: str
@@ -48,8 +48,8 @@ class ArmCheck:
 def check_on_arm(paths, root, *, tolerance=1e-4):
     """Runs TFLite files with the aarch64 build of LiteRT under qemu, for correctness alone.
 
-    Each file must load, and give the host's outputs for a few random samples. Nothing is timed: an
-    emulator's speed says nothing of a phone's.
+    Each file must load, and give the host's outputs for a few random samples. Nothing is timed,
+    because an emulator's speed is unrelated to a phone's.
 
     Args:
         paths: the `.tflite` files.

@@ -1,4 +1,4 @@
-"""Checks of what both benchmarks, on the host and on a phone, are given."""
+"""Checks of the arguments of both benchmarks, on the host and on a phone."""
 
 import os
 import pathlib

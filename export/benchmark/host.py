@@ -1,4 +1,4 @@
-"""Times files on this machine, each in its own process, in turns."""
+"""Times files on this machine alternately, each in its own process."""
 
 import contextlib
 import gzip
@@ -43,19 +43,19 @@ def benchmark(
 ) -> BenchmarkResult:
     """Times TFLite files side by side on the host with LiteRT.
 
-    Every file is loaded by its own process that imports LiteRT and NumPy alone. In each
-    round the processes run in turn: first the warm-up, which is not part of the figures, then a
+    Every file is loaded by its own process, which imports only LiteRT and NumPy. In each round the
+    processes run one after the other: first the warm-up, which is not part of the figures, then a
     burst of about 20 ms (at least 5 inferences, the same number in every round). The order changes
-    with the round, so a machine that slows down or is shared does the same to all files. Start-up
-    is the median of three processes. Inputs are random. Last, LiteRT's profiler takes the time by
-    operator, in processes of its own, because profiling slows the rest down.
+    from round to round, so that a change of the machine's speed affects all files alike. Start-up
+    is the median of three processes. Inputs are random. At the end, LiteRT's profiler measures the
+    time by operator, in separate processes, because profiling slows the inferences down.
 
     Args:
         paths: the `.tflite` files; the first is what the others are compared with.
         num_threads: threads of each interpreter, at least 1.
         rounds: number of rounds, at least 1.
-        warmup_runs: inferences before each burst that are not counted, at least 1. The other files'
-            turns empty the caches; a processor that clocks up slowly may need more.
+        warmup_runs: inferences before each burst that are not counted, at least 1, because other
+            files ran in between; a processor that raises its clock slowly may need more.
         timeout: seconds that a process may take to load its file, for one burst, or for the
             profile.
         progress: called as `progress(done, total)` after each of the `total` steps, or None.
@@ -97,7 +97,7 @@ def benchmark(
 
 
 def _steps(progress, total):
-    """A function that tells `progress` of one more step of `total`."""
+    """A function that calls `progress` with one more step of `total`."""
     done = itertools.count(1)
     return lambda: progress and progress(next(done), total)
 
@@ -205,7 +205,7 @@ class _Worker:
 
     def ask(self, runs, warmup_runs=1):
         question = {"runs": runs, "warmup_runs": warmup_runs}
-        with contextlib.suppress(BrokenPipeError):  # its missing answer tells
+        with contextlib.suppress(BrokenPipeError):  # its missing answer shows it
             self.process.stdin.write(json.dumps(question) + "\n")
         return self._answer()
 

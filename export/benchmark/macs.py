@@ -9,7 +9,7 @@ from export.tflite_file import operator_name, read
 # costs as much as a full one. Floats on ARM have the smaller blocks.
 TILE = 16
 ARM_FLOAT_TILE = 8
-# What these cost is not written in the shapes.
+# The shapes do not show the cost of these.
 UNCOUNTED = ("WHILE", "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "SVDF")
 
 
@@ -21,7 +21,7 @@ class FileMacs:
         total: products with weights, and of activations in matrix products.
         tiled: the same with the channels of every hidden layer rounded up to whole tiles; at
             equal kernels, latency follows this number more closely than `total`.
-        uncounted: names of the operators in the file whose work cannot be told from shapes.
+        uncounted: names of the operators in the file whose work does not follow from shapes.
     """
 
     total: int

@@ -1,8 +1,8 @@
 """The process that profiles one file through LiteRT's C interface.
 
 Run by its path, as the worker is: `profiler.py model.tflite threads runs`. Prints the profiler's
-summary. The wheel exports the interface without a Python wrapper for the profiler; a process of its
-own, as a C interface that changed ends in a crash.
+summary. The wheel exports the interface without a Python wrapper for the profiler. It runs in a
+separate process, because a changed C interface ends in a crash.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""What a person sees while a benchmark runs."""
+"""The progress bar of a benchmark."""
 
 import contextlib
 
@@ -8,7 +8,7 @@ import rich.progress
 
 @contextlib.contextmanager
 def progress_bar():
-    """A bar on the terminal that is gone when the work is done, as a function of (done, total)."""
+    """A bar on the terminal that is removed at the end, as a function of (done, total)."""
     console = rich.console.Console(stderr=True)
     hidden = not console.is_terminal
     with rich.progress.Progress(console=console, transient=True, disable=hidden) as bar:

@@ -1,6 +1,6 @@
 """Why latency falls less than multiply-accumulates do, from the figures of a benchmark."""
 
-# A difference that is worth a sentence.
+# The smallest difference that is mentioned.
 _WORTH = 1.1
 _PRODUCTS = ("convolution", "conv_", "fully", "matrix", "matmul")
 

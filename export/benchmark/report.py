@@ -1,4 +1,4 @@
-"""A benchmark's figures for people: Markdown and a picture."""
+"""A benchmark's figures as Markdown and as a picture."""
 
 LONGEST_OPERATORS = 5
 _ABOUT = (
@@ -41,7 +41,7 @@ def figure(result):
 
     drawn = Figure(figsize=(6, 6), layout="constrained")
     axes = drawn.add_subplot()
-    # A colour for each file: names beside the points would lie on each other.
+    # A colour for each file: names beside the points would overlap.
     points = zip(
         result.names, result.macs_ratios, result.tiled_macs_ratios, result.ratios, strict=True
     )

@@ -1,4 +1,4 @@
-"""What a benchmark found: statistics over the raw samples, a dictionary and a table."""
+"""The result of a benchmark: statistics, a dictionary and a table."""
 
 import dataclasses
 import os
@@ -129,8 +129,8 @@ class BenchmarkResult(Shown):
     def ratios(self) -> list[float]:
         """Latency of each file relative to the first, as the ratio of the fastest inferences.
 
-        Not of the medians: on a busy machine a long inference is interrupted more often than a
-        short one, which makes the smaller file look better than it is.
+        Medians would favour smaller files, because on a busy machine a long inference is
+        interrupted more often than a short one.
         """
         return [file.min_ms / self.files[0].min_ms for file in self.files]
 

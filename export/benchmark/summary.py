@@ -12,7 +12,7 @@ _ROW = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class OperatorTime:
-    """What the nodes of one kind took together.
+    """The time of all nodes of one kind.
 
     Attributes:
         name: as the runtime names it, `"Delegate/Convolution (NHWC, F32) IGEMM"`.

@@ -1,8 +1,8 @@
 """The child process of `export.benchmark`: loads one file and runs it when asked.
 
-Run by its path and importing NumPy and LiteRT alone, so that memory and start-up are the file's
-own. One JSON object per line each way: first an answer without a question, then one answer, or
-`{"error": ...}`, to each `{"runs": n, "warmup_runs": m}` until its input ends.
+It is run by its path and imports only NumPy and LiteRT, so that memory and start-up are those of
+the file. It reads and writes one JSON object per line: first an answer without a question, then one
+answer, or `{"error": ...}`, to each `{"runs": n, "warmup_runs": m}` until its input ends.
 """
 
 import gc

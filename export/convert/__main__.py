@@ -56,7 +56,7 @@ def main(argv, values=flags.FLAGS):
 
 
 def _convert(source, target, values):
-    # Told before Keras is imported.
+    # Checked before Keras is imported.
     input_shape = _input_shape(values.input_shape)
     check_files(source, target, values.representative)
     Settings(

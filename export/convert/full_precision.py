@@ -1,4 +1,4 @@
-"""A mixed-precision model once more, in float32."""
+"""A copy of a mixed-precision model in float32."""
 
 import keras
 

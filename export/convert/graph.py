@@ -1,4 +1,4 @@
-"""The operators of a TFLite file as a graph, with what decides about sparse kernels."""
+"""The operators of a TFLite file as a graph, with the properties that sparse kernels need."""
 
 import dataclasses
 
@@ -40,7 +40,7 @@ class Operator:
     Args:
         kind: `"CONV_2D"` and so on.
         inputs, outputs: indices of tensors.
-        options: dict of what its options say about strides, padding and dilation.
+        options: dict of its strides, padding and dilation.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""A Keras model as a graph of TensorFlow, from which the converters start."""
+"""A Keras model as a TensorFlow graph, for the converters."""
 
 import contextlib
 import functools

@@ -39,17 +39,17 @@ def convert(
     labels: Any = None,
     tolerance: Tolerance | float | None = None,
 ) -> Verification:
-    """Writes a model as a TFLite file with a fixed batch size, and proves it.
+    """Writes a model as a TFLite file with a fixed batch size, and checks it.
 
-    The file is written under a temporary name, checked by `export.verify`, and only then moved to
-    `path`: a file that fails is not left behind, and a good file that was there is kept. In the
-    file inputs and outputs have the names that the user gave them: the keys of a dict, or the
-    names of the input layers and of the layers that give the outputs. Where Keras made a name up,
-    or it is no plain identifier, it is `input_0`, `output_0` and so on, by position. A model in
-    `mixed_float16` or `mixed_bfloat16` is rebuilt in float32 first.
+    The file is written under a temporary name, checked by `export.verify`, and then moved to
+    `path`. If the check fails, no file is left behind, and an existing file is kept. Inputs and
+    outputs have the user's names in the file: the keys of a dict, or the names of the input and
+    output layers. If Keras generated a name, or it is no plain identifier, it is `input_0`,
+    `output_0` and so on, by position. A model in `mixed_float16` or `mixed_bfloat16` is rebuilt in
+    float32 first.
 
-    The converters run in a separate process, so that a crash of theirs is an `ExportError`.
-    It is kept for the next conversion, and ends after a minute without one. For `"int8"`, an LSTM
+    The converters run in a separate process, so that their crash is an `ExportError`. The process
+    is kept for the next conversion, and ends after a minute without one. For `"int8"`, an LSTM
     becomes one operator; other recurrent layers, and all with the route `"quantizer"`, are
     unrolled, so that their files grow with the number of steps.
 
@@ -65,11 +65,11 @@ def convert(
             activations are read, in any of the forms of `samples`.
         input_output: for `"int8"`, numbers that the file takes and gives: `"float32"`, `"int8"` or
             `"uint8"`.
-        route: for `"int8"`, who makes it: `"litert"`, TensorFlow's converter, or `"quantizer"`,
+        route: for `"int8"`, the tool: `"litert"`, TensorFlow's converter, or `"quantizer"`,
             ai-edge-quantizer (`pip install 'keras-sparse[quantizer]'`).
         sparse_encoding: True leaves zeros out of the file, where at least 30% of a kernel are
-            zero. For float32 and float16; the file needs more memory and longer to start, and
-            `sparse_runtime_report` tells whether it is faster on a phone.
+            zero. For float32 and float16. The file needs more memory and starts more slowly; see
+            `sparse_runtime_report` for whether it is faster on a phone.
         batch_size: int, samples that the file takes at once.
         input_shape: for inputs with unknown sizes, the sizes without the batch, such as
             `(224, 224, 3)`; for several inputs a list of shapes, or a dict by name. None in a
@@ -78,9 +78,9 @@ def convert(
         samples: what to compare with Keras, as `model.predict` takes it: an array of shape
             `(n, ...)`, or a list, tuple or dict by name of them for several inputs. Or a
             `tf.data.Dataset`, a `keras.utils.PyDataset`, a generator, a list of batches, or a
-            function that returns one of these, as other converters take it; its targets are left
-            away. With None, some are drawn from a generator with a fixed seed; real data is the
-            better proof.
+            function that returns one of these, as other converters take it; its targets are
+            ignored. With None, random samples are drawn with a fixed seed; real data are a better
+            check.
         labels: integer classes `(n,)` of the samples: accuracies are then compared too.
         tolerance: an `export.verify.Tolerance`, or a number for its largest error; see `verify`.
 
@@ -176,7 +176,7 @@ def real_name(temporary, path):
 
 @contextlib.contextmanager
 def _about_open_sizes(specs):
-    """Errors of a file with open sizes say that it could have fixed ones."""
+    """Adds to errors of a file with open sizes that it could have fixed ones."""
     import keras
 
     try:
@@ -192,7 +192,7 @@ def _about_open_sizes(specs):
 
 @contextlib.contextmanager
 def _about_ranges(model, calibration):
-    """Errors of an int8 file name a tensor whose numbers no int8 scale can hold."""
+    """Adds to errors of an int8 file a tensor with numbers that are too large for int8."""
     try:
         yield
     except ExportError as error:
@@ -207,7 +207,7 @@ def _about_ranges(model, calibration):
 
 
 def _write(model, path, specs, settings, samples):
-    """Traces the model here, and has another process convert it: a crash ends only that one."""
+    """Traces the model, and converts it in another process, which may crash."""
     import keras
 
     WORKER.start()
@@ -250,7 +250,7 @@ def _refusal(model, error):
 
 
 def _way_out(settings):
-    """What to do about a crash."""
+    """Advice for a crash."""
     if not kind_of(settings.quantize).calibrated:
         return "Convert parts of the model to find the layer that the converter cannot take."
     other = "quantizer" if settings.route == "litert" else "litert"
@@ -269,7 +269,7 @@ def _batched(samples, size):
 
 @contextlib.contextmanager
 def _quiet():
-    """Keeps the converters' notes, warnings about themselves and progress bars to themselves."""
+    """Suppresses the converters' notes, warnings and progress bars."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:

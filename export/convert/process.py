@@ -20,8 +20,8 @@ class WorkerDied(RuntimeError):  # noqa: N818
 class Worker:
     """A process of `export.convert.worker`; started when it is first needed.
 
-    A conversion that crashes ends this process instead of the user's. Importing TensorFlow is most
-    of its time, so that one process converts one model after the other.
+    A conversion that crashes ends this process instead of the user's. Importing TensorFlow takes
+    most of the time, so one process is used for all conversions.
     """
 
     def __init__(self):
@@ -40,7 +40,7 @@ class Worker:
             try:
                 return self._ask(json.dumps(request) + "\n")
             except BaseException:
-                self._stop()  # what it is doing is of no use to anybody
+                self._stop()  # its work is no longer needed
                 raise
 
     def stop(self):
@@ -51,13 +51,13 @@ class Worker:
     def _ask(self, question):
         self._start()
         said_before = os.fstat(self._log.fileno()).st_size
-        with contextlib.suppress(BrokenPipeError):  # its missing answer tells
+        with contextlib.suppress(BrokenPipeError):  # its missing answer shows it
             self._process.stdin.write(question)
         line = self._process.stdout.readline()
         if line.endswith("\n"):
             return json.loads(line)
         code = self._process.wait()
-        if code == 0:  # it had waited long enough, at this very moment
+        if code == 0:  # it ended at this moment, after its minute
             return self._ask(question)
         self._log.seek(said_before)
         raise WorkerDied(how_it_ended(code, self._log.read()))
@@ -81,7 +81,7 @@ class Worker:
         self._owner = os.getpid()
 
     def _stop(self):
-        if self._owner == os.getpid():  # a fork's copy is not ours to end
+        if self._owner == os.getpid():  # a fork must not end it
             self._process.kill()
             self._process.communicate()
             self._log.close()

@@ -18,8 +18,8 @@ def check_installed():
 def quantize_file(source, target, batches, input_output):
     """Writes a float32 file as static int8, weights per channel.
 
-    The ranges are the least and the largest value seen. What ai-edge-quantizer takes by itself,
-    a moving average of them, clips the largest.
+    The ranges are the least and the largest value. The default of ai-edge-quantizer, a moving
+    average of them, clips the largest.
 
     Args:
         source, target: TFLite files; the first is read, the second written.
@@ -51,8 +51,8 @@ def quantize_file(source, target, batches, input_output):
 def _with_equal_outputs(content):
     """A file in which the outputs of each operator have one kind of numbers.
 
-    ai-edge-quantizer leaves floats where nobody reads: the first step of an LSTM reads no forget
-    gate, and LiteRT does not load an operator that splits into int8 and floats.
+    ai-edge-quantizer leaves unused outputs in floats, such as the forget gate in the first step of
+    an LSTM, and LiteRT does not load an operator that splits into int8 and floats.
     """
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils

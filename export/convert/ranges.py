@@ -1,4 +1,4 @@
-"""Which tensor of a model has numbers so large that int8 ends in a crash."""
+"""Finding a tensor with numbers that are too large for int8."""
 
 import keras
 import numpy as np
@@ -22,7 +22,7 @@ def about_extreme_ranges(model, samples):
         for name, array in _tensors(Graph(model), samples):
             if array.dtype.kind == "f" and np.abs(array).max() > _EXTREME:
                 return about_a_wide_range(name, array.min(), array.max())
-    except Exception:  # of any layer: what goes with an error must not replace it
+    except Exception:  # of any layer; it must not replace the error
         return ""
     return ""
 

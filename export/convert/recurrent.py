@@ -1,4 +1,4 @@
-"""Recurrent layers in forms that can become int8: loops cannot, the calibrators fail on them."""
+"""Recurrent layers without loops, which the calibrators of int8 do not support."""
 
 import contextlib
 import math
@@ -28,7 +28,7 @@ def without_loops(model, specs, samples, *, fuse):
         model: a built `keras.Model`; it is as before when the block ends.
         specs: what `input_specs` returned.
         samples: representative samples, as `check_samples` returned them.
-        fuse: True if the converter knows LSTM as one operator; ai-edge-quantizer does not.
+        fuse: True if the converter supports LSTM as one operator; ai-edge-quantizer does not.
     """
     import keras
     import tensorflow as tf
@@ -111,10 +111,10 @@ class _Recorder:
 class FusedLSTM:
     """An LSTM layer's call as the function that TensorFlow's converter makes one operator of.
 
-    LiteRT's operator keeps its state from one inference to the next, and knows no mask. So each
-    sequence begins with steps that empty the state: features of their own close the input and the
-    forget gate. Masked steps are moved to the beginning and empty the state likewise, which leaves
-    the others in their order. One unit more, which no other reads, keeps a large cell.
+    LiteRT's operator keeps its state from one inference to the next, and has no mask. So each
+    sequence begins with steps that reset the state: additional features close the input and the
+    forget gate. Masked steps are moved to the beginning and reset the state too; the others keep
+    their order. An additional unit, which no other reads, keeps a large cell.
 
     Args:
         layer: a `keras.layers.LSTM`.
@@ -124,7 +124,7 @@ class FusedLSTM:
 
     @classmethod
     def of(cls, layer, largest):
-        """For inputs up to `largest` in absolute value; None if int8 would become too coarse."""
+        """The call for inputs up to `largest` in absolute value; None if int8 is too coarse."""
         kernel, _, bias = _weights(layer)
         weights = np.abs(kernel[:, :2]).max(axis=(0, 2))
         if not largest or not weights.all():
@@ -151,7 +151,7 @@ class FusedLSTM:
         self.bias = _flat(_with_unit(bias, unit))
 
     def __call__(self, sequences, initial_state=None, mask=None, training=False):
-        """What the layer computes; in the layer's own way where an initial state is given."""
+        """The layer's outputs; by the layer itself if an initial state is given."""
         import tensorflow as tf
 
         layer = self.layer
@@ -238,7 +238,7 @@ def _flat(array):
 
 
 def _reverse(tensor, axis, name=None):
-    """`tf.reverse` by gathering: the converter gives what it reverses another int8 scale."""
+    """`tf.reverse` by gathering, because the converter changes the int8 scale in a reverse."""
     import tensorflow as tf
 
     for i in np.atleast_1d(axis):

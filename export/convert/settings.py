@@ -1,4 +1,4 @@
-"""What a TFLite file shall be, checked."""
+"""The settings of a conversion, checked."""
 
 import dataclasses
 

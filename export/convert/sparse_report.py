@@ -1,4 +1,4 @@
-"""Whether a phone's runtime would use zeros to compute faster, read off a TFLite file."""
+"""Whether a phone's runtime would use sparse kernels for a TFLite file."""
 
 import dataclasses
 import os
@@ -24,9 +24,9 @@ class Condition:
     """One of the runtime's conditions.
 
     Args:
-        name: in a few words.
+        name: a short name.
         holds: bool.
-        reason: what was found.
+        reason: the property of the file that decides it.
     """
 
     name: str
@@ -91,11 +91,11 @@ class SparseRuntimeReport:
 
 
 def sparse_runtime_report(model: "keras.Model | str | os.PathLike") -> SparseRuntimeReport:
-    """Says for each condition of XNNPACK's sparse kernels whether a phone would use them.
+    """Checks the conditions under which a phone would use XNNPACK's sparse kernels.
 
-    The runtime runs 1x1 convolutions sparsely only where a whole cluster of operators allows it;
-    anything else makes a sparse file smaller, not faster. Read off the file, nothing is run: on a
-    processor with AVX these kernels are never used, so that no benchmark on a host can tell.
+    The runtime runs 1x1 convolutions sparsely only if a whole cluster of operators allows it.
+    Otherwise a sparse file is smaller, but not faster. The conditions are checked on the file;
+    nothing is run, because these kernels are never used on a processor with AVX.
 
     Args:
         model: a `.tflite` file, or a built `keras.Model`, of which a file with
@@ -309,7 +309,7 @@ def _sources(graph, operator):
 
 
 def _consumers(graph, index):
-    """Who reads a tensor, with paddings left out."""
+    """The operators that read a tensor, without paddings."""
     found = []
     for operator in graph.consumers.get(index, []):
         after = graph.consumers.get(operator.outputs[0], [])

@@ -10,8 +10,8 @@ import pathlib
 import select
 import sys
 
-# Keras imports them for plots and for an interface that no converter needs, for a third of the
-# time that TensorFlow's import takes.
+# Keras imports them for plots and for an interface that converters do not need; they take a third
+# of the time of TensorFlow's import.
 for name in ("matplotlib", "sklearn"):
     sys.modules[name] = None
 
@@ -89,7 +89,7 @@ def _set(converter, quantize, input_output, sparse_encoding, batches):
         if input_output != "float32":
             converter.inference_input_type = tf.as_dtype(input_output)
             converter.inference_output_type = tf.as_dtype(input_output)
-            # Whoever wants integers at the ends has no floats in between.
+            # With integer inputs and outputs there are no floats in between.
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
 
 

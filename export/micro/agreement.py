@@ -1,4 +1,4 @@
-"""Whether a file gives the same under LiteRT for Microcontrollers as under LiteRT."""
+"""Whether the outputs of LiteRT for Microcontrollers are those of LiteRT."""
 
 import dataclasses
 import pathlib

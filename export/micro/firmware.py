@@ -1,4 +1,4 @@
-"""A model as C++ source, with what firmware must know about it."""
+"""A model as C++ source for firmware."""
 
 import pathlib
 import re

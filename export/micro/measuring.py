@@ -1,4 +1,4 @@
-"""What a file needs of a microcontroller, measured by its runtime on this machine."""
+"""The memory that a file needs on a microcontroller, measured by its runtime on this machine."""
 
 import os
 import pathlib
@@ -118,7 +118,7 @@ def _fits(runtime, arena):
 def _plenty(tensors):
     """An arena that is enough for any plan."""
     own = {id(tensor): tensor.bytes for row in tensors.operators for tensor in row.tensors}
-    # Kernels may ask for scratch memory of about the size of their tensors.
+    # Kernels may need scratch memory of about the size of their tensors.
     count = len(tensors.operators)
     return 4 * sum(own.values()) + _BY_OPERATOR * count + _BY_TENSOR * len(own) + _MORE
 

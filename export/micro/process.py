@@ -54,7 +54,7 @@ class Runtime:
         self._log.close()
 
     def ask(self, **question):
-        """What the runtime printed while it did what is asked; see `worker`.
+        """The runtime's output while it answered a question; see `worker`.
 
         Raises:
             RefusedError: the runtime refuses, or its process has ended.

@@ -1,4 +1,4 @@
-"""A microcontroller's figures for people: Markdown and a picture."""
+"""A microcontroller's figures as Markdown and as a picture."""
 
 from export.micro.result import CODE_TEXT, agreement_text, where_text
 

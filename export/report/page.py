@@ -1,4 +1,4 @@
-"""Runs beside each other: a table, and accuracy against latency."""
+"""A page on several runs: a table, and accuracy against latency."""
 
 import os
 
@@ -24,7 +24,7 @@ _ABOUT = (
 
 
 def html(runs, folder, command=""):
-    """The runs as a page: one file that needs nothing beside it.
+    """The runs as a page in one file.
 
     Args:
         runs: list of `Run`.

@@ -1,4 +1,4 @@
-"""Runs that lie in folders, read from their reports."""
+"""Runs in folders, read from their reports."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ _NETWORKS = (
     ("trained", "model", "sparse"),
     ("compact", "compact", "compact"),
 )
-_NOT_TOLD = "a processor that is not told"
+_NOT_TOLD = "an unknown processor"
 
 
 class NoReportError(ExportError):
@@ -156,7 +156,7 @@ def _rows(report):
 
 
 def _row(name, file, network, figures):
-    # A float32 file was proven equal to its network, which was tested on more images.
+    # A float32 file equals its network, which was tested on more images.
     whole = file["quantize"] == "float32"
     return Row(
         name,

@@ -222,7 +222,7 @@ class Report:
         console.print(self)
         return console.file.getvalue()
 
-    def plot(self, path: Path | None = None) -> Figure:
+    def plot(self, path: Path | None = None) -> "Figure":
         """Draws the channels of each layer, kept and removed.
 
         Args:
@@ -235,7 +235,7 @@ class Report:
 
         return _written(draw_channels(self.layers.values()), path)
 
-    def plot_groups(self, path: Path | None = None) -> Figure:
+    def plot_groups(self, path: Path | None = None) -> "Figure":
         """Draws which layers' channels are coupled: a row for each, a line for each group.
 
         Args:

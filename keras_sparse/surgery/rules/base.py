@@ -129,15 +129,15 @@ class Rule:
         super().__init_subclass__(**kwargs)
         _renamed.methods(cls, _OLD_METHODS)
 
-    def for_unit(self, unit: Unit) -> "Rule":
+    def for_unit(self, unit: "Unit") -> "Rule":
         """The rule to use for this very layer: this one, or a more special one."""
         return self
 
-    def refuses(self, call: Call) -> str | None:
+    def refuses(self, call: "Call") -> str | None:
         """Why the layer must be left whole in this call, None if it need not."""
         return None
 
-    def forward(self, call: Call) -> list[tuple[int | None, Constants]]:
+    def forward(self, call: "Call") -> list[tuple[int | None, Constants]]:
         """Finds the channels of the outputs from those of the inputs.
 
         Args:
@@ -148,11 +148,11 @@ class Rule:
         """
         raise NotImplementedError
 
-    def needs(self, unit: Unit) -> None:
+    def needs(self, unit: "Unit") -> None:
         """Marks channels of a unit's ports as needed that the needs of its other ports imply."""
         raise NotImplementedError
 
-    def coupled_channels(self, call: Call) -> list[tuple]:
+    def coupled_channels(self, call: "Call") -> list[tuple]:
         """Which channels of inputs and outputs are coupled: they stay or are removed together.
 
         Args:
@@ -163,7 +163,7 @@ class Rule:
         """
         return []
 
-    def removed_together(self, call: Call) -> list[tuple]:
+    def removed_together(self, call: "Call") -> list[tuple]:
         """Which channels can only be removed together, besides the `coupled_channels`.
 
         Returns:
@@ -172,7 +172,7 @@ class Rule:
         """
         return []
 
-    def inner_channels(self, unit: Unit) -> list[tuple]:
+    def inner_channels(self, unit: "Unit") -> list[tuple]:
         """Sets of channels inside the layer that may be removed one by one: attention's heads.
 
         Returns:
@@ -181,18 +181,18 @@ class Rule:
         """
         return []
 
-    def resolve(self, unit: Unit) -> None:
+    def resolve(self, unit: "Unit") -> None:
         """Resolves choices that the needs leave open, when nothing else grows."""
 
-    def optional_inputs(self, unit: Unit) -> Sequence[int]:
+    def optional_inputs(self, unit: "Unit") -> Sequence[int]:
         """Which inputs may end up without any channel, as indices."""
         return ()
 
-    def config(self, unit: Unit) -> dict[str, Any]:
+    def config(self, unit: "Unit") -> dict[str, Any]:
         """The config of the smaller layer."""
         return unit.operation.get_config()
 
-    def slices(self, unit: Unit) -> dict[str, Any]:
+    def slices(self, unit: "Unit") -> dict[str, Any]:
         """How the smaller layer's weights are sliced from the larger's.
 
         Returns:
@@ -202,10 +202,10 @@ class Rule:
         """
         return {}
 
-    def fold(self, unit: Unit, weights: dict[str, np.ndarray]) -> None:
+    def fold(self, unit: "Unit", weights: dict[str, np.ndarray]) -> None:
         """Adds dropped constants to the sliced weights, a dict of arrays, in place."""
 
-    def apply(self, call: Call, make: Callable[[], Any], read: Callable[[Any], Any]) -> Any:
+    def apply(self, call: "Call", make: Callable[[], Any], read: Callable[[Any], Any]) -> Any:
         """Calls the smaller layer.
 
         Args:
@@ -219,7 +219,7 @@ class Rule:
         args, kwargs = call.arguments(read)
         return make()(*args, **kwargs)
 
-    def macs(self, call: Call) -> int:
+    def macs(self, call: "Call") -> int:
         """Multiply-accumulates of one call at batch size 1."""
         return 0
 
