@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from absl import logging
 
+from export.content import flex_refusal
 from export.convert.graph_of_model import save_graph
 from export.convert.process import WORKER, WorkerDied
 from export.convert.settings import Settings
 from export.errors import ExportError
 from export.inputs import check_samples, input_specs
 from export.kinds import Tolerance, kind_of
-from export.verify import Verification, as_tolerance, check_labels, flex_refusal, verify
+from export.verify import Verification, as_tolerance, check_labels, verify
 
 if TYPE_CHECKING:
     import keras

@@ -11,13 +11,15 @@ import numpy as np
 
 from export.child import command, environment, how_it_ended
 from export.compare import compare
+from export.content import check_content
 from export.convert.litert import checked_model, real_name
 from export.errors import ExportError
 from export.inputs import check_samples, input_specs
 from export.kinds import Tolerance
 from export.names import gives_dict, output_names
+from export.running import run_file
 from export.verification import Verification
-from export.verify import as_tolerance, check_content, check_labels, run_file
+from export.verify import as_tolerance, check_labels
 
 if TYPE_CHECKING:
     import keras
