@@ -27,11 +27,6 @@ def magnitude_keys(x):
     return ops.view(ops.abs(ops.cast(x, "float32")), "int32")
 
 
-def smallest_first(keys):
-    """Keys in the opposite order, so that the largest is what was the smallest."""
-    return INT_MAX - keys
-
-
 def select_largest(keys, k, packing, among):
     """Marks the k largest of each group; of equal keys the first by index.
 

@@ -10,11 +10,11 @@ from keras import ops
 from keras_sparse.masks.backend import compiled
 from keras_sparse.masks.packing import Packing
 from keras_sparse.masks.selection import (
+    INT_MAX,
     magnitude_keys,
     mean_magnitude,
     select_globally,
     select_largest,
-    smallest_first,
 )
 
 # A few sets of shapes, so that each function is compiled a few times only.
@@ -42,7 +42,7 @@ def functions(shapes, for_gpu):
 
     def select(arrays, among, k, smallest):
         keys = magnitude_keys(packing.pack(arrays))
-        keys = ops.where(smallest, smallest_first(keys), keys)
+        keys = ops.where(smallest, INT_MAX - keys, keys)
         with compiles_for_gpu(for_gpu):
             chosen = select_largest(keys, k, packing, packing.pack(among, False))
         return packing.unpack(chosen)

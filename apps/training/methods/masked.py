@@ -146,7 +146,7 @@ class _Regrowing(_Moving):
     prune_until: float | None = share(
         "Share of the training after which masks stay. Default: 0.75 for rigl, 0.5 for "
         "magnitude_pruning, else 1. With --prune_from equal to it all is pruned at once: train, "
-        "prune, retrain."
+        "prune, fine-tune."
     )
     apart = (*_Moving.apart, "prune_rate", "prune_schedule", "prune_until")
 
