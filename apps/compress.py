@@ -87,7 +87,7 @@ def goes_on(values=flags.FLAGS):
 
 
 def _cut(values):
-    """Check the flags' values, load, zero, cut, write and report."""
+    """Check the flags' values, load, zero, remove channels, write and report."""
     _check(values)
     # Keras takes seconds to import, and --help need not wait for it.
     with command_line.quiet_import():

@@ -1,4 +1,4 @@
-"""A trained wide network cut to a latency, against the networks that are trained narrow."""
+"""A trained wide network compressed to a latency, against networks that are trained narrow."""
 
 import dataclasses
 

@@ -76,7 +76,7 @@ def _sparse_momentum(density):
 
 
 def train_cut_and_convert(table, row, config, task, folder, on_epoch):
-    """Train a row, cut its dead channels out, and leave a float32 and an int8 file.
+    """Train a row, remove its dead channels, and write a float32 and an int8 file.
 
     What has nearly vanished becomes zero first: channels whose incoming weights have a norm of at
     most 1e-6, or a |γ| of at most 1e-3. Takes what `training.train` takes, and returns what it

@@ -147,7 +147,7 @@ def stays(surgery):
     ]
     header = ["reason", "channels", "parameters", "MACs", "layers"]
     about = (
-        "Channels that are dead, that is, do not depend on the input, and could not be cut out "
+        "Channels that are dead, that is, do not depend on the input, and could not be removed "
         "without changing the outputs; what they weigh in the compact network."
     )
     return Table("What stayed, and why", header, rows, about)

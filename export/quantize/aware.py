@@ -49,8 +49,8 @@ def quantization_aware(
 
     In a separate process, the model is rebuilt in tf_keras with equal outputs, wrapped by
     TensorFlow Model Optimization so that weights and activations are rounded in the forward pass,
-    trained with Adam, and converted. Weights that are zero do not stay zero: cut dead channels
-    before. `convert(quantize="int8")` needs no training and is the one to try first.
+    trained with Adam, and converted. Weights that are zero do not stay zero: remove dead
+    channels before. `convert(quantize="int8")` needs no training and is the one to try first.
 
     Args:
         model: a built functional or `Sequential` `keras.Model` of layers that tf_keras and

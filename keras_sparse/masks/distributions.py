@@ -55,8 +55,8 @@ def layer_budgets(shapes, paths, density, distribution):
         if budget == 0:
             raise ValueError(
                 f"At density {density} with distribution {distribution!r} the layer {path!r} would "
-                f"keep none of its {size} weights, and the network would be cut in two. Raise "
-                "`density`, keep the layer dense with `exclude`, or give it its own density "
+                f"keep none of its {size} weights, and the outputs would not depend on the inputs. "
+                "Raise `density`, keep the layer dense with `exclude`, or give it its own density "
                 "with `distribution={pattern: density}`."
             )
     return budgets

@@ -13,12 +13,12 @@ from keras_sparse.optimizers.targets import warn_of_missed_target, why_too_short
 from keras_sparse.optimizers.threshold_search import find_thresholds
 from keras_sparse.validation import check_integer, check_number
 
-# Steps between two searches for the threshold. A search reads every weight 20 times; after 100
-# steps so much has moved that one costs LeNet-300-100 5 points of accuracy for a while.
+# Steps between two searches for the threshold. A search reads every weight 20 times. With 100 steps
+# in between, a search costs LeNet-300-100 5 points of accuracy for a while.
 SEARCH_EVERY = 20
 
-# What surgery has cut out of the network: how many zeros, how many weights of variables of which
-# nothing is left, and by variable the sum of the sizes that thresholds are compared with.
+# What surgery removed from the network: how many zeros, how many weights of variables that were
+# removed entirely, and by variable the sum of the sizes that thresholds are compared with.
 _NOTHING = {"zeros": 0, "vanished": 0, "sizes": {}}
 
 
@@ -208,8 +208,8 @@ class FindsThresholds(SeparableUpdate):
         if steps <= end or steps <= SEARCH_EVERY:
             return why_too_short(max(end, SEARCH_EVERY), steps)
         return (
-            "No variable is cut above 0.9 of its largest value, and a tenth of the channels of a "
-            "layer stays. Ask for less, or exclude less."
+            "A threshold is at most 0.9 of a variable's largest value, and a tenth of the channels "
+            "of a layer stays. Lower `target_sparsity`, or exclude less."
         )
 
     def get_config(self):

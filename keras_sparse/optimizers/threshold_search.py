@@ -10,7 +10,7 @@ from keras_sparse.masks.digits import count_candidates, largest_where
 from keras_sparse.masks.packing import Packing
 
 _BISECTIONS = 20
-# No variable is cut above this share of its largest value, so that none is emptied.
+# The threshold is at most this share of a variable's largest value, so that none becomes empty.
 LARGEST_CUT = 0.9
 # The channels of a layer lie closer together: a tenth of them stays.
 _KEPT_CHANNELS = 0.1
@@ -91,8 +91,8 @@ def threshold_by_digits(parts, largest, sparsity):
 
     def is_too_low(steps):
         tried = packing.spread(ops.minimum(thresholds(steps), bounds))
-        cut = ops.cast(count_candidates(packed <= tried, packing), "float32")
-        return ops.sum(cut * shares, axis=0, keepdims=True) < sparsity
+        below = ops.cast(count_candidates(packed <= tried, packing), "float32")
+        return ops.sum(below * shares, axis=0, keepdims=True) < sparsity
 
     return thresholds(largest_where(is_too_low, _BISECTIONS, 1)[0] + 1)
 
