@@ -15,6 +15,7 @@ import export
 import keras_sparse
 from apps import program, train
 from apps.training import loop, run, tasks
+from apps.training.config import TrainConfig
 from apps.training.loop import Run, optimizer
 from apps.training.methods import METHODS
 from apps.training.watching import watching
@@ -448,3 +449,16 @@ def test_small_run_leaves_what_it_should(tmp_path):
     train_small(tmp_path, "--epochs=1", "--optimizer=sgd")
     names = {"model.keras", "history.csv", "report.json", "accuracy.png"}
     assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_old_names_of_flags_and_settings():
+    with pytest.warns(FutureWarning, match="--retrain_epochs is renamed to --fine_tuning_epochs"):
+        old = configured("--form=published", "--retrain_epochs=3")
+    new = configured("--variant=published", "--fine_tuning_epochs=3")
+    with pytest.warns(FutureWarning, match="`retrain_epochs` is renamed to `fine_tuning_epochs`"):
+        by_name = TrainConfig.of({**new.given, "retrain_epochs": 4, "fine_tuning_epochs": None})
+    assert old == new
+    assert by_name.optimizer.fine_tuning_epochs == 4
+    # Checkpoints have the old names, so that those of before are resumed.
+    assert new.settings["form"] == "published"
+    assert new.settings["retrain_epochs"] == 3
