@@ -132,7 +132,7 @@ def test_a_target_that_is_not_met_says_so(end, update_every, why):
     optimizer = MagnitudePruning(0.1, CubicSchedule(0.0, 0.5, end=end), update_every=update_every)
     optimizer.build([keras.Variable(np.ones((4, 5)), name="kernel")])
     optimizer.iterations.assign(88)
-    with pytest.warns(UserWarning, match=f"0.5 and training ended with 0.*{why}"):
+    with pytest.warns(UserWarning, match=f"0.5 was requested, and training ended with 0.*{why}"):
         optimizer.finalize_variable_values([])
 
 
