@@ -11,7 +11,7 @@ _WEIGHTS = 100
 _STEPS_PER_EPOCH = 1000
 # The papers' λ, 2c of Keras' regularizer c·Σw².
 _L2_GRADIENT = 1e-3
-# How often the data reach the unit at the start, and how large their gradient is then.
+# How often the data activate the initial unit, and how large their gradient is then.
 _ACTIVE = 0.01
 _DATA_GRADIENT = 1e-5
 _OPTIMIZERS = {
@@ -65,11 +65,11 @@ TABLE = Table(
     reference="arXiv 1812.08119, section 3; arXiv 1811.12495, section 4",
     settings={"epochs": 4},
     rows=tuple(UnitRow({"optimizer": name}, changes) for name, changes in _OPTIMIZERS.items()),
-    columns={"norm": Column("2-norm at the end, share of the start", ".1e")},
+    columns={"norm": Column("2-norm at the end, share of the initial one", ".1e")},
     measure=None,
     has_data=False,
     experiment=trajectory,
-    picture=pictures.curves("norms", x="step", y="2-norm of the weights, share of the start"),
+    picture=pictures.curves("norms", x="step", y="2-norm of the weights, share of the initial one"),
     notes=f"""\
 A unit of {_WEIGHTS} weights whose gradient is λw, λ = {_L2_GRADIENT}, and in at most one step of a
 hundred a small random one for the data. AdamW has the same λ as its decoupled decay. Rates: 0.1

@@ -34,7 +34,7 @@ _METHODS = {
     "SNIP": lambda density: {"optimizer": "snip", "density": density},
     "static": lambda density: {"optimizer": "static", "density": density},
     "gradual pruning": lambda density: {**_pruning(density), "prune_from": 0.1},
-    # Trained at the full rate up to here, pruned at once, retrained while the rate falls.
+    # Trained at the full rate up to here, pruned at once, fine-tuned while the rate falls.
     "three-step pruning": lambda density: {
         **_pruning(density),
         **{"scope": "global", "prune_from": 0.45, "prune_until": 0.45},

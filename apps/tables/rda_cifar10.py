@@ -1,4 +1,4 @@
-"""Dual averaging and its retraining on CIFAR-10: ResNet-18, VGG16 and VGG19."""
+"""Dual averaging and its fine-tuning phase on CIFAR-10: ResNet-18, VGG16 and VGG19."""
 
 from apps.reproduction import sparse
 from apps.reproduction.table import Row, Table
@@ -6,7 +6,7 @@ from apps.reproduction.table import Row, Table
 _L1 = 1e-6
 # 1/γ for γ = 1, 0.2, 0.05.
 _STAGES = (1.0, 5.0, 20.0)
-# Network: its name in `keras_sparse.models`, and s of the start.
+# Network: its name in `keras_sparse.models`, and s of the initial weights.
 _NETWORKS = {
     "ResNet-18": ("resnet_18", 10.0),
     "VGG16": ("vgg16_bn", 20.0),
@@ -42,16 +42,16 @@ def rda(method, scale, stages=_STAGES):
 
     Args:
         method: whether it has ASR or a staged γ stands in its name.
-        scale: s of the start.
+        scale: s of the initial weights.
         stages: 1/γ in each third of the training, where γ is staged.
     """
     if "staged" in method:
         rate = {"schedule": "staged", "stages": stages, "stage_starts": (1 / 3, 2 / 3)}
     else:
         rate = {"learning_rate": 1.0}
-    retraining = {"fine_tuning_epochs": 1 / 3} if "ASR" in method else {}
+    fine_tuning = {"fine_tuning_epochs": 1 / 3} if "ASR" in method else {}
     published = {"optimizer": "rda", "variant": "published", "l1": _L1, "init_scale": scale}
-    return {**published, **rate, **retraining}
+    return {**published, **rate, **fine_tuning}
 
 
 def three_steps(density):
@@ -82,8 +82,8 @@ TABLE = Table(
 The published variant with γ = 1, batch 128, reflect-pad 4, crop and flip, s = 10 (VGG16: 20).
 Retraining (ASR) takes the last third of the epochs. Not known of the paper's recipe: λ (here
 {_L1:g}, that of the authors' later code), when γ changes (here at each third), the bound of the
-start. The row with a staged γ is of 300 epochs in the paper, RDA + ASR of 2400 + 1200: for those
-give --epochs=3600, and --epochs=2400 for RDA alone, in separate folders. The paper does not
+initialization. The row with a staged γ is of 300 epochs in the paper, RDA + ASR of 2400 + 1200: for
+those give --epochs=3600, and --epochs=2400 for RDA alone, in separate folders. The paper does not
 give the recipe of three-step pruning, which at the same sparsity is better in every cell: when it
 prunes, at half of the epochs, and its rates are ours.""",
 )

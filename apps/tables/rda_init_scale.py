@@ -1,4 +1,4 @@
-"""Dual averaging by the scale s of the start."""
+"""Dual averaging by the scale s of the initial weights."""
 
 from apps.reproduction import sparse
 from apps.reproduction.table import Row, Table
@@ -14,7 +14,7 @@ def _row(center, scale):
 
 
 TABLE = Table(
-    title="RDA by the scale of the start, LeNet-300-100 with batch normalisation, MNIST",
+    title="RDA by the scale of the initial weights, LeNet-300-100 with batch normalisation, MNIST",
     reference="Make l1 regularization effective in training sparse CNN, arXiv 1807.04222",
     settings={
         **{"dataset": "mnist", "batch_size": 100, "epochs": 30},

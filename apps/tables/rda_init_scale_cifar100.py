@@ -1,4 +1,4 @@
-"""Dual averaging by the scale s of the start in ResNet-18, on the paper's second data set."""
+"""Dual averaging by the scale s of the initial weights in ResNet-18, on CIFAR-100."""
 
 from apps.reproduction import sparse
 from apps.reproduction.table import Row, Table
@@ -17,7 +17,7 @@ _RDA = {
 }
 
 TABLE = Table(
-    title="RDA by the scale of the start: ResNet-18 on CIFAR-100",
+    title="RDA by the scale of the initial weights: ResNet-18 on CIFAR-100",
     reference="Make l1 regularization effective in training sparse CNN, arXiv 1807.04222",
     settings={
         **{**sparse.CIFAR10, "dataset": "cifar100", "epochs": 120, "model": "resnet_18"},
@@ -36,5 +36,5 @@ TABLE = Table(
     notes="""\
 Declared, not run. The paper does not name the data set: by its accuracies it is
 CIFAR-100. The published variant with γ = 1; not known of the recipe: λ, γ and the bound of the
-start.""",
+initialization.""",
 )

@@ -1,4 +1,4 @@
-"""Sparse momentum on MNIST by the start of the network."""
+"""Sparse momentum on MNIST by the initialization of the network."""
 
 import math
 
@@ -10,7 +10,7 @@ from apps.tables.sparse_momentum_mnist import PUBLISHED
 from keras_sparse import models
 
 _DENSITIES = {"LeNet-300-100": (0.01, 0.05, 0.2), "LeNet-5": (0.01,)}
-# s of the start of kernels, and whether biases start as PyTorch's do.
+# s of the initial kernels, and whether biases are initialized as PyTorch's.
 _VARIANTS = {
     "PyTorch's, kernels": (1.0, False),
     "PyTorch's, biases too": (1.0, True),
@@ -19,7 +19,7 @@ _VARIANTS = {
 
 
 def _with_biases(name):
-    """A network whose biases start as PyTorch's do, and decay."""
+    """A network with weight decay and PyTorch's initialization of biases."""
 
     def build(**arguments):
         model = getattr(models, name)(**arguments)
@@ -39,12 +39,12 @@ def _changes(network, scale, pytorch_biases):
 
 
 TABLE = Table(
-    title="Sparse momentum on MNIST by the start",
+    title="Sparse momentum on MNIST by the initialization",
     reference="Sparse networks from scratch, arXiv 1907.04840, MNIST",
     settings=sparse.MNIST,
     rows=tuple(
         Row(
-            labels={"network": network, "start": variant, "weights": f"{100 * density:g}%"},
+            labels={"network": network, "init": variant, "weights": f"{100 * density:g}%"},
             changes={**_changes(network, *start), **sparse.sparse_momentum(density)},
             published={"error": PUBLISHED[network][density]},
         )
@@ -55,7 +55,7 @@ TABLE = Table(
     columns=sparse.COLUMNS,
     measure=sparse.measure,
     notes="""\
-The recipe of sparse_momentum_mnist; the first rows are also there. PyTorch's start:
+The recipe of sparse_momentum_mnist; the first rows are also there. PyTorch's initialization:
 uniform in ±1/√fan_in; Keras': kernels in ±√(6 / (fan_in + fan_out)), biases zero. With PyTorch's
 biases go its weight decay of biases.""",
 )
