@@ -19,7 +19,8 @@ from export.convert.settings import Settings
 from export.errors import ExportError
 from export.inputs import check_samples, input_specs
 from export.kinds import Tolerance, kind_of
-from export.verify import Verification, as_tolerance, check_labels, verify
+from export.verification import Verification
+from export.verify import as_tolerance, check_labels, verify
 
 if TYPE_CHECKING:
     import keras
