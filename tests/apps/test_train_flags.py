@@ -453,8 +453,8 @@ def test_small_run_leaves_what_it_should(tmp_path):
 
 def test_old_names_of_flags_and_settings():
     with pytest.warns(FutureWarning, match="--retrain_epochs is renamed to --fine_tuning_epochs"):
-        old = configured("--form=published", "--retrain_epochs=3")
-    new = configured("--variant=published", "--fine_tuning_epochs=3")
+        old = configured("--form=published", "--l1=1e-3", "--retrain_epochs=3")
+    new = configured("--variant=published", "--l1=1e-3", "--fine_tuning_epochs=3")
     with pytest.warns(FutureWarning, match="`retrain_epochs` is renamed to `fine_tuning_epochs`"):
         by_name = TrainConfig.of({**new.given, "retrain_epochs": 4, "fine_tuning_epochs": None})
     assert old == new
