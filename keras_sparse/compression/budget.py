@@ -1,4 +1,4 @@
-"""What the compressed model may cost."""
+"""Limits on the costs of the compact model."""
 
 import dataclasses
 import math
@@ -24,7 +24,7 @@ class Budget:
 
     @classmethod
     def of(cls, target, costs):
-        """The budget that a user asks for.
+        """The budget of the user's target.
 
         Args:
             target: `{cost: number}`. A number up to 1 is a share of what the model costs; a larger

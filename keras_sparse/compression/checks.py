@@ -1,4 +1,4 @@
-"""Data that do not fit a model, told before any work."""
+"""Checks of data against a model, before any work."""
 
 import keras
 import numpy as np
@@ -15,8 +15,8 @@ def check_data(name, data, model, ends=False):
     """Check the data of a compression against the model.
 
     Arrays are read as a whole: they must be of one length and finite, and classes must be those of
-    the outputs. Of a data set, only that it has an end is looked at: reading may use it up. The
-    first samples of arrays go through the model and its loss.
+    the outputs. A data set is only checked for an end, because reading may use it up. The model and
+    its loss are called on the first samples of arrays.
 
     Args:
         name: str, the name of the argument.

@@ -1,4 +1,4 @@
-"""What a model costs at any width of its groups, without building it."""
+"""The costs of a model at any width of its groups, without building it."""
 
 import functools
 
@@ -32,7 +32,7 @@ class CostModel:
             of the model as it is.
 
     Attributes:
-        names: the costs that are told of every model.
+        names: the costs that are reported for every model.
         micro_names: those that can be requested besides, of LiteRT for Microcontrollers in int8.
         file_names: those of `names` that are bytes of a TFLite file.
     """

@@ -1,4 +1,4 @@
-"""What a user gives as data, in the arguments of `fit` and `evaluate`."""
+"""The user's data as arguments of `fit` and `evaluate`."""
 
 import itertools
 import math
@@ -18,7 +18,7 @@ def count(data):
 
 
 def data_sizes(data):
-    """Shapes of arrays, or how many batches a data set has; None if it does not tell."""
+    """Shapes of arrays, or the number of batches of a data set; None if it is not known."""
     if is_arrays(data):
         return [list(np.shape(array)) for array in keras.tree.flatten(data)]
     try:
@@ -28,7 +28,7 @@ def data_sizes(data):
 
 
 def has_sample_weights(data):
-    """Whether data have sample weights, as far as can be told without reading a data set."""
+    """Whether data have sample weights, as far as is known without reading a data set."""
     if is_arrays(data):
         return len(data) == 3
     if isinstance(data, keras.utils.PyDataset):
@@ -57,7 +57,7 @@ def arguments(data, batch_size):
 def first_batches(data, batches, batch_size):
     """The arguments of `fit` for the first batches.
 
-    Arrays may be sorted by label, so they are drawn from all over, the same ones each time.
+    Arrays may be sorted by label, so samples are drawn at random, the same ones each time.
     """
     if is_arrays(data):
         rng = np.random.default_rng(0)
@@ -72,7 +72,7 @@ def first_batches(data, batches, batch_size):
 
 
 class _Listed(keras.utils.PyDataset):
-    """Batches in memory: of an iterator Keras would say that it ran out of data."""
+    """Batches in memory, because Keras warns of an iterator that ran out of data."""
 
     def __init__(self, batches):
         super().__init__()
@@ -119,9 +119,9 @@ def is_endless(data):
 
 
 class ShuffledEpochs(keras.utils.PyDataset):
-    """Batches of arrays, one epoch after the other, in an order that the epoch alone decides.
+    """Batches of arrays, one epoch after the other, in an order that depends on the epoch only.
 
-    A training that is taken up at an epoch sees the batches that it would have seen.
+    So a training that is resumed at an epoch gets the same batches as an uninterrupted one.
 
     Args:
         data: `(x, y)` or `(x, y, sample_weight)` of arrays in any structure.
@@ -145,7 +145,7 @@ class ShuffledEpochs(keras.utils.PyDataset):
 
     @property
     def num_batches(self):
-        """None: the stream has no end, and the number of a batch tells its epoch."""
+        """None: the stream has no end, and the epoch follows from the number of a batch."""
         return None
 
     def __getitem__(self, index):

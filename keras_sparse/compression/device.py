@@ -1,4 +1,4 @@
-"""A cut that meets its budget as it is measured, not only as it is predicted."""
+"""A removal of channels that meets the budget by measured costs, not only by predicted ones."""
 
 import dataclasses
 import warnings
@@ -10,7 +10,7 @@ from keras_sparse.compression.budget import Budget, in_words
 from keras_sparse.compression.planning import Plan, Planner, removable_groups
 
 _TRIES = 3
-# A measured latency this many times the predicted one is measured so often in all.
+# If a measured latency is above this factor of the predicted one, it is measured so many times.
 _NEAR, _MEASUREMENTS = 1.1, 3
 
 

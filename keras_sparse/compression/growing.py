@@ -13,9 +13,9 @@ _DEPTH = 8.0
 
 
 def push(job, plan, epochs, stage):
-    """Train the given model while the channels of a plan shrink.
+    """Train the given model while the channels of a plan decay to zero.
 
-    Its own weights move, so that the plan's groups are those of the trained model.
+    It trains the model's own weights, so that the plan's groups are those of the trained model.
 
     Args:
         job: a `Job`.
@@ -47,7 +47,7 @@ def shrinking_masks(plan):
 
 
 def pushing(optimizer, masks, steps):
-    """An optimizer after whose steps some weights shrink, a little more each time.
+    """An optimizer with a decay of some weights after each step, which grows.
 
     Args:
         optimizer: a `keras.optimizers.Optimizer`; it is not changed.

@@ -1,4 +1,4 @@
-"""How much each channel matters: what compression removes first has the lowest score."""
+"""The importance of channels; compression removes those with the lowest scores."""
 
 import keras
 import numpy as np
@@ -13,8 +13,8 @@ from keras_sparse.configured import Configured
 class Importance(Configured):
     """Base of the importance criteria: one score for each channel of each group.
 
-    Scores are compared between groups, so they must mean the same in all of them. A subclass
-    writes `scores`; one that needs data sets `needs_data = True`.
+    Scores are compared between groups, so they must have the same meaning in all of them. A
+    subclass defines `scores`; one that needs data sets `needs_data = True`.
 
     Example:
 
@@ -201,7 +201,7 @@ class GroupNorm(Importance):
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class Random(Importance):
-    """A random score for each channel: the baseline that every criterion has to beat.
+    """A random score for each channel: the baseline for criteria.
 
     Args:
         seed: int. Defaults to 0.
@@ -221,8 +221,7 @@ class Random(Importance):
 class FromCriterion(Importance):
     """A criterion of `keras_sparse.channels` as an importance: its scores, summed over a group.
 
-    Divided by the mean over the group. A group that the criterion knows nothing of gets equal
-    scores.
+    Divided by the mean over the group. A group without scores of the criterion gets equal scores.
 
     Args:
         criterion: a `channels.ChannelCriterion`, such as `channels.BatchNormScale()`.
@@ -259,7 +258,7 @@ def _over_mean(scores):
 
 
 def as_importance(importance):
-    """What a user gives as `importance`, as an `Importance`."""
+    """The `Importance` of the argument `importance`."""
     if isinstance(importance, ChannelCriterion):
         return FromCriterion(importance)
     if not isinstance(importance, Importance):

@@ -1,4 +1,4 @@
-"""One compression: the steps that every schedule is made of."""
+"""One compression: the steps of every schedule."""
 
 import dataclasses
 import os
@@ -17,7 +17,7 @@ from keras_sparse.compression.trial import recalibrate
 
 @dataclasses.dataclass(frozen=True)
 class Recovered:
-    """What a schedule comes to.
+    """The result of a schedule.
 
     Args:
         first: the `Plan` whose costs before are those of the given model.

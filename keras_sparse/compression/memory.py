@@ -10,8 +10,7 @@ class Memory:
 
     Layers run one after the other in the order of the model. A tensor is needed from the layer that
     computes it to the last one that reads it; inputs from the start, outputs to the end. No layer
-    writes into its own input. Each tensor counts as float32; a size that the model leaves open
-    counts as 1.
+    writes into its own input. Each tensor counts as float32; an unknown size counts as 1.
 
     Args:
         graph: a `surgery.graph.Graph`.

@@ -1,4 +1,4 @@
-"""What a model takes of a microcontroller in int8, at any width of its groups."""
+"""RAM and flash of a model in int8 on a microcontroller, at any width of its groups."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The operators that TensorFlow's converter makes of a model's layers, and their order."""
+"""The operators of a converted model, and their order."""
 
 import dataclasses
 import math

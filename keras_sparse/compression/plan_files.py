@@ -1,4 +1,4 @@
-"""Scores and plans in a folder, so that a killed compression takes the same plan again."""
+"""Scores and plans in a folder, with which a killed compression continues."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from keras_sparse.files import replacing
 
 
 class PlanFolder:
-    """Keeps what a plan is made of; without a folder it keeps nothing.
+    """Saves scores and plans; without a folder it saves nothing.
 
     Args:
         folder: where `scores.npz` and `plan.npz` lie; None to keep nothing.
@@ -117,7 +117,7 @@ class PlanFolder:
 
 
 def weights_digest(model):
-    """A text that tells a model's weights from others."""
+    """A hash of a model's weights."""
     digest = hashlib.sha256()
     for weight in model.weights:
         array = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
@@ -127,7 +127,7 @@ def weights_digest(model):
 
 
 def plan_digest(plan):
-    """A text that tells which channels go from others."""
+    """A hash of the channels to remove."""
     digest = hashlib.sha256()
     for group, mask in plan.removed.items():
         digest.update(f"{group.name} {np.packbits(mask).tobytes().hex()} ".encode())

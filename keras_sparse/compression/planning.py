@@ -58,7 +58,7 @@ class Plan:
 
     @property
     def removed(self):
-        """`{group: bool array (channels,)}`: True for the channels that go, the lowest scores."""
+        """`{group: bool array (channels,)}`: True for removed channels, the lowest scores."""
         return removed_channels(self.groups, self.widths, self.scores)
 
     def apply(self, model: keras.Model) -> tuple[keras.Model, surgery.Report]:
@@ -94,7 +94,7 @@ class Plan:
                 )
 
     def to_dict(self):
-        """The plan as JSON-serialisable values."""
+        """The plan as JSON-serializable values."""
         return {
             "limits": {name: float(limit) for name, limit in self.budget.limits.items()},
             "costs": {name: [float(a), float(b)] for name, (a, b) in self.costs.items()},
@@ -197,11 +197,11 @@ def plan(
 
 
 class Planner:
-    """Everything that plans for one model have in common.
+    """Makes plans for one model.
 
     Args:
         model, data, importance, allocation, latency: see `plan`.
-        groups: list of the `surgery.ChannelGroup`s of which channels may go.
+        groups: list of the `surgery.ChannelGroup`s from which channels may be removed.
         kept: a `PlanFolder` for the scores, or None.
     """
 
@@ -238,7 +238,7 @@ class Planner:
         """The `Budget` that a user's `target` means, or that it returns as a function of costs.
 
         Raises:
-            BudgetError: no choice of channels meets it, which is told before the scores take time.
+            BudgetError: no choice of channels meets it; raised before scores are computed.
         """
         full = self._costs.full()
         names = self._costs.names_with(getattr(target, "target", target))
@@ -293,7 +293,7 @@ def check_allocation(allocation):
 
 
 def removed_channels(groups, widths, scores):
-    """`{group: bool array (channels,)}`: True for the channels that go, the lowest scores."""
+    """`{group: bool array (channels,)}`: True for removed channels, the lowest scores."""
     masks = {}
     for group, width in zip(groups, widths, strict=True):
         order = np.argsort(scores[group], kind="stable")

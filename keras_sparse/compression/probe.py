@@ -1,4 +1,4 @@
-"""A model over the same layers as the user's, compiled apart from it."""
+"""A model of the same layers as the user's, compiled separately."""
 
 import keras
 
@@ -52,7 +52,7 @@ _COMPILED = ("loss_weights", "metrics", "weighted_metrics", "run_eagerly", "jit_
 
 
 def compile_arguments(model):
-    """What a model was compiled with, the optimizer aside.
+    """The arguments that a model was compiled with, except the optimizer.
 
     Returns:
         A dict of arguments for `compile`; the loss is the model's own, metrics are new ones.

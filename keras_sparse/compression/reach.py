@@ -1,4 +1,4 @@
-"""What a model can be brought down to: the text of an error for a budget out of reach."""
+"""The message for a budget that cannot be met, with the smallest costs that can."""
 
 import math
 

@@ -6,8 +6,8 @@ import numpy as np
 from keras_sparse.compression.data import count
 from keras_sparse.compression.probe import compile_arguments, scaled_like
 
-# The peak learning rate of a recovery, as a share of the base training's: at the base rate itself a
-# recovery of a dozen epochs washes out what was learnt (docs/compression.md).
+# The peak learning rate of a recovery, as a share of the base training's. At the base rate, a
+# recovery of a dozen epochs loses accuracy (docs/compression.md).
 RATE_SHARE = 0.3
 
 

@@ -1,4 +1,4 @@
-"""When the channels go: at once, in several cuts, or after they were pushed to zero."""
+"""When channels are removed: at once, in several cuts, or after they were pushed to zero."""
 
 import keras
 
@@ -17,7 +17,7 @@ class OneShot(Configured):
     takes_plan = True
 
     def check(self, epochs):
-        """Any number of epochs will do."""
+        """Any number of epochs is possible."""
 
     def run(self, job):
         """Cut and train; a `Recovered`."""
@@ -66,7 +66,7 @@ class Iterative(Configured):
             )
 
     def run(self, job):
-        """Cut and train in turns; a `Recovered`."""
+        """Cut and train alternately; a `Recovered`."""
         nested = any(isinstance(layer, keras.Model) for layer in job.model.layers)
         if nested and (job.exclude or job.latency):
             raise ValueError(
@@ -177,7 +177,7 @@ _BY_NAME = {"one_shot": OneShot, "iterative": Iterative, "growing": Growing}
 
 
 def as_schedule(schedule):
-    """What a user gives as `schedule`, as an object.
+    """The schedule of the argument `schedule`.
 
     Raises:
         ValueError: there is no such schedule.

@@ -1,4 +1,4 @@
-"""What is the same in every training of a compression."""
+"""The trainings of a compression."""
 
 import dataclasses
 import warnings
@@ -62,7 +62,7 @@ class Training:
         Args:
             model: a compiled `keras.Model`; its weights and its optimizer change.
             epochs: int, epochs in all.
-            folder: where the training is kept and taken up again; None to keep nothing.
+            folder: folder of the checkpoints, from which it is resumed; None for none.
             settings: JSON-serializable dict: a training with others is not resumed.
 
         Returns:
@@ -90,7 +90,7 @@ class Training:
         return history.history
 
     def settings(self):
-        """What a continuation of a training must share with it, JSON-serializable."""
+        """The settings that a continuation of a training must share, JSON-serializable."""
         if self.distillation is None:
             return {"batch_size": self.batch_size}
         return {

@@ -1,4 +1,4 @@
-"""How well a model does without some of its channels, before they are really removed."""
+"""The loss of a model without some of its channels, before they are removed."""
 
 import contextlib
 
@@ -10,7 +10,7 @@ from keras_sparse.surgery.functional import functional
 from keras_sparse.surgery.group_zeroing import zero_slices
 from keras_sparse.variables import layers_of_type
 
-# Batch normalisation forgets its old statistics within this many batches.
+# Batch normalisation replaces its statistics within this many batches.
 _BATCHES = 20
 _MOMENTUM = 0.8
 
@@ -40,7 +40,7 @@ class _InTraining(keras.Model):
 
 
 class Trial:
-    """Sets channels of a model to zero for a moment, and evaluates it.
+    """Sets channels of a model to zero temporarily, and evaluates it.
 
     Batch normalisation uses the statistics of each batch: those of its moving averages are of the
     model with all channels.
