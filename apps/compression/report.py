@@ -1,6 +1,7 @@
 """The files of a compression: both models, and a report that compares them."""
 
 import json
+import pathlib
 
 import keras
 import rich
@@ -202,9 +203,20 @@ def _pictures(result, folder):
     return {**found, "channels.png": "Channels kept by layer"}
 
 
+def _title(report):
+    return " on ".join(pathlib.Path(report[name]).name for name in ("model", "data"))
+
+
+def _settings(report):
+    """The settings as text: what was not given is omitted."""
+    found = {name: value for name, value in report["settings"].items() if value not in (None, [])}
+    target = ", ".join(f"{cost}={limit}" for cost, limit in found["target"].items())
+    return {**found, "target": target, "learning_rate": f"{found['learning_rate']:.6g}"}
+
+
 def _markdown(report, pictures):
     lines = [
-        f"# {report['model']} on {report['data']}",
+        f"# {_title(report)}",
         "",
         f"`{report['command']}`",
         "",
@@ -222,7 +234,7 @@ def _markdown(report, pictures):
         "| --- | ---: | ---: |",
         *(f"| {name} | {a} | {b} |" for name, (a, b) in report["channels"].items()),
         "",
-        "Settings: " + ", ".join(f"{k} {v}" for k, v in report["settings"].items()) + ".",
+        "Settings: " + ", ".join(f"{k} {v}" for k, v in _settings(report).items()) + ".",
         "",
         "Versions: " + ", ".join(f"{k} {v}" for k, v in report["versions"].items()) + ".",
         "",
@@ -312,12 +324,12 @@ def html(report, history):
     summary = [_summary(report), report.get("latency_note"), *_failed(report)]
     return page.render(
         page.Page(
-            title=f"{report['model']} on {report['data']}",
+            title=_title(report),
             warnings=missed,
             cards=_cards(report),
             summary=list(filter(None, summary)),
             sections=list(filter(None, sections)),
-            settings=report["settings"],
+            settings=_settings(report),
             command=report["command"],
             machine=parts.machine(report),
         )
