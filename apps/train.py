@@ -1,6 +1,6 @@
 """Train a sparse network and a dense one; cut out what died, convert to TFLite, time and report.
 
-python -m apps.train --out=runs/digits
+python -m apps.train --image_size=32 --width=2 --epochs=10 --out=runs/digits
 python -m apps.train --dataset=cifar10 --augment --model=resnet_18 --optimizer=rigl --density=0.1
 python -m apps.train --row=rda_cifar10/vgg16-rda --data_dir=FOLDER --out=runs/vgg16
 """
