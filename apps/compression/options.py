@@ -61,23 +61,23 @@ def define():
     flags.DEFINE_multi_string(
         "target",
         [],
-        "What the compact model may cost: macs, parameters, float32_bytes, int8_bytes, memory, "
-        "latency or int8_latency, arena or flash of a microcontroller. A number up to 1 is a share "
-        "of what the model costs: macs=0.5; others are absolute: parameters=100k, latency=2ms. "
-        "Several, by commas or again: all hold. "
-        "--out is a folder then.",
+        "What the compact model may cost, COST=LIMIT. Costs: macs, parameters, float32_bytes and "
+        "int8_bytes of the TFLite file, memory, latency, int8_latency; arena and flash of a "
+        "microcontroller. A limit up to 1 is a share of what the model costs: macs=0.5. Others are "
+        "absolute: parameters=100k, latency=2ms. Several limits are separated by commas, or the "
+        "flag is repeated; all must hold. --out is then a folder.",
         module_name=GROUP,
     )
     string(
         "data",
         help="The training data: a .npz file with x_train and y_train, and x_test and y_test to "
-        f"judge on; or with x and y, of which {HELD_OUT:.0%} are held out. Several inputs or "
-        "outputs have an array each, by name: x_train_NAME, y_train_NAME.",
+        f"evaluate on; or with x and y, of which {HELD_OUT:.0%} are held out. A model with several "
+        "inputs or outputs needs an array for each, by name: x_train_NAME, y_train_NAME.",
     )
     flags.DEFINE_integer(
         "epochs",
         None,
-        f"Epochs of training after the cut. Default: {EPOCHS}.",
+        f"Epochs of training, 0 for none. Default: {EPOCHS}.",
         lower_bound=0,
         upper_bound=LARGEST_INTEGER,
         module_name=GROUP,
@@ -85,7 +85,7 @@ def define():
     program.define_number(
         "learning_rate",
         None,
-        "Its largest learning rate. Default: 0.3 times that of the model's own training.",
+        "Peak of the learning rate. Default: 0.3 times that of the model's own training.",
         above=0.0,
         module_name=GROUP,
     )
@@ -93,44 +93,44 @@ def define():
     choice(
         "importance",
         enum_values=IMPORTANCE,
-        help="Which channels matter: by the gradient of the loss, by the norm of the weights, or "
-        "by chance. Default: taylor.",
+        help="Which channels matter: judged by gradients of the loss, by the norm of the weights, "
+        "or at random. Default: taylor.",
     )
     choice(
         "allocation",
         enum_values=ALLOCATIONS,
-        help="How many channels each layer loses: by importance and cost, or the same share in "
-        "all. Default: importance.",
+        help="How many channels each layer keeps: by importance and cost, or the same share "
+        "everywhere. Default: importance.",
     )
     choice(
         "schedule",
         enum_values=SCHEDULES,
-        help="How the channels go: all at once before the training, in several cuts, or pushed to "
-        "zero while the model trains. Default: one_shot.",
+        help="When channels are removed: all at once before the training, in several cuts, or "
+        "after they were pushed to zero while the model trains. Default: one_shot.",
     )
     flags.DEFINE_bool(
         "distill",
         False,
-        "Train the compact model on the outputs of the given one too. For classifiers that give "
-        "logits.",
+        "Train the compact model also on the outputs of the given model. For classifiers whose "
+        "outputs are logits.",
         module_name=GROUP,
     )
     flags.DEFINE_bool(
         "baselines",
         False,
-        "Train beside it, with as many epochs: the same shape from scratch, the given network made "
-        "narrow everywhere (with a latency also in whole steps of it), and random channels in the "
-        "same shape.",
+        "Also train other networks within the budget for the same number of epochs: the same shape "
+        "from scratch, the given network with the same share of channels everywhere (with a "
+        "latency also rounded up to its steps), and the same shape with random channels.",
         module_name=GROUP,
     )
-    flags.DEFINE_list("exclude", [], "Layers whose channels all stay.", module_name=GROUP)
+    flags.DEFINE_list("exclude", [], "Layers that keep all of their channels.", module_name=GROUP)
     flags.DEFINE_bool(
         "plan_only", False, "Print the plan, write plan.json, and nothing else.", module_name=GROUP
     )
     string(
         "loss",
-        help="The loss of the training, by its name in Keras, where the model's file has none or "
-        "another.",
+        help="The loss of the training, by its name in Keras, if the model's file has none or "
+        "another one.",
     )
     flags.DEFINE_integer(
         "seed", None, "Default: 0.", lower_bound=0, upper_bound=2**31 - 1, module_name=GROUP
