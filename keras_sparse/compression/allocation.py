@@ -22,7 +22,8 @@ def candidates(costs, scores, budget, *, steps=None):
     """Several choices of widths within a budget, from trusting the scores to ignoring them.
 
     Scores tell well which channel of a group matters least, and less well which group: so they are
-    also taken relative to their group, and in between.
+    also taken relative to their group, and in between. Relative to their group they are also
+    compared channel by channel, whatever a channel costs.
 
     Args:
         costs, scores, budget, steps: see `allocate`.
@@ -33,11 +34,12 @@ def candidates(costs, scores, budget, *, steps=None):
     found = [uniform(costs, budget)]
     if steps:
         found.append(uniform(costs, budget, steps))
-    for trust in (1.0, 0.5, 0.0):
+    for trust, by_cost in ((1.0, True), (0.5, True), (0.0, True), (0.0, False)):
+        scaled = {group: _between(own, trust) for group, own in scores.items()}
         for least_share in (_LEAST_SHARE, 0.25, 0.5):
-            scaled = {group: _between(own, trust) for group, own in scores.items()}
+            arguments = {"steps": steps, "least_share": least_share, "by_cost": by_cost}
             with contextlib.suppress(BudgetError):
-                found.append(allocate(costs, scaled, budget, steps=steps, least_share=least_share))
+                found.append(allocate(costs, scaled, budget, **arguments))
     return [w for i, w in enumerate(found) if not any((w == v).all() for v in found[:i])]
 
 
@@ -47,7 +49,7 @@ def _between(scores, trust):
     return scores / mean ** (1 - trust) if mean > 0 else scores
 
 
-def allocate(costs, scores, budget, *, steps=None, least_share=_LEAST_SHARE):
+def allocate(costs, scores, budget, *, steps=None, least_share=_LEAST_SHARE, by_cost=True):
     """Widths within a budget that lose as little importance as possible.
 
     Greedy: again and again the group goes to its next smaller width which loses least importance
@@ -60,6 +62,8 @@ def allocate(costs, scores, budget, *, steps=None, least_share=_LEAST_SHARE):
         steps: None, or `{group: widths}` that a group may have, where others save nothing.
         least_share: float, no group gets narrower than this share of its width while the budget
             can be met without.
+        by_cost: bool, whether the importance that is lost is divided by the cost that is saved, or
+            else by the number of channels.
 
     Returns:
         An int array with the width of each group of `costs.groups`.
@@ -73,7 +77,7 @@ def allocate(costs, scores, budget, *, steps=None, least_share=_LEAST_SHARE):
     lost = [_lost(scores[group]) for group in costs.groups]
     tried = []
     for menus in (_menus(costs, steps, least_share), _menus(costs, None, 0)):
-        tried.append(_narrow(costs, lost, budget, menus))
+        tried.append(_narrow(costs, lost, budget, menus, by_cost))
         if budget.met(_totals(costs, budget, tried[-1])):
             break
     else:
@@ -196,7 +200,7 @@ class _Moves:
             self._known.pop(j, None)
 
 
-def _narrow(costs, lost, budget, menus):
+def _narrow(costs, lost, budget, menus, by_cost):
     moves = _Moves(costs, budget, costs.full(), menus)
     limits = budget.limits
     while not budget.met(moves.totals):
@@ -206,7 +210,8 @@ def _narrow(costs, lost, budget, menus):
             for width, saved in moves.of(i, wider=False):
                 gain = sum(moves.relief(name, i, width, saved) / limits[name] for name in pressing)
                 if gain > 0:
-                    rate = (lost[i][width] - lost[i][moves.widths[i]]) / gain
+                    divisor = gain if by_cost else moves.widths[i] - width
+                    rate = (lost[i][width] - lost[i][moves.widths[i]]) / divisor
                     if best is None or rate < best[0]:
                         best = rate, i, width, saved
         if best is None:

@@ -181,6 +181,21 @@ def test_all_limits_hold_and_the_important_group_stays_wide():
     assert len({tuple(w) for w in found}) == len(found)
 
 
+@pytest.mark.parametrize("by_cost", [True, False])
+def test_importance_is_weighed_by_the_cost_or_by_the_channel(by_cost):
+    """A channel of "dear" costs 33 multiply-accumulates, and matters a little more."""
+    x, z = keras.Input((32,)), keras.Input((4,))
+    y = layers.Dense(16, name="dear")(x), layers.Dense(16, name="cheap")(z)
+    model = keras.Model([x, z], layers.Dense(1)(layers.Concatenate()(y)))
+    groups = removable_groups(model)
+    costs = CostModel(model, groups)
+    scores = {group: np.full(16, 1.1 if group.name == "dear" else 1.0) for group in groups}
+    budget = Budget({"macs": 0.9 * costs.total("macs", costs.full())})
+    widths = allocate(costs, scores, budget, by_cost=by_cost)
+    kept = {group.name: width for group, width in zip(groups, widths, strict=True)}
+    assert kept == ({"dear": 14, "cheap": 16} if by_cost else {"dear": 16, "cheap": 3})
+
+
 def test_widths_of_a_menu_only():
     _, groups, costs = two_layers()
     scores = {groups[0]: np.arange(20.0)}
