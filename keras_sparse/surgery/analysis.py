@@ -71,7 +71,9 @@ class Port:
                 self._analysis.need(value, channels, self._at(value, reason))
             elif channels.any():
                 everything = np.ones(len(value.keep), bool)
-                self._analysis.need(value, everything, "a shared layer reads different widths")
+                whole = isinstance(reason, str) and channels.all()
+                widths = "a shared layer reads different widths"
+                self._analysis.need(value, everything, reason if whole else widths)
 
     def _at(self, value, reason):
         """The reason in one call: a channel may be constant there and not in the others."""

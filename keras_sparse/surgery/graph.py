@@ -7,7 +7,7 @@ import keras
 
 from keras_sparse import _keras
 from keras_sparse.surgery.functional import functional, inner_graph, nodes_of
-from keras_sparse.surgery.opening import is_composite, open_layer
+from keras_sparse.surgery.opening import can_be_opened, open_layer
 from keras_sparse.surgery.tracing import CannotOpenError, nodes_between
 from keras_sparse.surgery.units import Call, Scope, Unit, Value
 
@@ -130,7 +130,7 @@ def _opened(node):
     )
 
     rule = registered(node.operation)
-    if not is_composite(node.operation) or (rule is not None and not rule.if_closed):
+    if not can_be_opened(node.operation) or (rule is not None and not rule.if_closed):
         return None, ""
     try:
         args, kwargs = tuple(node.arguments.args), dict(node.arguments.kwargs)

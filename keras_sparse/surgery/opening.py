@@ -34,13 +34,13 @@ _WAYS = weakref.WeakKeyDictionary()
 _LAST_WAY = weakref.WeakKeyDictionary()
 
 
-def is_composite(operation):
-    """Whether an operation is a layer, not of Keras itself, that holds other layers."""
+def can_be_opened(operation):
+    """Whether an operation is a layer, not of Keras itself, that holds layers or no variables."""
     return (
         isinstance(operation, keras.Layer)
         and not type(operation).__module__.startswith("keras.")
         and not isinstance(operation, keras.layers.Wrapper)
-        and len(layers_of_type(operation, keras.Layer)) > 1
+        and (len(layers_of_type(operation, keras.Layer)) > 1 or not operation.variables)
     )
 
 
@@ -52,7 +52,7 @@ def open_layer(layer, args, kwargs, as_at_inference=False):
     `training`. The layer's own weights are `stand_ins.Parameter`s among the calls.
 
     Args:
-        layer: a built `keras.Layer` for which `is_composite` holds.
+        layer: a built `keras.Layer` for which `can_be_opened` holds.
         args, kwargs: its arguments in the model, with a `keras.KerasTensor` for each tensor. Masks
             that these carry are read as well.
         as_at_inference: whether a `call` that differs in training is opened as at inference.

@@ -150,7 +150,7 @@ def around(layer, harness, dead=(1, 4)):
         (lambda: Closed(6), 6),
         (lambda: Network(6), 4),
         (doubled, 6),
-        (lambda: Times(3.0), 6),
+        (lambda: Times(3.0), 4),
         (lambda: layers.Lambda(lambda x: x * 2), 6),
         (lambda: layers.PReLU(alpha_initializer=ones), 4),
     ],

@@ -143,8 +143,11 @@ def test_heads_are_a_group():
 @pytest.mark.parametrize("kind", ["output", "normalised", "unknown"])
 def test_fixed_groups_say_why(kind):
     class Unknown(layers.Layer):
+        def build(self, shape):
+            self.factor = self.add_weight(shape=())
+
         def call(self, x):
-            return ops.sort(x, axis=-1)
+            return ops.sort(x, axis=-1) * self.factor
 
     x = keras.Input((4,))
     y = layers.Dense(3, name="a")(x)

@@ -289,16 +289,75 @@ def test_time_distributed_with_training_pinned(training, harness):
     assert report.channels["a"] == (6, 6 if training else 4)
 
 
-def test_stacked_cells_are_left_whole(harness):
+@pytest.mark.parametrize("sequences", [False, True])
+def test_stacked_cells(sequences, harness):
+    x = inputs = keras.Input((5, 4))
+    x = layers.Dense(6, activation="sigmoid", name="before")(x)
+    cells = [layers.LSTMCell(6), layers.GRUCell(6, use_bias=False), layers.SimpleRNNCell(6)]
+    x = layers.RNN(cells, return_sequences=sequences, name="rnn")(x)
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    harness.randomise(model)
+    put(model.get_layer("before").kernel, (..., [0, 5]))
+    for cell, kind, units in zip(cells, CANDIDATES, ([1, 4], [0, 2, 3], [5]), strict=True):
+        silence(cell, kind, units)
+    compact, report = harness.cut(model)
+    assert widths(report, "before", "rnn") == [4, 5]
+    assert [cell.units for cell in compact.get_layer("rnn").cell.cells] == [4, 3, 5]
+
+
+@pytest.mark.parametrize("kind", ["states", "unknown cell"])
+def test_stacked_cells_that_are_left_whole(kind, harness):
+    @keras.saving.register_keras_serializable(package="test")
+    class Same(layers.SimpleRNNCell):
+        pass
+
     x = inputs = keras.Input((5, 4))
     x = layers.Dense(6, name="before")(x)
-    x = layers.RNN([layers.LSTMCell(6), layers.GRUCell(5)], name="rnn")(x)
+    cells = [layers.SimpleRNNCell(6), Same(6) if kind == "unknown cell" else layers.GRUCell(6)]
+    x = layers.RNN(cells, return_state=kind == "states", name="rnn")(x)
+    x = layers.Concatenate()(x) if kind == "states" else x
     model = keras.Model(inputs, layers.Dense(3)(x))
     harness.randomise(model)
     put(model.get_layer("before").kernel, (..., [0, 5]))
     _, report = harness.cut(model)
+    reason = {"states": "returns the states of its cells", "unknown cell": "has a cell without"}
     assert report.channels["before"] == (6, 6)
-    assert report.reasons["before"] == {"rnn: has a cell without a rule": 2}
+    assert reason[kind] in " ".join(report.reasons["before"])
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("layer", [layers.ConvLSTM1D, layers.ConvLSTM2D])
+def test_convolutional_recurrent(layer, sequences, padding, harness):
+    sizes = (6, 5)[: 1 if layer is layers.ConvLSTM1D else 2]
+    x = inputs = keras.Input((3, *sizes, 2))
+    x = layers.Dense(6, activation="sigmoid", name="before")(x)
+    rnn = layer(6, 3, padding=padding, return_sequences=sequences, use_bias=False, name="rnn")
+    model = keras.Model(inputs, layers.Dense(3)(rnn(x)))
+    harness.randomise(model)
+    put(model.get_layer("before").kernel, (..., [0, 5]))
+    dead, columns = [1, 4], [12 + 1, 12 + 4]
+    put(rnn.cell.kernel, (..., columns))
+    recurrent = rnn.cell.recurrent_kernel.numpy()
+    for unit in set(range(6)) - set(dead):
+        recurrent[..., unit, columns] = 0
+    rnn.cell.recurrent_kernel.assign(recurrent)
+    compact, report = harness.cut(model)
+    # A constant under a padded border is none for the layer, so its channel stays.
+    assert widths(report, "before", "rnn") == [4 if padding == "valid" else 6, 4]
+    assert compact.get_layer("rnn").use_bias == (padding == "valid")
+
+
+def test_tied_embedding_read_backwards_is_left_whole(harness):
+    x = keras.Input((5,), dtype="int32")
+    table = layers.ReversibleEmbedding(7, 6, name="table")
+    y = layers.Dense(6, name="a")(table(x))
+    model = keras.Model(x, table(y, reverse=True))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [0, 5]))
+    _, report = harness.cut(model)
+    assert report.channels["a"] == (6, 6)
+    assert report.reasons["a"] == {"table: computes scores of the tokens from its table": 2}
 
 
 def test_recurrent_states(harness):

@@ -229,6 +229,26 @@ def test_layers_that_stay_closed_say_why(kind, reason, harness):
     assert re.search(reason, " ".join(report.notes["block"]))
 
 
+class Mirrored(layers.Layer):
+    """Holds no layers and no weights."""
+
+    def call(self, x):
+        return ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="reflect")
+
+
+@pytest.mark.parametrize("dead", [0, 3])
+def test_a_layer_of_operations_alone_is_opened(dead, harness):
+    x = keras.Input((4, 4, 2))
+    first = layers.Conv2D(6, 3, padding="same", name="a")
+    y = Mirrored(name="mirrored")(first(x))
+    model = keras.Model(x, layers.Conv2D(2, 3, name="b")(y))
+    harness.randomise(model)
+    kill(first, dead)
+    compact, report = harness.cut(model)
+    assert report.channels["a"] == (6, 6 - dead)
+    assert any(isinstance(layer, Mirrored) for layer in compact.layers) == (not dead)
+
+
 class Ids(layers.Layer):
     """Makes a mask, which what follows reads."""
 

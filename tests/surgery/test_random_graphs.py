@@ -1,5 +1,8 @@
 """Graphs that hypothesis makes from twenty-odd kinds of block, with random channels dead."""
 
+import functools
+from unittest import mock
+
 import keras
 import numpy as np
 import pytest
@@ -66,12 +69,12 @@ class Wrapped(layers.Layer):
 INNER = ["residual", "squeeze_and_excite", "batch_norm", "shared", "half", "nested", "depthwise"]
 
 
-def layer_of_layers(x, width, depth=None):
+def layer_of_layers(x, width, depth=None, inner=None):
     """Another block in one to three layers of one name, called once or twice."""
     depth = width % 3 if depth is None else depth
+    inner = inner or INNER[width % len(INNER)]
     start = keras.Input(x.shape[1:])
-    inner = BLOCKS[INNER[width % len(INNER)]](start, width)
-    block = keras.Model(start, inner, name="same")
+    block = keras.Model(start, BLOCKS[inner](start, width), name="same")
     for level in range(depth):
         block = Wrapped(block, scaled=level == width % 2, name="same")
     block = Wrapped(block)
@@ -288,22 +291,30 @@ def test_random_graphs(blocks, head, seed, kill):
     check(blocks, head, seed, kill)
 
 
+NESTED = st.tuples(st.sampled_from(INNER), st.integers(2, 7), st.integers(0, 2))
+
+
 @pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.usefixtures("float64")
-@settings(suppress_health_check=list(HealthCheck))
-@given(
-    blocks=st.lists(st.tuples(st.integers(2, 7), st.integers(0, 2)), min_size=1, max_size=3),
-    seed=st.integers(0, 2**32 - 1),
+@settings(
+    suppress_health_check=list(HealthCheck), max_examples=(settings.default.max_examples + 1) // 2
 )
-def test_random_layers_of_layers(blocks, seed):
-    """Nested up to three deep; `--hypothesis-profile=nightly` makes thousands of them."""
-    names = [(f"nested {width} {depth}", width) for width, depth in blocks]
-    for (name, _), (_, depth) in zip(names, blocks, strict=True):
-        BLOCKS.setdefault(
-            name, lambda x, width, depth=depth: layer_of_layers(x, width, depth=depth)
-        )
-    check(names, "average", seed, kill=0.4)
+@given(
+    nested=st.lists(NESTED, min_size=1, max_size=3),
+    head=st.sampled_from(sorted(HEADS)),
+    seed=st.integers(0, 2**32 - 1),
+    kill=st.sampled_from([0.3, 0.6]),
+)
+def test_random_layers_of_layers(nested, head, seed, kill):
+    """Nested up to three deep; `--hypothesis-profile=nightly` makes a thousand of them."""
+    made = {
+        f"nested {inner} {depth}": functools.partial(layer_of_layers, depth=depth, inner=inner)
+        for inner, _, depth in nested
+    }
+    blocks = [(f"nested {inner} {depth}", width) for inner, width, depth in nested]
+    with mock.patch.dict(BLOCKS, made):
+        check(blocks, head, seed, kill)
 
 
 @pytest.mark.tensorflow

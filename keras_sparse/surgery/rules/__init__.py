@@ -3,7 +3,9 @@
 from keras_sparse.surgery.rules import (  # noqa: F401 - importing a module registers its rules
     activations,
     attention,
+    cells,
     contractions,
+    conv_recurrent,
     depthwise,
     dot_attention,
     einsum,
@@ -24,6 +26,7 @@ from keras_sparse.surgery.rules import (  # noqa: F401 - importing a module regi
     shaping,
     splitting,
     stand_ins,
+    subscripts,
     taking,
     time_distributed,
 )

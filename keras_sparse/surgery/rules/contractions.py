@@ -1,11 +1,10 @@
-"""Sums of products of two tensors: `keras.ops.einsum` and the layer `Dot`."""
+"""Sums of products of two tensors, and the layer `Dot`."""
 
 import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.base import Rule, default_axis, default_size, register_rule
-from keras_sparse.surgery.units import Value
 
 
 class Contraction(Rule):
@@ -25,11 +24,14 @@ class Contraction(Rule):
         """A string for each operand, and one for the output; None where that cannot be said."""
         raise NotImplementedError
 
+    def normalizes(self, call):
+        """Whether both operands are first divided by their norms along the summed axis."""
+        return False
+
     def refuses(self, call):
-        """Arrays, ellipses, more than two operands, and one tensor twice."""
-        plain = len(call.inputs) == 2 and len(set(call.inputs)) == 2
-        letters = self.letters(call) if plain else None
-        return "is called in an unknown way" if letters is None else None
+        if len(call.inputs) != 2 or len(set(call.inputs)) != 2 or len(call.args) > 2:
+            return "multiplies other than two different tensors"
+        return "multiplies axes for which it has no rule" if self.letters(call) is None else None
 
     def _plan(self, call):
         """`(mode, operand, axis of the output)`."""
@@ -75,6 +77,7 @@ class Contraction(Rule):
         return (
             len(summed) == 1
             and summed == alone
+            and not self.normalizes(call)
             and sums_to_one(call.inputs[1 - operand], side.index(summed[0]) - len(side))
         )
 
@@ -90,7 +93,10 @@ class Contraction(Rule):
             one.need_all(f"{unit.name} mixes channels")
             two.need_all(f"{unit.name} mixes channels")
         elif mode == "summed":
-            nothing = (one.constants.uniform == 0) | (two.constants.uniform == 0)
+            zeros = one.constants.uniform == 0, two.constants.uniform == 0
+            # What is zero in one operand only is still in the other's norm.
+            both = self.normalizes(unit.calls[0])
+            nothing = np.logical_and(*zeros) if both else np.logical_or(*zeros)
             for port, other in ((one, two), (two, one)):
                 port.need(~nothing, f"{unit.name} sums over it")
                 port.need(other.keep, other.why)
@@ -145,30 +151,17 @@ def sums_to_one(value, axis):
     return False
 
 
-@register_rule("Einsum")
-class EinsumRule(Contraction):
-    """Subscripts with an arrow."""
-
-    def letters(self, call):
-        text = call.operation.subscripts.replace(" ", "")
-        if "." in text or "->" not in text or len(call.args) != 2:
-            return None
-        inputs, out = text.split("->")
-        sides = inputs.split(",")
-        fits = all(isinstance(x, Value) for x in call.args) and len(sides) == 2
-        twice = any(len(set(part)) < len(part) for part in (*sides, out))
-        return None if twice or not fits or not out else (*sides, out)
-
-
 @register_rule(keras.layers.Dot)
 class DotRule(Contraction):
     """Sums over one axis of each input; the batch is the first axis of all."""
 
+    def normalizes(self, call):
+        """As the layer is told."""
+        return call.operation.normalize
+
     def letters(self, call):
         """`a`, `b`, ... for the first input, others for the second's own axes."""
         layer = call.operation
-        if layer.normalize:
-            return None
         one, two = (len(value.shape) for value in call.inputs)
         axes = (layer.axes, layer.axes) if isinstance(layer.axes, int) else layer.axes
         first, second = (axis % rank for axis, rank in zip(axes, (one, two), strict=True))

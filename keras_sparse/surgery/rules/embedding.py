@@ -36,7 +36,8 @@ class ReversibleEmbeddingRule(EmbeddingRule):
     """An embedding, unless it also makes scores of the same table."""
 
     def refuses(self, call):
-        return "is read both ways" if call.kwargs.get("reverse") or len(call.args) > 1 else None
+        back = call.kwargs.get("reverse") or len(call.args) > 1
+        return "computes scores of the tokens from its table" if back else None
 
     def slices(self, unit):
         """The table's columns, and the rows of a table for the way back."""

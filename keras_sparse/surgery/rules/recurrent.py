@@ -1,21 +1,13 @@
 """LSTM, GRU and simple recurrent layers, in one direction or in both."""
 
+from typing import ClassVar
+
 import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.activations import activate, mixes_channels
 from keras_sparse.surgery.rules.base import Rule, plain_config, register_rule
-
-# Number of gates, and which of them is the candidate.
-_GATES = {
-    keras.layers.LSTM: (4, 2),
-    keras.layers.LSTMCell: (4, 2),
-    keras.layers.GRU: (3, 2),
-    keras.layers.GRUCell: (3, 2),
-    keras.layers.SimpleRNN: (1, 0),
-    keras.layers.SimpleRNNCell: (1, 0),
-}
 
 
 class Cell:
@@ -31,10 +23,20 @@ class Cell:
         prefix: what the layer's weights are called by in the unit, before their own names.
     """
 
+    # Number of gates, and which of them is the candidate.
+    gates_of: ClassVar = {
+        keras.layers.LSTM: (4, 2),
+        keras.layers.LSTMCell: (4, 2),
+        keras.layers.GRU: (3, 2),
+        keras.layers.GRUCell: (3, 2),
+        keras.layers.SimpleRNN: (1, 0),
+        keras.layers.SimpleRNNCell: (1, 0),
+    }
+
     def __init__(self, unit, layer, prefix=""):
         self.layer = layer
-        self.units = layer.units
-        self.gates, self.candidate = _GATES[type(layer)]
+        self.units = self.units_of(layer)
+        self.gates, self.candidate = self.gates_of[type(layer)]
         self.names = {name: prefix + name for name in ("kernel", "recurrent_kernel", "bias")}
         self.kernel = unit.array(self.names["kernel"])
         self.recurrent = unit.array(self.names["recurrent_kernel"])
@@ -43,7 +45,15 @@ class Cell:
     @classmethod
     def knows(cls, layer):
         """Whether the layer is one of those that this class describes."""
-        return type(layer) in _GATES
+        return type(layer) in cls.gates_of
+
+    def units_of(self, layer):
+        """How many units the layer has."""
+        return layer.units
+
+    def foldable(self, constants):
+        """Which constant inputs a bias can take."""
+        return ~np.isnan(constants)
 
     def columns(self, units):
         """Columns of the kernels that belong to a list of units."""
@@ -109,6 +119,9 @@ class Recurrent(Rule):
     are merged one by one.
     """
 
+    # What describes the weights, and the argument that counts the units.
+    cell, size = Cell, "units"
+
     def refuses(self, call):
         """States from elsewhere, or from the call before, may be anything but zero."""
         if call.operation.stateful:
@@ -118,7 +131,7 @@ class Recurrent(Rule):
         if call.kwargs.get("training") is True:
             return "is called with training=True"
         cells = [layer for _, layer in self.directions(call.operation)]
-        return None if all(map(Cell.knows, cells)) else "has a cell without a rule"
+        return None if all(map(self.cell.knows, cells)) else "has a cell without a rule"
 
     def directions(self, layer):
         """Pairs of prefix of the weights' names and recurrent layer."""
@@ -128,7 +141,7 @@ class Recurrent(Rule):
         """A `Cell` for each direction."""
         if "cells" not in unit.notes:
             unit.notes["cells"] = [
-                Cell(unit, layer, prefix) for prefix, layer in self.directions(unit.operation)
+                self.cell(unit, layer, prefix) for prefix, layer in self.directions(unit.operation)
             ]
         return unit.notes["cells"]
 
@@ -164,7 +177,7 @@ class Recurrent(Rule):
             kept[i] = cell.read_units(kept[i], cell.dead(constants))
         self._need(unit, kept, f"{unit.name}: its own state")
         read = np.any([cell.read_inputs(k) for cell, k in zip(cells, kept, strict=True)], axis=0)
-        source.need(read & np.isnan(constants), f"{unit.name} reads it")
+        source.need(read & ~cells[0].foldable(constants), f"{unit.name} reads it")
 
     def resolve(self, unit):
         """Both directions need the same number of units, and one at least."""
@@ -213,7 +226,7 @@ class Recurrent(Rule):
     def compact(self, config, keep, correction):
         return {
             **config,
-            "units": int(keep.sum()),
+            self.size: int(keep.sum()),
             "use_bias": config["use_bias"] or bool(correction.any()),
         }
 
@@ -237,24 +250,6 @@ class Recurrent(Rule):
 @register_rule(keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
 class RecurrentRule(Recurrent):
     """One direction."""
-
-
-@register_rule(keras.layers.RNN)
-class WrappedCellRule(Recurrent):
-    """One direction, with one of Keras' cells."""
-
-    def directions(self, layer):
-        """The cell; a stack of cells is none that `Cell` knows."""
-        return [("", layer.cell)]
-
-    def config(self, unit):
-        config = plain_config(unit)
-        cell = config["cell"]
-        cell.pop("build_config", None)
-        cell["config"] = self.compact(
-            cell["config"], self._kept(unit)[0], self.corrections(unit)[0]
-        )
-        return config
 
 
 @register_rule(keras.layers.Bidirectional)

@@ -1,0 +1,110 @@
+"""`keras.layers.RNN` around a cell of Keras, or around several."""
+
+import keras
+import numpy as np
+
+from keras_sparse.surgery.constants import Constants
+from keras_sparse.surgery.rules.base import plain_config, register_rule
+from keras_sparse.surgery.rules.recurrent import Recurrent
+from keras_sparse.surgery.units import weights_by_name
+
+
+@register_rule(keras.layers.RNN)
+class WrappedCellRule(Recurrent):
+    """One direction, with one of Keras' cells."""
+
+    def for_unit(self, unit):
+        """A stack of cells has a rule of its own."""
+        stacked = isinstance(unit.operation.cell, keras.layers.StackedRNNCells)
+        return StackedCellsRule() if stacked else self
+
+    def directions(self, layer):
+        return [("", layer.cell)]
+
+    def config(self, unit):
+        config = plain_config(unit)
+        cell = config["cell"]
+        cell.pop("build_config", None)
+        cell["config"] = self.compact(
+            cell["config"], self._kept(unit)[0], self.corrections(unit)[0]
+        )
+        return config
+
+
+class StackedCellsRule(Recurrent):
+    """Cells of which each reads what the one before gives; the last one gives the output."""
+
+    def refuses(self, call):
+        states = len(call.outputs) > 1
+        return "returns the states of its cells" if states else super().refuses(call)
+
+    def directions(self, layer):
+        """The cells, by the folder in the names of their weights."""
+        names = {id(weight): name for name, weight in weights_by_name(layer).items()}
+        kernels = [getattr(cell, "kernel", None) for cell in layer.cell.cells]
+        prefixes = [names.get(id(kernel), "").removesuffix("kernel") for kernel in kernels]
+        return list(zip(prefixes, layer.cell.cells, strict=True))
+
+    def _dead(self, unit, constants):
+        """Units of each cell whose state is always zero."""
+        dead = []
+        for cell in self.cells(unit):
+            dead.append(cell.dead(constants))
+            constants = np.where(dead[-1], 0.0, np.nan)
+        return dead
+
+    def forward(self, call):
+        dead = self._dead(call.unit, self._constants(call.inputs[0]))[-1]
+        return [(-1, Constants.of(np.where(dead, 0.0, np.nan)))]
+
+    def _kept(self, unit):
+        """Units of each cell that the output needs, through the cells behind; one at least."""
+        cells = self.cells(unit)
+        dead = self._dead(unit, unit.inputs[0].on(-1).constants.uniform)
+        keep, kept = unit.outputs[0].keep.copy(), []
+        for cell, zero in zip(reversed(cells), reversed(dead), strict=True):
+            keep = keep & ~zero if kept else keep
+            keep = cell.read_units(keep, zero)
+            keep[0] |= not keep.any()
+            kept.insert(0, keep)
+            keep = cell.read_inputs(keep)
+        return kept
+
+    def needs(self, unit):
+        if not unit.alive:
+            return
+        kept, first = self._kept(unit), self.cells(unit)[0]
+        unit.outputs[0].need(kept[-1], f"{unit.name}: its own state")
+        source = unit.inputs[0].on(-1)
+        read = first.read_inputs(kept[0]) & np.isnan(source.constants.uniform)
+        source.need(read, f"{unit.name} reads it")
+
+    def resolve(self, unit):
+        unit.outputs[0].need(self._kept(unit)[-1], f"{unit.name} needs it for company")
+
+    def corrections(self, unit):
+        """What goes into the first cell's bias; the others read no constant but zero."""
+        source, kept = unit.inputs[0].on(-1), self._kept(unit)
+        first = self.cells(unit)[0].correction(
+            source.constants.uniform, ~source.keep, np.flatnonzero(kept[0])
+        )
+        return [first, *(np.zeros(1) for _ in kept[1:])]
+
+    def config(self, unit):
+        config = plain_config(unit)
+        parts = config["cell"]["config"]["cells"]
+        for part, keep, correction in zip(
+            parts, self._kept(unit), self.corrections(unit), strict=True
+        ):
+            part.pop("build_config", None)
+            part["config"] = self.compact(part["config"], keep, correction)
+        config["cell"].pop("build_config", None)
+        return config
+
+    def slices(self, unit):
+        """Each cell's inputs are the kept units of the one before."""
+        inputs, slices = unit.inputs[0].on(-1).kept, {}
+        for cell, keep in zip(self.cells(unit), self._kept(unit), strict=True):
+            slices |= cell.slices(inputs, np.flatnonzero(keep))
+            inputs = np.flatnonzero(keep)
+        return slices
