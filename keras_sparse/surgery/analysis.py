@@ -70,10 +70,11 @@ class Port:
             if len(value.keep) == len(channels):
                 self._analysis.need(value, channels, self._at(value, reason))
             elif channels.any():
-                everything = np.ones(len(value.keep), bool)
-                whole = isinstance(reason, str) and channels.all()
-                widths = "a shared layer reads different widths"
-                self._analysis.need(value, everything, reason if whole else widths)
+                everything, rule = np.ones(len(value.keep), bool), self.unit.rule
+                why = "a shared layer reads different widths"
+                if isinstance(rule, Unsupported):
+                    why = f"{self.unit.name}: {rule.reason}"
+                self._analysis.need(value, everything, why)
 
     def _at(self, value, reason):
         """The reason in one call: a channel may be constant there and not in the others."""

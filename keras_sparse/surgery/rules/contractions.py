@@ -124,8 +124,8 @@ class Contraction(Rule):
     def macs(self, call):
         *sides, _ = self.letters(call)
         sizes = {}
-        for side, value in zip(sides, call.inputs, strict=True):
-            sizes |= {letter: size or 1 for letter, size in zip(side, value.shape, strict=True)}
+        for side, operand in zip(sides, keras.tree.flatten(call.args), strict=True):
+            sizes |= {letter: size or 1 for letter, size in zip(side, operand.shape, strict=True)}
         batch = sides[0][0]
         return int(np.prod([size for letter, size in sizes.items() if letter != batch], dtype=int))
 
