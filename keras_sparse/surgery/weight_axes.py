@@ -107,9 +107,9 @@ def _kept(part, shape):
             index = np.arange(len(mask)).reshape(
                 [-1 if i == axis else 1 for i in range(len(shape))]
             )
-            part = part(np.broadcast_to(index, shape))
+            left = part(np.broadcast_to(index, shape))
             # Without any index on another axis, nothing can be told of this one.
-            kept = None if part.shape[axis] and not part.size else np.unique(part)
+            kept = None if left.shape[axis] and not left.size else np.unique(left)
         else:
             kept = part[axis]
         if kept is not None:
