@@ -70,7 +70,7 @@ class Trial:
 
     def __init__(self, model):
         self.model = model
-        self.layers = [layer for layer in _leaves(model) if layer.weights]
+        self.layers = list(dict.fromkeys(part for part in _leaves(model) if part.weights))
         self.look = self.frozen = None
         self.changes, self.calls = [], collections.Counter()
         drawn = [random_inputs(model, seed=seed) for seed in range(_DRAWS)]
@@ -189,7 +189,7 @@ class Trial:
         """One call of one layer."""
         key = layer, self.calls[layer]
         self.calls[layer] += 1
-        backwards = args[1:2] == (True,) or kwargs.get("reverse")
+        backwards = kwargs.get("reverse") or any(value is True for value in args[1:2])
         source = keras.tree.flatten(args or kwargs)[0]
         if not backwards:
             self.look(key, keras.ops.convert_to_numpy(source))
