@@ -55,7 +55,7 @@ def plot_history(history, dense=None):
         # Above the axes, so that it covers no line.
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8, frameon=False)
     if lines:
-        all_axes[0].set(ylabel="accuracy", ylim=_settled([line[0] for line in lines]))
+        all_axes[0].set(ylabel="accuracy", ylim=_limits([line[0] for line in lines]))
     if sparsity:
         all_axes[-1].set(ylabel="sparsity")
     all_axes[-1].set_xlabel("epoch")
@@ -63,7 +63,7 @@ def plot_history(history, dense=None):
     return figure
 
 
-def _settled(lines):
+def _limits(lines):
     """Limits of an axis on which the last two thirds of all lines are seen."""
     late = [values[len(values) // 3 :] for values in lines]
     low = min(float(np.percentile(values, 10)) for values in late)
