@@ -219,7 +219,7 @@ def _interpreted(opened, arrays):
 
 
 def _near(array, other):
-    if array.dtype.kind not in "fc":  # masks and indices
+    if array.dtype.kind in "biu":  # masks and indices
         return np.array_equal(array, other)
     scale = max(np.abs(other).max(initial=0.0), 1e-30)
     return array.shape == other.shape and np.abs(array - other).max(initial=0.0) <= _ALLOWED * scale
