@@ -91,9 +91,7 @@ class Trial:
         unbatched = {layer for layer, _ in same}
         self.used = {layer for layer, _ in self.rows}
         self.makers = [
-            layer
-            for layer in self.layers
-            if isinstance(layer, _MAKERS) and layer in self.used - unbatched
+            layer for layer in self.layers if _makes(layer) and layer in self.used - unbatched
         ]
         self.frozen = self.outputs
 
@@ -195,7 +193,7 @@ class Trial:
             self.look(key, keras.ops.convert_to_numpy(source))
         if self.frozen is None or layer not in self.makers or backwards:
             output = self.own[layer](*args, **kwargs)
-            if isinstance(layer, _MAKERS) and not backwards:
+            if _makes(layer) and not backwards:
                 self.outputs[key] = keras.tree.map_structure(keras.ops.convert_to_numpy, output)
             return output
         return keras.tree.map_structure(lambda x: self._changed(layer, x), self.frozen[key])
@@ -213,6 +211,11 @@ class Trial:
 
 def _scaled(factor, array):
     return array * array.dtype.type(factor) if "float" in array.dtype.name else array
+
+
+def _makes(layer):
+    """Whether a layer makes channels of others; with groups it mostly changes each by itself."""
+    return isinstance(layer, _MAKERS) and getattr(layer, "groups", 1) == 1
 
 
 def _watched(trial, layer):
@@ -435,7 +438,7 @@ def _parameters(trial, groups, gone):
 
 def _share(layer, weight, inputs, shares):
     """How much of a weight is left."""
-    if isinstance(layer, _MAKERS):
+    if _makes(layer):
         growth = _GROWTH.get(weight.path.rsplit("/", 1)[-1], "")
     else:
         growth = "i" if inputs in weight.shape else ""
