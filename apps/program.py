@@ -162,6 +162,8 @@ def _outside(error):
     # TensorFlow's and JAX's own kinds are not imported for this.
     if "No space left on device" in str(error):
         return "No space left on device."
+    if "overflow when multiplying" in str(error):
+        return "An array would have more entries than can be counted. Give smaller sizes."
     exhausted = type(error).__name__ == "ResourceExhaustedError"
     if exhausted or "RESOURCE_EXHAUSTED" in str(error):
         return _no_memory(error)

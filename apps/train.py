@@ -15,8 +15,8 @@ from export.quiet import quiet_import
 
 def main(values=flags.FLAGS):
     """Check everything, then train, cut, convert, time and report."""
-    row, settings = given(values)
     try:
+        row, settings = given(values)
         config = configuration(row, settings)
         config.data.check_files()
         config.output.check_files(config.output.out or f"runs/{config.data.dataset}")

@@ -46,11 +46,26 @@ def arguments(**names: str) -> Callable[[_F], _F]:
 
 
 def methods(cls, names):
-    """Gives a subclass that defines methods by their old names those of the new names."""
+    """Gives a class the new names of methods that it defines by their old names, and the reverse.
+
+    Each class has its own, so that `super()` reaches the method of the class above by both names.
+    """
     for old, new in names.items():
-        if old in vars(cls):
+        own = vars(cls)
+        if old in own and new not in own:
             _warn(f"The method `{cls.__name__}.{old}`", f"`{new}`")
-            setattr(cls, new, vars(cls)[old])
+            setattr(cls, new, own[old])
+        elif new in own and old not in own:
+            setattr(cls, old, _by_old_name(own[new], old, new))
+
+
+def _by_old_name(function, old, new):
+    def call(self, *args, **kwargs):
+        _warn(f"The method `{type(self).__name__}.{old}`", f"`{new}`")
+        return function(self, *args, **kwargs)
+
+    call.__doc__ = f"The old name of `{new}`."
+    return call
 
 
 def attribute(old, new):

@@ -40,6 +40,33 @@ def test_methods_of_a_rule_of_the_users_own(old, new):
     assert getattr(rule(), new)(3) == [3]
 
 
+def test_a_method_by_its_old_name_reaches_that_of_the_class_above():
+    class Own(surgery.Elementwise):
+        def removed_together(self, call):
+            return ["own"]
+
+    def coupled(self, call):
+        return [*super(older, self).coupled(call), "older"]
+
+    with pytest.warns(FutureWarning, match="`Older.coupled` is renamed"):
+        older = type("Older", (Own,), {"coupled": coupled})
+    with pytest.warns(FutureWarning, match="`Older.coupled` is renamed"):
+        assert older().removed_together(None) == ["own", "older"]
+    with pytest.warns(FutureWarning, match="`Rule.coupled` is renamed"):
+        assert surgery.Rule().coupled(None) == []
+
+
+def test_a_rule_for_both_versions_warns_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+
+        class Both(surgery.Elementwise):
+            def removed_together(self, call):
+                return []
+
+            coupled = removed_together
+
+
 def test_arguments():
     @_renamed.arguments(form="variant")
     def function(variant=None):

@@ -74,9 +74,7 @@ class TrainConfig:
             ValueError: a setting that is not known, that does not fit, or that belongs to another
                 optimizer, network or schedule.
         """
-        given = {
-            _present_name(name): value for name, value in settings.items() if value is not None
-        }
+        given = _by_present_names({n: v for n, v in settings.items() if v is not None})
         if "optimizer" not in given:
             replaced = {_REPLACES.get(name) for name in (*given, given.get("schedule"))}
             given = {n: value for n, value in SHOWN.items() if n not in replaced} | given
@@ -138,12 +136,14 @@ def owners(name):
     return [method for method, cls in METHODS.items() if name in names(cls)]
 
 
-def _present_name(name):
-    new = OLD_NAMES.get(name, name)
-    if new != name:
-        text = f"`{name}` is renamed to `{new}`. The next release removes the old name."
+def _by_present_names(settings):
+    for old in OLD_NAMES.keys() & settings.keys():
+        new = OLD_NAMES[old]
+        if new in settings:
+            raise ValueError(f"`{old}` is the old name of `{new}`: give `{new}` only.")
+        text = f"`{old}` is renamed to `{new}`. The next release removes the old name."
         warnings.warn(text, FutureWarning, stacklevel=3)
-    return new
+    return {OLD_NAMES.get(name, name): value for name, value in settings.items()}
 
 
 def _plain(value):

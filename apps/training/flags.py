@@ -60,9 +60,15 @@ def define(flags, values):
 
 
 def given(values):
-    """`{name: value}` of the settings that were given, of the `FlagValues`."""
+    """`{name: value}` of the settings that were given, of the `FlagValues`.
+
+    Raises:
+        ValueError: a flag was given by its old name and by its new one.
+    """
     for old, new in OLD_NAMES.items():
         if values[old].present:
+            if values[new].present > values[old].present:  # the old name counts for both
+                raise ValueError(f"--{old} is the old name of --{new}: give --{new} only.")
             text = f"--{old} is renamed to --{new}. The next release removes the old name."
             warnings.warn(text, FutureWarning, stacklevel=2)
     groups = values.flags_by_module_dict()

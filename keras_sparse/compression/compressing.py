@@ -143,8 +143,8 @@ def compress(
         Distilling the knowledge in a neural network, arXiv 1503.02531.
     """
     check_allocation(allocation)
-    check_integer("epochs", epochs, "[0, inf)")
-    check_integer("batch_size", batch_size, "[1, inf)")
+    epochs = check_integer("epochs", epochs, "[0, inf)")
+    batch_size = check_integer("batch_size", batch_size, "[1, inf)")
     schedule = as_schedule(schedule)
     schedule.check(epochs)
     if folder is not None:
@@ -162,7 +162,7 @@ def compress(
     _check_plan(target, plan, schedule, given)
     if learning_rate is None:
         learning_rate = RATE_SHARE * base_learning_rate(_optimizer_of(model))
-    check_number("learning_rate", learning_rate, "(0, inf)")
+    learning_rate = check_number("learning_rate", learning_rate, "(0, inf)")
     check_data("data", data, model)
     steps_per_epoch(data, batch_size)
     if validation_data is not None:

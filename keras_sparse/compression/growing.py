@@ -6,7 +6,7 @@ import numpy as np
 from keras_sparse import _keras
 from keras_sparse.compression.recovery import compile_like, steps_per_epoch
 from keras_sparse.surgery.coupling import READER
-from keras_sparse.surgery.functional import functional
+from keras_sparse.surgery.functional import separate
 
 # Weights without a gradient shrink by this factor in all, as an exponent of e.
 _DEPTH = 8.0
@@ -26,8 +26,7 @@ def push(job, plan, epochs, stage):
     Returns:
         `{name: values by epoch}`.
     """
-    graph = functional(job.model)
-    trained = keras.Model(graph.input, graph.output, name=graph.name)
+    trained = separate(job.model)
     steps = epochs * steps_per_epoch(job.training.data, job.training.batch_size)
     optimizer = pushing(job.optimizer(epochs, constant=True), shrinking_masks(plan), steps)
     compile_like(trained, job.model, optimizer)

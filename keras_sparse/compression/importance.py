@@ -6,7 +6,7 @@ import numpy as np
 from keras_sparse import _keras
 from keras_sparse.channels import ChannelCriterion
 from keras_sparse.compression.data import first_batches
-from keras_sparse.compression.probe import probe_model, unchanged
+from keras_sparse.compression.probe import probe_model, unchanged, unfrozen
 from keras_sparse.configured import Configured
 
 
@@ -78,7 +78,7 @@ class Taylor(Importance):
         recorder = _GradientRecorder({path: sorted(own) for path, own in axes.items()})
         probe = probe_model(model, recorder)
         # Statistics of batch normalisation and states of dropout move too.
-        with unchanged(model):
+        with unchanged(model), unfrozen(model):
             probe.fit(
                 **first_batches(data, self.batches, self.batch_size), shuffle=False, verbose=0
             )

@@ -28,7 +28,7 @@ class PlanFolder:
 
     def __init__(self, folder, settings, of_scores):
         self._folder = None if folder is None else pathlib.Path(folder)
-        settings = json.loads(json.dumps(settings))
+        settings = json.loads(json.dumps(settings, default=_plain))
         self._settings = {"plan": settings, "scores": {name: settings[name] for name in of_scores}}
         for name in self._settings:
             self._read(name)
@@ -114,6 +114,11 @@ class PlanFolder:
                 f"`folder` holds a compression that was started with {old}, not {new}. Give "
                 f"another folder to start again. Received: folder={str(self._folder.parent)!r}"
             )
+
+
+def _plain(value):
+    """Numbers of NumPy as Python's; others are refused where they are used."""
+    return value.item() if isinstance(value, np.generic) else repr(value)
 
 
 def weights_digest(model):

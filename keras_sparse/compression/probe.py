@@ -1,8 +1,11 @@
 """A model of the same layers as the user's, compiled separately."""
 
+import contextlib
+
 import keras
 
-from keras_sparse.surgery.functional import functional
+from keras_sparse import _keras
+from keras_sparse.surgery.functional import separate
 from keras_sparse.variables import restored
 
 
@@ -21,8 +24,7 @@ def probe_model(model, optimizer):
     Raises:
         ValueError: `model` has no loss.
     """
-    graph = functional(model)
-    probe = keras.Model(graph.input, graph.output, name=graph.name)
+    probe = separate(model)
     optimizer = scaled_like(optimizer, model)
     probe.compile(optimizer=optimizer, auto_scale_loss=False, **loss_arguments(model))
     return probe
@@ -69,6 +71,26 @@ def compile_arguments(model):
     restored = keras.saving.deserialize_keras_object({key: config.get(key) for key in _COMPILED})
     restored["jit_compile"] = model.jit_compile
     return {"loss": model.loss, **restored}
+
+
+@contextlib.contextmanager
+def unfrozen(model):
+    """Makes the frozen layers of a model trainable in the block, so that they get gradients.
+
+    Batch normalisation stays frozen, because it would use the statistics of the batch.
+    """
+    layers = [(layer, layer.trainable) for layer in _keras.flatten_layers(model)]
+    weights = [(weight, weight.trainable) for weight in model.weights]
+    norms = keras.layers.BatchNormalization
+    try:
+        for layer, trainable in layers:
+            layer.trainable = trainable or not isinstance(layer, norms)
+        yield
+    finally:
+        for layer, trainable in layers:  # outer ones first: they set those within
+            layer.trainable = trainable
+        for weight, trainable in weights:
+            weight.trainable = trainable
 
 
 def unchanged(model):

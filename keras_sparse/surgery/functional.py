@@ -34,6 +34,15 @@ def functional(model):
     return _trace(model) if graph is None else graph
 
 
+def separate(model):
+    """The same, as a new model that can be compiled while `model` keeps its own optimizer."""
+    graph = functional(model)
+    # A traced model is new, and its tensors give no second one: Keras has forgotten their calls.
+    if inner_graph(model) is None:
+        return graph
+    return keras.Model(graph.input, graph.output, name=graph.name)
+
+
 def _trace(model):
     failure = None
     # The build config has no types, so types are tried.

@@ -21,6 +21,7 @@ from keras_sparse.surgery.remaking import (
     own_config,
     paired_weights,
     remade,
+    weights_in_order,
     without_initializers,
 )
 from keras_sparse.surgery.slices import VariableSlice, slice_array
@@ -193,7 +194,7 @@ class Rebuild:
         operation = unit.operation
         if not getattr(operation, "variables", None):
             return copying.twin(operation, name)
-        if is_of_keras(operation):
+        if is_of_keras(operation) and unit not in self.whole:
             with contextlib.suppress(Exception):
                 return without_initializers(operation, {**operation.get_config(), "name": name})
         try:
@@ -247,7 +248,12 @@ class Rebuild:
         unchanged = self._as_it_is(unit)
         with making(unit):
             slices = {} if unchanged else unit.rule.slices(unit)
-        olds, news = paired_weights(unit, layer)
+        if unchanged:
+            # If its config gives other weights, it is copied as it is.
+            with making(unit):
+                olds, news = weights_in_order(unit, layer)
+        else:
+            olds, news = paired_weights(unit, layer)
         arrays, parts = {}, {}
         for name, new in news.items():
             old = olds.get(name)
@@ -275,3 +281,5 @@ class Rebuild:
             shift = None if arrays[name] is plain[name] else arrays[name] - plain[name]
             self.slices[new.path] = dataclasses.replace(parts[name], shift=shift)
             new.assign(arrays[name])
+            if name in olds:
+                new.trainable = olds[name].trainable

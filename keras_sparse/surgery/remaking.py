@@ -65,6 +65,19 @@ def paired_weights(unit, layer):
     return olds, news
 
 
+def weights_in_order(unit, layer):
+    """The weights of a unit's layer and of one with the same config, as `paired_weights`.
+
+    Raises:
+        ValueError: their shapes differ.
+    """
+    olds = weights_by_name(unit.operation)
+    shapes = [[tuple(w.shape) for w in weights] for weights in (olds.values(), layer.weights)]
+    if shapes[0] != shapes[1]:
+        raise ValueError("its config gives a layer with other weights")
+    return olds, dict(zip(olds, layer.weights, strict=True))
+
+
 def _last(name):
     return name.rsplit("/", 1)[-1]
 

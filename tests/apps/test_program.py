@@ -55,6 +55,7 @@ class ResourceExhaustedError(Exception):
             "An image cannot be read: Unknown image. `keras_sparse.data.ImageFolder",
         ),
         (RuntimeError("w.tmp; No space left on device"), "No space left on device."),
+        (RuntimeError("Encountered overflow when multiplying 3 with 9"), "Give smaller sizes"),
         (KeyboardInterrupt(), "Interrupted: Continue. The files that were finished are whole"),
     ],
     ids=repr,

@@ -459,6 +459,12 @@ def test_old_names_of_flags_and_settings():
         by_name = TrainConfig.of({**new.given, "retrain_epochs": 4, "fine_tuning_epochs": None})
     assert old == new
     assert by_name.optimizer.fine_tuning_epochs == 4
+    for both in ({"form": "published"}, {"retrain_epochs": 3}):
+        with pytest.raises(ValueError, match="is the old name of"):
+            TrainConfig.of({**new.given, **both})
+        flags_given = [f"--{name}={value}" for name, value in both.items()]
+        with pytest.raises(ValueError, match="is the old name of --"):
+            configured("--variant=published", "--l1=1", "--fine_tuning_epochs=3", *flags_given)
     # Checkpoints have the old names, so that those of before are resumed.
     assert new.settings["form"] == "published"
     assert new.settings["retrain_epochs"] == 3

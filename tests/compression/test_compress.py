@@ -41,7 +41,8 @@ def test_criteria_score_every_channel(trained, digits, criterion):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value)
 
 
-def test_taylor_is_the_squared_sum_of_weights_times_gradients():
+@pytest.mark.parametrize("frozen", ["", "first", "all"])
+def test_taylor_is_the_squared_sum_of_weights_times_gradients(frozen):
     model = keras.Sequential([keras.Input((2,)), layers.Dense(2, use_bias=False), layers.Dense(1)])
     model.layers[0].kernel.assign([[1.0, 2.0], [0.0, 0.0]])
     model.layers[1].kernel.assign([[3.0], [1.0]])
@@ -49,8 +50,12 @@ def test_taylor_is_the_squared_sum_of_weights_times_gradients():
     x, y = np.array([[1.0, 0.0]], "float32"), np.array([[0.0]], "float32")
     (group,) = removable_groups(model)
     # Output 3 * 1 + 1 * 2 = 5; the loss' gradient is 10; w * g is 1 * 30 and 2 * 10.
+    if frozen:
+        (model if frozen == "all" else model.layers[0]).trainable = False
+    before = [weight.trainable for weight in model.weights]
     scores = Taylor().scores(model, [group], (x, y))[group]
     np.testing.assert_allclose(scores, [900.0, 400.0], rtol=1e-5)
+    assert before == [weight.trainable for weight in model.weights]
 
 
 def test_a_criterion_of_ones_own(trained):
@@ -243,3 +248,43 @@ def test_a_probe_gives_the_model_back_as_it_was(trained):
             variable.assign(keras.ops.ones_like(variable))
     for a, b in zip(before, trained.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_numbers_of_numpy():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(4), layers.Dense(1)])
+    model.compile(optimizer="sgd", loss="mse")
+    numbers = {"epochs": np.int64(0), "batch_size": np.int64(2), "learning_rate": np.float32(0.1)}
+    result = keras_sparse.compress(
+        model,
+        (np.ones((2, 2), "float32"), np.ones((2, 1), "float32")),
+        target={"macs": np.float32(0.5), "parameters": np.int64(12)},
+        importance=GroupNorm(),
+        verbose=0,
+        **numbers,
+    )
+    assert result.model.count_params() <= 12
+
+
+@keras.saving.register_keras_serializable(package="test")
+class OfOnesOwn(keras.Model):
+    """A subclassed model."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.last = layers.Dense(4), layers.Dense(1)
+
+    def call(self, inputs):
+        return self.last(self.inner(inputs))
+
+
+@pytest.mark.parametrize("schedule", ["one_shot", "growing"])
+def test_a_subclassed_model(schedule):
+    x, y = np.ones((4, 2), "float32"), np.ones((4, 1), "float32")
+    model = OfOnesOwn()
+    model(x)
+    model.compile(optimizer="sgd", loss="mse")
+    epochs = 0 if schedule == "one_shot" else 2
+    result = keras_sparse.compress(
+        model, (x, y), target={"macs": 0.5}, schedule=schedule, epochs=epochs, verbose=0
+    )
+    assert result.costs["macs"][1:] == (12, 6)

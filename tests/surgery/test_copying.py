@@ -333,3 +333,12 @@ def test_dead_channels_whose_output_is_not_known_are_named(harness, layer, reaso
     _, report = harness.cut(model)
     note = report.notes["a"][0]
     assert note.startswith(f"3 channels with zero weights stay (a: 3): {reason}"), note
+
+
+def test_single_weights_stay_frozen():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(4, name="a"), layers.Dense(2)])
+    model.layers[0].kernel.assign(np.eye(3, 4))
+    model.layers[0].kernel.trainable = model.layers[1].bias.trainable = False
+    compact, report = surgery.remove_dead_channels(model)
+    assert report.channels["a"] == (4, 3)
+    assert [weight.trainable for weight in compact.weights] == [False, True, True, False]

@@ -1002,3 +1002,18 @@ def test_attention_where_all_is_masked(kind, harness):
     inputs[1][:, 1:, :2] = True
     difference, _ = verify.largest_difference(model, compact, inputs)
     assert difference < 1e-14
+
+
+@pytest.mark.parametrize("kind", ["in both directions", "one cell twice"])
+def test_stacked_cells_that_stay_whole(kind, harness):
+    x = inputs = keras.Input((5, 4))
+    x = layers.Dense(4, name="before")(x)
+    cell = layers.SimpleRNNCell(4)
+    rnn = layers.RNN([cell, layers.GRUCell(4) if kind == "in both directions" else cell])
+    x = layers.Bidirectional(rnn)(x) if kind == "in both directions" else rnn(x)
+    model = keras.Model(inputs, layers.Dense(3, name="last")(layers.Dense(6, name="wide")(x)))
+    harness.randomise(model)
+    put(model.get_layer("last").kernel, [1, 2])
+    compact, report = harness.cut(model)
+    assert report.channels["wide"] == (6, 4)
+    assert len(compact.layers[2].weights) == len(model.layers[2].weights)

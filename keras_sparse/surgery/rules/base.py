@@ -224,6 +224,9 @@ class Rule:
         return 0
 
 
+_renamed.methods(Rule, _OLD_METHODS)
+
+
 class Unsupported(Rule):
     """Keeps all channels of a layer that has no rule, or from which none can be removed."""
 

@@ -35,8 +35,12 @@ class StackedCellsRule(Recurrent):
     """Cells of which each reads what the one before gives; the last one gives the output."""
 
     def refuses(self, call):
-        states = len(call.outputs) > 1
-        return "returns the states of its cells" if states else super().refuses(call)
+        if len(call.outputs) > 1:
+            return "returns the states of its cells"
+        cells = call.operation.cell.cells
+        if len({id(cell) for cell in cells}) < len(cells):
+            return "has one cell in two places"
+        return super().refuses(call)
 
     def directions(self, layer):
         """The cells, by the folder in the names of their weights."""
