@@ -98,6 +98,12 @@ def test_the_variant_of_rda():
         assert type(keras_sparse.RDA(form="published", l1=1e-3)) is keras_sparse.PublishedRDA
 
 
+@pytest.mark.parametrize("name", ["form", "variant"])
+def test_a_config_with_the_variant_of_rda(name):
+    optimizer = keras_sparse.RDA.from_config({name: "published", "l1": 1e-3})
+    assert type(optimizer) is keras_sparse.PublishedRDA
+
+
 def test_saving_a_model_warns_of_no_old_name(tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     model.compile(keras_sparse.RDA(), "mse")

@@ -94,9 +94,14 @@ class RDA:
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """The optimizer of a file of an earlier version, in which all variants were one class."""
-        config = {"l1": None, "target_sparsity": None, "form": "accumulated", **config}
-        published, has_l1 = config.pop("form") == "published", config["l1"] is not None
+        """The optimizer of the arguments, also by their names in files of earlier versions.
+
+        In those files all variants were one class.
+        """
+        config = {"l1": None, "target_sparsity": None, **config}
+        form = config.pop("form", "accumulated")
+        published = config.pop("variant", form) == "published"
+        has_l1 = config["l1"] is not None
         if config["target_sparsity"] is None:
             config["target_sparsity"] = 0.9
         unused = ["target_sparsity", "ramp_steps"] if has_l1 else ["l1", "rho"]
