@@ -1,4 +1,4 @@
-"""Finding a tensor with numbers that are too large for int8."""
+"""Finding a tensor with NaN, or with numbers that are too large for int8."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ _SAMPLES = 8
 
 
 def about_extreme_ranges(model, samples):
-    """A sentence about the first tensor with numbers beyond 1e30, or "".
+    """A sentence about the first tensor with NaN or numbers beyond 1e30, or "".
 
     Args:
         model: a built `keras.Model`.
@@ -20,7 +20,11 @@ def about_extreme_ranges(model, samples):
     """
     try:
         for name, array in _tensors(Graph(model), samples):
-            if array.dtype.kind == "f" and np.abs(array).max() > _EXTREME:
+            if array.dtype.kind != "f":
+                continue
+            if np.isnan(array).any():
+                return f"The Keras model itself gives NaN in {name!r}."
+            if np.abs(array).max() > _EXTREME:
                 return about_a_wide_range(name, array.min(), array.max())
     except Exception:  # of any layer; it must not replace the error
         return ""

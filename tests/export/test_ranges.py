@@ -1,4 +1,4 @@
-"""Masks of the least float end the converter of int8; the message names the tensor."""
+"""Numbers that no int8 range has: the message names the tensor."""
 
 import keras
 import numpy as np
@@ -17,4 +17,12 @@ def test_a_mask_that_is_added_at_the_least_float(tmp_path):
     rng = np.random.default_rng(0)
     samples = [rng.normal(size=(16, 6)), rng.random((16, 6)) > 0.3]
     with pytest.raises(export.ExportError, match=r"'least' goes from -1e\+37 to .*add -100"):
+        export.convert(model, tmp_path / "m.tflite", quantize="int8", representative=samples)
+
+
+def test_weights_that_are_nan(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(2, name="broken")])
+    model.layers[0].kernel.assign(np.full((2, 2), np.nan))
+    samples = np.ones((4, 2), "float32")
+    with pytest.raises(export.ExportError, match="Keras model itself gives NaN in 'broken'"):
         export.convert(model, tmp_path / "m.tflite", quantize="int8", representative=samples)
