@@ -7,6 +7,9 @@ from matplotlib.patches import Patch
 
 from apps.reproduction import results
 
+# Of the methods of a picture, for those who cannot tell the colours apart.
+_MARKERS = "os^DvP"
+
 
 def bars(figure, table, cells):
     """Horizontal bars of the first column, a row each, with what was published as a diamond.
@@ -152,7 +155,7 @@ def frontier(y, panels, variants, series, line):
 
 
 def strengths(y, x, series, panels, lowest):
-    """A picture function: one column over another, the rows of a method joined.
+    """A picture function: one column over another, the rows of a method joined in their order.
 
     Args:
         y: the column along the vertical axis.
@@ -177,20 +180,21 @@ def strengths(y, x, series, panels, lowest):
                     for row in rows
                     if row["labels"][panels] == title and row["labels"][series] == line
                 ]
-                chosen.sort(key=lambda figures: figures[x][0])
                 axes.errorbar(
                     *([figures[name][0] for figures in chosen] for name in (x, y)),
                     yerr=[figures[y][1] or math.nan for figures in chosen],
-                    fmt="o-",
+                    fmt=f"{_MARKERS[i % len(_MARKERS)]}-",
                     color=f"C{i}",
                     label=line,
                     markersize=4,
                 )
             axes.set_xscale("log")
-            axes.set_ylim(bottom=lowest)
+            axes.xaxis.set_major_formatter("{x:g}")
             axes.set_title(f"{panels}: {title}")
             axes.set_xlabel(table.columns[x].title)
             axes.grid(alpha=0.3)
+        highest = max(row["figures"][y][0] for row in rows)
+        all_axes[0].set_ylim(lowest, highest + 0.05 * (highest - lowest))
         all_axes[0].set_ylabel(table.columns[y].title)
         all_axes[0].legend(fontsize="small")
 
