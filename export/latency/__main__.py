@@ -43,7 +43,7 @@ def main(argv, values=flags.FLAGS):
     with quiet_import():
         from export import ExportError
         from export.benchmark.progress import progress_bar
-        from export.latency import LatencyTable, report
+        from export.latency import LatencyTable
         from keras_sparse.loading import load_model
 
     try:
@@ -58,8 +58,7 @@ def main(argv, values=flags.FLAGS):
             )
     except (ExportError, ValueError, OSError) as error:
         sys.exit(f"export.latency: {error}")
-    print("\n".join(report.lines(table)))
-    print(f"On {table.machine['device']}, {table.machine['threads']} thread(s).")
+    print(table)
 
 
 if __name__ == "__main__":

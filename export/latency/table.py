@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from export.latency import report
 from export.machine import processor
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ class LatencyTable:
         self.machine = machine
         self.whole = whole
         self._time = time
+
+    def __str__(self):
+        threads = f"{self.machine['threads']} thread(s)"
+        return "\n".join([*report.lines(self), f"On {self.machine['device']}, {threads}."])
 
     @classmethod
     def measure(

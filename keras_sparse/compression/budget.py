@@ -96,7 +96,7 @@ def _quantity(name, text):
     if not 0 < value < math.inf:
         raise ValueError(
             f"`target` has no quantity for {name!r}: give a number and one of {', '.join(units)}, "
-            f"such as '12.5 {next(iter(units))}'. Received: {text!r}"
+            f"such as '12.5 {next(iter(units))}', or a share, such as 0.5. Received: {text!r}"
         )
     return value
 

@@ -261,6 +261,12 @@ def test_a_model_of_several_inputs_is_timed(table):
     assert len(interpreter.get_output_details()) == 2
 
 
+def test_print_shows_the_layers_and_the_device(table):
+    text = str(table)
+    assert text.startswith("\n".join(report.lines(table)))
+    assert text.endswith("On made up, 1 thread(s).")
+
+
 def test_the_report_names_wasted_widths(table):
     text = "\n".join(report.lines(table))
     assert "next step down: 8 (16.0 us)" in text
