@@ -70,7 +70,7 @@ class Training:
         if self.strategy.is_chief:
             print(
                 f"Training the same network dense, with {config.optimizer.flag}, to compare with "
-                "(--nobaseline leaves this out)",
+                "(--nobaseline omits this)",
                 flush=True,
             )
         training = _training(config, self.strategy, self.task, "dense_")
