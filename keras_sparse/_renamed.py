@@ -56,10 +56,16 @@ def methods(cls, names):
             _warn(f"The method `{cls.__name__}.{old}`", f"`{new}`")
             setattr(cls, new, own[old])
         elif new in own and old not in own:
-            setattr(cls, old, _by_old_name(own[new], old, new))
+            setattr(cls, old, method(own[new], old, new))
 
 
-def _by_old_name(function, old, new):
+def method(function, old, new):
+    """A method that calls `function` by its old name.
+
+    It takes the function instead of looking up its name: `super().old()` in a subclass must not
+    end in that subclass again.
+    """
+
     def call(self, *args, **kwargs):
         _warn(f"The method `{type(self).__name__}.{old}`", f"`{new}`")
         return function(self, *args, **kwargs)
@@ -76,17 +82,6 @@ def attribute(old, new):
         return getattr(self, new)
 
     return property(read, doc=f"The old name of `{new}`.")
-
-
-def method(old, new):
-    """A method that calls another by its old name; reading it, as Keras' saving does, is silent."""
-
-    def call(self, *args, **kwargs):
-        _warn(f"`{type(self).__name__}.{old}`", f"`{new}`")
-        return getattr(self, new)(*args, **kwargs)
-
-    call.__doc__ = f"The old name of `{new}`."
-    return call
 
 
 def _warn(old, new):

@@ -15,10 +15,9 @@ from export import ExportError, FileSizes, Micro, run_folder
 from export.quantize import variants
 from keras_sparse.compression import Budget, GroupNorm, Random, Taylor
 from keras_sparse.compression.budget import COSTS
+from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.planning import removable_groups
 from keras_sparse.compression.recovery import RATE_SHARE, base_learning_rate
-
-_FILES = {"float32_bytes", "int8_bytes"}
 
 
 def main(values):
@@ -70,8 +69,8 @@ def _compress(values):
     start = _Start(folder, facts["settings"])
     start.check()
     latency = tables(model, target, folder, values)
-    micro = Micro() if {"arena", "flash"} & set(target) else None
-    measures = keras.backend.backend() == "tensorflow" and _FILES & set(target)
+    micro = Micro() if set(CostModel.micro_names) & set(target) else None
+    measures = keras.backend.backend() == "tensorflow" and set(CostModel.file_names) & set(target)
     result = keras_sparse.compress(
         model,
         data.train,

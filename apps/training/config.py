@@ -136,13 +136,18 @@ def owners(name):
     return [method for method, cls in METHODS.items() if name in names(cls)]
 
 
+def warn_of_old_name(old, new, both):
+    """Warns of a setting that was given by its old name; raises ValueError if `both` were given."""
+    if both:
+        raise ValueError(f"{old} is the old name of {new}: give {new} only.")
+    text = f"{old} is renamed to {new}. The next release removes the old name."
+    warnings.warn(text, FutureWarning, stacklevel=4)
+
+
 def _by_present_names(settings):
     for old in OLD_NAMES.keys() & settings.keys():
         new = OLD_NAMES[old]
-        if new in settings:
-            raise ValueError(f"`{old}` is the old name of `{new}`: give `{new}` only.")
-        text = f"`{old}` is renamed to `{new}`. The next release removes the old name."
-        warnings.warn(text, FutureWarning, stacklevel=3)
+        warn_of_old_name(f"`{old}`", f"`{new}`", both=new in settings)
     return {OLD_NAMES.get(name, name): value for name, value in settings.items()}
 
 

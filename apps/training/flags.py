@@ -1,8 +1,6 @@
 """The flags of `apps.train`: those of all settings, by group, and what was given."""
 
-import warnings
-
-from apps.training.config import OLD_NAMES, PARTS, SHOWN, owners
+from apps.training.config import OLD_NAMES, PARTS, SHOWN, owners, warn_of_old_name
 from apps.training.methods import METHODS
 from apps.training.settings import names
 
@@ -67,10 +65,8 @@ def given(values):
     """
     for old, new in OLD_NAMES.items():
         if values[old].present:
-            if values[new].present > values[old].present:  # the old name counts for both
-                raise ValueError(f"--{old} is the old name of --{new}: give --{new} only.")
-            text = f"--{old} is renamed to --{new}. The next release removes the old name."
-            warnings.warn(text, FutureWarning, stacklevel=2)
+            both = values[new].present > values[old].present  # the old name counts for both
+            warn_of_old_name(f"--{old}", f"--{new}", both)
     groups = values.flags_by_module_dict()
     found = {flag.name: flag.value for group in GROUPS for flag in groups[group]}
     row = found.pop("row")

@@ -76,16 +76,17 @@ def allocate(costs, scores, budget, *, steps=None, least_share=_LEAST_SHARE, by_
     """
     lost = [_lost(scores[group]) for group in costs.groups]
     tried = []
+    for widths in _ever_narrower(costs, lost, budget, steps, least_share, by_cost):
+        if budget.met(_totals(costs, budget, widths)):
+            return _widen(costs, lost, budget, widths, _menus(costs, steps, 0, every=True))
+        tried.append(widths)
+    raise BudgetError(out_of_reach(costs, budget, tried[::-1]))
+
+
+def _ever_narrower(costs, lost, budget, steps, least_share, by_cost):
     for menus in (_menus(costs, steps, least_share), _menus(costs, None, 0)):
-        tried.append(_narrow(costs, lost, budget, menus, by_cost))
-        if budget.met(_totals(costs, budget, tried[-1])):
-            break
-    else:
-        tried.append(_narrowest(costs))
-    widths = tried[-1]
-    if not budget.met(_totals(costs, budget, widths)):
-        raise BudgetError(out_of_reach(costs, budget, tried[::-1]))
-    return _widen(costs, lost, budget, widths, _menus(costs, steps, 0, every=True))
+        yield _narrow(costs, lost, budget, menus, by_cost)
+    yield _narrowest(costs)
 
 
 def uniform(costs, budget, steps=None):

@@ -157,7 +157,7 @@ def compress(
         "files": files,
         "exclude": exclude,
     }
-    _check_meter("micro", micro, "export.Micro()", ("arena", "flash"), target)
+    _check_meter("micro", micro, "export.Micro()", CostModel.micro_names, target)
     _check_meter("files", files, "export.FileSizes()", CostModel.file_names, target)
     _check_plan(target, plan, schedule, given)
     if learning_rate is None:

@@ -169,7 +169,8 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
             )
         self._fine_tuning.assign(True)
 
-    start_retraining = _renamed.method("start_retraining", "start_fine_tuning")
+    # A method, not a property: Keras reads every attribute when it saves, and that must not warn.
+    start_retraining = _renamed.method(start_fine_tuning, "start_retraining", "start_fine_tuning")
 
     def _step(self):
         """Number of this step from 1, in float32: half precision cannot count."""

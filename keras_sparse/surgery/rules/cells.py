@@ -23,11 +23,7 @@ class WrappedCellRule(Recurrent):
 
     def config(self, unit):
         config = plain_config(unit)
-        cell = config["cell"]
-        cell.pop("build_config", None)
-        cell["config"] = self.compact(
-            cell["config"], self._kept(unit)[0], self.corrections(unit)[0]
-        )
+        self.compact_part(config["cell"], self._kept(unit)[0], self.corrections(unit)[0])
         return config
 
 
@@ -100,8 +96,7 @@ class StackedCellsRule(Recurrent):
         for part, keep, correction in zip(
             parts, self._kept(unit), self.corrections(unit), strict=True
         ):
-            part.pop("build_config", None)
-            part["config"] = self.compact(part["config"], keep, correction)
+            self.compact_part(part, keep, correction)
         config["cell"].pop("build_config", None)
         return config
 

@@ -230,6 +230,11 @@ class Recurrent(Rule):
             "use_bias": config["use_bias"] or bool(correction.any()),
         }
 
+    def compact_part(self, part, keep, correction):
+        """Changes the serialized cell or direction of a layer, in place."""
+        part.pop("build_config", None)
+        part["config"] = self.compact(part["config"], keep, correction)
+
     def slices(self, unit):
         inputs = unit.inputs[0].on(-1).kept
         slices = {}
@@ -279,6 +284,5 @@ class BidirectionalRule(Recurrent):
             ("layer", "backward_layer"), self._kept(unit), self.corrections(unit), strict=True
         )
         for key, keep, correction in parts:
-            config[key].pop("build_config", None)
-            config[key]["config"] = self.compact(config[key]["config"], keep, correction)
+            self.compact_part(config[key], keep, correction)
         return config

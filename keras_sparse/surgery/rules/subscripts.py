@@ -16,7 +16,7 @@ class EinsumRule(Contraction):
 
     def for_unit(self, unit):
         (call,) = unit.calls
-        return EinsumMatrixRule() if _is_matrix_product(call) else self
+        return ArrayMatmulRule() if _is_matrix_product(call) else self
 
     def letters(self, call):
         parts = _subscripts(call)
@@ -24,10 +24,6 @@ class EinsumRule(Contraction):
             return None
         twice = any(len(set(part)) < len(part) for part in parts)
         return None if twice else parts
-
-
-class EinsumMatrixRule(ArrayMatmulRule):
-    """`einsum("...c,cd->...d", x, array)`."""
 
 
 def _is_matrix_product(call):
