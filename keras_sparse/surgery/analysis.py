@@ -21,6 +21,8 @@ class Port:
         self._analysis = analysis
         self._output = output
         self.constants = _common([value.constants for value in values])
+        # Whether the rule reads another axis than the one that is followed.
+        self.read_across = False
 
     @property
     def axis(self):
@@ -93,6 +95,7 @@ class Port:
         sizes = {value.shape[axis] for value in self.values}
         if self.axis == axis and len(sizes) == 1:
             return self
+        self.read_across = True
         return WholePort(self, size)
 
 
@@ -250,9 +253,20 @@ class Analysis:
             if len(unit.calls) > 1:
                 _equalise(unit)
             self._ask(unit, "needs", unit)
+            self._keep_positions(unit)
             if unit.rule.arity is not None and unit.alive:
                 for port in unit.inputs[unit.rule.arity :]:
                     port.need_all(f"argument of {unit.name}")
+
+    def _keep_positions(self, unit):
+        """Keeps an input whole that is read on another axis, even where nothing is read of it.
+
+        What is followed are positions then, and the output has as many of them.
+        """
+        if unit.alive:
+            for port in unit.inputs:
+                if port.read_across:
+                    port.need_all(f"{unit.name} reads another axis")
 
     def _resolve(self):
         """Drains the queue and lets the rules resolve choices, until nothing changes."""
