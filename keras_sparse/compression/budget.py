@@ -59,7 +59,8 @@ def in_words(name, value):
     """A cost as people read it: `"0.12 ms"`, `"22,460,000"`, `"1,024 bytes"`."""
     if name.endswith("latency"):
         return f"{1e3 * value:.4g} ms"
-    return f"{value:,.0f}" + (" bytes" if _units(name) is BYTES else "")
+    number = f"{value:,.0f}" if value >= 1 else f"{value:.4g}"
+    return number + (" bytes" if _units(name) is BYTES else "")
 
 
 def _limit(name, value, full):

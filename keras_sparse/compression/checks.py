@@ -1,5 +1,7 @@
 """Checks of data against a model, before any work."""
 
+import numbers
+
 import keras
 import numpy as np
 
@@ -82,6 +84,11 @@ def _lengths(arrays):
 
 
 def _check_array(what, array):
+    if isinstance(array, (numbers.Number, str)):
+        raise ValueError(
+            f"{what} must be an array: Keras reads a Python list as one array for each item. Give "
+            f"numpy.asarray(…) of it. Received: a list with {array!r}"
+        )
     if not np.ndim(array) or not len(array):
         raise ValueError(f"{what} must hold at least one sample. Received: shape {np.shape(array)}")
     array = np.asarray(array)

@@ -9,7 +9,13 @@ import numpy as np
 
 def is_arrays(data):
     """Whether data are arrays `(x, y)` or `(x, y, sample_weight)`, not a data set of batches."""
-    return isinstance(data, (tuple, list)) and 1 < len(data) < 4
+    return isinstance(data, (tuple, list)) and 1 < len(data) < 4 and not _is_list_of_batches(data)
+
+
+def _is_list_of_batches(data):
+    """Whether data are a list whose items are all tuples `(x, y)` or `(x, y, sample_weight)`."""
+    batches = data if isinstance(data, list) else [None]
+    return all(isinstance(batch, tuple) and 1 < len(batch) < 4 for batch in batches)
 
 
 def count(data):
@@ -42,7 +48,7 @@ def arguments(data, batch_size):
 
     Args:
         data: `(x, y)` or `(x, y, sample_weight)` of arrays in the model's structure; or a
-            `tf.data.Dataset`, `keras.utils.PyDataset` or other iterable of batches.
+            `tf.data.Dataset`, `keras.utils.PyDataset`, list or other iterable of batches.
         batch_size: int, for arrays.
 
     Returns:
@@ -51,7 +57,7 @@ def arguments(data, batch_size):
     if is_arrays(data):
         names = ("x", "y", "sample_weight")
         return dict(zip(names, data, strict=False)) | {"batch_size": batch_size}
-    return {"x": data}
+    return {"x": _data_set(data)}
 
 
 def first_batches(data, batches, batch_size):
@@ -69,6 +75,11 @@ def first_batches(data, batches, batch_size):
     if hasattr(data, "element_spec"):
         return {"x": data.take(batches)}
     return {"x": _Listed(itertools.islice(iter(data), batches))}
+
+
+def _data_set(data):
+    """Batches as `fit` takes them: it reads a list as one array for each input."""
+    return _Listed(data) if isinstance(data, list) else data
 
 
 class _Listed(keras.utils.PyDataset):
@@ -99,8 +110,7 @@ def training_arguments(data, batch_size, first_epoch):
     Returns:
         A dict.
     """
-    if is_arrays(data):
-        data = ShuffledEpochs(data, batch_size)
+    data = ShuffledEpochs(data, batch_size) if is_arrays(data) else _data_set(data)
     if not is_endless(data):
         return {"x": data, "shuffle": False}
     if hasattr(data, "from_epoch"):

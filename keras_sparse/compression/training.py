@@ -112,4 +112,5 @@ class Training:
         if datasets.is_arrays(self.validation_data):
             size = {"validation_batch_size": self.batch_size}
             return {"validation_data": tuple(self.validation_data), **size}
-        return {"validation_data": self.validation_data}
+        batches = datasets.arguments(self.validation_data, self.batch_size)
+        return {"validation_data": batches["x"]}

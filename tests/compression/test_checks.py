@@ -49,6 +49,8 @@ WRONG = {
     "another width": ((X[:, :5], Y), "`data` does not fit the model"),
     "images as targets": ((X, np.zeros((12, 3, 3))), "`data` does not fit the model"),
     "samples alone": (X, r"`data` must be \(x, y\)"),
+    "numbers in lists": ((X.tolist(), Y), "x of `data` must be an array: .*numpy.asarray"),
+    "targets in a list": ((X, Y.tolist()), "y of `data` must be an array: .*a list with [01]"),
     "one of a pair": ((X,), r"`data` must be \(x, y\)"),
     "nothing": (None, r"`data` must be \(x, y\)"),
 }
@@ -110,6 +112,20 @@ def test_data_sets(classifier):
         keras_sparse.plan(
             classifier, Batches(with_nan(X), Y, batch_size=4), target={"parameters": 0.5}
         )
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_a_list_of_batches(number, classifier):
+    batches = [(X, Y)] * number
+    result = keras_sparse.compress(
+        classifier,
+        batches,
+        target={"parameters": 0.5},
+        validation_data=batches,
+        epochs=1,
+        verbose=0,
+    )
+    assert result.model.count_params() <= 0.5 * classifier.count_params()
 
 
 @pytest.mark.tensorflow

@@ -10,6 +10,7 @@ from keras import layers
 from keras_sparse import surgery
 from keras_sparse.compression import Budget, BudgetError, CostModel, GroupNorm, Random
 from keras_sparse.compression.allocation import allocate, candidates, uniform
+from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.planning import measured_costs, plan, removable_groups
 
 WIDTHS = st.integers(2, 9)
@@ -289,6 +290,10 @@ def test_limits_in_the_forms_that_people_write(target, limit):
 def test_limits_that_mean_nothing(target):
     with pytest.raises(ValueError, match="`target`"):
         Budget.of(target, {"macs": 100.0, "float32_bytes": 100.0})
+
+
+def test_a_limit_below_one_is_not_called_zero():
+    assert [in_words("macs", value) for value in (0.0004, 1.6, 2e6)] == ["0.0004", "2", "2,000,000"]
 
 
 def test_units_are_named():
