@@ -71,7 +71,9 @@ def flex_refusal(path, model, found):
 
 def _layer_of(model, tensor):
     """The innermost layer in a tensor's name, which may have `_1` behind a layer's; or None."""
-    layers = {layer.name: layer for layer in model._flatten_layers(include_self=False)}
+    from keras_sparse._keras import flatten_layers
+
+    layers = {layer.name: layer for layer in flatten_layers(model, include_self=False)}
     for part in reversed(tensor.split(";")[0].split("/")):
         for name in (part, re.sub(r"_\d+$", "", part)):
             if name in layers:

@@ -16,14 +16,14 @@ def draw(figure, table, cells):
     rows = [row for row in results.summary(table, cells) if not row["labels"]["epochs"]]
     dense = [row for row in rows if _is_dense(row["labels"])]
     others = [row for row in rows if not _is_dense(row["labels"])]
-    starts = list(dict.fromkeys(row["labels"]["start"] for row in others))
+    initializations = list(dict.fromkeys(row["labels"]["initialization"] for row in others))
     figure.set_size_inches(7, 4.2)
     axes = figure.subplots()
     for kind, (ending, marker) in _KINDS.items():
         filled = kind == "float32"
         _line(axes, dense, ending, marker, filled)
         for row in others:
-            colour = _COLOURS[starts.index(row["labels"]["start"])]
+            colour = _COLOURS[initializations.index(row["labels"]["initialization"])]
             _point(axes, row, ending, marker, colour, _name(row["labels"]) if filled else "")
         axes.plot([], [], marker, color=_DENSE, label=kind, **_face(_DENSE, filled))
     axes.set(xlabel="latency, ms, one thread", ylabel=table.columns["accuracy"].title)
@@ -34,7 +34,7 @@ def draw(figure, table, cells):
 
 
 def _is_dense(labels):
-    return not labels["budget"] and labels["start"] == "scratch"
+    return not labels["budget"] and labels["initialization"] == "scratch"
 
 
 def _line(axes, dense, ending, marker, filled):
@@ -63,7 +63,7 @@ def _face(colour, filled):
 
 def _name(labels):
     if not labels["budget"]:
-        return f"dense, {labels['network']}" + labels["start"].removeprefix("scratch")
-    if labels["start"] == "scratch":
+        return f"dense, {labels['network']}" + labels["initialization"].removeprefix("scratch")
+    if labels["initialization"] == "scratch":
         return f"that shape, from scratch ({labels['budget']})"
-    return f"compressed to {labels['budget']}" + labels["start"].removeprefix("inherited")
+    return f"compressed to {labels['budget']}" + labels["initialization"].removeprefix("inherited")

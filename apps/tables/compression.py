@@ -41,7 +41,8 @@ class CompressionRow(Row):
     Attributes:
         cost: what is limited, a cost of `keras_sparse.plan`; None for a dense network.
         limit: `"half"` of the wide network's, or `"width 1"`'s latency.
-        start: `"inherited"` weights of the wide network, `"random channels"` of it, or `"scratch"`.
+        initialization: `"inherited"` weights of the wide network, `"random channels"` of it, or
+            `"scratch"`.
         distilled: whether the wide network teaches.
         epochs: int, instead of the table's; None for these.
         as_long: whether the row is trained for as many multiply-accumulates as the wide network and
@@ -50,7 +51,7 @@ class CompressionRow(Row):
 
     cost: str | None = None
     limit: str = "half"
-    start: str = "scratch"
+    initialization: str = "scratch"
     distilled: bool = False
     epochs: int | None = None
     as_long: bool = False
@@ -61,24 +62,29 @@ class CompressionRow(Row):
 
 
 def _dense(width, **facts):
-    start = "scratch"
+    initialization = "scratch"
     if facts.get("distilled"):
-        start += ", distilled"
+        initialization += ", distilled"
     if facts.get("as_long"):
-        start += ", as long as both"
-    labels = {"budget": "", "network": f"width {width:g}", "start": start, "epochs": ""}
+        initialization += ", as long as both"
+    labels = {
+        "budget": "",
+        "network": f"width {width:g}",
+        "initialization": initialization,
+        "epochs": "",
+    }
     return CompressionRow(labels, {"width": width}, **facts)
 
 
-def _cut(cost, limit, start, **facts):
+def _cut(cost, limit, initialization, **facts):
     epochs = facts.get("epochs")
     labels = {
         "budget": f"{limit} {cost.replace('_', ' ')}",
         "network": "chosen shape",
-        "start": start + (", distilled" if facts.get("distilled") else ""),
+        "initialization": initialization + (", distilled" if facts.get("distilled") else ""),
         "epochs": "" if epochs is None else str(epochs),
     }
-    return CompressionRow(labels, cost=cost, limit=limit, start=start, **facts)
+    return CompressionRow(labels, cost=cost, limit=limit, initialization=initialization, **facts)
 
 
 def train_and_convert(table, row, config, task, folder, on_epoch):
@@ -86,7 +92,7 @@ def train_and_convert(table, row, config, task, folder, on_epoch):
 
     Takes what `training.train` takes, and returns what it returns.
     """
-    if row.start != "scratch":
+    if row.initialization != "scratch":
         model, seconds = _compressed(row, config, task, folder, on_epoch), None
     else:
         config = _from_scratch(row, config, task, folder)
@@ -98,7 +104,7 @@ def train_and_convert(table, row, config, task, folder, on_epoch):
 
 
 def _from_scratch(row, config, task, folder):
-    """The configuration of a row that starts with new weights."""
+    """The configuration of a row with new weights."""
     seed = config.training.seed
     if row.as_long:
         return config.replace(epochs=_epochs_of_both(row, config, task, folder))
@@ -157,7 +163,7 @@ def _compressed(row, config, task, folder, on_epoch):
     if row.key == first.key:
         chosen = _target(row, wide, task, folder)
     else:
-        importance = Random(seed) if row.start == "random channels" else Taylor()
+        importance = Random(seed) if row.initialization == "random channels" else Taylor()
         chosen = {"plan": _plan_like(wide, _model_of(first, seed, folder), importance, batches)}
     keras.utils.set_random_seed(seed)
     result = keras_sparse.compress(
@@ -226,15 +232,15 @@ TABLE = Table(
         *(_cut(*budget, "random channels") for budget in _BUDGETS),
         _dense(1.0, distilled=True, as_long=True),
         *(
-            _cut(*budget, start, distilled=True)
+            _cut(*budget, initialization, distilled=True)
             for budget in _BUDGETS
-            for start in ("inherited", "scratch", "random channels")
+            for initialization in ("inherited", "scratch", "random channels")
         ),
         *(
-            _cut(*_FIRST, start, epochs=epochs)
+            _cut(*_FIRST, initialization, epochs=epochs)
             for epochs in (0, 1, 3, 10)
-            for start in ("inherited", "scratch")
-            if epochs or start == "inherited"
+            for initialization in ("inherited", "scratch")
+            if epochs or initialization == "inherited"
         ),
     ),
     columns=COLUMNS,
