@@ -1,16 +1,37 @@
-"""The progress bar of a benchmark."""
+"""The progress of a benchmark."""
 
 import contextlib
+import sys
 
 import rich.console
 import rich.progress
 
+_PARTS = 4
+
 
 @contextlib.contextmanager
 def progress_bar():
-    """A bar on the terminal that is removed at the end, as a function of (done, total)."""
+    """A bar on the terminal that is removed at the end, as a function of (done, total).
+
+    Where the standard error is a file, a line tells each quarter that is done.
+    """
     console = rich.console.Console(stderr=True)
-    hidden = not console.is_terminal
-    with rich.progress.Progress(console=console, transient=True, disable=hidden) as bar:
+    if not console.is_terminal:
+        yield _quarters()
+        return
+    with rich.progress.Progress(console=console, transient=True) as bar:
         task = bar.add_task("timing", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _quarters():
+    told = 0
+
+    def tell(done, total):
+        nonlocal told
+        part = int(_PARTS * done / total)
+        if told < part < _PARTS:
+            told = part
+            print(f"timing: {part / _PARTS:.0%} is done", file=sys.stderr, flush=True)
+
+    return tell

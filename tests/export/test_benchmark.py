@@ -14,6 +14,7 @@ import rich.console
 import export
 from export.benchmark import host
 from export.benchmark.macs import FileMacs
+from export.benchmark.progress import progress_bar
 from export.benchmark.result import BenchmarkResult, FileTiming
 from export.benchmark.summary import OperatorTime, parse_summary
 
@@ -82,6 +83,14 @@ def test_a_file_may_be_named_twice(tflite_files):
 
 
 @pytest.mark.tensorflow
+def test_a_file_is_told_each_quarter_once(capsys):
+    with progress_bar() as progress:
+        for done in range(9):
+            progress(done, 8)
+    told = capsys.readouterr().err.splitlines()
+    assert told == [f"timing: {share}% is done" for share in (25, 50, 75)]
+
+
 def test_progress_counts_every_step_once(tflite_files):
     steps = []
     export.benchmark(tflite_files, rounds=2, progress=lambda *step: steps.append(step))
