@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from absl import app, flags
 
-from keras_sparse.surgery.analysis import Analysis
+from keras_sparse.surgery.analysis import analyse
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rebuild import Rebuild
 
@@ -45,10 +45,9 @@ def kill(model, share=0.3):
 def surgery(model):
     """Seconds for analysis and for rebuilding."""
     start = time.perf_counter()
-    graph = Graph(model)
-    Analysis(graph)
+    findings = analyse(Graph(model))
     middle = time.perf_counter()
-    Rebuild(graph)
+    Rebuild(findings)
     return middle - start, time.perf_counter() - middle
 
 

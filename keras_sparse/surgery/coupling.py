@@ -5,12 +5,12 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_sparse.surgery.analysis import Analysis, RuleError
+from keras_sparse.surgery.analysis import Analysis, RuleError, analyse
+from keras_sparse.surgery.findings import Findings
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.groups import connect, joints, number
 from keras_sparse.surgery.removal import refuse_wrapped_weights
-from keras_sparse.surgery.rules import Unsupported, rule_for
-from keras_sparse.surgery.rules.base import failed
+from keras_sparse.surgery.rules import Unsupported
 from keras_sparse.surgery.units import weights_by_name
 from keras_sparse.surgery.weight_axes import weight_axes
 
@@ -134,30 +134,31 @@ def channel_groups(model: keras.Model) -> list[ChannelGroup]:
     """
     graph = Graph(model)
     refuse_wrapped_weights(graph)
+    rules = None
     while True:
-        Analysis(graph)
+        findings = analyse(graph, rules)
         try:
-            return _Channels(graph).groups()
+            return _Channels(findings).groups()
         except RuleError as failure:
-            failed(failure.unit, failure.error)
+            rules = failure.rules(findings)
 
 
 class _Channels:
     """The channels of a graph, each set of coupled channels under one number, its root."""
 
-    def __init__(self, graph):
-        self.graph = graph
-        numbers, edges, total = number(graph)
+    def __init__(self, findings):
+        self._findings = findings
+        numbers, edges, total = number(findings)
         edges += [
             (numbers[value][channels], numbers[other][places])
-            for call in graph.calls
+            for call in findings.calls
             for value, channels, other, places in call.unit.rule.removed_together(call)
         ]
         roots = connect(edges, total)
         self._numbers, self._roots, self.total = numbers, roots, total
-        self.of = {value: roots[own] for value, own in numbers.items()}
+        self.of = {value.traced: roots[own] for value, own in numbers.items()}
         self.makers = self._makers()
-        self._axes = {unit: self._axes_of(unit) for unit in graph.units}
+        self._axes = {unit: self._axes_of(unit) for unit in findings.units}
 
     def _axes_of(self, unit):
         try:
@@ -168,9 +169,11 @@ class _Channels:
     def _makers(self):
         """`{root: names of the layers that compute its channels}`, in the order of the graph."""
         makers = {}
-        for unit in self.graph.units:
+        for unit in self._findings.units:
             if unit.rule.makes_channels and getattr(unit.operation, "weights", None):
-                for root in np.unique(np.concatenate([self.of[v] for v in outputs_of(unit)])):
+                for root in np.unique(
+                    np.concatenate([self.of[value] for value in _outputs_of(unit)])
+                ):
                     makers.setdefault(int(root), []).append(unit.name)
         return makers
 
@@ -184,16 +187,15 @@ class _Channels:
         makers = np.array(sorted(self.makers), int)
         found = {}
         for dead in self._trials(makers):
-            _Trial(self.graph, self.of, dead, self._axes)
-            for value, roots in self.of.items():
+            for value in _trial(self._findings, self.of, dead, self._axes).values:
+                roots = self.of[value.traced]
                 for i in np.flatnonzero(value.keep & dead[roots]):
                     found.setdefault(int(roots[i]), str(value.why[i]))
-        for unit in self.graph.units:
-            rule = getattr(unit.rule, "rule", unit.rule)  # without it where the rule failed
-            if isinstance(rule, Unsupported) and getattr(unit.operation, "weights", None):
-                for value in outputs_of(unit):
+        for unit in self._findings.units:
+            if isinstance(unit.rule, Unsupported) and getattr(unit.operation, "weights", None):
+                for value in _outputs_of(unit):
                     for root in self.of[value]:
-                        found[int(root)] = f"{unit.name}: {rule.reason}"
+                        found[int(root)] = f"{unit.name}: {unit.rule.reason}"
         return found
 
     def _trials(self, makers, bits=3):
@@ -208,8 +210,8 @@ class _Channels:
     def groups(self):
         """The `ChannelGroup`s."""
         fixed = self.reasons()
-        joined = joints(self.graph, self._numbers, self._roots)
-        order = {unit.name: i for i, unit in enumerate(self.graph.units)}
+        joined = joints(self._findings, self._numbers, self._roots)
+        order = {unit.name: i for i, unit in enumerate(self._findings.units)}
         sets = {}
         for root, names in self.makers.items():
             sets.setdefault((tuple(names), root in fixed), []).append(root)
@@ -242,7 +244,7 @@ class _Channels:
     def _slices(self, owner, place, count):
         """For each group the slices of all weights."""
         slices = [[] for _ in range(count)]
-        for unit in self.graph.units:
+        for unit in self._findings.units:
             for name, axis, reads, roots in self._axes[unit]:
                 makes = unit.rule.makes_channels
                 role = READER if reads else MEMBER if makes else NORMALIZATION
@@ -256,10 +258,10 @@ class _Channels:
     def _activations(self, owner, count):
         """For each group the tensors that have its channels."""
         activations = [[] for _ in range(count)]
-        for place, call in enumerate(self.graph.calls):
+        for place, call in enumerate(self._findings.calls):
             for output, value in enumerate(call.outputs):
                 if value.axis is not None:
-                    owners = owner[self.of[value]]
+                    owners = owner[self.of[value.traced]]
                     for i in np.unique(owners[owners >= 0]):
                         activations[i].append((place, output, float((owners == i).mean())))
         return activations
@@ -267,7 +269,7 @@ class _Channels:
     def _inner(self):
         """Groups inside of layers: attention's heads."""
         groups = []
-        for unit in self.graph.units:
+        for unit in self._findings.units:
             for name, size, axes in unit.rule.inner_channels(unit):
                 own = tuple(_slice(unit, *entry, MEMBER) for entry in axes)
                 groups.append(ChannelGroup(f"{unit.name}/{name}", (unit.name,), size, own))
@@ -279,20 +281,27 @@ def _slice(unit, name, axis, channels, role):
     return WeightSlice(unit.name, name, path, axis, channels, role)
 
 
-def outputs_of(unit):
-    """The output values of all calls of a unit."""
-    return [value for call in unit.calls for value in call.outputs]
+def _outputs_of(unit):
+    """The output values of all calls of a unit, in the graph."""
+    return [value for call in unit.traced.calls for value in call.outputs]
 
 
-class _Trial(Analysis):
-    """The analysis of a graph in which some channels are assumed to be zero."""
+def _trial(findings, roots, dead, axes):
+    """The findings for a graph in which some channels are assumed to be zero."""
+    rules = {unit: _Zeroed(rule, roots, dead) for unit, rule in findings.rules.items()}
+    trial = Findings(findings.graph, rules)
+    for unit, known in zip(trial.units, findings.units, strict=True):
+        unit.arrays = known.arrays
+        if "reads" in known.notes:
+            unit.notes["reads"] = known.notes["reads"]
+        if _reads_itself(axes[known]):
+            unit.arrays = _zeroed_arrays(known, axes[known], dead)
+    _TrialAnalysis(trial).run()
+    return trial
 
-    def __init__(self, graph, roots, dead, axes):
-        for unit in graph.units:
-            unit.notes = {key: unit.notes[key] for key in ("reads",) if key in unit.notes}
-            if _reads_itself(axes[unit]):
-                _zero_arrays(unit, axes[unit], dead)
-        super().__init__(graph, rules=lambda unit: _Zeroed(rule_for(unit), roots, dead))
+
+class _TrialAnalysis(Analysis):
+    """The analysis of a trial."""
 
     def _try_couplings(self):
         """Nothing: the analysis of the whole graph has done it."""
@@ -307,14 +316,15 @@ def _reads_itself(axes):
     return len(set(own)) < len(own)
 
 
-def _zero_arrays(unit, axes, dead):
-    """Puts zeros into the unit's copies of its weights."""
-    unit.forget_arrays()
+def _zeroed_arrays(unit, axes, dead):
+    """`{name: array}` of the unit's weights, with zeros for what is assumed to be zero."""
+    arrays = {}
     for name, axis, reads, roots in axes:
         if not reads:
-            array = np.moveaxis(unit.array(name).copy(), axis, 0)
+            array = np.moveaxis(arrays.get(name, unit.array(name)).copy(), axis, 0)
             array[(roots >= 0) & dead[roots]] = 0
-            unit.replace_array(name, np.moveaxis(array, 0, axis))
+            arrays[name] = np.moveaxis(array, 0, axis)
+    return arrays
 
 
 class _Zeroed:
@@ -336,7 +346,7 @@ class _Zeroed:
         zeroed = []
         for value, (axis, constants) in zip(call.outputs, results, strict=True):
             values = constants.values.copy()
-            values[:, self._dead[self._roots[value]]] = 0.0
+            values[:, self._dead[self._roots[value.traced]]] = 0.0
             zeroed.append((axis, dataclasses.replace(constants, values=values)))
         return zeroed
 

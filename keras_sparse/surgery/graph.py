@@ -109,8 +109,6 @@ class Graph:
         call.unit = self._units[key]
         call.unit.index = index
         call.unit.calls.append(call)
-        for value in {id(v): v for v in call.inputs + call.outputs}.values():
-            value.units.append(call.unit)
 
     def _free_name(self, name, shared):
         """A name for a unit; layers in one layer of layers may be called alike."""

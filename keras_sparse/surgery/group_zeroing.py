@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-from keras_sparse.surgery.analysis import Analysis
+from keras_sparse.surgery.analysis import analyse
 from keras_sparse.surgery.coupling import READER, ChannelGroup
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rebuild import Rebuild
@@ -46,8 +46,7 @@ def zero_groups(
     graph = Graph(model)
     refuse_wrapped_weights(graph)
     masks = {group: _mask(group, channels) for group, channels in chosen.items()}
-    Analysis(graph, rules=lambda unit: Unsupported())
-    rebuild = Rebuild(graph)
+    rebuild = Rebuild(analyse(graph, dict.fromkeys(graph.units, Unsupported())))
     weights = {weight.path: weight for weight in rebuild.model.weights}
     copies = {part.source: weights[path] for path, part in rebuild.slices.items()}
     for group, mask in masks.items():

@@ -21,7 +21,7 @@ class GroupReport:
     channels: tuple[int, int]
 
 
-def find_groups(graph):
+def find_groups(findings):
     """The groups of an analysed graph.
 
     Each channel of a layer that computes channels gets a number; what only passes channels on
@@ -29,16 +29,16 @@ def find_groups(graph):
     numbers. Sets of channels that hang together in the same layers are one group.
 
     Args:
-        graph: a `Graph` after its `Analysis`.
+        findings: the `Findings` of a graph.
 
     Returns:
         List of `GroupReport`, ordered by their first layers.
     """
-    numbers, edges, total = number(graph)
+    numbers, edges, total = number(findings)
     roots = connect(edges, total)
-    order = {unit.name: i for i, unit in enumerate(graph.units)}
-    layers, kept = _members(graph, numbers, roots)
-    joined = joints(graph, numbers, roots)
+    order = {unit.name: i for i, unit in enumerate(findings.units)}
+    layers, kept = _members(findings, numbers, roots)
+    joined = joints(findings, numbers, roots)
     groups = {}
     for root, names in layers.items():
         group = groups.setdefault(frozenset(names), [0, 0, set()])
@@ -56,7 +56,7 @@ def find_groups(graph):
     return sorted(found, key=lambda group: [order[name] for name in group.layers])
 
 
-def number(graph):
+def number(findings):
     """`{value: number of each channel}`, pairs of coupled numbers, and how many there are."""
     numbers, edges, total = {}, [], 0
 
@@ -65,9 +65,9 @@ def number(graph):
         total += len(value.keep)
         return np.arange(total - len(value.keep), total)
 
-    for value in graph.inputs:
+    for value in findings.inputs:
         numbers[value] = fresh(value)
-    for call in graph.calls:
+    for call in findings.calls:
         for value in call.outputs:
             numbers[value] = np.full(len(value.keep), -1)
         for source, channels, target, places in call.unit.rule.coupled_channels(call):
@@ -77,7 +77,7 @@ def number(graph):
         for value in call.outputs:
             own = numbers[value]
             numbers[value] = np.where(own < 0, fresh(value), own)
-    for unit in graph.units:
+    for unit in findings.units:
         for port in [*unit.inputs, *unit.outputs] if len(unit.calls) > 1 else ():
             rows = [numbers[value] for value in port.values]
             edges += [(rows[0], row) for row in rows[1:] if len(row) == len(rows[0])]
@@ -100,10 +100,10 @@ def connect(edges, total):
         roots = roots[roots]
 
 
-def _members(graph, numbers, roots):
+def _members(findings, numbers, roots):
     """`{root: names of the layers that compute its channels}` and the roots of kept channels."""
     layers, kept = {}, set()
-    for unit in graph.units:
+    for unit in findings.units:
         if unit.rule.makes_channels and getattr(unit.operation, "weights", None):
             for value in {id(v): v for port in unit.outputs for v in port.values}.values():
                 own = roots[numbers[value]]
@@ -113,10 +113,10 @@ def _members(graph, numbers, roots):
     return layers, kept
 
 
-def joints(graph, numbers, roots):
+def joints(findings, numbers, roots):
     """`{root: names of the units that couple channels of several tensors to it}`."""
     found = {}
-    for unit in graph.units:
+    for unit in findings.units:
         couplings = [
             [numbers[v][index] for v, index, *_ in unit.rule.coupled_channels(call)]
             for call in unit.calls

@@ -5,8 +5,8 @@ import warnings
 
 import keras
 
+from keras_sparse.surgery.findings import Findings
 from keras_sparse.surgery.graph import Graph
-from keras_sparse.surgery.rules import rule_for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,18 +52,23 @@ def count_macs(model: keras.Model) -> Macs:
 
 def graph_macs(graph):
     """`{layer name: count}` of a graph, without the layers that count as 0."""
+    return found_macs(Findings(graph))
+
+
+def found_macs(findings):
+    """The same, by the rules of an analysis."""
     counts = {}
-    for unit in graph.units:
-        count = unit_macs(unit, rule_for(unit))
+    for unit in findings.units:
+        count = unit_macs(unit)
         if count:
             counts[unit.name] = counts.get(unit.name, 0) + count
     return counts
 
 
-def unit_macs(unit, rule):
+def unit_macs(unit):
     """Multiply-accumulates of all calls of a unit; 0, with a warning, if the rule fails."""
     try:
-        return sum(rule.macs(call) for call in unit.calls)
+        return sum(unit.rule.macs(call) for call in unit.calls)
     except Exception as error:
         warnings.warn(
             f"The multiply-accumulates of {unit.name} are not counted: its rule raised "

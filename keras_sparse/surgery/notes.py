@@ -11,22 +11,22 @@ from keras_sparse.surgery.rules.activations import why_mixed
 from keras_sparse.variables import is_prunable, layers_of_type
 
 
-def notes(graph, rebuild):
+def notes(findings, rebuild):
     """Remarks on layers of the compact model.
 
     Args:
-        graph: a `Graph` after its `Analysis`.
+        findings: the `Findings` of the model's graph.
         rebuild: its `Rebuild`.
 
     Returns:
         `{layer name: list of sentences}`.
     """
     found = {}
-    for unit in graph.units:
+    for unit in findings.units:
         if not unit.alive or not isinstance(unit.operation, keras.Layer):
             continue
         remarks = list(_inside(unit))
-        if unit in rebuild.whole:
+        if unit.traced in rebuild.whole:
             remarks.append(f"stays whole: {unit.rule.reason}")
         if unit in rebuild.shared:
             remarks.append(
@@ -52,7 +52,7 @@ def _inside(unit):
         where = ", ".join(f"{name}: {count}" for name, count in dead.items())
         yield f"{sum(dead.values())} channels with zero weights stay ({where}): {reason}"
     kernels = [w for w in unit.operation.weights if is_prunable(w) and "embeddings" not in w.path]
-    if unsupported and kernels and not unit_macs(unit, unit.rule):
+    if unsupported and kernels and not unit_macs(unit):
         yield "its multiply-accumulates are not counted"
 
 

@@ -35,13 +35,13 @@ class Rebuild:
     `shared`. Others are made again from the config that their rule gives.
 
     Args:
-        graph: a `Graph` after its `Analysis`.
-        whole: the units that stay whole because they could not be made again.
+        findings: the `Findings` of the graph.
+        whole: the units of the graph that stay whole because they could not be made again.
 
     Attributes:
         whole: as given.
         model: the compact `keras.Model`.
-        layers: `{unit: layer}` for every unit that is left.
+        layers: `{unit of the findings: layer}` for every unit that is left.
         slices: `{path of a variable of the compact model: VariableSlice}`.
         shared: `{unit: why}` for layers that could not be copied. The compact model has the same
             variables there as the large one.
@@ -51,9 +51,9 @@ class Rebuild:
         ValueError: a layer that was made again has other weights than before.
     """
 
-    def __init__(self, graph, whole=()):
+    def __init__(self, findings, whole=()):
         self.whole = whole
-        self._graph = graph
+        self._findings = findings
         self._tensors = {}
         self._names = set()
         # `{name of an output: unit that may be called so}`, None where it is a nested model's.
@@ -79,19 +79,19 @@ class Rebuild:
                 )
 
     def _model(self):
-        graph = self._graph
+        findings, graph = self._findings, self._findings.graph
         names = graph.model.output_names
-        for name, value in zip(names, graph.outputs, strict=True):
+        for name, value in zip(names, findings.outputs, strict=True):
             if value.producer is not None:
                 unit = value.producer.unit if value.producer.operation.name == name else None
                 self._owners[name] = unit if self._owners.get(name, unit) is unit else None
-        inputs = [self._input(value) for value in graph.inputs]
+        inputs = [self._input(value) for value in findings.inputs]
         for call in self._calls():
             self._call(call)
         named = {}
         outputs = [
             self._named(self._tensors[value], name, named)
-            for value, name in zip(graph.outputs, names, strict=True)
+            for value, name in zip(findings.outputs, names, strict=True)
         ]
         return keras.Model(
             graphs.inputs_structure(graph, inputs),
@@ -101,13 +101,13 @@ class Rebuild:
 
     def _calls(self):
         """The calls of the compact model; an unchanged layer of layers is one call."""
-        for unit in self._graph.units:
+        for unit in self._findings.units:
             if unit.alive:
                 with making(unit):
                     self._unchanged[unit] = keeps_everything(unit)
         closed = self._closed()
         within = set()
-        for call in self._graph.calls:
+        for call in self._findings.calls:
             if call in within:
                 continue
             scope = closed.get(call)
@@ -121,10 +121,10 @@ class Rebuild:
     def _closed(self):
         """`{first call: Scope}` of the layers of layers in which nothing changes."""
         calls = {}
-        for scope in self._graph.scopes:
+        for scope in self._findings.scopes:
             calls.setdefault(scope.call.unit, set()).update(scope.inner)
         closed = {}
-        for scope in reversed(self._graph.scopes):  # the outer ones replace those in them
+        for scope in reversed(self._findings.scopes):  # the outer ones replace those in them
             inner = calls[scope.call.unit]
             units = {call.unit for call in inner}
             if scope.inner and all(
@@ -149,7 +149,7 @@ class Rebuild:
         return named[name](tensor)
 
     def _input(self, value):
-        original = graphs.input_layer(self._graph, value)
+        original = graphs.input_layer(self._findings.graph, value.traced)
         self._names.add(original.name)
         layer = type(original).from_config(original.get_config())
         self._tensors[value] = layer.output
@@ -194,7 +194,7 @@ class Rebuild:
         operation = unit.operation
         if not getattr(operation, "variables", None):
             return copying.twin(operation, name)
-        if is_of_keras(operation) and unit not in self.whole:
+        if is_of_keras(operation) and unit.traced not in self.whole:
             with contextlib.suppress(Exception):
                 return without_initializers(operation, {**operation.get_config(), "name": name})
         try:
@@ -210,7 +210,7 @@ class Rebuild:
         """Notes the copies of the layers in a layer of layers, for the report."""
         parts = [layers_of_type(whole, keras.Layer) for whole in (operation, layer)]
         copies = {id(old): new for old, new in zip(*parts, strict=True)}
-        for unit in self._graph.units:
+        for unit in self._findings.units:
             copy = copies.get(id(unit.operation))
             if copy is not None and unit.operation is not operation:
                 self.layers[unit] = copy

@@ -3,13 +3,13 @@
 import keras
 
 from keras_sparse._types import Verify
-from keras_sparse.surgery.analysis import Analysis
+from keras_sparse.surgery.analysis import analyse
 from keras_sparse.surgery.functional import is_chain
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rebuild import Rebuild
 from keras_sparse.surgery.remaking import NotRemadeError
 from keras_sparse.surgery.report import Report, make_report
-from keras_sparse.surgery.rules import Unsupported, rule_for
+from keras_sparse.surgery.rules import Unsupported
 from keras_sparse.surgery.verify import allowed_difference, check_verify, compare
 from keras_sparse.validation import check_integer
 from keras_sparse.variables import layers_of_type
@@ -58,27 +58,27 @@ def remove_dead_channels(
     check_verify(verify)
     graph = Graph(model)
     refuse_wrapped_weights(graph)
-    rebuild = _rebuild(graph, channel_multiple)
+    findings, rebuild = _rebuild(graph, channel_multiple)
     compact = rebuild.model
-    report = make_report(graph, rebuild)
+    report = make_report(findings, rebuild)
     if isinstance(model, keras.Sequential):
-        compact = _sequential(model, graph, rebuild)
+        compact = _sequential(model, findings, rebuild)
     if verify is not False:
         report.max_error = _verify(graph, compact, verify)
     return compact, report
 
 
 def _rebuild(graph, channel_multiple):
-    """The compact model; layers that cannot be made again with fewer channels stay whole."""
-    whole = {}
+    """The findings and the `Rebuild`; layers that cannot be made again smaller stay whole."""
+    whole, rules = set(), None
     while True:
-        Analysis(graph, channel_multiple, lambda unit: whole.get(unit) or rule_for(unit))
+        findings = analyse(graph, rules, channel_multiple)
         try:
-            return Rebuild(graph, whole)
+            return findings, Rebuild(findings, whole)
         except NotRemadeError as error:
-            whole[error.unit] = Unsupported(error.reason, error.unit.rule)
-            for unit in graph.units:
-                unit.notes.clear()
+            unit = error.unit
+            whole.add(unit.traced)
+            rules = {**findings.rules, unit.traced: Unsupported(error.reason, unit.rule)}
 
 
 def refuse_wrapped_weights(graph):
@@ -112,9 +112,9 @@ def _verify(graph, compact, verify):
     return float(difference)
 
 
-def _sequential(model, graph, rebuild):
+def _sequential(model, findings, rebuild):
     """The compact model as a `Sequential`, if its layers are still a chain."""
-    units = [call.unit for call in graph.calls if isinstance(call.operation, keras.Layer)]
+    units = [call.unit for call in findings.calls if isinstance(call.operation, keras.Layer)]
     compact = rebuild.model
     if [unit.operation for unit in units] == model.layers:
         # Not if masks are passed besides the layers.

@@ -13,7 +13,7 @@ from keras_sparse._types import Path
 from keras_sparse.files import replacing
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.groups import GroupReport, find_groups
-from keras_sparse.surgery.macs import graph_macs
+from keras_sparse.surgery.macs import found_macs, graph_macs
 from keras_sparse.surgery.notes import notes
 from keras_sparse.surgery.slices import VariableSlice
 
@@ -279,23 +279,23 @@ def _written(figure, path):
     return figure
 
 
-def make_report(graph, rebuild):
+def make_report(findings, rebuild):
     """The report of an analysed graph and its compact model."""
     after = Graph(rebuild.model)
-    macs = graph_macs(graph), graph_macs(after)
+    macs = found_macs(findings), graph_macs(after)
     counts = {id(unit.operation): macs[1].get(unit.name, 0) for unit in after.units}
     layers = {}
-    for unit in graph.units:
+    for unit in findings.units:
         if isinstance(unit.operation, keras.Layer) and unit.operation.weights:
             layers[unit.name] = _layer_report(unit, rebuild.layers.get(unit), macs[0], counts)
     return Report(
         layers=layers,
         slices=rebuild.slices,
-        groups=find_groups(graph),
-        order=tuple(dict.fromkeys(unit.name for unit in graph.units)),
-        parameters=(graph.model.count_params(), rebuild.model.count_params()),
+        groups=find_groups(findings),
+        order=tuple(dict.fromkeys(unit.name for unit in findings.units)),
+        parameters=(findings.graph.model.count_params(), rebuild.model.count_params()),
         macs=(sum(macs[0].values()), sum(macs[1].values())),
-        notes=notes(graph, rebuild),
+        notes=notes(findings, rebuild),
     )
 
 

@@ -1,44 +1,27 @@
-"""The parts of a model's graph: values, calls, units and scopes."""
+"""The parts of a model's graph, as traced: values, calls, units and scopes."""
 
 import dataclasses
 
 import keras
-import numpy as np
 
 from keras_sparse.surgery.tracing import Opened
 
 
 class Value:
-    """A tensor between two calls, and the results of the analysis for it.
+    """A tensor between two calls.
 
     Attributes:
         shape: tuple, the batch first, None where unknown.
         dtype: string.
         producer: the `Call` that computes it, None for an input of the model.
-        units: the units that produce or read it.
-        axis: negative index of the axis whose channels are followed; None if there is none, then
-            the tensor is kept or dropped whole, as one channel.
-        constants: `Constants` of its channels.
-        keep: boolean array, which channels are needed. It only grows.
-        why: for each kept channel, a string with the reason why it is needed.
     """
 
-    __slots__ = ("axis", "constants", "dtype", "keep", "producer", "shape", "units", "why")
+    __slots__ = ("dtype", "producer", "shape")
 
     def __init__(self, tensor, producer=None):
         self.shape = tuple(tensor.shape)
         self.dtype = keras.backend.standardize_dtype(tensor.dtype)
         self.producer = producer
-        self.units = []
-        self.axis = None
-
-    def follow(self, axis, constants):
-        """Sets the channel axis and the constants; nothing is needed yet."""
-        self.axis = axis
-        self.constants = constants
-        channels = constants.values.shape[1]
-        self.keep = np.zeros(channels, bool)
-        self.why = np.full(channels, "", object)
 
 
 class Call:
@@ -76,6 +59,13 @@ class Unit:
     """A layer with all of its calls; they share weights, so they are sliced alike.
 
     A layer without weights is one unit for each call: nothing couples its calls.
+
+    Attributes:
+        operation: the layer or operation.
+        name: unique if the layer has weights.
+        index: the place of its last call.
+        calls: list of `Call`.
+        closed: why a layer of layers is not opened, "" for others.
     """
 
     def __init__(self, operation, name, index):
@@ -83,35 +73,7 @@ class Unit:
         self.name = name
         self.index = index
         self.calls = []
-        self.rule = None
-        # The rule to use once the unit's own has raised an error.
-        self.stand_in = None
-        self.inputs = []
-        self.outputs = []
-        self.notes = {}
-        # Why a layer of layers is not opened, "" for others.
         self.closed = ""
-        self._arrays = {}
-
-    def array(self, name):
-        """A weight of the layer as a NumPy array, read once; None if there is none so named."""
-        if name not in self._arrays:
-            variable = weights_by_name(self.operation).get(name)
-            self._arrays[name] = None if variable is None else keras.ops.convert_to_numpy(variable)
-        return self._arrays[name]
-
-    def replace_array(self, name, array):
-        """Makes `array` return another array for a weight."""
-        self._arrays[name] = array
-
-    def forget_arrays(self):
-        """Makes `array` read the weights again."""
-        self._arrays = {}
-
-    @property
-    def alive(self):
-        """Whether anything that is kept needs an output of this unit."""
-        return any(port.keep.any() for port in self.outputs)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ def weight_axes(unit, roots):
     times an index is present identifies its channel.
 
     Args:
-        unit: a `Unit` of an analysed graph. What is needed of its tensors is overwritten.
-        roots: `{value: root of each channel}`.
+        unit: a `FollowedUnit`. What is needed of its tensors is overwritten.
+        roots: `{value of the graph: root of each channel}`.
 
     Returns:
         List of `(weight name, axis, reads, roots)`: `reads` says whether the axis belongs to the
@@ -44,7 +44,7 @@ def _probe(unit, roots, reads, shapes):
     values = _values(own)
     if not values:
         return {}
-    known = np.unique(np.concatenate([roots[value] for value in values]))
+    known = np.unique(np.concatenate([roots[value.traced] for value in values]))
     if len(known) < 2:
         return {}  # the last channel never goes
     codes, bits = _codes(len(known))
@@ -86,7 +86,7 @@ def _refute(found, masks, count, trials=4):
 def _masks(unit, roots, values, known, kept, shapes):
     """`{(weight name, axis): which indices stay}` where only some of the roots are kept."""
     for value in values:
-        value.keep = kept[np.searchsorted(known, roots[value])]
+        value.keep = kept[np.searchsorted(known, roots[value.traced])]
     return {
         (name, axis): mask
         for name, part in unit.rule.slices(unit).items()

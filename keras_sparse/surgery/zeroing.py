@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_sparse._types import Verify
 from keras_sparse.channels import channel_norms, channel_weight, layers_with_channels
-from keras_sparse.surgery.analysis import Analysis
+from keras_sparse.surgery.analysis import analyse
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rebuild import Rebuild
 from keras_sparse.surgery.removal import refuse_wrapped_weights
@@ -86,8 +86,7 @@ def zero_channels(
     check_verify(verify)
     graph = Graph(model)
     refuse_wrapped_weights(graph)
-    Analysis(graph, rules=lambda unit: Unsupported())
-    rebuild = Rebuild(graph)
+    rebuild = Rebuild(analyse(graph, dict.fromkeys(graph.units, Unsupported())))
     zeroed = rebuild.model
     layers = {
         "norm": layers_with_channels,

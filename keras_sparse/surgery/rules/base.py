@@ -76,8 +76,6 @@ def registered(operation):
 
 def rule_for(unit):
     """The rule of a unit; `Unsupported`, with the reason, where no rule applies."""
-    if unit.stand_in is not None:
-        return unit.stand_in
     rule = registered(unit.operation)
     if rule is None:
         closed = f", and {unit.closed}" if unit.closed else ""
@@ -102,8 +100,7 @@ def failed(unit, error):
     """The replacement of a rule that raised an error, which must not stop the others."""
     reason = f"its rule raised {type(error).__name__}: {error}"
     warnings.warn(f"{unit.name} is left whole: {reason}", stacklevel=2)
-    unit.stand_in = Unsupported(reason)
-    return unit.stand_in
+    return Unsupported(reason)
 
 
 class Rule:
