@@ -7,8 +7,8 @@
    together.
 2. Coupled channels can be removed if none of them is an output, if the layers that read them find
    the same in them whatever the model's input is, and if nothing else changes when they are zero.
-3. Constants that differ by position, or that lie under a padded border, cannot go into a bias. One
-   channel stays for all that are multiples of the same map.
+3. Constants that differ by position, or that lie under a padded border, cannot go into a bias. As
+   many channels stay as it takes for the others to be sums of them.
 
 What it finds can be out of reach: heads must be of one size, which it does not know. It counts
 tables that are looked up without a batch as needed.
@@ -24,6 +24,8 @@ from benchmarks.families_trial import EQUAL, SEPARABLE, TRANSPOSED, Trial, makes
 
 # Channels changed at once, one in each sample.
 _AT_ONCE = 64
+# What maps of constants may differ by and count as equal, relative to the largest value.
+_SAME = 1e-4
 # How a weight grows with a layer's inputs (i) and outputs (o), by its name.
 _GROWTH = {
     **{"kernel": "io", "recurrent_kernel": "oo", "pointwise_kernel": "io", "embeddings": "o"},
@@ -42,10 +44,12 @@ def ideal_parameters(model):
     """
     trial = Trial(model)
     try:
-        columns = [c for layer in trial.makers for c in trial.columns(layer)]
+        sources = [*trial.makers, *trial.depthwise]
+        columns = [c for layer in sources for c in trial.columns(layer)]
         reached = _reached(trial, columns)
         groups = _Groups(columns, reached)
-        gone = _removable(trial, groups)
+        groups.couple_windows(trial)
+        gone = _removable(trial, groups, _alive(trial, reached))
         gone -= _carriers(trial, groups, gone)
         return _parameters(trial, groups, gone)
     finally:
@@ -75,6 +79,35 @@ def _reached(trial, columns):
     return found
 
 
+def _alive(trial, reached):
+    """For each call which inputs depend on the model's input.
+
+    Those that vary show it, and so do those that a channel reaches whose layer reads one of them.
+    What does not vary with some inputs and weights, behind a ReLU or where a signal fades, need not
+    be constant.
+    """
+    alive = {key: ~constant for key, constant in trial.constant.items()}
+    while True:
+        before = sum(int(inputs.sum()) for inputs in alive.values())
+        for key, by_column in reached.items():
+            if key in alive:
+                made = _channels_alive(trial, alive)
+                for (layer, channel), row in by_column.items():
+                    if layer in made and made[layer][channel]:
+                        alive[key] = alive[key] | row
+        if sum(int(inputs.sum()) for inputs in alive.values()) == before:
+            return alive
+
+
+def _channels_alive(trial, alive):
+    """`{layer: which of its channels read an input that depends on the model's}`."""
+    made = {}
+    for (layer, _), inputs in alive.items():
+        if layer in trial.makers or layer in trial.depthwise:
+            made[layer] = made.get(layer, False) | trial.reads(layer)[inputs].any(0)
+    return made
+
+
 class _Groups:
     """Channels that stay or go together.
 
@@ -96,6 +129,14 @@ class _Groups:
                 for i in np.flatnonzero(rows.sum(0) == 1):
                     column = pairs[int(np.argmax(rows[:, i]))][0]
                     self._join(column, self.tied[key].setdefault(i, column))
+
+    def couple_windows(self, trial):
+        """Couples what depthwise convolutions return to what they read."""
+        for layer in trial.depthwise:
+            count = len(trial.columns(layer)) // trial.sources[layer].shape[-1]
+            for i, column in self.tied.get((layer, 0), {}).items():
+                for j in range(i * count, (i + 1) * count):
+                    self._join((layer, j), column)
 
     def of(self, column):
         """The channel that stands for a group."""
@@ -119,15 +160,15 @@ class _Groups:
         return [i for i, column in tied.items() if self.of(column) in groups]
 
 
-def _removable(trial, groups):
+def _removable(trial, groups, alive):
     """The groups that can go, but for what carries constants."""
     members = groups.members()
     likely = set(members)
     for key, tied in groups.tied.items():
         for i, column in tied.items():
             is_output = not isinstance(key, tuple)
-            read = not is_output and key[0] in trial.makers and trial.reads(key[0])[i]
-            if is_output or (read and not (key in trial.constant and trial.constant[key][i])):
+            read = not is_output and key[0] in trial.makers and trial.reads(key[0])[i].any()
+            if is_output or (read and not (key in alive and not alive[key][i])):
                 likely.discard(groups.of(column))
     likely, gone = sorted(likely, key=str), set()
     for start in range(0, len(likely), _AT_ONCE):
@@ -153,18 +194,42 @@ def _carriers(trial, groups, gone):
     """Groups that have to stay, for their constants cannot go into a bias."""
     carriers = set()
     for layer in trial.makers:
-        found = collections.defaultdict(list)
-        for i, values in _read(trial, groups, layer, gone).items():
-            if _foldable(layer, trial.sources[layer].shape, values):
-                continue
-            scaled = values / values[np.argmax(np.abs(values))]
-            own = (i,) if isinstance(layer, SEPARABLE) else ()
-            found[(*own, scaled.round(4).tobytes())].append(i)
-        for rows in found.values():
-            known = [groups.of(groups.tied[layer, 0][i]) for i in rows]
-            if not carriers & set(known):
-                carriers.add(known[0])
+        shape = trial.sources[layer].shape
+        maps = [
+            (groups.of(groups.tied[layer, 0][i]), values / np.abs(values).max())
+            for i, values in _read(trial, groups, layer, gone).items()
+            if not _foldable(layer, shape, values)
+        ]
+        if isinstance(layer, SEPARABLE):  # each has a window of its own
+            carriers.update(group for group, _ in maps)
+        elif maps:
+            carriers |= _basis(maps, carriers, with_bias=not _bordered(layer, shape))
     return carriers
+
+
+def _basis(maps, known, with_bias):
+    """Groups of which the maps of all others are sums, with a bias or without."""
+    owners = [group for group, _ in maps]
+    rest = np.stack([values for _, values in maps], axis=1).astype(np.float64)
+    if with_bias:
+        rest = _beside(rest, np.ones(len(rest)))
+    found, following = set(), known & set(owners)
+    while True:
+        found |= following
+        for column in [i for i, group in enumerate(owners) if group in following]:
+            rest = _beside(rest, rest[:, column])
+        largest = np.abs(rest).max(0)
+        if largest.max() <= _SAME:
+            return found
+        following = {owners[np.argmax(largest)]}
+
+
+def _beside(columns, direction):
+    """What is left of columns without their parts along a direction."""
+    length = np.linalg.norm(direction)
+    if not length:
+        return columns
+    return columns - np.outer(direction, direction @ columns) / length**2
 
 
 def _read(trial, groups, layer, gone):
@@ -173,7 +238,7 @@ def _read(trial, groups, layer, gone):
     if not keys:
         return {}
     values = np.concatenate([trial.maps[key] for key in keys])
-    read = trial.reads(layer) & (values != 0).any(0)
+    read = trial.reads(layer).any(1) & (values != 0).any(0)
     return {i: values[:, i] for i in groups.inputs((layer, 0), gone) if read[i]}
 
 

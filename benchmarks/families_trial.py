@@ -1,7 +1,8 @@
 """A model whose layers can be made to return what they returned, with some channels changed.
 
 Every layer that makes channels (dense, convolution, embedding, recurrent) returns what it returned
-before. So a change at one of them is seen by the layers behind it and goes no further.
+before. So a change at one of them is seen by the layers behind it and goes no further. Depthwise
+convolutions can be changed too, but pass on what they get.
 """
 
 import collections
@@ -15,6 +16,7 @@ from keras_sparse.surgery.verify import random_inputs
 _CONVOLUTION = keras.layers.Conv1D.__base__
 TRANSPOSED = keras.layers.Conv1DTranspose.__base__
 SEPARABLE = keras.layers.SeparableConv1D.__base__
+_DEPTHWISE = keras.layers.DepthwiseConv1D.__base__
 _MAKERS = (
     *(keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Embedding, keras.layers.RNN),
     *(_CONVOLUTION, TRANSPOSED, SEPARABLE),
@@ -46,7 +48,7 @@ class Trial:
         self.rows = {}  # by call: what it reads, `(samples, positions, inputs)`
         self.outputs = {}  # by call: what it returns
         self.sources = {}  # by layer: what it read last
-        self.read = {}  # by layer: which inputs it reads
+        self.read = {}  # by layer: which inputs each channel reads
         self.constant, self.maps = self._constants(drawn)
         self._run(drawn)
         lengths = {key: len(_first(output)) for key, output in self.outputs.items()}
@@ -54,11 +56,9 @@ class Trial:
         same = [k for k, output in self.outputs.items() if len(_first(output)) == lengths[k]]
         unbatched = {layer for layer, _ in same}
         self.used = {layer for layer, _ in self.rows}
-        self.makers = [
-            layer
-            for layer in self.layers
-            if makes_channels(layer) and layer in self.used - unbatched
-        ]
+        changed = [layer for layer in self.layers if layer in self.used - unbatched]
+        self.makers = [layer for layer in changed if makes_channels(layer)]
+        self.depthwise = [layer for layer in changed if _is_depthwise(layer)]
         self.frozen = self.outputs
 
     def close(self):
@@ -72,19 +72,19 @@ class Trial:
         return [(layer, i) for i in range(_split(output, _axes(layer)[1]).shape[-1])]
 
     def reads(self, layer):
-        """Which of its inputs a layer reads: those with which it returns something else."""
+        """`(inputs, channels)`: where a layer returns something else for another input."""
         if layer not in self.read:
             self.read[layer] = self._reads(layer)
         return self.read[layer]
 
     def _reads(self, layer):
-        source = self.sources[layer]
-        axes = _axes(layer)[0]
-        many = np.repeat(source[None], _split(source, axes).shape[-1] + 1, 0)
+        source, (inputs, made) = self.sources[layer], _axes(layer)
+        many = np.repeat(source[None], _split(source, inputs).shape[-1] + 1, 0)
         for i, sample in enumerate(many[:-1]):
-            _split(sample, axes)[..., i] += 1 + np.abs(source).max()  # a view
+            _split(sample, inputs)[..., i] += 1 + np.abs(source).max()  # a view
         output = _first(self.own[layer](many.reshape(-1, *source.shape[1:])))
-        output = keras.ops.convert_to_numpy(output).reshape(len(many), -1)
+        output = _split(keras.ops.convert_to_numpy(output), made)
+        output = output.reshape(len(many), -1, output.shape[-1])
         return (output[:-1] != output[-1]).any(1)
 
     def _run(self, inputs):
@@ -159,20 +159,25 @@ class Trial:
             self.look(key, keras.ops.convert_to_numpy(source))
         if self.frozen is None or layer not in self.makers or backwards:
             output = self.own[layer](*args, **kwargs)
-            if makes_channels(layer) and not backwards:
+            if (makes_channels(layer) or _is_depthwise(layer)) and not backwards:
                 self.outputs[key] = keras.tree.map_structure(keras.ops.convert_to_numpy, output)
-            return output
-        return keras.tree.map_structure(lambda x: self._changed(layer, x), self.frozen[key])
+            if self.frozen is None or layer not in self.depthwise:
+                return output
+            many = np.array(output).reshape(len(self.changes), -1, *output.shape[1:])
+            return self._changed(layer, many)
+        many = functools.partial(np.repeat, repeats=len(self.changes), axis=0)
+        return keras.tree.map_structure(
+            lambda x: self._changed(layer, many(x[None])), self.frozen[key]
+        )
 
-    def _changed(self, layer, output):
-        """What a layer returned for one sample, once for each of the changes."""
-        many = np.repeat(output[None], len(self.changes), 0)
+    def _changed(self, layer, many):
+        """What a layer returns for each of the changes, with them."""
         axes = _axes(layer)[1]
         for sample, changes in zip(many, self.changes, strict=True):
             channels = _split(sample, axes)  # a view
             for channel, change in changes.get(layer, ()):
                 channels[..., channel] = change(channels[..., channel])
-        return keras.ops.convert_to_tensor(many.reshape(-1, *output.shape[1:]))
+        return keras.ops.convert_to_tensor(many.reshape(-1, *many.shape[2:]))
 
 
 def _scaled(factor, array):
@@ -182,6 +187,14 @@ def _scaled(factor, array):
 def makes_channels(layer):
     """Whether a layer makes channels of others; with groups it mostly changes each by itself."""
     return isinstance(layer, _MAKERS) and getattr(layer, "groups", 1) == 1
+
+
+def _is_depthwise(layer):
+    """Whether a convolution changes each channel by itself."""
+    if isinstance(layer, _DEPTHWISE):
+        return True
+    groups = getattr(layer, "groups", 1)
+    return isinstance(layer, _CONVOLUTION) and 1 < groups == layer.kernel.shape[-1]
 
 
 def _watched(trial, layer):

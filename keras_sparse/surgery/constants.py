@@ -6,6 +6,19 @@ import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
+class Partition:
+    """A way to sort positions into classes, equal to another one if it is the same.
+
+    Args:
+        key: what identifies it.
+        shares: None, or for each class the share of the positions that are in it.
+    """
+
+    key: object
+    shares: tuple | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Constants:
     """The value of each channel that does not depend on the model's input.
 
@@ -17,7 +30,8 @@ class Constants:
     Args:
         values: float64 array `(classes, channels)`. A column of NaN is a channel that depends on
             the input.
-        profile: None if there is one class, else what identifies the partition of the positions.
+        profile: None if there is one class, else what identifies the partition of the positions; a
+            `Partition`, if more is known of it.
     """
 
     values: np.ndarray
@@ -47,6 +61,23 @@ class Constants:
         if len(self.values) == 1:
             return first
         return np.where((self.values == first).all(0), first, np.nan)
+
+    @property
+    def mean(self):
+        """`(channels,)`: the mean over all positions, NaN if it is not known."""
+        shares = getattr(self.profile, "shares", None)
+        return self.uniform if shares is None else np.array(shares) @ self.values
+
+    @property
+    def largest(self):
+        """`(channels,)`: the largest value at any position, NaN if it is not known."""
+        shares = getattr(self.profile, "shares", None)
+        return self.uniform if shares is None else self.values.max(0)
+
+    def moved(self, channels, key):
+        """The constants of a list of channels, whose positions have been put in another order."""
+        shares = getattr(self.profile, "shares", None)
+        return Constants.of(self.values[:, channels], Partition((self.profile, key), shares))
 
     def flattened(self):
         """These constants without the ones that depend on the position."""

@@ -6,7 +6,7 @@ import numpy as np
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.activations import activate, mixes_channels
 from keras_sparse.surgery.rules.base import Rule, channel_axis, positions, register_rule
-from keras_sparse.surgery.rules.linear import tap_classes
+from keras_sparse.surgery.rules.windows import tap_classes
 
 
 @register_rule(keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
@@ -33,7 +33,7 @@ class DepthwiseRule(Rule):
         constants = source.constants.uniform
         if source.axis != axis:
             constants = np.full(kernel.shape[1], np.nan)
-        classes = tap_classes(layer)
+        classes, profile = tap_classes(call)
         if classes is None:
             classes = np.full((1, len(kernel)), np.nan)
         empty = (kernel == 0).all(0) | (constants == 0)[:, None]
@@ -42,7 +42,7 @@ class DepthwiseRule(Rule):
         rows = np.where(empty, 0.0, rows).reshape(len(classes), outputs)
         bias = unit.array("bias")
         rows = rows if bias is None else rows + bias
-        result = Constants.of(rows, call)
+        result = Constants.of(rows, profile)
         return [(axis, result.map(lambda v: activate(layer.activation, v, target.dtype)))]
 
     def needs(self, unit):

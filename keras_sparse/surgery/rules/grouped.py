@@ -59,12 +59,9 @@ class GroupedRule(Convolution):
         rows, own = self._within(unit, inputs, np.arange(read.shape[1]))
         return read[rows] & own
 
-    def _families(self, unit, source):
-        """A carrier can stand only for channels of its own group."""
-        families = super()._families(unit, source)
-        groups = unit.operation.groups
-        group = np.arange(source.size) // (source.size // groups)
-        return np.where(families < 0, -1, families * groups + group)
+    def sets(self, unit, source):
+        """The groups."""
+        return np.arange(source.size) // (source.size // unit.operation.groups)
 
     def removed_together(self, call):
         """A channel of one group with the channels at the same place in the others."""
@@ -113,14 +110,15 @@ class GroupedRule(Convolution):
         width = target.size // groups
         return np.stack([rows[o // width] for o in target.kept], axis=1)
 
-    def merge(self, unit, weights, members, carrier, factors):
-        """Into the carrier's row, for the outputs of its group."""
+    def merge(self, unit, weights, sums):
+        """Into the carriers' rows, for the outputs of their group."""
         source, outputs = self.source(unit), unit.outputs[0].kept
         size = source.size // unit.operation.groups
-        group = carrier // size
+        group = sums.carriers[0] // size
         own = outputs // (unit.outputs[0].size // unit.operation.groups) == group
-        taps = self.part(unit, members, outputs[own])
+        taps = self.part(unit, sums.carried, outputs[own])
         kept = np.flatnonzero(source.keep[group * size : (group + 1) * size])
-        row = int(np.searchsorted(kept, carrier - group * size))
+        rows = np.searchsorted(kept, sums.carriers - group * size)
         weights["kernel"] = weights["kernel"].astype(np.float64)
-        self.rows(weights["kernel"])[:, row, own] += np.einsum("k,tko->to", factors, taps)
+        extra = np.einsum("jk,tko->tjo", sums.factors, taps)
+        self.rows(weights["kernel"])[:, rows[:, None], np.flatnonzero(own)] += extra

@@ -12,10 +12,8 @@ from keras_sparse.surgery.rules.base import (
     positions,
     register_rule,
 )
-
-# A carrier's constant must not be much smaller than the largest one it stands for: it is computed
-# in the layer's precision, and its error is scaled with the ratio.
-_SMALLEST_CARRIER = 0.05
+from keras_sparse.surgery.rules.carriers import combine, missing_carriers
+from keras_sparse.surgery.rules.windows import tap_classes
 
 
 class Linear(Rule):
@@ -25,9 +23,9 @@ class Linear(Rule):
     tap `t`:
 
     * where every position sees every tap, `bias[o] += c[k] * sum_t W[t, k, o]`;
-    * where the border is padded, the constant's response is a map, but all the constant channels
-      of a tensor have the same map up to a factor. One of them, the carrier `j`, is kept, and
-      `W[t, j, o] += c[k] / c[j] * W[t, k, o]`.
+    * where the border is padded, or the constant depends on the position, some of the constant
+      channels are kept that add up to the others, `c[k] = sum_j f[j] c[j]`. These are the carriers,
+      and `W[t, j, o] += f[j] * W[t, k, o]`. Constants that do not depend on the position need one.
 
     Subclasses say where the channels are and what the kernel is.
     """
@@ -47,13 +45,13 @@ class Linear(Rule):
         kernel = unit.array("kernel")
         return kernel.reshape(1, *kernel.shape)
 
-    def bordered(self, layer):
+    def bordered(self, unit):
         """Whether some positions do not see every tap."""
         return False
 
-    def classes(self, layer):
-        """`(classes, taps)` of zeros and ones: which taps a position may see; None if too many."""
-        return np.ones((1, 1))
+    def classes(self, call):
+        """Which taps a position may see, as `tap_classes` returns it."""
+        return np.ones((1, 1)), call
 
     def tap_count(self, layer):
         """Number of taps of the kernel."""
@@ -104,12 +102,12 @@ class Linear(Rule):
         active = np.flatnonzero(reads & (values != 0).any(0))
         if not len(active):
             return np.zeros((1, int(dead.sum()))), None
-        classes = self.classes(call.operation)
+        classes, profile = self.classes(call)
         if classes is None:
             return None, None
         taps = self.taps(unit, classes, active, np.flatnonzero(dead))
         rows = np.einsum("pk,qko->pqo", values[:, active], taps).reshape(-1, int(dead.sum()))
-        return rows, (constants.profile if len(classes) == 1 else call)
+        return rows, (constants.profile if len(classes) == 1 else profile)
 
     def taps(self, unit, classes, inputs, outputs):
         """`(classes, inputs, outputs)`: the kernel summed over the taps of each class."""
@@ -146,7 +144,7 @@ class Linear(Rule):
         read = self._read(unit, target)
         known = source.constants.known
         source.need(read & ~known, f"{unit.name} reads it")
-        stuck = read & known & ~self._foldable(unit, source) & (self._families(unit, source) < 0)
+        stuck = read & known & ~self._foldable(unit, source) & ~self._carriable(unit, source)
         source.need(stuck, f"{unit.name}: {self.why_stuck(unit.operation)}")
 
     def _read(self, unit, target):
@@ -164,44 +162,36 @@ class Linear(Rule):
     def _foldable(self, unit, source):
         """Which inputs' constants add the same to every position of the output."""
         uniform = source.constants.uniform
-        return (uniform == 0) | (~np.isnan(uniform) & (not self.bordered(unit.operation)))
+        return (uniform == 0) | (~np.isnan(uniform) & (not self.bordered(unit)))
 
-    def _families(self, unit, source):
-        """For each input that a carrier can stand for the number of its family, -1 for others.
+    def _carriable(self, unit, source):
+        """Which inputs have a constant that carriers can hold, and a bias cannot."""
+        held = source.constants.known & ~self._foldable(unit, source)
+        return held & self.mergeable(unit.operation)
 
-        Members of a family are multiples of one another at every class of positions.
-        """
-        families = np.full(source.size, -1)
-        if not self.mergeable(unit.operation):
-            return families
-        constants = source.constants
-        values = np.nan_to_num(constants.values)
-        members = np.flatnonzero(constants.known & ~self._foldable(unit, source))
-        if len(members):
-            columns = values[:, members]
-            largest = columns[np.abs(columns).argmax(0), np.arange(len(members))]
-            families[members] = np.unique(columns / largest, axis=1, return_inverse=True)[
-                1
-            ].reshape(-1)
-        return families
+    def sets(self, unit, source):
+        """For each input the number of a set; carriers stand for channels of their own set."""
+        return np.zeros(source.size, int)
+
+    def _carried(self, unit, source):
+        """For each set the arguments of `combine`: carriers that are kept, and what is dropped."""
+        held = self._carriable(unit, source)
+        dropped = held & ~source.keep & self._read(unit, unit.outputs[0])
+        values, own = np.nan_to_num(source.constants.values), self.sets(unit, source)
+        shifted = not self.bordered(unit)
+        precision = 2.0**-52 if unit.calls[0].inputs[0].dtype == "float64" else 2.0**-23
+        for i in np.unique(own[dropped]):
+            parts = (np.flatnonzero((own == i) & part) for part in (held & source.keep, dropped))
+            yield (values, *parts, shifted, precision)
 
     def resolve(self, unit):
-        """Keeps a carrier for each family of constants of which a member is to be dropped."""
-        source, target = self.source(unit), unit.outputs[0]
-        read = self._read(unit, target)
-        families = self._families(unit, source)
-        for family in np.unique(families[read & (families >= 0) & ~source.keep]):
-            if self._carrier(source, families == family) is None:
-                one = np.zeros(source.size, bool)
-                one[np.argmax(_size(source) * (families == family))] = True
-                source.need(one, f"{unit.name}: carries the constants under its padded border")
-
-    def _carrier(self, source, family):
-        """Index of the kept member of a family that stands for the dropped ones, None if none."""
-        size = _size(source) * family
-        candidate = np.argmax(size * source.keep)
-        enough = source.keep[candidate] and size[candidate] >= _SMALLEST_CARRIER * size.max()
-        return int(candidate) if enough else None
+        """Keeps carriers for the constants that are to be dropped."""
+        source = self.source(unit)
+        border = "the constants under its padded border"
+        what = border if self.bordered(unit) else "constants that depend on the position"
+        for arguments in list(self._carried(unit, source)):
+            added = np.isin(np.arange(source.size), missing_carriers(*arguments))
+            source.need(added, f"{unit.name}: carries {what}")
 
     # Rebuilding.
 
@@ -226,18 +216,25 @@ class Linear(Rule):
         source = self.source(unit)
         return self._read(unit, unit.outputs[0]) & ~source.keep
 
+    def _sums(self, unit):
+        """The dropped inputs as sums of carriers."""
+        if "sums" not in unit.notes:
+            carried = self._carried(unit, self.source(unit))
+            unit.notes["sums"] = [combine(*arguments) for arguments in carried]
+        return unit.notes["sums"]
+
     def _correction(self, unit):
         """What the dropped constants add to the bias of each kept output."""
         if "correction" not in unit.notes:
             source, outputs = self.source(unit), unit.outputs[0].kept
-            uniform = np.nan_to_num(source.constants.uniform)
-            folded = self._dropped(unit) & self._foldable(unit, source) & (uniform != 0)
-            correction = np.zeros(len(outputs))
-            if folded.any():
-                every = np.ones((1, self.tap_count(unit.operation)))
-                taps = self.taps(unit, every, np.flatnonzero(folded), outputs)[0]
-                correction = uniform[folded] @ taps
-            unit.notes["correction"] = correction
+            folded = self._dropped(unit) & self._foldable(unit, source)
+            constants = np.where(folded, np.nan_to_num(source.constants.uniform), 0.0)
+            for sums in self._sums(unit):
+                constants[sums.carried] = sums.shifts
+            inputs = np.flatnonzero(constants)
+            every = np.ones((1, self.tap_count(unit.operation)))
+            taps = self.taps(unit, every, inputs, outputs)[0]
+            unit.notes["correction"] = constants[inputs] @ taps
         return unit.notes["correction"]
 
     def fold(self, unit, weights):
@@ -245,23 +242,17 @@ class Linear(Rule):
         correction = self._correction(unit)
         if correction.any():
             weights["bias"] = weights["bias"].astype(np.float64) + correction
-        source = self.source(unit)
-        families = self._families(unit, source)
-        dropped = self._dropped(unit) & (families >= 0)
-        values = np.nan_to_num(source.constants.values)
-        for family in np.unique(families[dropped]):
-            carrier = self._carrier(source, families == family)
-            members = np.flatnonzero(dropped & (families == family))
-            row = np.abs(values[:, carrier]).argmax()
-            self.merge(unit, weights, members, carrier, values[row, members] / values[row, carrier])
+        for sums in self._sums(unit):
+            if len(sums.carriers):
+                self.merge(unit, weights, sums)
 
-    def merge(self, unit, weights, members, carrier, factors):
-        """Adds the members' kernels, times factors, to the carrier's."""
+    def merge(self, unit, weights, sums):
+        """Adds the kernels of dropped inputs, times factors, to their carriers'."""
         outputs = unit.outputs[0].kept
-        place = int(np.searchsorted(self.source(unit).kept, carrier))
-        extra = np.einsum("k,tko->to", factors, self.part(unit, members, outputs))
+        places = np.searchsorted(self.source(unit).kept, sums.carriers)
+        extra = np.einsum("jk,tko->tjo", sums.factors, self.part(unit, sums.carried, outputs))
         weights["kernel"] = weights["kernel"].astype(np.float64)
-        self.rows(weights["kernel"])[:, place] += extra
+        self.rows(weights["kernel"])[:, places] += extra
 
     def rows(self, kernel):
         """A view of the kernel as `(taps, inputs, outputs)`."""
@@ -271,10 +262,6 @@ class Linear(Rule):
         layer = call.operation
         size = int(np.prod(layer.kernel.shape))
         return size * positions(call.outputs[0].shape, self.output_axis(layer))
-
-
-def _size(source):
-    return np.abs(np.nan_to_num(source.constants.values)).max(0)
 
 
 @register_rule(keras.layers.Dense)
@@ -295,51 +282,15 @@ class Convolution(Linear):
     def kernel(self, unit):
         return self.rows(unit.array("kernel"))
 
-    def bordered(self, layer):
-        return layer.padding != "valid" and max(layer.kernel_size) > 1
+    def bordered(self, unit):
+        return not all(np.all(self.classes(call)[0]) for call in unit.calls)
 
     def tap_count(self, layer):
         return int(np.prod(layer.kernel_size))
 
-    def classes(self, layer):
-        """By how many taps the border cuts off on each side."""
-        return tap_classes(layer)
-
-
-def tap_classes(layer, limit=1024):
-    """Which taps of a convolution's window lie inside the image.
-
-    Args:
-        layer: a convolution layer with `kernel_size` and `padding`.
-        limit: largest number of classes.
-
-    Returns:
-        Array `(classes, taps)` of zeros and ones with at least every set of taps that a position
-        can see, whatever the image's size; None above the limit.
-    """
-    axes = []
-    for size in layer.kernel_size:
-        left, right = {
-            "valid": (0, 0),
-            "same": (size // 2, size // 2),
-            "causal": (size - 1, 0),
-        }[layer.padding]
-        tap = np.arange(size)
-        axes.append(
-            np.array(
-                [
-                    (tap >= first) & (tap < size - last)
-                    for first in range(left + 1)
-                    for last in range(right + 1)
-                ]
-            )
-        )
-    if np.prod([len(axis) for axis in axes]) > limit:
-        return None
-    classes = np.ones((1, 1))
-    for axis in axes:
-        classes = np.kron(classes, axis)
-    return classes
+    def classes(self, call):
+        """By the taps that the border cuts off."""
+        return tap_classes(call)
 
 
 @register_rule(
@@ -354,12 +305,13 @@ class TransposedRule(Convolution):
     def rows(self, kernel):
         return np.swapaxes(super().rows(kernel), 1, 2)
 
-    def bordered(self, layer):
+    def bordered(self, unit):
+        layer = unit.operation
         return max(layer.kernel_size) > 1 or max(layer.strides) > 1
 
-    def classes(self, layer):
+    def classes(self, call):
         """Strides, padding and output padding leave too many sets of taps to follow."""
-        return None if self.bordered(layer) else np.ones((1, 1))
+        return (None if self.bordered(call.unit) else np.ones((1, 1))), call
 
     def slices(self, unit):
         """As for a convolution, with the kernel's last axes exchanged."""

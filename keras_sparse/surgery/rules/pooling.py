@@ -42,16 +42,15 @@ class PoolingRule(Windowed):
 
 @register_rule(*_layers("MaxPooling{}D"), "MaxPool")
 class MaxPoolingRule(Windowed):
-    """The largest value of a window; a border of smaller values is not seen."""
+    """The largest value of a window; behind padding that of the window or of the border."""
 
     def constants(self, call, constants):
-        """The input's, and behind padding what is padded, where the border is not larger."""
+        """The input's; behind padding two classes of positions, with the border or without."""
         padded = self._padded(call)
         if padded is None:
             return super().constants(call, constants)
         inside, value = padded.inputs[0].constants.uniform, padded.unit.rule.value(padded)
-        seen = np.where(inside >= value, inside, constants.uniform)
-        return Constants.of(seen)
+        return Constants.of([inside, np.maximum(inside, value)], call)
 
     def _padded(self, call):
         """The call that pads this one's input, if each window has a position inside of it."""
@@ -70,9 +69,13 @@ class MaxPoolingRule(Windowed):
         return producer if (spatial.max(1) < sizes).all() else None
 
 
-@register_rule(*_layers("GlobalMaxPooling{}D"), *_layers("GlobalAveragePooling{}D"))
+@register_rule(*_layers("GlobalAveragePooling{}D"))
 class GlobalPoolingRule(Windowed):
     """All positions at once, which moves the channel axis unless `keepdims`."""
+
+    def constants(self, call, constants):
+        """The mean of those that depend on the position."""
+        return Constants.of(constants.mean)
 
     def forward(self, call):
         """As for pooling, on the axis that the channels have in the output."""
@@ -80,8 +83,17 @@ class GlobalPoolingRule(Windowed):
         return [(axis if call.operation.keepdims else -1, constants)]
 
 
+@register_rule(*_layers("GlobalMaxPooling{}D"))
+class GlobalMaxPoolingRule(GlobalPoolingRule):
+    """The largest of all positions."""
+
+    def constants(self, call, constants):
+        """The largest of those that depend on the position."""
+        return Constants.of(constants.largest)
+
+
 class Padding(Beside):
-    """A value around each channel: a constant becomes a map of two, itself inside and the value."""
+    """A value around each channel: a constant is itself inside, the value outside."""
 
     mixing = "pads the channels"
 
@@ -97,10 +109,17 @@ class Padding(Beside):
         axis = call.inputs[0].axis
         return axis is not None and not any(self.widths(call)[axis])
 
+    def forward(self, call):
+        """The classes of positions of the input stay apart."""
+        if not self.beside(call):
+            return super().forward(call)
+        return [(self.place(call), self.constants(call, call.inputs[0].constants))]
+
     def constants(self, call, constants):
-        """Two classes of positions, the same for all channels of this call."""
-        inside, value = constants.values[0], self.value(call)
-        rows = [inside] if value is None else [inside, np.where(np.isnan(inside), inside, value)]
+        """One more class of positions, the same for all channels of this call."""
+        rows, value = list(constants.values), self.value(call)
+        if value is not None:
+            rows.append(np.where(constants.known, value, np.nan))
         return Constants.of(rows, call)
 
 

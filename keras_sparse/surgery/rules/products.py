@@ -20,7 +20,8 @@ from keras_sparse.surgery.units import Value
 class MatmulRule(Rule):
     """`output[i, j] = sum_k a[i, k] b[k, j]`, as attention is written by hand.
 
-    * Channels on `k` in both operands: one that is zero in either adds nothing.
+    * Channels on `k` in both operands: one that is zero in either adds nothing. One that is
+      constant in both adds a number, which is added behind.
     * Channels on `j`: those of `b` and of the output are the same, and zeros stay zeros.
     """
 
@@ -71,10 +72,23 @@ class MatmulRule(Rule):
             a.need_all(f"{unit.name} mixes channels")
             b.need_all(f"{unit.name} mixes channels")
             return
-        nothing = (a.constants.uniform == 0) | (b.constants.uniform == 0)
+        products = self._products(a, b)
+        nothing = ~np.isnan(products)
         for port, other in ((a, b), (b, a)):
             port.need(~nothing, f"{unit.name} sums over it")
             port.need(other.keep, other.why)
+
+    def _products(self, a, b):
+        """What a channel of both operands adds everywhere, NaN if that depends on the input."""
+        one, two = a.constants.uniform, b.constants.uniform
+        return np.where((one == 0) | (two == 0), 0.0, one * two)
+
+    def apply(self, call, make, read):
+        """The smaller product, and what the dropped channels add to it."""
+        a, b = call.inputs
+        summed = self._mode(a, b) == "summed"
+        added = float(self._products(a, b)[~a.keep].sum()) if summed else 0.0
+        return _sum(make(), call.arguments(read)[0], added)
 
     def coupled_channels(self, call):
         a, b = call.inputs
@@ -86,6 +100,15 @@ class MatmulRule(Rule):
     def macs(self, call):
         """As many products as are summed, for each number of the output."""
         return positions(call.outputs[0].shape) * (call.inputs[0].shape[-1] or 1)
+
+
+def _sum(operation, operands, added):
+    """A product plus what is dropped from it."""
+    if not np.any(added):
+        return operation(*operands)
+    # An output of the model is called as the operation was, and the sum may be one.
+    operation.name = f"{operation.name}_product"
+    return operation(*operands) + added
 
 
 class ArrayMatmulRule(Linear):
@@ -116,9 +139,8 @@ class ArrayMatmulRule(Linear):
         unit = call.unit
         inputs, outputs = self.source(unit).kept, unit.outputs[0].kept
         dtype = call.outputs[0].dtype
-        product = make()(read(call.inputs[0]), self._array(call)[np.ix_(inputs, outputs)])
-        correction = self._correction(unit)
-        return product + correction.astype(dtype) if correction.any() else product
+        operands = read(call.inputs[0]), self._array(call)[np.ix_(inputs, outputs)]
+        return _sum(make(), operands, self._correction(unit).astype(dtype))
 
     def macs(self, call):
         return int(np.size(call.args[1])) * positions(call.outputs[0].shape, -1)

@@ -44,9 +44,11 @@ class Moving(Rule):
         if relation is None:
             return [(default_axis(out), Constants.unknown(default_size(out)))]
         axis, inputs, outputs = relation
-        source = call.inputs[0].constants.uniform
+        source = call.inputs[0].constants
         order = np.lexsort((inputs, outputs))
-        members = source[inputs[order]].reshape(out.shape[axis], -1).T
+        if len(order) == out.shape[axis] == source.values.shape[1]:  # one of each
+            return [(axis, source.moved(inputs[order], out.shape))]
+        members = source.uniform[inputs[order]].reshape(out.shape[axis], -1).T
         return [(axis, Constants.of(members, call))]
 
     def needs(self, unit):
