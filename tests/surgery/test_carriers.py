@@ -162,3 +162,21 @@ def test_a_product_that_is_an_output(harness):
     compact, report = harness.cut(model)
     assert report.channels["a"] == (6, 4)
     assert compact.output_names == model.output_names
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("product", ["Dot", "matmul"])
+def test_a_matrix_that_a_layer_computes_loses_rows(product, harness):
+    """As in PointNet: the rows of the matrix are of the channels that it multiplies."""
+    inputs = keras.Input((5, 4))
+    x = layers.Dense(6, activation="relu", name="a")(inputs)
+    matrix = layers.Dense(6 * 3, name="b")(layers.GlobalMaxPooling1D()(inputs))
+    matrix = layers.Reshape((6, 3))(matrix)
+    multiply = {"Dot": layers.Dot(axes=(2, 1)), "matmul": lambda both: keras.ops.matmul(*both)}
+    model = keras.Model(inputs, layers.Dense(2)(multiply[product]([x, matrix])))
+    harness.randomise(model)
+    put(model.get_layer("a").kernel, (..., [1, 4]))
+    put(model.get_layer("a").bias, [1, 4], -0.5)
+    _, report = harness.cut(model)
+    assert report.channels["a"] == (6, 4)
+    assert report.channels["b"] == (18, 12)

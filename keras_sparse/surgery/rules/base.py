@@ -169,6 +169,10 @@ class Rule:
         """
         return []
 
+    def summed_axis(self, call: "Call", value: Any) -> int | None:
+        """The axis of an input whose entries a product sums with another input's channels."""
+        return None
+
     def inner_channels(self, unit: "Unit") -> list[tuple]:
         """Sets of channels inside the layer that may be removed one by one: attention's heads.
 

@@ -159,6 +159,18 @@ class DotRule(Contraction):
         """As the layer is told."""
         return call.operation.normalize
 
+    def summed_axis(self, call, value):
+        """Where the other input is summed over its last axis."""
+        layer = call.operation
+        axes = (layer.axes, layer.axes) if isinstance(layer.axes, int) else layer.axes
+        own = call.inputs.index(value)
+        one, two = (
+            axis % len(each.shape) - len(each.shape)
+            for axis, each in zip(axes, call.inputs, strict=True)
+        )
+        mine, other = ((one, two), (two, one))[own]
+        return mine if other == -1 else None
+
     def letters(self, call):
         """`a`, `b`, ... for the first input, others for the second's own axes."""
         layer = call.operation

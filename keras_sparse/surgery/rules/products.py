@@ -46,6 +46,10 @@ class MatmulRule(Rule):
             return "summed"
         return "pass-through" if b.axis == -1 else "whole"
 
+    def summed_axis(self, call, value):
+        """The rows of `b`; the channels of `a` are on its last axis."""
+        return -2 if value is call.inputs[1] else None
+
     def forward(self, call):
         """Zeros of `b`, if its channels are the output's; all constants behind a softmax."""
         a, b = call.inputs

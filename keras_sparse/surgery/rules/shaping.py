@@ -34,8 +34,14 @@ class Moving(Rule):
             input channel `inputs[i]` and output channel `outputs[i]` share values; None if no axis
             of the output separates the channels.
         """
-        source = call.inputs[0]
-        return row_major(source.shape, source.axis, call.outputs[0].shape)
+        source, out = call.inputs[0], call.outputs[0]
+        asked = [
+            axis
+            for reader in out.units
+            for each in reader.calls
+            if out in each.inputs and (axis := reader.rule.summed_axis(each, out)) is not None
+        ]
+        return row_major(source.shape, source.axis, out.shape, first=asked[:1])
 
     def forward(self, call):
         """Constants of what a channel of the output is made of."""
@@ -82,7 +88,7 @@ class Moving(Rule):
 _LONGEST = 2**24
 
 
-def row_major(before, axis, after):
+def row_major(before, axis, after, first=()):
     """The relation of a tensor's channels to those of the same values in another shape.
 
     In row-major order the index on an axis repeats with the product of the sizes from there on, so
@@ -91,13 +97,14 @@ def row_major(before, axis, after):
     Args:
         before, after: shapes, the batch first, None where unknown.
         axis: the channels' axis in `before`, counted from the end, or None.
+        first: axes of `after`, counted from the end, that are tried before the others.
 
     Returns:
         As `Moving.relation`. Of several axes the last one that does not couple all channels.
     """
     if axis is None or -axis >= len(before):
         return None
-    places = range(-1, -len(after), -1)
+    places = [*first, *range(-1, -len(after), -1)]
     return best((place, _period(before[axis:], after[place:])) for place in places)
 
 
