@@ -9,9 +9,9 @@
    the same in them whatever the model's input is, and if nothing else changes when they are zero.
 3. Constants that differ by position, or that lie under a padded border, cannot go into a bias. As
    many channels stay as it takes for the others to be sums of them.
+4. Heads stay as wide as each other.
 
-What it finds can be out of reach: heads must be of one size, which it does not know. It counts
-tables that are looked up without a batch as needed.
+It counts tables that are looked up without a batch as needed.
 """
 
 import collections
@@ -50,6 +50,8 @@ def ideal_parameters(model):
         groups = _Groups(columns, reached)
         groups.couple_windows(trial)
         gone = _removable(trial, groups, _alive(trial, reached))
+        while uneven := _uneven(trial, groups, gone):
+            gone -= uneven
         gone -= _carriers(trial, groups, gone)
         return _parameters(trial, groups, gone)
     finally:
@@ -188,6 +190,21 @@ def _without(columns):
     for layer, channel in columns:
         changes[layer].append((channel, np.zeros_like))
     return changes
+
+
+def _uneven(trial, groups, gone):
+    """Groups that have to stay, for heads are of one width: what goes from one goes from each."""
+    staying = set()
+    for layer, heads in trial.heads.items():
+        if layer not in trial.makers:
+            continue
+        owners = [groups.of(column) for column in trial.columns(layer)]
+        size = len(owners) // heads
+        rows = [owners[start : start + size] for start in range(0, len(owners), size)]
+        rows = [[group for group in row if group in gone - staying] for row in rows]
+        fewest = min((len(row) for row in rows if len(row) < size), default=size)
+        staying.update(group for row in rows if len(row) < size for group in row[fewest:])
+    return staying
 
 
 def _carriers(trial, groups, gone):

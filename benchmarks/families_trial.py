@@ -7,6 +7,7 @@ convolutions can be changed too, but pass on what they get.
 
 import collections
 import functools
+import math
 
 import keras
 import numpy as np
@@ -49,6 +50,10 @@ class Trial:
         self.outputs = {}  # by call: what it returns
         self.sources = {}  # by layer: what it read last
         self.read = {}  # by layer: which inputs each channel reads
+        self.heads = {}  # by layer: how many heads its channels are split into
+        self.tensors = {}  # by id: what layers returned last, and by which
+        self.reshape = keras.ops.reshape
+        keras.ops.reshape = self._reshaped
         self.constant, self.maps = self._constants(drawn)
         self._run(drawn)
         lengths = {key: len(_first(output)) for key, output in self.outputs.items()}
@@ -63,6 +68,7 @@ class Trial:
 
     def close(self):
         """Gives the layers their own `call` again."""
+        keras.ops.reshape = self.reshape
         for layer in self.layers:
             vars(layer).pop("call")
 
@@ -86,6 +92,15 @@ class Trial:
         output = _split(keras.ops.convert_to_numpy(output), made)
         output = output.reshape(len(many), -1, output.shape[-1])
         return (output[:-1] != output[-1]).any(1)
+
+    def _reshaped(self, x, newshape):
+        """`keras.ops.reshape`, which notes where the channels of a layer become heads."""
+        output = self.reshape(x, newshape)
+        layer, width = self.tensors.get(id(x), (None, None))[0], output.shape[-1]
+        split = tuple(output.shape[: len(x.shape) - 1]) == tuple(x.shape[:-1])
+        if layer is not None and split and width < x.shape[-1]:
+            self.heads[layer] = x.shape[-1] // width
+        return output
 
     def _run(self, inputs):
         """Runs the model, and keeps what its layers read and return."""
@@ -161,9 +176,15 @@ class Trial:
             output = self.own[layer](*args, **kwargs)
             if (makes_channels(layer) or _is_depthwise(layer)) and not backwards:
                 self.outputs[key] = keras.tree.map_structure(keras.ops.convert_to_numpy, output)
+                self.tensors[id(output)] = layer, output
+                made = _axes(layer)[1]
+                if made > 1:
+                    self.heads[layer] = math.prod(output.shape[-made:-1])
             if self.frozen is None or layer not in self.depthwise:
                 return output
-            many = np.array(output).reshape(len(self.changes), -1, *output.shape[1:])
+            many = np.array(keras.ops.convert_to_numpy(output)).reshape(
+                len(self.changes), -1, *output.shape[1:]
+            )
             return self._changed(layer, many)
         many = functools.partial(np.repeat, repeats=len(self.changes), axis=0)
         return keras.tree.map_structure(
