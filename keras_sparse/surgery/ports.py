@@ -15,7 +15,7 @@ class Port:
         self.values = values
         self.unit = unit
         self._need = need
-        self._output = output
+        self.output = output
         self.constants = _common([value.constants for value in values])
         # Whether the rule reads another axis than the one that is followed.
         self.read_across = False
@@ -62,7 +62,7 @@ class Port:
         An array holds the reasons of another port. What needs an input does not need the output:
         the two are coupled, and the reason says so.
         """
-        if self._output and not isinstance(reason, str):
+        if self.output and not isinstance(reason, str):
             reason = kept_with(reason, f"the input of {self.unit.name}")
         for value in self.values:
             if len(value.keep) == len(channels):

@@ -781,6 +781,7 @@ OPERATIONS = {
     "stack last": lambda x: ops.mean(ops.stack([x, x * 1.0], axis=-1), axis=-1),
     "where": lambda x: ops.where(x > 0.5, x, ops.logical_not(x < 0.3) * 0.1),
     "take": lambda x: ops.take(ops.take(x, [0, 2], axis=1), np.array([[1], [3]]), axis=2),
+    "take channels": lambda x: ops.take(x, [5, 0, 1, 0, -2], axis=-1),
     "array": lambda x: x @ np.arange(18.0).reshape(6, 3),
 }
 
@@ -793,7 +794,7 @@ def test_operations(name, harness, tmp_path):
     harness.randomise(model)
     put(model.get_layer("a").kernel, (..., [1, 4]))
     compact, report = harness.cut(model)
-    kept = {"part": 2}.get(name, 4)
+    kept = {"part": 2, "take channels": 2}.get(name, 4)
     assert report.channels["a"] == (6, kept)
     compact.save(tmp_path / "smaller.keras")
     harness.compare(compact, keras.saving.load_model(tmp_path / "smaller.keras"))
@@ -895,6 +896,8 @@ def test_pad(mode, kept, harness):
         ops.softmax,
         lambda x: ops.cumsum(x, axis=-1),
         lambda x: ops.mean(x, axis=-1, keepdims=True) + x,
+        lambda x: ops.take(x, 2, axis=-1),
+        lambda x: ops.take(x, ops.cast(ops.max(x, axis=(0, 1, 2)) > 0.5, "int32"), axis=-1),
         _lambda,
     ],
 )

@@ -127,13 +127,6 @@ class PReLURule(Elementwise):
         values = constants.flattened().values
         return Constants.of(np.where(values >= 0, values, alpha * values))
 
-    def slices(self, unit):
-        port, alpha = unit.outputs[0], unit.array("alpha")
-        cut = [None] * alpha.ndim
-        if port.axis is not None and alpha.shape[port.axis] == port.size:
-            cut[port.axis] = port.kept
-        return {"alpha": tuple(cut)}
-
 
 @register_rule(keras.layers.Rescaling)
 class RescalingRule(Elementwise):

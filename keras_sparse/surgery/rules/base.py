@@ -146,7 +146,10 @@ class Rule:
         raise NotImplementedError
 
     def needs(self, unit: "Unit") -> None:
-        """Marks channels of a unit's ports as needed that the needs of its other ports imply."""
+        """Marks channels of a unit's ports as needed that the needs of its other ports imply.
+
+        `Coupled` does so from the channels that inputs and outputs have in common.
+        """
         raise NotImplementedError
 
     def coupled_channels(self, call: "Call") -> list[tuple]:
@@ -239,7 +242,7 @@ class Unsupported(Rule):
 
     def forward(self, call):
         """Outputs of which nothing is known."""
-        return [(default_axis(v), Constants.unknown(default_size(v))) for v in call.outputs]
+        return nothing_known(call)
 
     def needs(self, unit):
         """Once anything is needed, everything is."""
@@ -274,14 +277,12 @@ def to_numbers(tensor):
     return array.astype(np.float64)
 
 
-def couple(source, target):
-    """Two ports have the same channels, once the target is needed at all."""
-    if target.keep.any():
-        source.need(target.keep, reasons_behind(source, target))
-        target.need(source.keep, source.why)
+def nothing_known(call):
+    """The result of `Rule.forward` where nothing is known of the outputs."""
+    return [(default_axis(v), Constants.unknown(default_size(v))) for v in call.outputs]
 
 
-def reasons_behind(source, target, lost="not constant behind it", of=slice(None), at=slice(None)):
+def reasons_behind(source, target, lost, of, at):
     """Why a source's channels are needed that are coupled to a target's.
 
     Args:

@@ -4,17 +4,11 @@ import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants
-from keras_sparse.surgery.rules.base import (
-    Rule,
-    couple,
-    default_axis,
-    default_size,
-    in_step,
-    to_numbers,
-)
+from keras_sparse.surgery.rules.base import in_step, nothing_known, to_numbers
+from keras_sparse.surgery.rules.coupled import Coupled
 
 
-class Elementwise(Rule):
+class Elementwise(Coupled):
     """A function of each channel by itself, the same at every position.
 
     `channel_weights` names the weights that have an entry for each channel: vectors, or arrays
@@ -25,16 +19,17 @@ class Elementwise(Rule):
     channel_weights: tuple = ()
     scale: str | None = None
     makes_channels = False
+    mixing = "reads another axis"
 
     def axis(self, layer, rank):
         """The axis that the layer's weights belong to, None if it has no such axis."""
         return None
 
-    def source(self, unit):
-        """The input port on the layer's axis."""
-        port = unit.inputs[0]
-        axis = self.axis(unit.operation, len(port.shape))
-        return port if axis is None else port.on(axis)
+    def coupling(self, call):
+        """Channel by channel, if these are on the layer's axis."""
+        source = call.inputs[0]
+        axis = self.axis(call.operation, len(source.shape))
+        return in_step(call) if axis in (None, source.axis) else None
 
     def forward(self, call):
         """Constants in, constants out, on the layer's axis."""
@@ -75,12 +70,6 @@ class Elementwise(Rule):
         args, kwargs = call.arguments(lambda value: tensor if value is source else None)
         return to_numbers(call.operation(*args, **kwargs)).reshape(values.shape)
 
-    def needs(self, unit):
-        couple(self.source(unit), unit.outputs[0])
-
-    def coupled_channels(self, call):
-        return in_step(call)
-
     def slices(self, unit):
         port = unit.outputs[0]
         slices = {}
@@ -118,19 +107,10 @@ class Beside(Elementwise):
         return call.inputs[0].axis
 
     def forward(self, call):
-        source, out = call.inputs[0], call.outputs[0]
         if not self.beside(call):
-            return [(default_axis(out), Constants.unknown(default_size(out)))]
-        return [(self.place(call), self.constants(call, source.constants.flattened()))]
+            return nothing_known(call)
+        constants = call.inputs[0].constants.flattened()
+        return [(self.place(call), self.constants(call, constants))]
 
-    def needs(self, unit):
-        source, target = unit.inputs[0], unit.outputs[0]
-        if self.beside(unit.calls[0]):
-            couple(source, target)
-        elif target.keep.any():
-            target.need_all(f"{unit.name}: {self.mixing}")
-            source.need(self.entering(unit), f"{unit.name}: {self.mixing}")
-
-    def entering(self, unit):
-        """Which of the channels that are mixed must stay."""
-        return np.ones(unit.inputs[0].size, bool)
+    def coupling(self, call):
+        return in_step(call) if self.beside(call) else None

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants
-from keras_sparse.surgery.rules.base import Rule, default_axis, default_size, register_rule
+from keras_sparse.surgery.rules.base import nothing_known, register_rule
+from keras_sparse.surgery.rules.coupled import Coupled
 
 
-class Contraction(Rule):
+class Contraction(Coupled):
     """`output[...] = sum a[...] b[...]`, with a letter for each axis.
 
     * Channels on an axis that both operands have and the output has not: one that is zero in either
@@ -27,6 +28,13 @@ class Contraction(Rule):
     def normalizes(self, call):
         """Whether both operands are first divided by their norms along the summed axis."""
         return False
+
+    def products(self, call, one, two):
+        """What each summed channel adds everywhere, NaN if it must stay."""
+        # What is zero in one operand only is still in the other's norm.
+        both = self.normalizes(call)
+        nothing = np.logical_and(one == 0, two == 0) if both else (one == 0) | (two == 0)
+        return np.where(nothing, 0.0, np.nan)
 
     def refuses(self, call):
         if len(call.inputs) != 2 or len(set(call.inputs)) != 2 or len(call.args) > 2:
@@ -57,9 +65,8 @@ class Contraction(Rule):
 
     def forward(self, call):
         mode, operand, axis = self._plan(call)
-        out = call.outputs[0]
         if mode in ("whole", "summed"):
-            return [(default_axis(out), Constants.unknown(default_size(out)))]
+            return nothing_known(call)
         uniform = call.inputs[operand].constants.uniform
         if mode == "pass-through":
             average = self._averages(call, operand)
@@ -82,38 +89,21 @@ class Contraction(Rule):
         )
 
     def needs(self, unit):
-        target = unit.outputs[0]
-        if not target.keep.any():
-            return
         mode, operand, _ = self._plan(unit.calls[0])
-        one, two = unit.inputs
-        if mode in ("whole", "summed"):
-            target.need_all(f"{unit.name} mixes channels")
-        if mode == "whole":
-            one.need_all(f"{unit.name} mixes channels")
-            two.need_all(f"{unit.name} mixes channels")
-        elif mode == "summed":
-            zeros = one.constants.uniform == 0, two.constants.uniform == 0
-            # What is zero in one operand only is still in the other's norm.
-            both = self.normalizes(unit.calls[0])
-            nothing = np.logical_and(*zeros) if both else np.logical_or(*zeros)
-            for port, other in ((one, two), (two, one)):
-                port.need(~nothing, f"{unit.name} sums over it")
-                port.need(other.keep, other.why)
-        else:
-            source, other = unit.inputs[operand], unit.inputs[1 - operand]
-            source.need(target.keep, target.why)
-            target.need(source.keep, source.why)
-            if mode == "pass-through":
-                other.need_all(f"{unit.name} sums over it")
-            else:
-                other.need(target.keep, target.why)
-                target.need(other.keep, other.why)
+        if unit.alive and mode == "summed":
+            unit.outputs[0].need_all(f"{unit.name}: {self.mixing}")
+            uniform = [port.constants.uniform for port in unit.inputs]
+            products = self.products(unit.calls[0], *uniform)
+            for port in unit.inputs:
+                port.need(np.isnan(products), f"{unit.name} sums over it")
+        if unit.alive and mode == "pass-through":
+            unit.inputs[1 - operand].need_all(f"{unit.name} sums over it")
+        super().needs(unit)
 
-    def coupled_channels(self, call):
+    def coupling(self, call):
         mode, operand, _ = self._plan(call)
         if mode == "whole":
-            return []
+            return None
         one, two = call.inputs
         every = np.arange(len(one.keep if operand is None else call.inputs[operand].keep))
         if mode == "summed":
@@ -122,7 +112,10 @@ class Contraction(Rule):
         return [(source, every, call.outputs[0], every) for source in sources]
 
     def macs(self, call):
-        *sides, _ = self.letters(call)
+        letters = self.letters(call)
+        if letters is None:
+            return 0
+        *sides, _ = letters
         sizes = {}
         for side, operand in zip(sides, keras.tree.flatten(call.args), strict=True):
             sizes |= {letter: size or 1 for letter, size in zip(side, operand.shape, strict=True)}

@@ -4,11 +4,12 @@ import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants
-from keras_sparse.surgery.rules.base import Rule, positions, register_rule
+from keras_sparse.surgery.rules.base import positions, register_rule
+from keras_sparse.surgery.rules.coupled import Coupled
 
 
 @register_rule(keras.layers.Attention)
-class DotAttentionRule(Rule):
+class DotAttentionRule(Coupled):
     """`softmax(score(q, k)) v`; without a third tensor `v` is the key too.
 
     * The values' channels are the output's. The softmax sums to one, so constants pass.
@@ -19,6 +20,7 @@ class DotAttentionRule(Rule):
 
     arity = None
     makes_channels = False
+    mixing = "reads another axis"
 
     def refuses(self, call):
         if len(call.outputs) > 1:
@@ -44,22 +46,23 @@ class DotAttentionRule(Rule):
         return silent | (query.uniform == 0) if unit.operation.score_mode == "dot" else silent
 
     def needs(self, unit):
-        """Values with the output, queries with keys; masks whole."""
-        call, target = unit.calls[0], unit.outputs[0]
-        if not target.keep.any():
-            return
-        query, value, key = (port.on(-1) for port in self._sides(call, unit.inputs))
-        value.need(target.keep, target.why)
-        target.need(value.keep, value.why)
-        scored = ~self.silent(unit, query.constants, key.constants)
-        for port, other in ((query, key), (key, query)):
-            port.need(scored, f"{unit.name} scores by it")
-            port.need(other.keep, other.why)
-        for port in unit.inputs[len(call.args[0]) :]:
-            port.need_all(f"mask of {unit.name}")
+        """Queries and keys of which the scores are made; masks whole."""
+        call = unit.calls[0]
+        if unit.alive:
+            query, _, key = self._sides(call, unit.inputs)
+            if self.coupling(call):
+                scored = ~self.silent(unit, query.constants, key.constants)
+                for port in (query, key):
+                    port.need(scored, f"{unit.name} scores by it")
+            for port in unit.inputs[len(call.args[0]) :]:
+                port.need_all(f"mask of {unit.name}")
+        super().needs(unit)
 
-    def coupled_channels(self, call):
+    def coupling(self, call):
+        """Values with the output, queries with keys."""
         query, value, key = self._sides(call, call.inputs)
+        if {query.axis, value.axis, key.axis} != {-1}:
+            return None
         outputs, scores = np.arange(len(value.keep)), np.arange(len(key.keep))
         return [(value, outputs, call.outputs[0], outputs), (query, scores, key, scores)]
 

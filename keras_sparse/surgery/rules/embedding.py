@@ -1,9 +1,8 @@
 """Embeddings."""
 
 import keras
-import numpy as np
 
-from keras_sparse.surgery.constants import Constants
+from keras_sparse.surgery.constants import Constants, array_row
 from keras_sparse.surgery.rules.base import Rule, plain_config, register_rule
 
 
@@ -14,9 +13,7 @@ class EmbeddingRule(Rule):
     arity = 0
 
     def forward(self, call):
-        table = call.unit.array("embeddings")
-        same = (table == table[:1]).all(0)
-        return [(-1, Constants.of(np.where(same, table[0].astype(np.float64), np.nan)))]
+        return [(-1, Constants.of(array_row(call.unit.array("embeddings"), -1)))]
 
     def needs(self, unit):
         """Tokens are not channels: they are an argument, needed whole."""

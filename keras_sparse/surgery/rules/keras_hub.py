@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_sparse.surgery.constants import Constants
+from keras_sparse.surgery.constants import Constants, array_row
 from keras_sparse.surgery.rules.activations import IdentityRule
 from keras_sparse.surgery.rules.attention import MultiHeadAttentionRule
 from keras_sparse.surgery.rules.base import Unsupported, register_rule
@@ -165,9 +165,7 @@ class PositionEmbeddingRule(Elementwise):
         return -1
 
     def forward(self, call):
-        table = call.unit.array("embeddings")
-        same = (table == table[:1]).all(0)
-        return [(-1, Constants.of(np.where(same, table[0].astype(np.float64), np.nan)))]
+        return [(-1, Constants.of(array_row(call.unit.array("embeddings"), -1)))]
 
 
 _MODELS = "keras_hub.src.models"

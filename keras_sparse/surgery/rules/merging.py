@@ -4,24 +4,19 @@ import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants, align, array_row
-from keras_sparse.surgery.rules.base import (
-    Rule,
-    default_axis,
-    default_size,
-    in_step,
-    reasons_behind,
-    register_rule,
-)
+from keras_sparse.surgery.rules.base import in_step, nothing_known, register_rule
+from keras_sparse.surgery.rules.coupled import Coupled
 from keras_sparse.surgery.units import Value
 
 
-class Merge(Rule):
+class Merge(Coupled):
     """A function of several tensors, element by element, with broadcasting.
 
     Operands have the output's channels, or one channel that stands for all of them.
     """
 
     arity = None
+    mixing = "merges tensors without a common channel axis"
     # The layer's operation may be done with a vector of constants in the place of an operand.
     neutral = None
     replace = None
@@ -41,7 +36,7 @@ class Merge(Rule):
         out = call.outputs[0]
         axis = self.axis(call)
         if axis is None:
-            return [(default_axis(out), Constants.unknown(default_size(out)))]
+            return nothing_known(call)
         if call.masked and self.reads_masks:
             return [(axis, Constants.unknown(out.shape[axis]))]
         constants = [
@@ -80,35 +75,24 @@ class Merge(Rule):
 
     def needs(self, unit):
         """Operands that take part have the output's channels."""
-        target = unit.outputs[0]
-        if not target.keep.any():
-            return
-        if self.axis(unit.calls[0]) is None:
-            for port in unit.inputs + unit.outputs:
-                port.need_all(f"{unit.name} merges tensors without a common channel axis")
-            return
-        for i in self.taking(unit):
-            port = unit.inputs[i]
-            if port.size == 1 and target.size > 1:
-                port.need_all(f"{unit.name} broadcasts it")
-                continue
-            port.need(target.keep, self._reasons(unit, i))
-            target.need(port.keep, port.why)
+        for i in self.taking(unit) if unit.alive else ():
+            if unit.inputs[i].size == 1 and unit.outputs[0].size > 1:
+                unit.inputs[i].need_all(f"{unit.name} broadcasts it")
+        super().needs(unit)
 
-    def coupled_channels(self, call):
-        return [] if self.axis(call) is None else in_step(call)
+    def coupling(self, call):
+        return None if self.axis(call) is None else in_step(call)
 
-    def _reasons(self, unit, i):
-        """Why operand `i` needs each channel; if its constant ends here, because of whom."""
-        target, lost = unit.outputs[0], "not constant behind it"
-        for j, other in enumerate(unit.inputs):
+    def lost(self, unit, source):
+        """Because of whom a constant ends here."""
+        size, lost = unit.outputs[0].size, super().lost(unit, source)
+        for other in unit.inputs:
             alive = ~other.constants.known
-            if j != i and alive.size in (1, target.size):
+            if other is not source and alive.size in (1, size):
                 producer = other.values[0].producer
                 name = "the input" if producer is None else producer.unit.name
                 lost = np.where(alive, f"alive in {name}", lost)
-        lost = np.broadcast_to(lost, target.keep.shape)
-        return reasons_behind(unit.inputs[i], target, lost)
+        return np.broadcast_to(lost, size)
 
     def taking(self, unit):
         """Which inputs take part: not those that are constant in every needed channel."""
@@ -153,11 +137,6 @@ class Merge(Rule):
             if any(size != 1 for size in others) and not certain:
                 return False
         return any(len(shapes[i]) == rank for i in taking)
-
-    def optional_inputs(self, unit):
-        """What takes no part may have no channel left."""
-        taking = self.taking(unit)
-        return tuple(i for i in range(len(unit.inputs)) if i not in taking)
 
     def apply(self, call, make, read):
         """Merges what takes part, then puts the constants in."""
@@ -264,18 +243,17 @@ class ScaledSumRule(Merge):
 
 
 @register_rule(keras.layers.Concatenate)
-class ConcatenateRule(Rule):
+class ConcatenateRule(Coupled):
     """Side by side along the channels, or lockstep along another axis."""
 
     arity = None
+    mixing = "joins tensors with channels on different axes"
 
     def forward(self, call):
         """Constants side by side, or, along another axis, where they are the same."""
-        out = call.outputs[0]
-        axes = {value.axis for value in call.inputs}
-        if len(axes) != 1 or None in axes:
-            return [(default_axis(out), Constants.unknown(default_size(out)))]
-        axis = axes.pop()
+        axis = self._axis(call)
+        if axis is None:
+            return nothing_known(call)
         if self._along(call) == axis:
             rows, profile = align([value.constants for value in call.inputs])
             return [(axis, Constants.of(np.concatenate(rows, axis=1), profile))]
@@ -283,66 +261,36 @@ class ConcatenateRule(Rule):
         same = np.all([row == uniform[0] for row in uniform], axis=0)
         return [(axis, Constants.of(np.where(same, uniform[0], np.nan)))]
 
+    def _axis(self, call):
+        """The channel axis of all inputs, None if they disagree."""
+        axes = {value.axis for value in call.inputs}
+        return axes.pop() if len(axes) == 1 else None
+
     def _along(self, call):
         """The axis of concatenation, counted from the end."""
         rank = len(call.outputs[0].shape)
         return call.operation.axis % rank - rank
 
-    def _mode(self, unit):
-        axes = {port.axis for port in unit.inputs}
-        if len(axes) != 1 or None in axes:
-            return "whole"
-        return "slices" if self._along(unit.calls[0]) == axes.pop() else "lockstep"
-
-    def needs(self, unit):
-        """Slices of the output's channels, if any of a slice is needed."""
-        target = unit.outputs[0]
-        mode = self._mode(unit)
-        if not target.keep.any():
-            return
-        if mode == "whole":
-            for port in unit.inputs + unit.outputs:
-                port.need_all(f"{unit.name} joins tensors with channels on different axes")
-        for port, start in self._slices(unit):
-            stop = start + port.size
-            if mode == "slices" and target.keep[start:stop].any():
-                here = slice(start, stop)
-                port.need(target.keep[here], reasons_behind(port, target, at=here))
-                grown, why = np.zeros(target.size, bool), target.why.copy()
-                grown[start:stop] = port.keep
-                why[start:stop] = port.why
-                target.need(grown, why)
-            elif mode == "lockstep":
-                lost = "not the same constant in all that it joins"
-                port.need(target.keep, reasons_behind(port, target, lost))
-                target.need(port.keep, port.why)
-
-    def coupled_channels(self, call):
+    def coupling(self, call):
         """Each operand with its slice of the output, or with all of it."""
-        target = call.outputs[0]
-        pairs = []
-        for port, start in self._slices(call.unit):
-            value, channels = port.values[call.unit.calls.index(call)], np.arange(port.size)
-            pairs.append((value, channels, target, channels + start))
-        return [] if self._mode(call.unit) == "whole" else pairs
+        axis = self._axis(call)
+        pairs, start = [], 0
+        for value in call.inputs:
+            channels = np.arange(len(value.keep))
+            pairs.append((value, channels, call.outputs[0], channels + start))
+            start += len(channels) if self._along(call) == axis else 0
+        return None if axis is None else pairs
 
-    def _slices(self, unit):
-        start = 0
-        for port in unit.inputs:
-            yield port, start
-            start += port.size if self._mode(unit) == "slices" else 0
+    def lost(self, unit, source):
+        return "not the same constant in all that it joins"
 
-    def _taking(self, unit):
-        if self._mode(unit) != "slices":
-            return list(range(len(unit.inputs)))
-        keep = unit.outputs[0].keep
-        slices = self._slices(unit)
-        return [i for i, (port, a) in enumerate(slices) if keep[a : a + port.size].any()]
-
-    def optional_inputs(self, unit):
-        taking = self._taking(unit)
-        return tuple(i for i in range(len(unit.inputs)) if i not in taking)
+    def taking(self, unit):
+        """Inputs of whose slice anything is needed."""
+        keep, coupling = unit.outputs[0].keep, self.coupling(unit.calls[0])
+        if coupling is None:
+            return super().taking(unit)
+        return [i for i, (*_, places) in enumerate(coupling) if keep[places].any()]
 
     def apply(self, call, make, read):
-        tensors = [read(call.inputs[i]) for i in self._taking(call.unit)]
+        tensors = [read(call.inputs[i]) for i in self.taking(call.unit)]
         return make()(tensors) if len(tensors) > 1 else tensors[0]

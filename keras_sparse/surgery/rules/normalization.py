@@ -7,13 +7,13 @@ from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.base import (
     Rule,
     Unsupported,
-    couple,
     in_step,
     part_of,
     plain_config,
     register_rule,
 )
 from keras_sparse.surgery.rules.channelwise import Elementwise
+from keras_sparse.surgery.rules.coupled import Coupled
 
 
 @register_rule(keras.layers.BatchNormalization)
@@ -111,10 +111,11 @@ class LayerNormalizationRule(Unsupported):
         return [(axis, Constants.of(np.where(gamma == 0, left, np.nan)))]
 
 
-class NormRule(Rule):
+class NormRule(Coupled):
     """Divides by a norm over the channels: zeros do not enter it, other constants do."""
 
     makes_channels = False
+    mixing = Elementwise.mixing
 
     def refuses(self, call):
         axes = np.atleast_1d(call.operation.axis)
@@ -129,13 +130,13 @@ class NormRule(Rule):
         return [(-1, Constants.of(np.where(uniform == 0, 0.0, np.nan)))]
 
     def needs(self, unit):
-        source, target = unit.inputs[0].on(-1), unit.outputs[0]
-        if target.keep.any():
+        source = unit.inputs[0]
+        if unit.alive:
             source.need(source.constants.uniform != 0, f"{unit.name} takes a norm over channels")
-            couple(source, target)
+        super().needs(unit)
 
-    def coupled_channels(self, call):
-        return in_step(call)
+    def coupling(self, call):
+        return in_step(call) if call.inputs[0].axis == -1 else None
 
 
 @register_rule(keras.layers.UnitNormalization)

@@ -3,29 +3,18 @@
 import keras
 import numpy as np
 
-from keras_sparse.surgery.constants import Constants
-from keras_sparse.surgery.rules.base import (
-    Rule,
-    default_axis,
-    default_size,
-    positions,
-    register_rule,
-)
-from keras_sparse.surgery.rules.contractions import sums_to_one
+from keras_sparse.surgery.rules.base import positions, register_rule
+from keras_sparse.surgery.rules.contractions import Contraction
 from keras_sparse.surgery.rules.linear import Linear
 from keras_sparse.surgery.units import Value
 
 
 @register_rule("Matmul")
-class MatmulRule(Rule):
-    """`output[i, j] = sum_k a[i, k] b[k, j]`, as attention is written by hand.
+class MatmulRule(Contraction):
+    """`output[..., i, j] = sum_k a[..., i, k] b[..., k, j]`, as attention is written by hand.
 
-    * Channels on `k` in both operands: one that is zero in either adds nothing. One that is
-      constant in both adds a number, which is added behind.
-    * Channels on `j`: those of `b` and of the output are the same, and zeros stay zeros.
+    A channel on `k` that is constant in both operands adds a number, which is added behind.
     """
-
-    arity = None
 
     def for_unit(self, unit):
         """With an array on the right a layer of another kind."""
@@ -34,72 +23,36 @@ class MatmulRule(Rule):
         array = tensors == [True, False] and np.ndim(call.args[1]) == 2
         return ArrayMatmulRule() if array else self
 
-    def refuses(self, call):
-        """Arrays elsewhere, vectors, and products over the batch."""
-        if len(call.inputs) != 2 or len(call.args) != 2:
-            return "multiplies by an array"
-        return None if all(len(v.shape) > 2 for v in call.inputs) else "multiplies over the batch"
-
-    def _mode(self, a, b):
-        """Which channels are followed."""
-        if (a.axis, b.axis) == (-1, -2):
-            return "summed"
-        return "pass-through" if b.axis == -1 else "whole"
+    def letters(self, call):
+        """None for vectors and products over the batch."""
+        a, b = (value.shape for value in call.inputs)
+        if min(len(a), len(b)) < 3:
+            return None
+        rank = max(len(a), len(b)) - 2
+        # Letters of the axes that both have, and of those along which one operand is broadcast.
+        both, alone = "abcdefgh"[:rank], iter("qrstuvwxyz")
+        sides = []
+        for shape, other, ends in ((a, b, "ik"), (b, a, "kj")):
+            sizes = zip(shape[-3::-1], (*other[-3::-1], *[None] * rank), both[::-1], strict=False)
+            outer = [next(alone) if n == 1 != m else letter for n, m, letter in sizes]
+            sides.append("".join(outer[::-1]) + ends)
+        return (*sides, both + "ij")
 
     def summed_axis(self, call, value):
         """The rows of `b`; the channels of `a` are on its last axis."""
         return -2 if value is call.inputs[1] else None
 
-    def forward(self, call):
-        """Zeros of `b`, if its channels are the output's; all constants behind a softmax."""
-        a, b = call.inputs
-        if self._mode(a, b) == "pass-through":
-            uniform = b.constants.uniform
-            passed = (uniform == 0) | sums_to_one(a, -1)
-            return [(-1, Constants.of(np.where(passed, uniform, np.nan)))]
-        out = call.outputs[0]
-        return [(default_axis(out), Constants.unknown(default_size(out)))]
-
-    def needs(self, unit):
-        a, b = unit.inputs
-        target = unit.outputs[0]
-        mode = self._mode(*unit.calls[0].inputs)
-        if not target.keep.any():
-            return
-        if mode == "pass-through":
-            a.need_all(f"{unit.name} sums over it")
-            b.need(target.keep, target.why)
-            target.need(b.keep, b.why)
-            return
-        target.need_all(f"{unit.name} mixes channels")
-        if mode == "whole":
-            a.need_all(f"{unit.name} mixes channels")
-            b.need_all(f"{unit.name} mixes channels")
-            return
-        products = self._products(a, b)
-        nothing = ~np.isnan(products)
-        for port, other in ((a, b), (b, a)):
-            port.need(~nothing, f"{unit.name} sums over it")
-            port.need(other.keep, other.why)
-
-    def _products(self, a, b):
-        """What a channel of both operands adds everywhere, NaN if that depends on the input."""
-        one, two = a.constants.uniform, b.constants.uniform
-        return np.where((one == 0) | (two == 0), 0.0, one * two)
+    def products(self, call, one, two):
+        return np.where(np.isnan(super().products(call, one, two)), one * two, 0.0)
 
     def apply(self, call, make, read):
         """The smaller product, and what the dropped channels add to it."""
         a, b = call.inputs
-        summed = self._mode(a, b) == "summed"
-        added = float(self._products(a, b)[~a.keep].sum()) if summed else 0.0
+        added = 0.0
+        if self._plan(call)[0] == "summed":
+            products = self.products(call, a.constants.uniform, b.constants.uniform)
+            added = float(products[~a.keep].sum())
         return _sum(make(), call.arguments(read)[0], added)
-
-    def coupled_channels(self, call):
-        a, b = call.inputs
-        mode = self._mode(a, b)
-        every = np.arange(len(b.keep))
-        other = {"pass-through": call.outputs[0], "summed": a}.get(mode)
-        return [(b, every, other, every)] if other else []
 
     def macs(self, call):
         """As many products as are summed, for each number of the output."""

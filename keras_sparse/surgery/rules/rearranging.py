@@ -5,14 +5,9 @@ import numpy as np
 
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules import merging
-from keras_sparse.surgery.rules.base import (
-    Rule,
-    couple,
-    in_step,
-    register_rule,
-    to_numbers,
-)
+from keras_sparse.surgery.rules.base import register_rule, to_numbers
 from keras_sparse.surgery.rules.channelwise import Beside
+from keras_sparse.surgery.rules.coupled import Coupled
 from keras_sparse.surgery.rules.shaping import MovedAxis, Moving, best, pairs
 
 # What a reduction makes of `count` equal numbers, where it is not one of them.
@@ -49,16 +44,7 @@ def _idempotent(constant):
 
 @register_rule(
     *_REDUCED,
-    "Amax",
-    "Amin",
-    "Max",
-    "Mean",
-    "Median",
-    "Min",
-    "Nanmax",
-    "Nanmean",
-    "Nanmedian",
-    "Nanmin",
+    *("Amax", "Amin", "Max", "Mean", "Median", "Min", "Nanmax", "Nanmean", "Nanmedian", "Nanmin"),
 )
 class ReductionRule(Beside):
     """A reduction over other axes than the channels', which may move them.
@@ -101,12 +87,14 @@ class ReductionRule(Beside):
         reduce = _REDUCED.get(type(operation).__name__)
         return constant if reduce is None else reduce(constant, count)
 
-    def entering(self, unit):
-        call = unit.calls[0]
+    def needs(self, unit):
+        (call,), (source,), (target,) = unit.calls, unit.inputs, unit.outputs
         ignores = type(unit.operation).__name__ in self.ignoring_zeros
-        if ignores and call.inputs[0].axis in axes_of(call):
-            return unit.inputs[0].constants.uniform != 0
-        return super().entering(unit)
+        if not ignores or source.axis not in axes_of(call):
+            super().needs(unit)
+        elif target.keep.any():
+            target.need_all(f"{unit.name}: {self.mixing}")
+            source.need(source.constants.uniform != 0, f"{unit.name}: {self.mixing}")
 
 
 @register_rule("Norm")
@@ -283,7 +271,7 @@ class CopyingRule(Moving):
 
 
 @register_rule("Squeeze")
-class SqueezeRule(Rule):
+class SqueezeRule(Coupled):
     """Axes of size one go; if that of the channels is among them, one channel is left."""
 
     def refuses(self, call):
@@ -302,9 +290,3 @@ class SqueezeRule(Rule):
         place = axis % len(source.shape)
         place -= sum(axis < place for axis in gone)
         return [(place - len(out.shape), source.constants.flattened())]
-
-    def needs(self, unit):
-        couple(unit.inputs[0], unit.outputs[0])
-
-    def coupled_channels(self, call):
-        return in_step(call)

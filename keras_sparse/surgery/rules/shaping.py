@@ -7,24 +7,22 @@ import numpy as np
 
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.base import (
-    Rule,
-    couple,
-    default_axis,
-    default_size,
-    in_step,
+    nothing_known,
     plain_config,
-    reasons_behind,
     register_rule,
 )
 from keras_sparse.surgery.rules.channelwise import PassThrough
+from keras_sparse.surgery.rules.coupled import Coupled
 
 
-class Moving(Rule):
+class Moving(Coupled):
     """Moves values without changing any, `keras.ops.reshape` for one.
 
     The channels of input and output are coupled if they have the same values. Only connected sets
     are removed as a whole, so that both tensors stay rectangular.
     """
+
+    mixing = "mixes channels with positions"
 
     def relation(self, call):
         """How channels of input and output are coupled.
@@ -48,7 +46,7 @@ class Moving(Rule):
         out = call.outputs[0]
         relation = self.relation(call)
         if relation is None:
-            return [(default_axis(out), Constants.unknown(default_size(out)))]
+            return nothing_known(call)
         axis, inputs, outputs = relation
         source = call.inputs[0].constants
         order = np.lexsort((inputs, outputs))
@@ -57,31 +55,12 @@ class Moving(Rule):
         members = source.uniform[inputs[order]].reshape(out.shape[axis], -1).T
         return [(axis, Constants.of(members, call))]
 
-    def needs(self, unit):
-        source, target = unit.inputs[0], unit.outputs[0]
-        if not target.keep.any():
-            return
-        relation = self.relation(unit.calls[0])
-        if relation is None:
-            for port in (source, target):
-                port.need_all(f"{unit.name} mixes channels with positions")
-            return
-        _, inputs, outputs = relation
-        lost = "coupled to channels that are not constant"
-        while True:
-            before = source.keep.sum() + target.keep.sum()
-            behind = reasons_behind(source, target, lost, of=inputs, at=outputs)
-            source.need(*_carry(target.keep[outputs], behind, source.size, inputs))
-            ahead = source.why[inputs]
-            target.need(*_carry(source.keep[inputs], ahead, target.size, outputs))
-            if source.keep.sum() + target.keep.sum() == before:
-                return
-
-    def coupled_channels(self, call):
+    def coupling(self, call):
         relation = self.relation(call)
-        if relation is None:
-            return []
-        return [(call.inputs[0], relation[1], call.outputs[0], relation[2])]
+        return relation and [(call.inputs[0], relation[1], call.outputs[0], relation[2])]
+
+    def lost(self, unit, source):
+        return "coupled to channels that are not constant"
 
 
 # Longest run of values that is looked at.
@@ -146,14 +125,6 @@ def _ties_all(inputs, outputs):
     return (inputs == inputs[0]).all() or (outputs == outputs[0]).all()
 
 
-def _carry(kept, reasons, size, channels):
-    """The needs of pairs of channels, as needs of the port of `channels`."""
-    need, why = np.zeros(size, bool), np.full(size, "", object)
-    need[channels[kept]] = True
-    why[channels[kept]] = reasons[kept]
-    return need, why
-
-
 @register_rule(keras.layers.Flatten)
 class FlattenRule(Moving):
     """Row-major, channels last, or channels moved to the end first."""
@@ -182,7 +153,7 @@ class ReshapeRule(Moving):
         return {**config, "target_shape": tuple(target)}
 
 
-class MovedAxis(Rule):
+class MovedAxis(Coupled):
     """Puts the channels on another axis, and the positions too: which is which changes."""
 
     def axis(self, call, axis, rank):
@@ -195,12 +166,6 @@ class MovedAxis(Rule):
         if axis is not None:
             axis = self.axis(call, axis % rank, rank) - size
         return [(axis, source.constants.flattened())]
-
-    def needs(self, unit):
-        couple(unit.inputs[0], unit.outputs[0])
-
-    def coupled_channels(self, call):
-        return in_step(call)
 
 
 @register_rule(keras.layers.Permute)

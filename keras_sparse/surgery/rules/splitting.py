@@ -2,21 +2,16 @@
 
 import numpy as np
 
-from keras_sparse.surgery.constants import Constants
-from keras_sparse.surgery.rules.base import (
-    Rule,
-    default_axis,
-    default_size,
-    reasons_behind,
-    register_rule,
-)
+from keras_sparse.surgery.rules.base import Rule, nothing_known, register_rule
+from keras_sparse.surgery.rules.coupled import Coupled
 from keras_sparse.surgery.rules.merging import ConcatenateRule
 
 
 @register_rule("Split")
-class SplitRule(Rule):
+class SplitRule(Coupled):
     """Runs of the channels, or lockstep along another axis."""
 
+    mixing = "splits along the channels or the batch"
     # Whether a part of one is something else than the whole.
     parts_of_one = False
 
@@ -42,34 +37,20 @@ class SplitRule(Rule):
     def forward(self, call):
         runs = self._runs(call)
         if runs is None:
-            return [(default_axis(v), Constants.unknown(default_size(v))) for v in call.outputs]
+            return nothing_known(call)
         constants = call.inputs[0].constants.flattened()
         return [(call.inputs[0].axis, constants.take(run)) for run in runs]
 
-    def needs(self, unit):
-        source, runs = unit.inputs[0], self._runs(unit.calls[0])
+    def coupling(self, call):
+        runs = self._runs(call)
         if runs is None:
-            if unit.alive:
-                for port in (source, *unit.outputs):
-                    port.need_all(f"{unit.name} splits along the channels or the batch")
-            return
-        for port, run in zip(unit.outputs, runs, strict=True):
-            need, why = np.zeros(source.size, bool), np.full(source.size, "", object)
-            need[run], why[run] = port.keep, reasons_behind(source, port, of=run)
-            source.need(need, why)
-        if any(port.keep.any() for port in unit.outputs):
-            # An output that nobody reads as well, where others keep its channels in the input.
-            for port, run in zip(unit.outputs, runs, strict=True):
-                port.need(source.keep[run], source.why[run])
-
-    def coupled_channels(self, call):
-        runs = self._runs(call) or []
-        pairs = zip(call.outputs, runs, strict=bool(runs))
+            return None
+        pairs = zip(call.outputs, runs, strict=True)
         return [(call.inputs[0], run, value, np.arange(len(run))) for value, run in pairs]
 
-    def _taking(self, call):
-        """Outputs that have channels left."""
-        return [i for i, value in enumerate(call.outputs) if value.keep.any()]
+    def _parts(self, call):
+        """For each output how many channels are left of it."""
+        return [int(call.inputs[0].keep[run].sum()) for run in self._runs(call)]
 
     def along_channels(self, call):
         return self._along(call) == call.inputs[0].axis
@@ -77,20 +58,19 @@ class SplitRule(Rule):
     def config(self, unit):
         call, config = unit.calls[0], unit.operation.get_config()
         if self.along_channels(call):
-            sizes = [int(call.outputs[i].keep.sum()) for i in self._taking(call)]
+            sizes = [size for size in self._parts(call) if size]
             config["indices_or_sections"] = np.cumsum(sizes)[:-1].tolist()
         return config
 
     def apply(self, call, make, read):
-        """Splits what is left; an output that nobody reads stands in for itself."""
-        source, taking = read(call.inputs[0]), self._taking(call)
+        """Splits what is left; for an output of which nothing is left stands the whole."""
+        source = read(call.inputs[0])
         if not self.along_channels(call):
             return make()(source)
-        parts = make()(source) if self.parts_of_one or len(taking) > 1 else [source]
-        results = [source] * len(call.outputs)
-        for i, part in zip(taking, parts, strict=True):
-            results[i] = part
-        return results
+        left = self._parts(call)
+        several = self.parts_of_one or np.count_nonzero(left) > 1
+        parts = iter(make()(source) if several else [source])
+        return [next(parts) if size else source for size in left]
 
 
 @register_rule("Unstack")
@@ -116,8 +96,10 @@ class UnstackRule(SplitRule):
 
     def config(self, unit):
         config = unit.operation.get_config()
-        taking = self._taking(unit.calls[0])
-        return {**config, "num": len(taking)} if self.along_channels(unit.calls[0]) else config
+        call = unit.calls[0]
+        if not self.along_channels(call):
+            return config
+        return {**config, "num": int(np.count_nonzero(self._parts(call)))}
 
 
 @register_rule("Stack")

@@ -2,34 +2,30 @@
 
 import numpy as np
 
-from keras_sparse.surgery.constants import Constants
-from keras_sparse.surgery.rules.base import (
-    Rule,
-    default_axis,
-    default_size,
-    reasons_behind,
-    register_rule,
-)
+from keras_sparse.surgery.rules.base import nothing_known, register_rule
+from keras_sparse.surgery.rules.coupled import Coupled
 from keras_sparse.surgery.rules.shaping import MovedAxis
 from keras_sparse.surgery.units import Value
 
 
 @register_rule("Take")
 class TakeRule(MovedAxis):
-    """Entries along another axis than the channels', by indices that may be computed."""
+    """Entries by indices: of the channels by an array, along other axes by a tensor too."""
+
+    mixing = "takes channels"
 
     def _along(self, call):
         axis = call.operation.axis
         return None if axis is None else axis % len(call.inputs[0].shape)
 
     def refuses(self, call):
-        """A table that is an array, the channels themselves, and the batch."""
+        """A table that is an array, and the batch."""
         source = call.inputs[0]
         if len(call.args) != 2 or source is not call.args[0]:
             return "looks up what is no tensor"
         along = self._along(call)
-        if along is None or (source.axis is not None and along == source.axis + len(source.shape)):
-            return "takes channels"
+        if along is None:
+            return "takes from all axes at once"
         producer = source.producer
         weight = producer is not None and getattr(producer.unit.rule, "stands_in", False)
         return None if along or weight else "takes part of the batch"
@@ -39,10 +35,50 @@ class TakeRule(MovedAxis):
         added = (len(indices.shape) if isinstance(indices, Value) else np.ndim(indices)) - 1
         return axis + added if axis > self._along(call) else axis
 
+    def _of_channels(self, call):
+        source = call.inputs[0]
+        return source.axis is not None and self._along(call) == source.axis + len(source.shape)
+
+    def _taken(self, call):
+        """The channels that are taken; None if that cannot be said."""
+        indices, size = call.args[1], len(call.inputs[0].constants.known)
+        if isinstance(indices, Value) or np.ndim(indices) != 1:
+            return None
+        indices = np.asarray(indices)
+        inside = ((-size <= indices) & (indices < size)).all()
+        return indices % size if inside else None
+
+    def forward(self, call):
+        if not self._of_channels(call):
+            return super().forward(call)
+        source, taken = call.inputs[0], self._taken(call)
+        if taken is None:
+            return nothing_known(call)
+        return [(source.axis, source.constants.flattened().take(taken))]
+
+    def coupling(self, call):
+        if not self._of_channels(call):
+            return super().coupling(call)
+        taken = self._taken(call)
+        if taken is None:
+            return None
+        return [(call.inputs[0], taken, call.outputs[0], np.arange(len(taken)))]
+
+    def apply(self, call, make, read):
+        """The places that the channels which are taken have among those that are left."""
+        source = call.inputs[0]
+        taken = self._taken(call) if self._of_channels(call) else None
+        if taken is None:
+            return super().apply(call, make, read)
+        places = np.cumsum(source.keep) - 1
+        return make()(read(source), places[taken[source.keep[taken]]])
+
 
 @register_rule("GetItem")
-class GetItemRule(Rule):
+class GetItemRule(Coupled):
     """Slices and indices on other axes than the channels, or a run of channels."""
+
+    mixing = "takes one channel"
 
     def _key(self, call):
         """A number, a slice or None (a new axis) for each axis; None if it is not plain."""
@@ -81,36 +117,20 @@ class GetItemRule(Rule):
         key = self._key(call)[place]
         if axis is None or key.step not in (None, 1):
             return None
-        return np.arange(source.shape[source.axis])[key], axis
+        channels = np.arange(source.shape[source.axis])[key]
+        return (channels, axis) if len(channels) else None
 
     def forward(self, call):
-        source, out = call.inputs[0], call.outputs[0]
         taken = self._channels(call)
-        if taken is None or not len(taken[0]):
-            return [(default_axis(out), Constants.unknown(default_size(out)))]
-        return [(taken[1], source.constants.flattened().take(taken[0]))]
+        if taken is None:
+            return nothing_known(call)
+        return [(taken[1], call.inputs[0].constants.flattened().take(taken[0]))]
 
-    def needs(self, unit):
+    def coupling(self, call):
         """The channels that are taken; others may go or stay, the slice is made again."""
-        source, target = unit.inputs[0], unit.outputs[0]
-        if not target.keep.any():
-            return
-        taken = self._channels(unit.calls[0])
-        if taken is None or not len(taken[0]):
-            source.need_all(f"{unit.name} takes one channel")
-            target.need_all(f"{unit.name} takes one channel")
-            return
-        channels = taken[0]
-        need, why = np.zeros(source.size, bool), np.full(source.size, "", object)
-        need[channels] = target.keep
-        why[channels] = reasons_behind(source, target, of=channels)
-        source.need(need, why)
-        target.need(source.keep[channels], source.why[channels])
-
-    def coupled_channels(self, call):
         taken = self._channels(call)
-        if taken is None or not len(taken[0]):
-            return []
+        if taken is None:
+            return None
         return [(call.inputs[0], taken[0], call.outputs[0], np.arange(len(taken[0])))]
 
     def apply(self, call, make, read):

@@ -2,12 +2,10 @@
 
 import keras
 
-from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.base import (
     Rule,
     Unsupported,
-    default_axis,
-    default_size,
+    nothing_known,
     plain_config,
     register_rule,
     rule_for,
@@ -23,6 +21,7 @@ class _Step(Value):
         self.dtype = value.dtype
         self.producer = value.producer
         self.axis = value.axis
+        self.units = ()
         for name in ("constants", "keep", "why"):
             if hasattr(value, name):  # once it has been followed
                 setattr(self, name, getattr(value, name))
@@ -92,7 +91,7 @@ class StepRule(Rule):
 
     def forward(self, call):
         if self._along_steps(call):
-            return [(default_axis(v), Constants.unknown(default_size(v))) for v in call.outputs]
+            return nothing_known(call)
         return self._inner.forward(self._unit(call.unit).step(call))
 
     def needs(self, unit):
