@@ -5,12 +5,8 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-from keras_sparse.surgery.analysis import analyse
 from keras_sparse.surgery.coupling import READER, ChannelGroup
-from keras_sparse.surgery.graph import Graph
-from keras_sparse.surgery.rebuild import Rebuild
-from keras_sparse.surgery.removal import refuse_wrapped_weights
-from keras_sparse.surgery.rules import Unsupported
+from keras_sparse.surgery.removal import copied_whole
 from keras_sparse.variables import copied
 
 # A zero in these does not give zero, but a division by epsilon.
@@ -43,10 +39,8 @@ def zero_groups(
     >>> zeroed = surgery.zero_groups(model, {group: [0, 5]})
     >>> compact, report = surgery.remove_dead_channels(zeroed)
     """
-    graph = Graph(model)
-    refuse_wrapped_weights(graph)
     masks = {group: _mask(group, channels) for group, channels in chosen.items()}
-    rebuild = Rebuild(analyse(graph, dict.fromkeys(graph.units, Unsupported())))
+    _, rebuild = copied_whole(model)
     weights = {weight.path: weight for weight in rebuild.model.weights}
     copies = {part.source: weights[path] for path, part in rebuild.slices.items()}
     for group, mask in masks.items():

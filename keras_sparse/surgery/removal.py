@@ -81,6 +81,13 @@ def _rebuild(graph, channel_multiple):
             rules = {**findings.rules, unit.traced: Unsupported(error.reason, unit.rule)}
 
 
+def copied_whole(model):
+    """The graph of a model, and the `Rebuild` of all of its layers as they are."""
+    graph = Graph(model)
+    refuse_wrapped_weights(graph)
+    return graph, Rebuild(analyse(graph, dict.fromkeys(graph.units, Unsupported())))
+
+
 def refuse_wrapped_weights(graph):
     """Raises a `ValueError` for quantized weights and LoRA, which rules do not support.
 

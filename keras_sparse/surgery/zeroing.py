@@ -8,11 +8,7 @@ import numpy as np
 
 from keras_sparse._types import Verify
 from keras_sparse.channels import channel_norms, channel_weight, layers_with_channels
-from keras_sparse.surgery.analysis import analyse
-from keras_sparse.surgery.graph import Graph
-from keras_sparse.surgery.rebuild import Rebuild
-from keras_sparse.surgery.removal import refuse_wrapped_weights
-from keras_sparse.surgery.rules import Unsupported
+from keras_sparse.surgery.removal import copied_whole
 from keras_sparse.surgery.verify import check_verify, compare
 from keras_sparse.validation import check_number
 from keras_sparse.variables import layers_of_type
@@ -84,9 +80,7 @@ def zero_channels(
     if criterion not in _CRITERIA:
         raise ValueError(f"`criterion` must be one of {_CRITERIA}. Received: {criterion!r}")
     check_verify(verify)
-    graph = Graph(model)
-    refuse_wrapped_weights(graph)
-    rebuild = Rebuild(analyse(graph, dict.fromkeys(graph.units, Unsupported())))
+    graph, rebuild = copied_whole(model)
     zeroed = rebuild.model
     layers = {
         "norm": layers_with_channels,
