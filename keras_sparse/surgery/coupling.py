@@ -8,7 +8,7 @@ import numpy as np
 from keras_sparse.surgery.analysis import Analysis, RuleError, analyse
 from keras_sparse.surgery.findings import Findings
 from keras_sparse.surgery.graph import Graph
-from keras_sparse.surgery.groups import connect, joints, number
+from keras_sparse.surgery.groups import connect, joints, members, number
 from keras_sparse.surgery.removal import refuse_wrapped_weights
 from keras_sparse.surgery.rules import Unsupported
 from keras_sparse.surgery.units import weights_by_name
@@ -157,7 +157,7 @@ class _Channels:
         roots = connect(edges, total)
         self._numbers, self._roots, self.total = numbers, roots, total
         self.of = {value.traced: roots[own] for value, own in numbers.items()}
-        self.makers = self._makers()
+        self.makers, _ = members(findings, numbers, roots)
         self._axes = {unit: self._axes_of(unit) for unit in findings.units}
 
     def _axes_of(self, unit):
@@ -165,17 +165,6 @@ class _Channels:
             return weight_axes(unit, self.of)
         except Exception as error:
             raise RuleError(unit, error) from error
-
-    def _makers(self):
-        """`{root: names of the layers that compute its channels}`, in the order of the graph."""
-        makers = {}
-        for unit in self._findings.units:
-            if unit.rule.makes_channels and getattr(unit.operation, "weights", None):
-                for root in np.unique(
-                    np.concatenate([self.of[value] for value in _outputs_of(unit)])
-                ):
-                    makers.setdefault(int(root), []).append(unit.name)
-        return makers
 
     def reasons(self):
         """`{root: why its channels cannot be removed}`.
@@ -193,9 +182,9 @@ class _Channels:
                     found.setdefault(int(roots[i]), str(value.why[i]))
         for unit in self._findings.units:
             if isinstance(unit.rule, Unsupported) and getattr(unit.operation, "weights", None):
-                for value in _outputs_of(unit):
-                    for root in self.of[value]:
-                        found[int(root)] = f"{unit.name}: {unit.rule.reason}"
+                values = [value for port in unit.outputs for value in port.values]
+                own = np.concatenate([self.of[value.traced] for value in values])
+                found |= dict.fromkeys(own.tolist(), f"{unit.name}: {unit.rule.reason}")
         return found
 
     def _trials(self, makers, bits=3):
@@ -279,11 +268,6 @@ class _Channels:
 def _slice(unit, name, axis, channels, role):
     path = weights_by_name(unit.operation)[name].path
     return WeightSlice(unit.name, name, path, axis, channels, role)
-
-
-def _outputs_of(unit):
-    """The output values of all calls of a unit, in the graph."""
-    return [value for call in unit.traced.calls for value in call.outputs]
 
 
 def _trial(findings, roots, dead, axes):

@@ -37,7 +37,7 @@ def find_groups(findings):
     numbers, edges, total = number(findings)
     roots = connect(edges, total)
     order = {unit.name: i for i, unit in enumerate(findings.units)}
-    layers, kept = _members(findings, numbers, roots)
+    layers, kept = members(findings, numbers, roots)
     joined = joints(findings, numbers, roots)
     groups = {}
     for root, names in layers.items():
@@ -100,8 +100,8 @@ def connect(edges, total):
         roots = roots[roots]
 
 
-def _members(findings, numbers, roots):
-    """`{root: names of the layers that compute its channels}` and the roots of kept channels."""
+def members(findings, numbers, roots):
+    """`{root: names of the layers that compute its channels}`, in order, and the kept roots."""
     layers, kept = {}, set()
     for unit in findings.units:
         if unit.rule.makes_channels and getattr(unit.operation, "weights", None):
@@ -109,7 +109,8 @@ def _members(findings, numbers, roots):
                 own = roots[numbers[value]]
                 kept.update(own[value.keep].tolist())
                 for root in np.unique(own):
-                    layers.setdefault(int(root), set()).add(unit.name)
+                    names = layers.setdefault(int(root), [])
+                    names += [] if unit.name in names else [unit.name]
     return layers, kept
 
 
