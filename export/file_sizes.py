@@ -35,18 +35,29 @@ class FileSizes:
         Raises:
             ExportError: the model cannot be converted.
         """
-        import keras
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "model.tflite"
+            return {
+                name: convert_for_size(model, path, quantize).bytes
+                for name, quantize in _KINDS.items()
+            }
 
+
+def convert_for_size(model, path, quantize, **arguments):
+    """Converts a model, with random samples for the ranges of int8: its size is what counts.
+
+    Args:
+        model, path, quantize, **arguments: see `export.convert`.
+
+    Returns:
+        What `export.convert` returns.
+    """
+    import keras
+
+    samples = None
+    if quantize:
         specs = input_specs(model)
         samples = keras.tree.pack_sequence_as(specs, draw_samples(specs))
-        found = {}
-        with tempfile.TemporaryDirectory() as folder:
-            for name, quantize in _KINDS.items():
-                found[name] = convert(
-                    model,
-                    pathlib.Path(folder) / "model.tflite",
-                    quantize=quantize,
-                    representative=samples if quantize else None,
-                    tolerance=_ANY,
-                ).bytes
-        return found
+    return convert(
+        model, path, quantize=quantize, representative=samples, tolerance=_ANY, **arguments
+    )

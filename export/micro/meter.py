@@ -5,6 +5,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from export.errors import ExportError
+from export.file_sizes import convert_for_size
 from export.micro.measuring import arena_of
 from export.micro.process import check_installed
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 class Micro:
     """Measures the arena and the flash that a Keras model takes in int8.
 
-    Give it to `keras_sparse.compress` as `micro`. Each measurement converts the model, with random
-    samples for its ranges: neither number depends on them.
+    Both are those of the file that `export.convert` makes with `quantize="int8"` and
+    `input_output="int8"`. Give it to `keras_sparse.compress` as `micro`. Each measurement converts
+    the model, with random samples for its ranges: neither number depends on them.
 
     Raises:
         ExportError: `tflite-micro` is not installed.
@@ -37,14 +39,11 @@ class Micro:
         Raises:
             ExportError: the model has other inputs, or operators that the runtime lacks.
         """
-        from export.latency.layers import tflite_bytes
-
         _check_inputs(model)
-        content = tflite_bytes(model, "int8")
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "model.tflite"
-            path.write_bytes(content)
-            return {"arena": arena_of(path), "flash": len(content)}
+            file = convert_for_size(model, path, "int8", input_output="int8")
+            return {"arena": arena_of(path), "flash": file.bytes}
 
 
 def _check_inputs(model):

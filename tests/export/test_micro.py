@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from export import ExportError
+from export import ExportError, convert
 from export.micro import Micro, measure, process, write_c_array
 from export.micro.operators import resolver_method
 from export.micro.process import RefusedError, Runtime
@@ -155,6 +155,19 @@ def test_without_the_package(dense, monkeypatch):
     monkeypatch.setattr(process.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ExportError, match=r"pip install 'keras-sparse\[micro\]'"):
         measure([dense])
+
+
+@pytest.mark.tensorflow
+def test_costs_are_those_of_the_file_for_firmware(tmp_path):
+    x = keras.Input((6, 6, 2))
+    y = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(x))
+    model = keras.Model(x, keras.layers.Dense(3)(y))
+    samples = np.random.default_rng(0).uniform(size=(4, 6, 6, 2)).astype("float32")
+    firmware = {"quantize": "int8", "input_output": "int8", "representative": samples}
+    path = tmp_path / "m.tflite"
+    convert(model, path, **firmware, samples=samples)
+    file = measure([path]).files[0]
+    assert Micro().costs(model) == {"arena": file.arena, "flash": file.bytes}
 
 
 def test_a_model_that_cannot_be_measured():
