@@ -108,6 +108,29 @@ MORE = {
     ),
     "maximum": (lambda: [depthwise(), layers.GlobalMaxPooling1D(), layers.Dense(3)], 0),
     "padded": (lambda: [depthwise(), layers.ZeroPadding1D(1), gelu(), layers.Conv1D(3, 3)], 3),
+    "padded by a layer": (
+        lambda: [
+            layers.ZeroPadding1D(1),
+            depthwise(padding="valid"),
+            gelu(),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(3),
+        ],
+        0,
+    ),
+    "padded by a layer, one side": (
+        lambda: [
+            layers.ZeroPadding1D((0, 1)),
+            depthwise(padding="valid"),
+            gelu(),
+            layers.Conv1D(3, 1),
+        ],
+        1,
+    ),
+    "padded by nothing": (
+        lambda: [layers.ZeroPadding1D(0), depthwise(), gelu(), layers.Conv1D(3, 1)],
+        2,
+    ),
     "padded, pooled": (
         lambda: [layers.ZeroPadding1D(1), layers.MaxPooling1D(2, 1), layers.Conv1D(3, 1)],
         1,

@@ -6,7 +6,7 @@ import numpy as np
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.activations import activate, mixes_channels
 from keras_sparse.surgery.rules.base import Rule, channel_axis, positions, register_rule
-from keras_sparse.surgery.rules.windows import tap_classes
+from keras_sparse.surgery.rules.windows import padded_classes, tap_classes
 
 
 @register_rule(keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
@@ -30,10 +30,11 @@ class DepthwiseRule(Rule):
         outputs = kernel.shape[1] * kernel.shape[2]
         if mixes_channels(layer.activation):
             return [(axis, Constants.unknown(outputs))]
-        constants = source.constants.uniform
+        padded = padded_classes(call)
+        inside, classes, profile = padded or (source, *tap_classes(call))
+        constants = inside.constants.uniform
         if source.axis != axis:
             constants = np.full(kernel.shape[1], np.nan)
-        classes, profile = tap_classes(call)
         if classes is None:
             classes = np.full((1, len(kernel)), np.nan)
         empty = (kernel == 0).all(0) | (constants == 0)[:, None]

@@ -117,6 +117,8 @@ class Padding(Beside):
 
     def constants(self, call, constants):
         """One more class of positions, the same for all channels of this call."""
+        if not np.any(self.widths(call)):
+            return constants
         rows, value = list(constants.values), self.value(call)
         if value is not None:
             rows.append(np.where(constants.known, value, np.nan))

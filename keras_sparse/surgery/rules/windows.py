@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_sparse.surgery.constants import Partition
 from keras_sparse.surgery.rules.base import channel_axis
+from keras_sparse.surgery.rules.pooling import Padding
 
 # Largest number of sets of taps that is looked at.
 _MOST = 1024
@@ -23,11 +24,38 @@ def tap_classes(call):
         the image is open, sets are among them that only small images have. `classes` is None if
         there are too many.
     """
-    layer, shape = call.operation, call.inputs[0].shape
+    return _classes(call, call.inputs[0].shape, [None] * call.operation.rank)
+
+
+def padded_classes(call):
+    """The same for a convolution whose input is padded with zeros by a layer of its own.
+
+    Returns:
+        `(value, classes, profile)`, with the `Value` that is padded; None if there is none.
+    """
+    source = call.inputs[0]
+    padding, unit = source.producer, call.unit
+    if call.operation.padding != "valid" or padding is None or padding.unit is unit:
+        return None
+    rule = padding.unit.rule
+    if not isinstance(rule, Padding) or not rule.beside(padding) or rule.value(padding) != 0.0:
+        return None
+    inside = padding.inputs[0]
+    axis = channel_axis(call.operation.data_format, len(source.shape))
+    if source.axis != axis or None in inside.shape[1:]:
+        return None
+    ends = np.delete(np.array(rule.widths(padding)), [0, axis % len(source.shape)], axis=0)
+    return (inside, *_classes(call, inside.shape, ends.tolist()))
+
+
+def _classes(call, shape, ends):
+    """As `tap_classes`, for an image of some shape and `(left, right)` or None for each axis."""
+    layer = call.operation
     axis = channel_axis(layer.data_format, len(shape)) % len(shape)
     sizes = [size for i, size in enumerate(shape) if i not in (0, axis)]
     window = layer.kernel_size, layer.strides, layer.dilation_rate
-    axes = [_of_one_axis(layer.padding, *part) for part in zip(*window, sizes, strict=True)]
+    parts = zip(*window, sizes, ends, strict=True)
+    axes = [_of_one_axis(layer.padding, *part) for part in parts]
     if math.prod(len(seen) for seen, _ in axes) > _MOST:
         return None, call
     classes, shares = np.ones((1, 1)), np.ones(1)
@@ -35,14 +63,14 @@ def tap_classes(call):
         classes, shares = np.kron(classes, seen), np.kron(shares, part)
     if None in sizes:
         return classes, call
-    key = (layer.padding, *map(tuple, window), tuple(sizes), axis - len(shape))
+    key = (layer.padding, *map(tuple, window), tuple(sizes), axis - len(shape), str(ends))
     return classes, Partition(key, tuple(shares.tolist()))
 
 
-def _of_one_axis(padding, taps, stride, dilation, size):
+def _of_one_axis(padding, taps, stride, dilation, size, ends):
     """`(classes, taps)` along one axis of the image, and the share of each class."""
     reach = (taps - 1) * dilation
-    if padding == "valid":
+    if padding == "valid" and ends is None:
         return np.ones((1, taps)), np.ones(1)
     if size is None:
         left, right = (taps // 2, taps // 2) if padding == "same" else (taps - 1, 0)
@@ -54,6 +82,9 @@ def _of_one_axis(padding, taps, stride, dilation, size):
     left = max((positions - 1) * stride + reach + 1 - size, 0) // 2
     if padding == "causal":
         left = reach
+    if ends is not None:
+        left, right = ends
+        positions = (left + size + right - reach - 1) // stride + 1
     seen = np.arange(positions)[:, None] * stride - left + np.arange(taps) * dilation
     inside = ((seen >= 0) & (seen < size)).astype(float)
     classes, counts = np.unique(inside, axis=0, return_counts=True)
