@@ -9,6 +9,7 @@ import contextlib
 import inspect
 
 import keras
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 
 def learning_rate(optimizer):
@@ -204,6 +205,89 @@ def build_for(model, batch):
     model._maybe_symbolic_build = lambda **_: None
 
 
+def infers_output():
+    """Whether a layer's `call` runs to infer its output, in which no symbolic tensors are."""
+    return in_symbolic_scope()
+
+
+@contextlib.contextmanager
+def symbolic_like_arrays():
+    """Within the block, symbolic tensors take `x[None]` and `x[1:]`, and their rank is a number."""
+    tensor, rank = keras.KerasTensor.__getitem__, keras.ops.ndim
+
+    def item(self, key):
+        return tensor(self, key if isinstance(key, (int, tuple, list)) else (key,))
+
+    def rank_of(x):
+        return len(x.shape) if isinstance(x, keras.KerasTensor) else rank(x)
+
+    keras.KerasTensor.__getitem__, keras.ops.ndim = item, rank_of
+    try:
+        yield
+    finally:
+        keras.KerasTensor.__getitem__, keras.ops.ndim = tensor, rank
+
+
+@contextlib.contextmanager
+def backend_unsaid():
+    """Within the block, layers that ask for the backend find none for which they do otherwise."""
+    places = keras.config, keras.backend
+    own = [place.backend for place in places]
+    for place in places:
+        place.backend = lambda: "none"
+    try:
+        yield
+    finally:
+        for place, function in zip(places, own, strict=True):
+            place.backend = function
+
+
+_NO_TENSORS = "outputs must be tensors"
+
+
+@contextlib.contextmanager
+def outputs_as_called():
+    """Within the block, layers' outputs have the sizes that their `call` gives."""
+    infer = keras.Layer.symbolic_call
+
+    def told(self, *args, **kwargs):
+        return _as_called(self, infer(self, *args, **kwargs), args, kwargs)
+
+    keras.Layer.symbolic_call = told
+    try:
+        yield
+    finally:
+        keras.Layer.symbolic_call = infer
+
+
+def _as_called(layer, outputs, args, kwargs):
+    """What a layer says of its output, and what its `call` says where this tells more.
+
+    `compute_output_shape` of a subclass may tell of one output where `call` returns several: the
+    layer is looked through then. `EinsumDense` does not tell sizes that its config leaves open.
+    """
+    if type(layer).compute_output_shape is keras.Layer.compute_output_shape:
+        return outputs
+    of_keras = type(layer).__module__.startswith("keras.")
+    flat = keras.tree.flatten(outputs)
+    if of_keras and not _open(flat):
+        return outputs
+    try:
+        called = keras.Operation.compute_output_spec(layer, *args, **kwargs)
+    except Exception:
+        return outputs
+    others = keras.tree.flatten(called)
+    if len(flat) != len(others):
+        raise ValueError(f"{_NO_TENSORS}, as many as `compute_output_shape` says")
+    # What a subclass makes of open sizes may be inferred wrongly.
+    sure = of_keras or not _open(keras.tree.flatten((args, kwargs)))
+    return called if _open(flat) and sure else outputs
+
+
+def _open(leaves):
+    return any(None in leaf.shape for leaf in leaves if isinstance(leaf, keras.KerasTensor))
+
+
 @contextlib.contextmanager
 def calls_seen(layers, replace, inline):
     """Within the block, layers that are called on arrays only are called on placeholders.
@@ -218,7 +302,12 @@ def calls_seen(layers, replace, inline):
         inline: function `(layer, args, kwargs)` that returns the outputs of a layer with other
             outputs than tensors, which Keras refuses in a graph.
     """
-    known, depth = {id(layer) for layer in layers}, [0]
+    with outputs_as_called():
+        yield from _calls_seen({id(layer) for layer in layers}, replace, inline)
+
+
+def _calls_seen(known, replace, inline):
+    depth = [0]
     call, infer = keras.Layer.__call__, keras.Layer.symbolic_call
 
     def replaced_call(self, *args, **kwargs):
@@ -233,7 +322,7 @@ def calls_seen(layers, replace, inline):
         try:
             return call(self, *args, **kwargs)
         except ValueError as error:
-            if depth[0] or "outputs must be tensors" not in str(error):
+            if depth[0] or _NO_TENSORS not in str(error):
                 raise
             return inline(self, args, kwargs)
 

@@ -6,13 +6,14 @@ on tensors with open sizes, with a replacement for each difference: -1 in a resh
 for a broadcast, a running count for `ops.arange`.
 """
 
-import contextlib
 import functools
 
 import keras
 import numpy as np
 
-from keras_sparse.surgery.stand_ins import Zeros
+from keras_sparse import _keras
+from keras_sparse.surgery.counting import Ranges, count_along, zeros_along
+from keras_sparse.surgery.open_axes import place_of
 from keras_sparse.surgery.tracing import (
     CannotOpenError,
     Opened,
@@ -24,94 +25,43 @@ from keras_sparse.surgery.tracing import (
     unrecorded,
 )
 
-# Two numbers for the batch, and two for each further open size: primes, unlikely as widths. A
-# `call` that depends on whether a size is small or large makes different calls for the two.
-_BATCH = (13, 29)
-_SIZES = ((17, 211), (19, 223), (23, 227), (43, 229), (47, 233), (61, 239), (67, 241), (79, 251))
 
-
-def trace_open_sizes(layer, args, kwargs, apart):
+def trace_open_sizes(layer, args, kwargs, lengths):
     """The calls of a layer whose `call` reads open sizes, as `trace` gives them.
 
     Args:
         layer: a layer of layers.
         args, kwargs: its arguments.
-        apart: whether the open sizes of different tensors differ, or are the same.
+        lengths: `Lengths` of their open axes.
 
     Raises:
         CannotOpenError: no layer or operation of Keras does the same for all sizes.
     """
     tensors = tensors_of((args, kwargs))
-    traces = [trace_numbers(layer, args, kwargs, apart, which) for which in range(2)]
+    ranges, traces = _traces(layer, args, kwargs, lengths)
     inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in tensors]
     hand_on_masks(tensors, {id(t): new for t, new in zip(tensors, inputs, strict=True)})
-    with unrecorded(layer):
-        return _Replay(*traces, inputs, _pairs(tensors, apart)).opened()
+    with unrecorded(layer), _keras.outputs_as_called():
+        return _Replay(*traces, inputs, ranges.pairs).opened()
 
 
-def trace_numbers(layer, args, kwargs, apart, which=0):
-    """The calls of a layer with one of two numbers for each open size; see `trace_open_sizes`."""
-    pairs = _pairs(tensors_of((args, kwargs)), apart)
-    shapes = [tuple(pair[which] for pair in row) for row in pairs]
-    around = functools.partial(_counted_ranges, which, pairs)
-    return trace(layer, args, kwargs, shapes, around)
+def form_of_numbers(layer, args, kwargs, lengths):
+    """What a layer calls on what, with numbers for the open sizes; see `trace_open_sizes`."""
+    return _traces(layer, args, kwargs, lengths)[1][0].form
 
 
-def _pairs(tensors, apart):
-    """For each tensor two numbers for each axis; the same ones where the size is known."""
-    rows = []
-    for place, tensor in enumerate(tensors):
-        own = iter(_SIZES[place % 4 * 2 :] if apart else _SIZES)
-        row = [(size, size) if size is not None else next(own) for size in tensor.shape[1:]]
-        first = tensor.shape[:1]
-        batch = [_BATCH if size is None else (size, size) for size in first]
-        rows.append(batch + row)
-    return rows
-
-
-def _place(pairs, sizes):
-    """`(input, axis)` of the first open size that had these two numbers, None without one."""
-    found = [
-        (i, axis)
-        for i, row in enumerate(pairs)
-        for axis, pair in enumerate(row)
-        if pair[0] != pair[1] and tuple(pair) == tuple(sizes)
-    ]
-    return found[0] if found else None
-
-
-@contextlib.contextmanager
-def _counted_ranges(which, pairs, inputs):
-    """Within the block, `keras.ops.arange` of an open size is a tensor of the graph."""
-    plain = keras.ops.arange
-    sizes = {pair[which]: pair for row in pairs for pair in row if pair[0] != pair[1]}
-
-    def counted(start, stop=None, step=None, dtype=None):
-        first, end = (0, start) if stop is None else (start, stop)
-        if not (type(first) is type(end) is int and first == 0 and end in sizes):
-            return plain(start, stop, step, dtype=dtype)
-        if step not in (None, 1):
-            return plain(start, stop, step, dtype=dtype)
-        place, axis = _place(pairs, sizes[end])
-        return count_along(inputs[place], axis, dtype or "int32")
-
-    keras.ops.arange = counted
-    try:
-        yield
-    finally:
-        keras.ops.arange = plain
-
-
-def zeros_along(tensor, axis):
-    """As many zeros as a tensor is long: `(size,)`, whole numbers."""
-    zeros = Zeros()(tensor)
-    others = tuple(other for other in range(len(zeros.shape)) if other != axis)
-    return keras.ops.sum(zeros, axis=others) if others else zeros
-
-
-def count_along(tensor, axis, dtype):
-    """0, 1, 2 ... for each position along an axis of a tensor."""
-    return keras.ops.cast(keras.ops.cumsum(zeros_along(tensor, axis) + 1) - 1, dtype)
+def _traces(layer, args, kwargs, lengths):
+    """The `Ranges`, and two traces of a layer: one for each of the numbers of an open size."""
+    tensors = tensors_of((args, kwargs))
+    ranges = Ranges(lengths.pairs(tensors))
+    while True:
+        traces = []
+        for which in range(2):
+            shapes = [tuple(pair[which] for pair in row) for row in ranges.pairs]
+            traces.append(trace(layer, args, kwargs, shapes, ranges.traced(which)))
+        if ranges.next() is None:
+            return ranges, traces
+        ranges = ranges.next()
 
 
 class _Replay:
@@ -158,18 +108,18 @@ class _Replay:
             make = functools.partial(make, self, node, other, args)
         else:
             make = functools.partial(node.operation, *args, **kwargs)
-        results = _tried(make, node.operation)
-        for (tensor, second), shape, result in zip(
-            pairs, shapes, keras.tree.flatten(results), strict=True
-        ):
-            if tuple(result.shape) != shape:
-                raise CannotOpenError(_depends(node.operation))
-            self._values[id(tensor)] = result
+        results = keras.tree.flatten(_tried(make, node.operation))
+        if len(results) != len(pairs):
+            raise CannotOpenError(_depends(node.operation))
+        for (tensor, second), shape, result in zip(pairs, shapes, results, strict=True):
+            sizes = list(zip(tensor.shape, second.shape, strict=True))
+            self._values[id(tensor)] = self._repeated(result, shape, sizes, node.operation)
             self._ids[id(second)] = id(tensor)
 
     def _arguments(self, node, other):
         """The arguments of a call, with tensors of open sizes."""
-        both = [(tuple(n.arguments.args), n.arguments.kwargs) for n in (node, other)]
+        pairs = (node, other), (other, node)
+        both = [(_without_ends(n, m), n.arguments.kwargs) for n, m in pairs]
         flat = [keras.tree.flatten(arguments) for arguments in both]
         if len(flat[0]) != len(flat[1]):
             raise CannotOpenError(_depends(node.operation))
@@ -187,6 +137,16 @@ class _Replay:
             return leaf
         raise CannotOpenError(_depends(node.operation))
 
+    def _repeated(self, result, shape, sizes, operation):
+        """A result in its shape, which may be that of an array cut by `_common_array`."""
+        if tuple(result.shape) == shape:
+            return result
+        if len(result.shape) != len(shape):
+            raise CannotOpenError(_depends(operation))
+        if any(own not in (1, size) for own, size in zip(result.shape, shape, strict=True)):
+            raise CannotOpenError(_depends(operation))
+        return self.widened(result, shape, sizes)
+
     def widened(self, tensor, shape, pairs):
         """A tensor repeated along its axes of length one up to a shape with open sizes.
 
@@ -201,7 +161,7 @@ class _Replay:
         zeros = keras.ops.zeros(fixed, "int32") if set(fixed) != {1} else None
         for axis, (size, to) in enumerate(zip(own, shape, strict=True)):
             if to is None and size == 1:
-                place = _place(self._pairs, pairs[axis])
+                place = place_of(self._pairs, pairs[axis])
                 if place is None:
                     raise CannotOpenError("its `call` repeats along a size that it computes")
                 row = zeros_along(self._inputs[place[0]], place[1])
@@ -213,6 +173,24 @@ class _Replay:
         if tensor.dtype == "bool":
             return keras.ops.logical_or(tensor, keras.ops.cast(zeros, "bool"))
         return tensor + keras.ops.cast(zeros, tensor.dtype)
+
+
+def _without_ends(node, other):
+    """Arguments; `x[:, :size]` takes all of an axis that is `size` long, whatever the size is."""
+    args = tuple(node.arguments.args)
+    if type(node.operation).__name__ != "GetItem" or not isinstance(args[1], tuple):
+        return args
+    source, key = args
+    second, others = other.arguments.args
+    places = [i for i, part in enumerate(key) if part is not None and part is not Ellipsis]
+    behind = key.index(Ellipsis) if Ellipsis in key else len(key)
+    new = list(key)
+    for count, i in enumerate(places):
+        axis = count if i < behind else count - len(places)
+        stops = [getattr(part, "stop", None) for part in (key[i], others[i])]
+        if stops[0] != stops[1] and stops == [source.shape[axis], second.shape[axis]]:
+            new[i] = slice(key[i].start, None, key[i].step)
+    return source, tuple(new)
 
 
 def _tried(make, operation):
@@ -303,6 +281,15 @@ def _tile(replay, node, other, args):
     return replay.widened(tensor, shape, _sizes_of(node, other))
 
 
+def _repeat(replay, node, other, args):
+    """One entry, as often as an axis is long."""
+    axis = node.operation.axis
+    if axis is None or args[0].shape[axis] != 1:
+        raise CannotOpenError(_depends(node.operation))
+    shape = _open_shape(node.outputs[0], other.outputs[0])
+    return replay.widened(args[0], shape, _sizes_of(node, other))
+
+
 def _slice(replay, node, other, args):
     """The first rows of a table, as many as an axis is long, are looked up one by one."""
     tensor, starts = args
@@ -310,7 +297,7 @@ def _slice(replay, node, other, args):
     opens = [axis for axis, size in enumerate(shape) if size is None]
     others = [axis for axis in range(len(shape)) if axis not in opens]
     whole = all(tensor.shape[axis] == shape[axis] for axis in others)
-    place = _place(replay._pairs, _sizes_of(node, other)[opens[0]])
+    place = place_of(replay._pairs, _sizes_of(node, other)[opens[0]])
     if len(opens) != 1 or not whole or place is None or any(np.ravel(starts)):
         raise CannotOpenError(_depends(node.operation))
     rows = count_along(replay._inputs[place[0]], place[1], "int32")
@@ -326,5 +313,6 @@ _AGAIN = {
     ("Reshape", "newshape"): _reshape,
     ("BroadcastTo", "shape"): _broadcast,
     ("Tile", "repeats"): _tile,
+    ("Repeat", "repeats"): _repeat,
     ("Slice", "shape"): _slice,
 }

@@ -1,5 +1,6 @@
 """Opening layers of layers: the calls that their `call` makes, checked to compute the same."""
 
+import contextlib
 import dataclasses
 import inspect
 import weakref
@@ -7,27 +8,31 @@ import weakref
 import keras
 import numpy as np
 
-from keras_sparse.surgery.open_sizes import trace_numbers, trace_open_sizes
+from keras_sparse import _keras
+from keras_sparse.surgery.open_axes import Lengths
+from keras_sparse.surgery.open_sizes import form_of_numbers, trace_open_sizes
 from keras_sparse.surgery.stand_ins import own_weights
 from keras_sparse.surgery.tracing import (
     CannotOpenError,
     filled,
     hand_on_masks,
+    innermost_of,
     short,
     tensors_of,
     trace,
 )
 from keras_sparse.variables import layers_of_type, restored
 
-# Sizes that are tried for open axes in the comparison of a layer with its calls; where there are
-# several tensors, first different ones for each.
-_SIZES = (4, 16, 64)
-_APART = 5
+# Sizes that are tried for open axes in the comparison of a layer with its calls: the least one, and
+# how far apart those of different lengths are.
+_SIZES = ((4, 5), (4, 0), (16, 0), (64, 0))
 _BATCH = 2
 # The same operations in the same order: what differs is rounding of fused ones.
 _ALLOWED = 1e-5
 # How far the weights are moved for the comparison: no trace may have taken their values.
 _MOVED = 0.125
+# What Keras says where a function of the backend gets a symbolic tensor.
+_OF_THE_BACKEND = "cannot be used as input to a"
 # How each layer was opened for these tensors: several graphs are made of one model.
 _WAYS = weakref.WeakKeyDictionary()
 # How a layer of a class was opened last.
@@ -72,16 +77,16 @@ def open_layer(layer, args, kwargs, as_at_inference=False):
         if isinstance(way, CannotOpenError):
             raise way
         return _traced(way, layer, args, kwargs, as_at_inference)
-    # Layers of one class are mostly opened alike.
-    last = _LAST_WAY.get(type(layer))
-    failure = None
-    for way in sorted(_ways(tensors), key=lambda way: way != last):
+    ways, failure = _ways(tensors, _LAST_WAY.get(type(layer))), None
+    while ways:
+        way = ways.pop(0)
         try:
             opened = _traced(way, layer, args, kwargs, as_at_inference)
             _check_training(way, layer, args, kwargs, opened, as_at_inference)
-            _check_equal(layer, args, kwargs, opened)
+            _check_equal(way, layer, args, kwargs, opened)
         except CannotOpenError as error:
             failure = failure or error
+            ways = [*way.others(error), *ways]
             continue
         known[called_on] = _LAST_WAY[type(layer)] = way
         return opened
@@ -94,34 +99,49 @@ class _Way:
     """How to trace a layer.
 
     Args:
-        numbers: whether numbers take the place of open sizes.
-        apart: whether these differ from tensor to tensor.
+        lengths: `Lengths` of the open axes, if numbers take their places; else None.
+        unsaid: whether the layer finds no backend. It calls functions of Keras in the place of the
+            backend's own then, which take no symbolic tensors.
     """
 
-    numbers: bool
-    apart: bool = False
+    lengths: Lengths | None = None
+    unsaid: bool = False
 
     def calls(self, layer, args, kwargs):
         """The calls, for all sizes."""
-        if not self.numbers:
-            return trace(layer, args, kwargs)
-        return trace_open_sizes(layer, args, kwargs, self.apart)
+        with self._around():
+            if self.lengths is None:
+                return trace(layer, args, kwargs)
+            return trace_open_sizes(layer, args, kwargs, self.lengths)
 
     def form(self, layer, args, kwargs):
         """What is called on what."""
-        if not self.numbers:
-            return trace(layer, args, kwargs).form
-        return trace_numbers(layer, args, kwargs, self.apart).form
+        with self._around():
+            if self.lengths is None:
+                return trace(layer, args, kwargs).form
+            return form_of_numbers(layer, args, kwargs, self.lengths)
+
+    def _around(self):
+        return _keras.backend_unsaid() if self.unsaid else contextlib.nullcontext()
+
+    def others(self, error):
+        """What an error says is to be tried in the place of this."""
+        innermost = str(innermost_of(error))
+        if not self.unsaid and _OF_THE_BACKEND in innermost:
+            return [dataclasses.replace(self, unsaid=True)]
+        joined = self.lengths and self.lengths.joined(innermost)
+        return [dataclasses.replace(self, lengths=joined)] if joined else []
 
 
-def _ways(tensors):
+def _ways(tensors, last):
     """How to trace: as the tensors are, and with numbers in the place of open sizes."""
-    ways = [_Way(numbers=False)]
-    if sum(None in tensor.shape[1:] for tensor in tensors) > 1:
-        ways.append(_Way(numbers=True, apart=True))
+    ways = [_Way()]
     if any(None in tensor.shape for tensor in tensors):
-        ways.append(_Way(numbers=True))
-    return ways
+        ways += [_Way(Lengths.apart(tensors)), _Way(Lengths.by_order(tensors))]
+    # Layers of one class are mostly opened alike.
+    ways = [way for way in (last, *ways) if way is not None]
+    fitting = [way for way in ways if way.lengths is None or way.lengths.fit(tensors)]
+    return list(dict.fromkeys(fitting))
 
 
 def _traced(way, layer, args, kwargs, as_at_inference):
@@ -158,47 +178,50 @@ def _check_state(layer, args, kwargs):
         raise CannotOpenError(f"it casts its inputs to {compute}")
 
 
-def _check_equal(layer, args, kwargs, opened):
+def _check_equal(way, layer, args, kwargs, opened):
     """Compares the layer with its calls, on random inputs and with changed weights."""
     if "training" in inspect.signature(layer.call).parameters:
         kwargs = {**kwargs, "training": False}
     weights = [weight for weight in layer.weights if "float" in str(weight.dtype)]
+    tensors = tensors_of((args, kwargs))
+    lengths = way.lengths or Lengths.apart(tensors)
     with restored(weights):
         for weight in weights:
             weight.assign(weight + keras.ops.cast(_MOVED, weight.dtype))
-        _compare(layer, args, kwargs, opened)
+        failure = None
+        for least, step in _SIZES:
+            failure = _compare(layer, args, kwargs, opened, lengths.sizes(tensors, least, step))
+            if failure is None:
+                break
+        else:
+            raise CannotOpenError(f"it takes no random inputs ({short(failure)})")
+        for split in lengths.splits():
+            # The layer takes no such inputs, or they show that the calls are made for one length.
+            _compare(layer, args, kwargs, opened, split.sizes(tensors, *_SIZES[0]))
 
 
-def _compare(layer, args, kwargs, opened):
-    tensors = tensors_of((args, kwargs))
-    opens = sum(None in tensor.shape[1:] for tensor in tensors)
-    plans = [(size, 0) for size in _SIZES]
-    failure = None
-    for size, apart in [(_SIZES[0], _APART), *plans] if opens > 1 else plans:
-        rng = np.random.default_rng(0)
-        arrays = [_random(tensor, size + apart * i, rng) for i, tensor in enumerate(tensors)]
-        values = {id(tensor): array for tensor, array in zip(tensors, arrays, strict=True)}
-        try:
-            hand_on_masks(tensors, values)
-            wanted = _run(
-                lambda values=values: layer.call(*filled(args, values), **filled(kwargs, values))
-            )
-        except Exception as error:
-            failure = failure or error
-            continue
-        try:
-            got = _run(lambda arrays=arrays: _interpreted(opened, arrays))
-        except Exception as error:
-            raise CannotOpenError(f"its calls do not run one by one ({short(error)})") from error
-        if not all(map(_near, got, wanted)):
-            raise CannotOpenError("its calls, one by one, compute something else")
-        return
-    raise CannotOpenError(f"it takes no random inputs ({short(failure)})")
+def _compare(layer, args, kwargs, opened, sizes):
+    """Raises an error if the outputs differ; returns the layer's own if it takes no such inputs."""
+    tensors, rng = tensors_of((args, kwargs)), np.random.default_rng(0)
+    arrays = [_random(tensor, place, sizes, rng) for place, tensor in enumerate(tensors)]
+    values = {id(tensor): array for tensor, array in zip(tensors, arrays, strict=True)}
+    try:
+        hand_on_masks(tensors, values)
+        wanted = _run(lambda: layer.call(*filled(args, values), **filled(kwargs, values)))
+    except Exception as error:
+        return error
+    try:
+        got = _run(lambda: _interpreted(opened, arrays))
+    except Exception as error:
+        raise CannotOpenError(f"its calls do not run one by one ({short(error)})") from error
+    if not all(map(_near, got, wanted)):
+        raise CannotOpenError("its calls, one by one, compute something else")
+    return None
 
 
-def _random(tensor, size, rng):
-    batch, *rest = tensor.shape
-    shape = (batch or _BATCH, *(size if axis is None else axis for axis in rest))
+def _random(tensor, place, sizes, rng):
+    shape = [sizes.get((place, axis), size) for axis, size in enumerate(tensor.shape)]
+    shape[:1] = [_BATCH if size is None else size for size in shape[:1]]
     drawn = rng.standard_normal(shape) if "float" in tensor.dtype else rng.integers(0, 2, shape)
     return keras.ops.convert_to_tensor(drawn.astype("float32"), tensor.dtype)
 

@@ -18,16 +18,28 @@ _PARAMETERS = weakref.WeakKeyDictionary()
 
 
 class Zeros(keras.Operation):
-    """Integer zeros, one for each position of a tensor with open sizes: `(batch, ..., 1)`."""
+    """Integer zeros, one for each position of a tensor with open sizes: `(batch, ..., 1)`.
+
+    Args:
+        whole: whether the last axis has positions too, not channels.
+    """
+
+    def __init__(self, whole=False):
+        super().__init__()
+        self.whole = whole
+
+    def part(self, x):
+        """What it makes zeros of."""
+        return x if self.whole or len(x.shape) < 2 else x[..., :1]
 
     def call(self, x):
         """Zeros of as many positions as `x` has."""
-        return keras.ops.zeros_like(x[..., :1] if len(x.shape) > 1 else x, dtype="int32")
+        return keras.ops.zeros_like(self.part(x), dtype="int32")
 
     def compute_output_spec(self, x):
         """One channel."""
-        shape = (*x.shape[:-1], 1) if len(x.shape) > 1 else x.shape
-        return keras.KerasTensor(shape, "int32")
+        whole = self.whole or len(x.shape) < 2
+        return keras.KerasTensor(x.shape if whole else (*x.shape[:-1], 1), "int32")
 
 
 class Parameter(keras.Layer):
@@ -81,7 +93,8 @@ def own_weights(layer):
     """`{attribute: weight}` of the weights that a layer holds beside those of its sublayers.
 
     Returns:
-        A dict, or None if there are others that no attribute holds, or that are no real numbers.
+        A dict, or None if there are others that no attribute holds, or that are neither real
+        numbers nor integers that are not trained.
     """
     inner = {
         id(variable)
@@ -92,15 +105,24 @@ def own_weights(layer):
     found = {
         key: value
         for key, value in vars(layer).items()
-        if id(value) in own and "float" in str(value.dtype)
+        if id(value) in own and (_is_float(value) or _is_fixed(value))
     }
     return found if {id(value) for value in found.values()} == own else None
+
+
+def _is_fixed(variable):
+    """Whether a variable holds integers that are not trained, such as the numbers of positions."""
+    return not variable.trainable and "int" in str(variable.dtype)
+
+
+def _is_float(variable):
+    return "float" in str(variable.dtype)
 
 
 def parameters(layer):
     """The `Parameter`s of a layer, by attribute."""
     known = _PARAMETERS.setdefault(layer, {})
-    own = own_weights(layer) or {}
+    own = {key: value for key, value in (own_weights(layer) or {}).items() if _is_float(value)}
     made = {id(parameter.owned): parameter for parameter in known.values()}
     if {id(value) for value in own.values()} != set(made):
         made = {id(value): Parameter(value, layer) for value in own.values()}
@@ -116,6 +138,8 @@ def known_parameters(layer):
 @contextlib.contextmanager
 def stood_in(layer, source):
     """Within the block, `layer.call` reads symbolic tensors where it reads its own weights.
+
+    Integers that are not trained become constants. A `call` that assigns to them ends in an error.
 
     Sublayers that are called on arrays, as a table of positions on `ops.arange`, read symbolic
     tensors too. Otherwise the trace would have the values as constants.
@@ -142,10 +166,12 @@ def stood_in(layer, source):
 
     @contextlib.contextmanager
     def weights_of(part):
-        replaced = {key: vars(part)[key] for key in parameters(part)}
+        parameters_of = parameters(part)
+        replaced = dict(own_weights(part) or {})
         try:
-            for key, parameter in parameters(part).items():
-                vars(part)[key] = parameter(needed())
+            for key, value in replaced.items():
+                known = parameters_of[key](needed()) if key in parameters_of else symbolic(value)
+                vars(part)[key] = known
             yield
         finally:
             vars(part).update(replaced)

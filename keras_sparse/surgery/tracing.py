@@ -87,7 +87,7 @@ def trace(layer, args, kwargs, shapes=None, around=contextlib.nullcontext):
     hand_on_masks(tensors, values)
     args, kwargs = filled((args, kwargs), values)
     with unrecorded(layer):
-        with stood_in(layer, inputs[0]) as symbolic, around(inputs):
+        with stood_in(layer, inputs[0]) as symbolic, around(inputs), _keras.symbolic_like_arrays():
             outputs = _call(layer, args, kwargs, symbolic)
         nodes = nodes_between(map(id, inputs), outputs)
     if any(node.is_input for node in nodes):
@@ -132,6 +132,13 @@ def _line(error, layer):
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     where = f"{frames[-1].line!r}" if frames and frames[-1].line else "a line of another file"
     return f"{where} ({short(error)})"
+
+
+def innermost_of(error):
+    """The error that an error comes from."""
+    while (error.__cause__ or error.__context__) is not None:
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def short(error):

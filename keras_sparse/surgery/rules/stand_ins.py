@@ -23,16 +23,15 @@ class ZerosRule(StandInRule):
 
     def forward(self, call):
         """One channel, of which nothing is known: it must not be left out."""
-        axis = -1 if len(call.outputs[0].shape) > 1 else None
+        one = len(call.outputs[0].shape) > 1 and not call.operation.whole
+        axis = -1 if one else None
         return [(axis, Constants.unknown(1))]
 
     def needs(self, unit):
         """One channel of what it reads."""
 
     def apply(self, call, make, read):
-        tensor = read(call.inputs[0])
-        tensor = tensor[..., :1] if len(tensor.shape) > 1 else tensor
-        return keras.ops.zeros_like(tensor, dtype="int32")
+        return keras.ops.zeros_like(call.operation.part(read(call.inputs[0])), dtype="int32")
 
 
 @register_rule("keras_sparse.surgery.stand_ins.Constant")
