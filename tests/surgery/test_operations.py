@@ -99,7 +99,7 @@ OPERATIONS = {
     ),
     "fold windows into the batch": (lambda x: ops.reshape(x, (-1, 2, 2, 8)), 4),
     "fold everything": (lambda x: ops.reshape(x, (-1, 1)), 8),
-    "join batches": (lambda x: ops.concatenate([x, x * 2.0], axis=0), 8),
+    "join batches": (lambda x: ops.concatenate([x, x * 2.0], axis=0), 4),
     "join equal batches": (lambda x: ops.concatenate([x, x[:, ::-1]], axis=0), 4),
     "stack batches": (lambda x: ops.stack([x, x], axis=0), 8),
     "tile the batch": (lambda x: ops.tile(x, (2, 1, 1, 1)), 4),

@@ -27,6 +27,10 @@ class Coupled(Rule):
         """Why a channel is needed that is constant in the port `source`, and not behind it."""
         return "not constant behind it"
 
+    def refilled(self, unit, source):
+        """Which channels of the port `source` are constants that `apply` puts in again."""
+        return np.zeros(source.size, bool)
+
     def taking(self, unit):
         """Indices of the inputs that the smaller layer reads."""
         return range(len(unit.inputs))
@@ -57,19 +61,20 @@ class Coupled(Rule):
     def _couple(self, source, channels, target, places):
         """Needs the same of both; of a source only if anything of the target is needed."""
         if not target.output:
-            _carry(target, places, source, channels, lambda: target.why[places])
+            carry(target, places, source, channels, lambda: target.why[places])
         elif not target.keep[places].any():
             return
         else:
             lost = self.lost(target.unit, source)
-            _carry(
-                *(target, places, source, channels),
-                lambda: reasons_behind(source, target, lost, of=channels, at=places),
+            kept = ~self.refilled(target.unit, source)[channels]
+            carry(
+                *(target, places[kept], source, channels[kept]),
+                lambda: reasons_behind(*(source, target, lost), of=channels[kept], at=places[kept]),
             )
-        _carry(source, channels, target, places, lambda: source.why[channels])
+        carry(source, channels, target, places, lambda: source.why[channels])
 
 
-def _carry(port, of, other, at, reasons):
+def carry(port, of, other, at, reasons):
     """Needs the channels `at` of another port where the channels `of` of a port are needed."""
     new = port.keep[of] & ~other.keep[at]
     if new.any():

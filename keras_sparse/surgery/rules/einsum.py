@@ -7,14 +7,16 @@ from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.activations import activate, mixes_channels
 from keras_sparse.surgery.rules.base import plain_config, positions, register_rule
 from keras_sparse.surgery.rules.linear import Linear
+from keras_sparse.surgery.rules.places import constants_along
 
 
 @register_rule(keras.layers.EinsumDense)
 class EinsumDenseRule(Linear):
     """Channels are the last axis of the input, contracted, and the last of the output.
 
-    The kernel's other axes act as taps. Those that are contracted are summed over; those that the
-    output has (heads) make a constant depend on the position, and a bias must have them too.
+    The kernel's other axes act as taps. Those that are contracted are summed over, and a channel
+    may be another constant at each place of such an axis. Those that the output has (heads) make a
+    constant depend on the position, and a bias must have them too.
     """
 
     def refuses(self, call):
@@ -59,33 +61,48 @@ class EinsumDenseRule(Linear):
         shape = unit.array("kernel").shape
         return int(np.prod([shape[labels.index(x)] for x in self._order(layer)[0]], dtype=int))
 
-    def _sums(self, unit, inputs, outputs):
-        """`(places, inputs, outputs)`: the kernel summed over contracted labels."""
-        kernel = self.kernel(unit)[:, inputs][:, :, outputs].astype(np.float64)
-        places = self._places(unit)
-        return kernel.reshape(places, len(kernel) // places, *kernel.shape[1:]).sum(1)
+    def _parts(self, kernel, unit):
+        """The kernel as `(places, summed places, inputs, outputs)`."""
+        return kernel.reshape(self._places(unit), -1, *kernel.shape[1:])
+
+    def _constants(self, call):
+        """`(summed places, inputs)`: what is known of the input, NaN where it is not constant."""
+        unit, source = call.unit, call.inputs[0]
+        shape = self._parts(self.kernel(unit), unit).shape[1:3]
+        if source.axis != -1:
+            return np.full(shape, np.nan)
+        labels, (_, summed, _) = self._labels(call.operation)[0], self._order(call.operation)
+        if len(summed) == 1 and summed[0] in labels:
+            return constants_along(source, labels.index(summed[0]) - len(labels))
+        return np.broadcast_to(source.constants.uniform, shape)
 
     def forward(self, call):
         """One class of positions for each place along the output's other labels."""
+        values = self._made(call)
+        outputs = self.reads(call.unit).shape[1]
+        if values is None:
+            return [(-1, Constants.unknown(outputs))]
+        return [(-1, Constants.of(values, call))]
+
+    def _made(self, call):
+        """`(places, outputs)`: constants of the output, NaN for others; None if none is known."""
         unit, layer = call.unit, call.operation
-        reads = self.reads(unit)
-        source = call.inputs[0]
-        constants = source.constants.uniform
-        if source.axis != -1:
-            constants = np.full(len(reads), np.nan)
-        known = ~np.isnan(constants)
-        dead = ~reads[~known].any(0)
-        if mixes_channels(layer.activation) or not dead.any():
-            return [(-1, Constants.unknown(reads.shape[1]))]
-        sums = self._sums(unit, np.flatnonzero(known), np.flatnonzero(dead))
-        values = np.full((self._places(unit), reads.shape[1]), np.nan)
-        values[:, dead] = np.einsum("k,pko->po", constants[known], sums)
         bias = self._bias(unit)
-        if bias is None:
-            return [(-1, Constants.unknown(reads.shape[1]))]
-        result = Constants.of(values + bias, call)
-        dtype = call.outputs[0].dtype
-        return [(-1, result.map(lambda v: activate(layer.activation, v, dtype)))]
+        if mixes_channels(layer.activation) or bias is None:
+            return None
+        constants, parts = self._constants(call), self._parts(self.kernel(unit), unit)
+        live = (parts[:, np.isnan(constants)] != 0).any(1)
+        used = np.flatnonzero((np.nan_to_num(constants) != 0).any(0))
+        values = np.einsum(
+            "tk,ptko->po", np.nan_to_num(constants[:, used]), parts[:, :, used].astype(np.float64)
+        )
+        made = activate(layer.activation, values + bias, call.outputs[0].dtype)
+        return np.where(live, np.nan, made)
+
+    def places(self, call, axis):
+        """The same, if the places are those of an axis of the output; else None."""
+        output, kept = self._labels(call.operation)[2], self._order(call.operation)[0]
+        return self._made(call) if [output[axis]] == kept else None
 
     def _bias(self, unit):
         """The bias as `(places or 1, outputs)`; None if it has other axes."""
@@ -102,20 +119,38 @@ class EinsumDenseRule(Linear):
         kept, _, ends = self._order(unit.operation)
         return "".join((*kept, ends[1]))
 
+    def needs(self, unit):
+        """What the kernels of the needed outputs read, less what can be folded."""
+        source, target = self.source(unit), unit.outputs[0]
+        if not target.keep.any():
+            return
+        if mixes_channels(unit.operation.activation):
+            target.need_all(f"{unit.name}: its activation mixes channels")
+        stays = self._read(unit, target) & ~self._foldable(unit, source)
+        stuck = stays & source.constants.known
+        source.need(stays & ~stuck, f"{unit.name} reads it")
+        source.need(stuck, f"{unit.name}: {self.why_stuck(unit.operation)}")
+
     def _foldable(self, unit, source):
-        uniform = source.constants.uniform
+        constants = self._of_all_calls(unit)
         fits = unit.operation.bias_axes in (None, self._axes(unit))
-        return (uniform == 0) | (~np.isnan(uniform) & fits)
+        known = ~np.isnan(constants).any(0) & (not source.whole)
+        return known & (fits | (constants == 0).all(0))
+
+    def _of_all_calls(self, unit):
+        """The input's constants that are the same in all calls."""
+        first, *others = (self._constants(call) for call in unit.calls)
+        return np.where(np.all([other == first for other in others], axis=0), first, np.nan)
 
     def mergeable(self, layer):
         """A bias takes the constants, or nothing does."""
         return False
 
     def _correction(self, unit):
-        source, outputs = self.source(unit), unit.outputs[0].kept
-        uniform = np.nan_to_num(source.constants.uniform)
-        folded = np.flatnonzero(self._dropped(unit) & (uniform != 0))
-        return np.einsum("k,pko->po", uniform[folded], self._sums(unit, folded, outputs))
+        constants = np.nan_to_num(self._of_all_calls(unit))
+        folded = self._dropped(unit) & (constants != 0).any(0)
+        parts = self._parts(self.kernel(unit), unit)[..., unit.outputs[0].kept]
+        return np.einsum("tk,ptko->po", constants[:, folded], parts[:, :, folded].astype(float))
 
     def config(self, unit):
         """The output's last axis, and the bias' axes if it is new."""

@@ -51,8 +51,8 @@ class MatmulRule(Contraction):
         added = 0.0
         if self._plan(call)[0] == "summed":
             products = self.products(call, a.constants.uniform, b.constants.uniform)
-            added = float(products[~a.keep].sum())
-        return _sum(make(), call.arguments(read)[0], added)
+            added = float(np.nansum(products[~a.keep]))
+        return _sum(make(), self.operands(call, read), added)
 
     def macs(self, call):
         """As many products as are summed, for each number of the output."""

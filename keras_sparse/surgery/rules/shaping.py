@@ -8,7 +8,6 @@ import numpy as np
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.base import (
     nothing_known,
-    plain_config,
     register_rule,
 )
 from keras_sparse.surgery.rules.channelwise import PassThrough
@@ -138,19 +137,6 @@ class FlattenRule(Moving):
         if axis is not None:
             axis = -1 if axis == -len(sizes) else axis - 1
         return row_major((batch, *sizes[1:], sizes[0]), axis, call.outputs[0].shape)
-
-
-@register_rule(keras.layers.Reshape)
-class ReshapeRule(Moving):
-    """Any shape; the target's channel count follows what is kept."""
-
-    def config(self, unit):
-        config = plain_config(unit)
-        relation = self.relation(unit.calls[0])
-        target = list(config["target_shape"])
-        if relation is not None and target[relation[0]] != -1:
-            target[relation[0]] = len(unit.outputs[0].kept)
-        return {**config, "target_shape": tuple(target)}
 
 
 class MovedAxis(Coupled):

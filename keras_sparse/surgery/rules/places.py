@@ -1,0 +1,209 @@
+"""What is known of channels at each place of another axis, heads for one, and what softmax ignores.
+
+A channel of attention may be constant in one head and not in another, or have another constant in
+each head. `Constants` does not tell heads apart, so this is found by going back through the graph.
+"""
+
+import keras
+import numpy as np
+
+from keras_sparse.surgery.constants import array_row
+from keras_sparse.surgery.rules.base import Unsupported
+from keras_sparse.surgery.stand_ins import Zeros
+from keras_sparse.surgery.units import Value
+
+# What is this small where a mask hides scores leaves nothing of them behind a softmax.
+_HIDDEN = -1e9
+
+
+def constants_along(value, axis):
+    """The constants of a tensor's channels at each place of another axis.
+
+    Args:
+        value: a `Value` whose channels are followed.
+        axis: the other axis, counted from the end, of a known size.
+
+    Returns:
+        Array `(size of the axis, channels)`, NaN where a channel depends on the input.
+    """
+    uniform = value.constants.uniform
+    known = np.broadcast_to(uniform, (value.shape[axis], len(uniform)))
+    call = value.producer
+    if call is None or not np.isnan(uniform).any():
+        return known
+    rule = getattr(call.unit.rule, "rule", call.unit.rule)
+    find = None if isinstance(rule, Unsupported) else _FOUND.get(type(call.operation).__name__)
+    found = None if find is None else find(call, axis)
+    return known if found is None else np.where(np.isnan(known), found, known)
+
+
+def _of_einsum_dense(call, axis):
+    """The kernel has heads too, and the bias mostly."""
+    return call.unit.rule.places(call, axis)
+
+
+def _of_reshape(call, axis):
+    """Channels that become places and channels; places that become other ones are not followed."""
+    source, out = call.inputs[0], call.outputs[0]
+    split = (out.shape[axis], out.shape[-1])
+    if (source.axis, out.axis, axis) != (-1, -1, -2) or None in (*split, source.shape[-1]):
+        return None
+    return source.constants.uniform.reshape(split) if np.prod(split) == source.shape[-1] else None
+
+
+def _of_moved_axes(call, axis):
+    """The place of an axis before it was moved."""
+    source, size = call.inputs[0], len(call.outputs[0].shape)
+    rank = len(source.shape)
+    for before in range(rank):
+        if call.unit.rule.axis(call, before, rank) == axis % size and before - rank != source.axis:
+            return constants_along(source, before - rank)
+    return None
+
+
+def _of_same(call, axis):
+    """The same values."""
+    pinned = call.kwargs.get("training") is True
+    return None if pinned or len(call.inputs) != 1 else constants_along(call.inputs[0], axis)
+
+
+def _of_function(call, axis):
+    """A sum or a product with a number."""
+    out = call.outputs[0]
+    rows = []
+    for operand in call.args:
+        if isinstance(operand, Value) and tuple(operand.shape) == tuple(out.shape):
+            rows.append(constants_along(operand, axis))
+        elif not isinstance(operand, Value) and np.size(operand) == 1:
+            rows.append(array_row(keras.ops.convert_to_numpy(operand), -1))
+        else:
+            return None
+    return call.unit.rule.merge(rows, call)
+
+
+def _of_product(call, axis):
+    """The values of attention: all of them behind a softmax, else zeros."""
+    return call.unit.rule.places(call, axis)
+
+
+_FOUND = {
+    "EinsumDense": _of_einsum_dense,
+    "Reshape": _of_reshape,
+    **dict.fromkeys(("Transpose", "Permute", "Swapaxes", "Moveaxis"), _of_moved_axes),
+    **dict.fromkeys(("Cast", "Dropout", "Identity"), _of_same),
+    **dict.fromkeys(("Add", "Subtract", "Multiply", "Divide", "TrueDivide"), _of_function),
+    **dict.fromkeys(("Einsum", "Matmul", "DotProductAttention"), _of_product),
+}
+
+
+def ignored_along(value):
+    """Axes, counted from the end, along which all that reads a tensor ignores a common shift.
+
+    What is added to all scores of a query alike leaves the softmax as it is.
+
+    Returns:
+        A set of axes: a shift that is the same along all of these changes nothing. None if any
+        shift does.
+    """
+    if "output of the model" in value.why:
+        return None
+    found = set()
+    for call in {id(call): call for unit in value.units for call in unit.calls}.values():
+        if any(value is source for source in call.inputs):
+            axes = _ignored_by(call, value)
+            if axes is None:
+                return None
+            found |= axes
+    return found
+
+
+def _ignored_by(call, value):
+    """The same for one call that reads the tensor."""
+    kind, rank = type(call.operation).__name__, len(value.shape)
+    if kind in ("ZerosLike", "OnesLike") or isinstance(call.operation, Zeros):
+        return set()
+    axis = getattr(call.operation, "axis", None)
+    first, single = value in call.args[:1], type(axis) is int
+    if kind == "Softmax" and single and _is_plain(call, value) and first:
+        return {axis % rank - rank}
+    behind = ignored_along(call.outputs[0]) if _is_plain(call, value) else None
+    if behind is None:
+        return None
+    if kind == "Transpose" and call.operation.axes is not None:
+        return {int(call.operation.axes[axis]) % rank - rank for axis in behind}
+    if kind == "TakeAlongAxis" and first and single:
+        return {*behind, axis % rank - rank}
+    return behind if _keeps_shifts(call, value) else None
+
+
+def _is_plain(call, value):
+    """Whether Keras' own operation reads a tensor once, and returns one of its rank."""
+    once = bool(call.args) and sum(value is source for source in call.inputs) == 1
+    of_keras = type(call.operation).__module__.startswith("keras.")
+    return once and of_keras and len(call.outputs[0].shape) == len(value.shape)
+
+
+def _keeps_shifts(call, value):
+    """Whether a shift of a tensor shifts the output of an operation, up to a factor."""
+    kind, count = type(call.operation).__name__, len(call.args)
+    others = [operand for operand in call.args if operand is not value]
+    if kind == "Cast":
+        return "float" in call.outputs[0].dtype and "float" in value.dtype
+    if kind == "Where":
+        return count == 3 and call.args[1] is value and _is_hidden(call.args[2])
+    if kind in ("Divide", "Multiply", "TrueDivide"):
+        number = not isinstance(others[0], Value) and np.size(others[0]) == 1
+        return number and (kind == "Multiply" or call.args[0] is value)
+    return kind in ("Add", "Subtract")
+
+
+def _is_hidden(operand):
+    return (
+        not isinstance(operand, Value)
+        and np.size(operand) == 1
+        and float(np.ravel(operand)[0]) <= _HIDDEN
+    )
+
+
+def silent(call, letters):
+    """Which channels, summed over by a product, change nothing that is read of it.
+
+    Args:
+        call: a product of two tensors, whose channels are summed over.
+        letters: a string for each of them, and one for the output, with a letter for each axis.
+
+    Returns:
+        Boolean array with an entry for each channel.
+    """
+    out = letters[-1]
+    ignored = ignored_along(call.outputs[0])
+    along = None if ignored is None else {out[axis] for axis in ignored}
+    return silent_between(*call.inputs, letters, along)
+
+
+def silent_between(one, two, letters, along):
+    """The same for two tensors, and the letters of axes along which a common shift is ignored.
+
+    At each place of an axis that both operands share, a channel is silent that is zero in either,
+    or constant in one along the axes where a softmax follows. `along` is None without a softmax.
+    """
+    *sides, out = letters
+    places = [letter for letter in out[1:] if letter in sides[0] and letter in sides[1]]
+    axes = [tuple(side.index(letter) - len(side) for side in sides) for letter in places]
+    axes = [(a, b) for a, b in axes if one.shape[a] == two.shape[b] is not None]
+    if axes:
+        constants = constants_along(one, axes[-1][0]), constants_along(two, axes[-1][1])
+        place = {sides[0][axes[-1][0]]}
+    else:
+        constants = one.constants.uniform[None], two.constants.uniform[None]
+        place = set()
+    nothing = (constants[0] == 0) | (constants[1] == 0)
+    if along is not None:
+        known = [~np.isnan(rows) for rows in constants]
+        for own, fixed in ((sides[0], known[1]), (sides[1], known[0])):
+            # The other operand is constant but for the place, so the sum varies as this one does.
+            if not along & set(own):
+                nothing = nothing | fixed
+        if not along & place:
+            nothing = nothing | (known[0] & known[1])
+    return nothing.all(0)
