@@ -6,7 +6,8 @@
    only channel of its layer that reaches an input, the two are coupled: they are kept or removed
    together.
 2. Coupled channels can be removed if none of them is an output, if the layers that read them find
-   the same in them whatever the model's input is, and if nothing else changes when they are zero.
+   the same in them whatever the model's input is, and if nothing else changes when they are zero,
+   and when they are 30 times as large: what a channel adds to attention's scores may be small.
 3. Constants that differ by position, or that lie under a padded border, cannot go into a bias. As
    many channels stay as it takes for the others to be sums of them.
 4. Heads stay as wide as each other.
@@ -172,10 +173,21 @@ def _removable(trial, groups, alive):
             read = not is_output and key[0] in trial.makers and trial.reads(key[0])[i].any()
             if is_output or (read and not (key in alive and not alive[key][i])):
                 likely.discard(groups.of(column))
-    likely, gone = sorted(likely, key=str), set()
+    for change in (np.zeros_like, _amplified):
+        likely = _unseen(trial, groups, members, sorted(likely, key=str), change)
+    return likely
+
+
+def _amplified(values):
+    return values * 30
+
+
+def _unseen(trial, groups, members, likely, change):
+    """Those of some groups whose change shows nowhere but in what reads them."""
+    gone = set()
     for start in range(0, len(likely), _AT_ONCE):
         part = likely[start : start + _AT_ONCE]
-        found = trial.differences([_without(members[group]) for group in part])
+        found = trial.differences([_changed(members[group], change) for group in part])
         for sample, group in enumerate(part):
             if all(
                 set(np.flatnonzero(differs[sample])) <= set(groups.inputs(key, {group}))
@@ -185,10 +197,10 @@ def _removable(trial, groups, alive):
     return gone
 
 
-def _without(columns):
+def _changed(columns, change):
     changes = collections.defaultdict(list)
     for layer, channel in columns:
-        changes[layer].append((channel, np.zeros_like))
+        changes[layer].append((channel, change))
     return changes
 
 
