@@ -54,8 +54,8 @@ def test_constants_that_differ_from_head_to_head(attend, rows, harness):
         kill(model.get_layer(name), 1)
     compact, report = harness.cut(model)
     assert report.channels["query"] == report.channels["key"] == (4, 3)
-    assert report.channels["value"] == (4, 3)
     # `Softmax` with a mask returns zeros where all is masked, and no bias can tell.
+    assert report.channels["value"] == (4, rows)
     assert compact.get_layer("out").kernel.shape == (HEADS, rows, 3)
 
 
@@ -108,20 +108,17 @@ def dense_projections(x):
     ]
 
 
-@pytest.mark.parametrize("attend", [by_einsum, by_matmul, by_one_operation])
-def test_heads_that_lose_different_channels(attend, harness):
+def test_heads_that_lose_different_channels_stay(harness):
+    """Nothing is put in again: that takes longer than the channels did."""
     x, mask = keras.Input((5, 6)), keras.Input((5, 5), dtype="int32")
-    mixed = attend(*dense_projections(x), mask)
-    out = layers.Dense(3, name="out")(ops.reshape(mixed, (-1, 5, HEADS * WIDTH)))
-    model = keras.Model([x, mask], out)
+    mixed = by_matmul(*dense_projections(x), mask)
+    model = keras.Model([x, mask], layers.Dense(3)(ops.reshape(mixed, (-1, 5, HEADS * WIDTH))))
     harness.randomise(model)
     for name in ("query", "key", "value"):
         kill(model.get_layer(name), 2)  # of the first head
     compact, report = harness.cut(model)
-    assert report.channels["query"] == report.channels["key"] == (8, 6)
-    assert report.channels["value"] == (8, 6)
-    rows = 8 if attend is by_einsum else 6
-    assert compact.get_layer("out").kernel.shape == (rows, 3)
+    assert report.channels["query"] == report.channels["value"] == (8, 8)
+    assert len(compact.operations) == len(model.operations)
 
 
 def test_heads_that_lose_the_same_channels_are_narrower(harness):
@@ -154,15 +151,3 @@ def test_queries_in_groups(harness):
     assert harness.cut(model)[1].channels["value"] == (4, 3)
     masked = [np.ones((2, 5, 6)), np.zeros((2, 5, 5))]
     assert not np.any(model(masked))
-
-
-@pytest.mark.parametrize("bias", [False, True])
-def test_constants_beside_what_is_alive_are_put_in_again(bias, harness):
-    """A class token and patches, for one."""
-    x, y = keras.Input((4, 6)), keras.Input((1, 5))
-    first = layers.Dense(5, use_bias=bias, name="first")
-    joined = layers.LayerNormalization()(ops.concatenate([y, first(x)], axis=1))
-    model = keras.Model([x, y], layers.Dense(3)(joined))
-    harness.randomise(model)
-    kill(first, 2)
-    assert harness.cut(model)[1].channels["first"] == (5, 3)

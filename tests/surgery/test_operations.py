@@ -99,7 +99,7 @@ OPERATIONS = {
     ),
     "fold windows into the batch": (lambda x: ops.reshape(x, (-1, 2, 2, 8)), 4),
     "fold everything": (lambda x: ops.reshape(x, (-1, 1)), 8),
-    "join batches": (lambda x: ops.concatenate([x, x * 2.0], axis=0), 4),
+    "join batches": (lambda x: ops.concatenate([x, x * 2.0], axis=0), 8),
     "join equal batches": (lambda x: ops.concatenate([x, x[:, ::-1]], axis=0), 4),
     "stack batches": (lambda x: ops.stack([x, x], axis=0), 8),
     "tile the batch": (lambda x: ops.tile(x, (2, 1, 1, 1)), 4),
@@ -257,13 +257,19 @@ def test_reason_is_a_call_on_what_is_alive(harness):
     assert reasons(model, harness) == {"a": {"a: not one constant in all its calls": 2}}
 
 
-@pytest.mark.parametrize("groups", [2, 3])
-def test_nothing_stays_because_of_a_channel_shuffle(groups, harness):
+@pytest.mark.parametrize(
+    ("groups", "reason"),
+    [
+        (2, "shuffle: its constant depends on the position"),
+        (3, "split: coupled to channels that are not constant"),
+    ],
+)
+def test_reason_is_a_channel_shuffle(groups, reason, harness):
     x = keras.Input((5, 4))
     y = layers.Reshape((5, groups, 6 // groups), name="split")(layers.Dense(6, name="a")(x))
     y = layers.Reshape((5, 6))(layers.Permute((1, 3, 2), name="shuffle")(y))
     model = keras.Model(x, layers.Dense(2)(y))
-    assert reasons(model, harness, a=[0.5, 0.7]) == {}
+    assert reasons(model, harness, a=[0.5, 0.7]) == {"a": {reason: 2}}
 
 
 def test_reason_is_a_branch_that_is_not_the_layers_own(harness):

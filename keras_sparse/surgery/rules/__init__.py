@@ -12,7 +12,6 @@ from keras_sparse.surgery.rules import (  # noqa: F401 - importing a module regi
     embedding,
     fused_attention,
     grouped,
-    heads,
     hidden,
     keras_hub,
     linear,

@@ -6,7 +6,6 @@ import numpy as np
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.base import nothing_known, register_rule
 from keras_sparse.surgery.rules.coupled import Coupled
-from keras_sparse.surgery.rules.filling import filled
 from keras_sparse.surgery.rules.places import constants_along, silent
 
 
@@ -104,13 +103,6 @@ class Contraction(Coupled):
             unit.inputs[1 - operand].need_all(f"{unit.name} sums over it")
         super().needs(unit)
 
-    def refilled(self, unit, source):
-        """Constants of an operand that passes its channels on, at each place of a shared axis."""
-        mode, operand, _ = self._plan(unit.calls[0])
-        if mode != "pass-through" or source is not unit.inputs[operand]:
-            return super().refilled(unit, source)
-        return ~np.isnan(self._by_place(unit.calls[0], operand)[0]).any(0)
-
     def places(self, call, axis):
         """The constants of values along another axis of theirs, as `constants_along`."""
         mode, operand, _ = self._plan(call)
@@ -120,44 +112,6 @@ class Contraction(Coupled):
         side = sides[operand]
         rows = constants_along(call.inputs[operand], side.index(out[axis]) - len(side))
         return np.where((rows == 0) | self._averages(call, operand), rows, np.nan)
-
-    def _by_place(self, call, operand):
-        """`(constants, axis)`: those of an operand at each place of an axis that all three have.
-
-        The axis is None where there is none.
-        """
-        *sides, out = self.letters(call)
-        side, value = sides[operand], call.inputs[operand]
-        axes = [side.index(letter) - len(side) for letter in out[1:] if letter in side]
-        axes = [axis for axis in axes if axis != value.axis and value.shape[axis] is not None]
-        axes = [axis for axis in axes if side[axis] in sides[1 - operand]]
-        if not axes:
-            return value.constants.uniform[None], None
-        return constants_along(value, axes[-1]), axes[-1]
-
-    def apply(self, call, make, read):
-        """What is constant in an operand, and no longer behind, is put in again."""
-        return make()(*self.operands(call, read))
-
-    def operands(self, call, read):
-        """The tensors that are multiplied."""
-        mode, operand, _ = self._plan(call)
-        if mode != "pass-through":
-            return call.arguments(read)[0]
-        value, keep = call.inputs[operand], call.outputs[0].keep
-        constants, axis = self._by_place(call, operand)
-        shape = [1] * len(value.shape)
-        shape[value.axis] = constants.shape[1]
-        if axis is not None:
-            shape[axis] = len(constants)
-            constants = constants if axis < value.axis else constants.T
-
-        def whole(source):
-            if source is not value:
-                return read(source)
-            return filled(read(source), value, keep, constants.reshape(shape))
-
-        return call.arguments(whole)[0]
 
     def coupling(self, call):
         mode, operand, _ = self._plan(call)

@@ -27,10 +27,6 @@ class Coupled(Rule):
         """Why a channel is needed that is constant in the port `source`, and not behind it."""
         return "not constant behind it"
 
-    def refilled(self, unit, source):
-        """Which channels of the port `source` are constants that `apply` puts in again."""
-        return np.zeros(source.size, bool)
-
     def taking(self, unit):
         """Indices of the inputs that the smaller layer reads."""
         return range(len(unit.inputs))
@@ -61,20 +57,19 @@ class Coupled(Rule):
     def _couple(self, source, channels, target, places):
         """Needs the same of both; of a source only if anything of the target is needed."""
         if not target.output:
-            carry(target, places, source, channels, lambda: target.why[places])
+            _carry(target, places, source, channels, lambda: target.why[places])
         elif not target.keep[places].any():
             return
         else:
             lost = self.lost(target.unit, source)
-            kept = ~self.refilled(target.unit, source)[channels]
-            carry(
-                *(target, places[kept], source, channels[kept]),
-                lambda: reasons_behind(*(source, target, lost), of=channels[kept], at=places[kept]),
+            _carry(
+                *(target, places, source, channels),
+                lambda: reasons_behind(source, target, lost, of=channels, at=places),
             )
-        carry(source, channels, target, places, lambda: source.why[channels])
+        _carry(source, channels, target, places, lambda: source.why[channels])
 
 
-def carry(port, of, other, at, reasons):
+def _carry(port, of, other, at, reasons):
     """Needs the channels `at` of another port where the channels `of` of a port are needed."""
     new = port.keep[of] & ~other.keep[at]
     if new.any():

@@ -6,7 +6,6 @@ import numpy as np
 from keras_sparse.surgery.constants import Constants, align, array_row
 from keras_sparse.surgery.rules.base import in_step, nothing_known, register_rule
 from keras_sparse.surgery.rules.coupled import Coupled
-from keras_sparse.surgery.rules.filling import filled_row
 from keras_sparse.surgery.units import Value
 
 
@@ -285,13 +284,6 @@ class ConcatenateRule(Coupled):
     def lost(self, unit, source):
         return "not the same constant in all that it joins"
 
-    def refilled(self, unit, source):
-        """Constants beside what is alive in another input."""
-        call = unit.calls[0]
-        if self._along(call) == self._axis(call):
-            return super().refilled(unit, source)
-        return ~np.isnan(source.constants.uniform)
-
     def taking(self, unit):
         """Inputs of whose slice anything is needed."""
         keep, coupling = unit.outputs[0].keep, self.coupling(unit.calls[0])
@@ -300,10 +292,5 @@ class ConcatenateRule(Coupled):
         return [i for i, (*_, places) in enumerate(coupling) if keep[places].any()]
 
     def apply(self, call, make, read):
-        values = [call.inputs[i] for i in self.taking(call.unit)]
-        tensors = [read(value) for value in values]
-        axis = self._axis(call)
-        if axis is not None and self._along(call) != axis:
-            pairs = zip(tensors, values, strict=True)
-            tensors = [filled_row(tensor, value, call.outputs[0].keep) for tensor, value in pairs]
+        tensors = [read(call.inputs[i]) for i in self.taking(call.unit)]
         return make()(tensors) if len(tensors) > 1 else tensors[0]

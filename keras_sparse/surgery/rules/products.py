@@ -52,7 +52,7 @@ class MatmulRule(Contraction):
         if self._plan(call)[0] == "summed":
             products = self.products(call, a.constants.uniform, b.constants.uniform)
             added = float(np.nansum(products[~a.keep]))
-        return _sum(make(), self.operands(call, read), added)
+        return _sum(make(), call.arguments(read)[0], added)
 
     def macs(self, call):
         """As many products as are summed, for each number of the output."""

@@ -125,6 +125,22 @@ class ConcatenateOperationRule(merging.ConcatenateRule):
         return None if plain and len(call.args) == 1 else "joins more than tensors"
 
 
+@register_rule("Reshape")
+class ReshapeOperationRule(Moving):
+    """`keras.ops.reshape`, with the batch in the target shape."""
+
+    def refuses(self, call):
+        plain = all(isinstance(size, int) for size in call.operation.newshape)
+        return None if plain and len(call.inputs) == 1 else "reshapes to a computed shape"
+
+    def config(self, unit):
+        shape = list(unit.operation.newshape)
+        relation = self.relation(unit.calls[0])
+        if relation is not None and shape[relation[0]] != -1:
+            shape[relation[0]] = len(unit.outputs[0].kept)
+        return {"name": unit.operation.name, "newshape": tuple(shape)}
+
+
 @register_rule("Transpose")
 class TransposeRule(MovedAxis):
     """Any order of the axes; the batch stays first."""

@@ -8,10 +8,22 @@ import numpy as np
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.base import (
     nothing_known,
+    plain_config,
     register_rule,
 )
 from keras_sparse.surgery.rules.channelwise import PassThrough
 from keras_sparse.surgery.rules.coupled import Coupled
+from keras_sparse.surgery.rules.places import constants_along
+
+
+def _joins_heads(call):
+    """Whether the last two axes, of known sizes, become one: heads that are put together again."""
+    before, after = call.inputs[0].shape, call.outputs[0].shape
+    if len(before) != len(after) + 1 or None in (after[-1], *before[-2:]):
+        return False
+    # Open sizes may change places with others.
+    others = zip(before[:-2], after[:-1], strict=True)
+    return after[-1] == before[-2] * before[-1] and all(a == b or None in (a, b) for a, b in others)
 
 
 class Moving(Coupled):
@@ -47,6 +59,8 @@ class Moving(Coupled):
         if relation is None:
             return nothing_known(call)
         axis, inputs, outputs = relation
+        if axis == call.inputs[0].axis == -1 and _joins_heads(call):
+            return [(-1, Constants.of(constants_along(call.inputs[0], -2).reshape(1, -1)))]
         source = call.inputs[0].constants
         order = np.lexsort((inputs, outputs))
         if len(order) == out.shape[axis] == source.values.shape[1]:  # one of each
@@ -137,6 +151,19 @@ class FlattenRule(Moving):
         if axis is not None:
             axis = -1 if axis == -len(sizes) else axis - 1
         return row_major((batch, *sizes[1:], sizes[0]), axis, call.outputs[0].shape)
+
+
+@register_rule(keras.layers.Reshape)
+class ReshapeRule(Moving):
+    """Any shape; the target's channel count follows what is kept."""
+
+    def config(self, unit):
+        config = plain_config(unit)
+        relation = self.relation(unit.calls[0])
+        target = list(config["target_shape"])
+        if relation is not None and target[relation[0]] != -1:
+            target[relation[0]] = len(unit.outputs[0].kept)
+        return {**config, "target_shape": tuple(target)}
 
 
 class MovedAxis(Coupled):
