@@ -270,9 +270,13 @@ def read_samples(path, specs):
         inputs[flat[0].name] = inputs.pop("x")
     _, missing, _ = find_names(inputs, flat)
     if missing:
+        wanted = (
+            f"x with samples for the model's input, or {missing[0]}"
+            if len(flat) == 1
+            else f"{', '.join(missing)}: give one array for each input of the model, by its name"
+        )
         raise ValueError(
-            f"{path} has no array {', '.join(missing)}: give one array for each input of the "
-            f"model, by its name. Received: {', '.join(arrays) or 'no arrays'}"
+            f"{path} has no array {wanted}. Received: {', '.join(arrays) or 'no arrays'}"
         )
     check_samples(inputs, specs, f"arrays of {path}")
     samples = arrays_of(inputs, specs, f"arrays of {path}")

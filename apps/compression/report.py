@@ -119,6 +119,11 @@ def _add_files(report):
                 own[f"{kind} file, {label}"] = row[key]
 
 
+_FIRMWARE = (
+    "The arena and the flash are those of the file for firmware, with int8 inputs and outputs, "
+    "which export.convert writes with --quantize=int8 --input_output=int8. Int8 files with float "
+    "inputs and outputs, as --quantize=int8 writes here, are a little larger."
+)
 _OF_FILES = (
     ("accuracy", "accuracy"),
     ("bytes", "bytes"),
@@ -154,7 +159,7 @@ def _summary(report):
 
 
 def _cost_sentences(report):
-    sentences = []
+    sentences, firmware = [], False
     for name, (asked, before, after) in report["costs"].items():
         if asked is not None:
             met = "" if after <= asked else " The target is not met."
@@ -162,7 +167,8 @@ def _cost_sentences(report):
                 f"{name}: at most {in_words(name, asked)} requested, {in_words(name, before)} "
                 f"before, {in_words(name, after)} after.{met}"
             )
-    return sentences
+            firmware = firmware or name in ("arena", "flash")
+    return [*sentences, _FIRMWARE] if firmware else sentences
 
 
 def _print(report, folder):

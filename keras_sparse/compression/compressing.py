@@ -16,6 +16,7 @@ from keras_sparse.compression.recovery import RATE_SHARE, base_learning_rate, st
 from keras_sparse.compression.schedules import as_schedule
 from keras_sparse.compression.training import STUDENT_LOSS_WEIGHT, Training
 from keras_sparse.files import check_folder
+from keras_sparse.surgery.functional import check_model
 from keras_sparse.validation import check_integer, check_number
 
 
@@ -142,6 +143,7 @@ def compress(
     Reference:
         Distilling the knowledge in a neural network, arXiv 1503.02531.
     """
+    check_model(model)
     check_allocation(allocation)
     epochs = check_integer("epochs", epochs, "[0, inf)")
     batch_size = check_integer("batch_size", batch_size, "[1, inf)")

@@ -23,6 +23,7 @@ from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.importance import Taylor, as_importance
 from keras_sparse.compression.memory import Memory
 from keras_sparse.compression.trial import Trial
+from keras_sparse.surgery.functional import check_model
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.macs import graph_macs
 
@@ -182,6 +183,7 @@ def plan(
     >>> print(plan)
     >>> compact, report = plan.apply(model)
     """
+    check_model(model)
     check_allocation(allocation)
     if data is not None:
         check_data("data", data, model)

@@ -1,11 +1,26 @@
 """Any model of Keras as a functional one, whose graph is known."""
 
 import itertools
+import os
 
 import keras
 
 from keras_sparse import _keras
 from keras_sparse.surgery.tracing import unrecorded
+
+
+def check_model(model):
+    """Raise a `ValueError` if `model` is no `keras.Model`."""
+    if not isinstance(model, keras.Model):
+        hint = (
+            " Load it first: `keras.models.load_model(path)`."
+            if isinstance(model, str | os.PathLike)
+            else ""
+        )
+        raise ValueError(
+            f"`model` must be a `keras.Model`. Received: model={model!r} (of type {type(model)})."
+            + hint
+        )
 
 
 def functional(model):
@@ -21,10 +36,7 @@ def functional(model):
     Raises:
         ValueError: `model` is no Keras model, is not built, or its `call` cannot be traced.
     """
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            f"`model` must be a `keras.Model`. Received: model={model!r} (of type {type(model)})"
-        )
+    check_model(model)
     if not model.built:
         raise ValueError(
             f"The model {model.name!r} is not built, so its shapes are unknown. Call it on data "

@@ -439,3 +439,11 @@ def test_targets_by_commas_and_again():
     Values.target = ("macs=",)
     with pytest.raises(program.UsageError, match="COST=LIMIT"):
         options.targets(Values)
+
+
+@pytest.mark.parametrize(("cost", "told"), [("flash", True), ("arena", True), ("macs", False)])
+def test_the_report_says_which_file_firmware_takes(cost, told):
+    costs = {"flash": (None, 9, 8), "arena": (None, 9, 8), "macs": (None, 9, 8), cost: (8, 9, 8)}
+    sentences = " ".join(report._cost_sentences({"costs": costs}))
+    assert f"{cost}: at most 8" in sentences
+    assert ("--input_output=int8" in sentences) is told

@@ -56,6 +56,15 @@ WRONG = {
 }
 
 
+@pytest.mark.parametrize("call", [keras_sparse.compress, keras_sparse.plan])
+def test_a_path_is_no_model(call):
+    words = r"`model` must be a `keras.Model`.*m\.keras.*load_model"
+    with pytest.raises(ValueError, match=words):
+        call("m.keras", (X, Y), target={"macs": 0.5})
+    with pytest.raises(ValueError, match=words):
+        keras_sparse.surgery.remove_dead_channels("m.keras")
+
+
 @pytest.mark.parametrize(("data", "words"), WRONG.values(), ids=WRONG)
 def test_what_does_not_fit_is_named(data, words, classifier):
     with pytest.raises(ValueError, match=words):

@@ -89,7 +89,7 @@ def test_files_without_the_samples(tmp_path):
     for name, message in [
         ("absent.npz", "cannot be read as arrays: No such file"),
         ("text.npz", "cannot be read as arrays"),
-        ("y.npz", r"has no array x0.*Received: y"),
+        ("y.npz", r"has no array x with samples for the model's input, or x0\. Received: y"),
         ("wide.npy", r"`arrays of .*wide\.npy` must have the shapes"),
     ]:
         with pytest.raises(ValueError, match=message):
