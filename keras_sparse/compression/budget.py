@@ -44,8 +44,9 @@ class Budget:
                 raise ValueError(f"`target` may limit {COSTS}. Received: target={target!r}")
             if name not in costs:
                 raise ValueError(
-                    f"`target` limits {name!r}, which has to be measured: give `latency`, an "
-                    f"`export.LatencyTable`. Received: target={target!r}"
+                    f"`target` limits {name!r}, which has to be measured: give "
+                    f"`latency={{{name!r}: table}}` with an `export.LatencyTable`. "
+                    f"Received: target={target!r}"
                 )
             limits[name] = _limit(name, value, costs[name])
         return cls(limits)

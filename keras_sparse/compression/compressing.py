@@ -9,7 +9,7 @@ import keras
 from keras_sparse._types import Exclude, Path
 from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.checks import check_data
-from keras_sparse.compression.cost import CostModel
+from keras_sparse.compression.cost import CostModel, check_latency
 from keras_sparse.compression.job import Job
 from keras_sparse.compression.planning import Plan, check_allocation, measured_costs
 from keras_sparse.compression.recovery import RATE_SHARE, base_learning_rate, steps_per_epoch
@@ -144,6 +144,7 @@ def compress(
         Distilling the knowledge in a neural network, arXiv 1503.02531.
     """
     check_model(model)
+    check_latency(latency)
     check_allocation(allocation)
     epochs = check_integer("epochs", epochs, "[0, inf)")
     batch_size = check_integer("batch_size", batch_size, "[1, inf)")

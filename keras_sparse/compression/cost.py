@@ -1,6 +1,7 @@
 """The costs of a model at any width of its groups, without building it."""
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -14,6 +15,15 @@ from keras_sparse.surgery.units import weights_by_name
 # int8 also scale and zero point of both), and for each operator (names, shapes). The last is fitted
 # to files of `export.convert`.
 _FILES = {"float32_bytes": (4, 4, 650), "int8_bytes": (1, 28, 650)}
+
+
+def check_latency(latency):
+    """Raise a `ValueError` if `latency` is no dict of tables, as a table by itself is."""
+    if latency is not None and not isinstance(latency, Mapping):
+        raise ValueError(
+            "`latency` must be a dict such as {'latency': table}, with an `export.LatencyTable`. "
+            f"Received: latency of type {type(latency).__name__}"
+        )
 
 
 class CostModel:
@@ -43,6 +53,7 @@ class CostModel:
     def __init__(self, model, groups, latency=None):
         self.groups = list(groups)
         self._index = {group: i for i, group in enumerate(self.groups)}
+        check_latency(latency)
         self._latency = dict(latency or {})
         graph = Graph(model)
         self._layers = _layers(graph)

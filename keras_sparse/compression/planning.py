@@ -217,7 +217,7 @@ class Planner:
         if allocation == "uniform_steps" and not self._steps:
             raise ValueError(
                 "`allocation='uniform_steps'` rounds widths up to those at which the measured "
-                "latency falls: give `latency`, an `export.LatencyTable`."
+                "latency falls: give `latency={'latency': table}` with an `export.LatencyTable`."
             )
         self._importance = importance
         self._kept = kept

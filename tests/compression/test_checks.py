@@ -65,6 +65,15 @@ def test_a_path_is_no_model(call):
         keras_sparse.surgery.remove_dead_channels("m.keras")
 
 
+@pytest.mark.parametrize("call", [keras_sparse.compress, keras_sparse.plan])
+def test_a_table_of_latency_stands_in_a_dict(call, classifier):
+    data, target = (X, Y), {"latency": 0.5}
+    with pytest.raises(ValueError, match=r"`latency` must be a dict.*Received: .*type object"):
+        call(classifier, data, target=target, latency=object())
+    with pytest.raises(ValueError, match=r"give `latency=\{'latency': table\}`"):
+        call(classifier, data, target=target)
+
+
 @pytest.mark.parametrize(("data", "words"), WRONG.values(), ids=WRONG)
 def test_what_does_not_fit_is_named(data, words, classifier):
     with pytest.raises(ValueError, match=words):
