@@ -30,6 +30,8 @@ ROWS = flags.DEFINE_string("rows", "", "Regular expression for TABLE/ROW.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Images a step.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 40, "Steps of each of the 5 epochs.", lower_bound=1)
 
+_IMAGENET = 1_281_167  # training images
+
 
 def chosen():
     """`(name, TrainConfig)` of the rows that `--rows` finds, with `--data_dir`."""
@@ -86,7 +88,12 @@ def _steps_between(config):
     """Steps between two mask updates of the whole training, whose epochs are longer, or None."""
     if not hasattr(config.optimizer, "mask_steps"):
         return None
-    whole = loop.run_of(config.training, tasks.load(config.data))
+    if config.data.dataset == "imagenet":  # whose images are not here
+        settings = config.training
+        steps = _IMAGENET // settings.batch_size
+        whole = loop.Run(settings.seed, settings.epochs, steps, settings.steps_per_execution)
+    else:
+        whole = loop.run_of(config.training, tasks.load(config.data))
     every = config.optimizer.mask_steps(whole)
     return whole.steps_per_epoch if every == "epoch" else every
 
