@@ -74,10 +74,20 @@ class Constants:
         shares = getattr(self.profile, "shares", None)
         return self.uniform if shares is None else self.values.max(0)
 
-    def moved(self, channels, key):
-        """The constants of a list of channels, whose positions have been put in another order."""
-        shares = getattr(self.profile, "shares", None)
+    def moved(self, channels, key, all_left):
+        """The constants of a list of channels, whose positions have been put in another order.
+
+        Args:
+            channels: int array.
+            key: what identifies the new order.
+            all_left: whether a sample still has all of its positions, each equally often.
+        """
+        shares = getattr(self.profile, "shares", None) if all_left else None
         return Constants.of(self.values[:, channels], Partition((self.profile, key), shares))
+
+    def sampled(self, key):
+        """The constants where some of the positions are left; `key` says which."""
+        return self.moved(slice(None), key, all_left=False)
 
     def flattened(self):
         """These constants without the ones that depend on the position."""

@@ -191,7 +191,7 @@ def allowed_difference(model, noise):
     """The difference that rounding explains in a model with this noise floor."""
     dtypes = {layer.compute_dtype for layer in layers_of_type(model, keras.Layer)}
     if keras.backend.backend() != "tensorflow":
-        # Elsewhere Keras computes means and normalisations in float32 at best.
+        # Elsewhere Keras computes products, means and normalisations in float32 at best.
         dtypes.add("float32")
     by_type = max((_ALLOWED[dtype] for dtype in dtypes if dtype in _ALLOWED), default=1e-4)
     return max(by_type, _NOISE * noise)

@@ -25,7 +25,7 @@ def model_of(harness, *stack, length=7):
 
 
 def depthwise(**arguments):
-    return layers.DepthwiseConv1D(3, **{"padding": "same", **arguments})
+    return layers.DepthwiseConv1D(**{"kernel_size": 3, "padding": "same", **arguments})
 
 
 def gelu():

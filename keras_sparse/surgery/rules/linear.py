@@ -93,6 +93,8 @@ class Linear(Rule):
         """The constants that stay constant under this layer's taps."""
         if constants.profile is not None and self.tap_count(layer) > 1:
             return constants.flattened()
+        if np.max(getattr(layer, "strides", 1)) > 1:
+            return constants.sampled(("strides", layer.strides))
         return constants
 
     def _response(self, unit, constants, dead, call):

@@ -57,7 +57,7 @@ class MaxPoolingRule(Windowed):
         layer, source = call.operation, call.inputs[0]
         producer = source.producer
         pads = producer is not None and isinstance(producer.unit.rule, Padding)
-        if not pads or source is not producer.outputs[0] or layer.padding != "valid":
+        if not pads or not producer.unit.rule.beside(producer) or layer.padding != "valid":
             return None
         if self.axis(layer, len(source.shape)) != source.axis:
             return None
@@ -74,8 +74,9 @@ class GlobalPoolingRule(Windowed):
     """All positions at once, which moves the channel axis unless `keepdims`."""
 
     def constants(self, call, constants):
-        """The mean of those that depend on the position."""
-        return Constants.of(constants.mean)
+        """The mean of those that depend on the position; a mask leaves some positions out."""
+        masked = call.masked or len(call.inputs) > 1
+        return Constants.of(constants.uniform if masked else constants.mean)
 
     def forward(self, call):
         """As for pooling, on the axis that the channels have in the output."""
@@ -137,18 +138,9 @@ class ZeroPaddingRule(Padding):
         return [(0, 0), *spatial[: axis - 1], (0, 0), *spatial[axis - 1 :]]
 
 
-# What repeats a constant map beyond its border.
-_REPEATING = (
-    "circular",
-    "edge",
-    "maximum",
-    "mean",
-    "median",
-    "minimum",
-    "reflect",
-    "symmetric",
-    "wrap",
-)
+# What repeats positions beyond the border, and what puts numbers there that it computes from them.
+_REPEATING = ("circular", "edge", "reflect", "symmetric", "wrap")
+_COMPUTING = ("maximum", "mean", "median", "minimum")
 
 
 @register_rule("Pad")
@@ -162,7 +154,12 @@ class PadRule(Padding):
             return "pads the batch"
         if len(call.inputs) > 1 or np.ndim(self._given(call)):
             return "pads with an array"
-        return None if mode in ("constant", *_REPEATING) else f"pads by {mode}"
+        return None if mode in ("constant", *_REPEATING, *_COMPUTING) else f"pads by {mode}"
+
+    def constants(self, call, constants):
+        """Numbers that are computed channel by channel are those of no class of positions."""
+        computed = call.operation.mode in _COMPUTING
+        return super().constants(call, constants.flattened() if computed else constants)
 
     def _given(self, call):
         return call.args[1] if len(call.args) > 1 else call.kwargs.get("constant_values")

@@ -256,6 +256,10 @@ class CopyingRule(Moving):
             notes["relation"] = self._read_off(call)
         return notes["relation"]
 
+    def key(self, call):
+        """Its own: what is flipped or repeated is in another order than what is reshaped."""
+        return call
+
     def _read_off(self, call):
         source = call.inputs[0]
         if source.axis is None:

@@ -64,9 +64,20 @@ class Moving(Coupled):
         source = call.inputs[0].constants
         order = np.lexsort((inputs, outputs))
         if len(order) == out.shape[axis] == source.values.shape[1]:  # one of each
-            return [(axis, source.moved(inputs[order], out.shape))]
+            return [(axis, source.moved(inputs[order], self.key(call), self._all_left(call)))]
         members = source.uniform[inputs[order]].reshape(out.shape[axis], -1).T
         return [(axis, Constants.of(members, call))]
+
+    def key(self, call):
+        """What identifies the new order of the positions: in row-major order the shape."""
+        return call.outputs[0].shape
+
+    def _all_left(self, call):
+        """Whether a sample has the values that it had, each equally often; not so in the batch."""
+        before, after = (value.shape[1:] for value in (call.inputs[0], call.outputs[0]))
+        if None in (*before, *after):
+            return False
+        return math.prod(after) % math.prod(before) == 0
 
     def coupling(self, call):
         relation = self.relation(call)

@@ -1,5 +1,7 @@
 """TimeDistributed: what its layer's rule says, at every step."""
 
+from dataclasses import replace
+
 import keras
 
 from keras_sparse.surgery.rules.base import (
@@ -92,7 +94,16 @@ class StepRule(Rule):
     def forward(self, call):
         if self._along_steps(call):
             return nothing_known(call)
-        return self._inner.forward(self._unit(call.unit).step(call))
+        step, (source,) = self._unit(call.unit).step(call), call.inputs
+        # A step has some of the positions, and in the output all steps are together again.
+        step.inputs[0].constants = one = source.constants.sampled("steps")
+        results = self._inner.forward(step)
+        return [
+            (axis, replace(found, profile=source.constants.profile))
+            if found.profile == one.profile
+            else (axis, found)
+            for axis, found in results
+        ]
 
     def needs(self, unit):
         if not self._along_steps(unit.calls[0]):
