@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from keras_sparse import surgery
 from tests.surgery.test_carriers import DEAD, depthwise, gelu, model_of
 from tests.surgery.test_hard_cases import put
 
@@ -54,6 +55,20 @@ STACKS = {
     ),
     "step by step, maximum": (
         lambda: image(layers.TimeDistributed(layers.GlobalMaxPooling1D()), layers.Dense(3)),
+        20,
+    ),
+    "steps of what is padded, maximum": (
+        lambda: [
+            *(layers.Reshape((4, 5, 14)), layers.ZeroPadding2D((2, 1))),
+            *(layers.TimeDistributed(layers.MaxPooling1D(3, 1)), layers.Conv2D(3, 1)),
+        ],
+        20,
+    ),
+    "steps of what is padded, depthwise": (
+        lambda: [
+            *(layers.Reshape((4, 5, 14)), layers.ZeroPadding2D((2, 1))),
+            *(layers.TimeDistributed(layers.DepthwiseConv1D(3)), gelu(), layers.Conv2D(3, 1)),
+        ],
         20,
     ),
     "flipped": (
@@ -108,6 +123,15 @@ def test_steps_that_are_together_again(harness):
     stack = image(step, layers.GlobalAveragePooling2D(), layers.Dense(3))
     _, report = harness.cut(model_of(harness, *stack, length=20))
     assert report.channels["a"] == (14, 6)
+
+
+def test_groups_see_what_is_padded(harness):
+    """A group may be removed whose maxima behind a border are constant."""
+    pad = [lambda x: ops.pad(x, ((0, 0), (1, 1), (0, 0)), constant_values=1.5)]
+    model = model_of(harness, *pad, layers.MaxPooling1D(2, 1), layers.Conv1D(3, 1))
+    _, report = harness.cut(model)
+    assert report.channels["a"][1] < 14
+    assert surgery.channel_groups(model)[0].fixed is None
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="only JAX pads by these")

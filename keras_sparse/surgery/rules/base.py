@@ -119,6 +119,8 @@ class Rule:
     entrywise = False
     # Whether the rule is for layers of layers that `opening` cannot look into; others it opens.
     if_closed = False
+    # Whether it puts numbers around the positions, as `Padding` says.
+    pads = False
     # Whether the layer itself is none that a model can have, so that `remake` gives another one.
     stands_in = False
 

@@ -56,7 +56,8 @@ class MaxPoolingRule(Windowed):
         """The call that pads this one's input, if each window has a position inside of it."""
         layer, source = call.operation, call.inputs[0]
         producer = source.producer
-        pads = producer is not None and isinstance(producer.unit.rule, Padding)
+        # A step of `TimeDistributed` is not what is padded.
+        pads = producer and producer.unit.rule.pads and source is producer.outputs[0]
         if not pads or not producer.unit.rule.beside(producer) or layer.padding != "valid":
             return None
         if self.axis(layer, len(source.shape)) != source.axis:
@@ -97,6 +98,7 @@ class Padding(Beside):
     """A value around each channel: a constant is itself inside, the value outside."""
 
     mixing = "pads the channels"
+    pads = True
 
     def widths(self, call):
         """`(before, after)` for each axis of the tensor."""

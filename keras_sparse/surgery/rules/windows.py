@@ -6,7 +6,6 @@ import numpy as np
 
 from keras_sparse.surgery.constants import Partition
 from keras_sparse.surgery.rules.base import channel_axis
-from keras_sparse.surgery.rules.pooling import Padding
 
 # Largest number of sets of taps that is looked at.
 _MOST = 1024
@@ -38,7 +37,9 @@ def padded_classes(call):
     if call.operation.padding != "valid" or padding is None or padding.unit is unit:
         return None
     rule = padding.unit.rule
-    if not isinstance(rule, Padding) or not rule.beside(padding) or rule.value(padding) != 0.0:
+    if source is not padding.outputs[0]:  # a step of `TimeDistributed`
+        return None
+    if not rule.pads or not rule.beside(padding) or rule.value(padding) != 0.0:
         return None
     inside = padding.inputs[0]
     axis = channel_axis(call.operation.data_format, len(source.shape))
