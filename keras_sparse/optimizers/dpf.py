@@ -45,7 +45,8 @@ class DPF(FindsThresholds, AccumulatedOptimizer):
     count for the target. `fit` ends with a warning if the target was not met.
 
     Args:
-        learning_rate: float or schedule. Defaults to 0.1.
+        learning_rate: float or schedule. Defaults to 0.1, which trains networks without batch
+            normalisation too. Behind batch normalisation 1.0 learns faster: there is no momentum.
         target_sparsity: float in [0, 1), the share of prunable weights to become zero. Defaults
             to 0.9; by channel there is no default. The weights that read a dead channel are not
             among the zeros, but surgery removes them too.
