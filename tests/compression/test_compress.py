@@ -223,7 +223,7 @@ class Dataset:
         ({"learning_rate": float("nan")}, "`learning_rate`"),
         ({"batch_size": 0}, "`batch_size`"),
         ({"allocation": "best"}, "`allocation`"),
-        ({"allocation": "uniform_steps"}, "give `latency`"),
+        ({"allocation": "uniform_steps"}, "give `latency={.latency.: table}`"),
         ({"data": iter([])}, "how many batches"),
         ({"data": Dataset()}, r"known length.*assert_cardinality"),
         ({"validation_data": Batches(np.zeros((4, 1)), np.zeros(4), 2)}, "Batches without an end"),
