@@ -1,5 +1,6 @@
 """The windows of convolutions, and what the border of the image cuts off."""
 
+import functools
 import math
 
 import numpy as np
@@ -54,18 +55,27 @@ def _classes(call, shape, ends):
     layer = call.operation
     axis = channel_axis(layer.data_format, len(shape)) % len(shape)
     sizes = [size for i, size in enumerate(shape) if i not in (0, axis)]
-    window = layer.kernel_size, layer.strides, layer.dilation_rate
-    parts = zip(*window, sizes, ends, strict=True)
-    axes = [_of_one_axis(layer.padding, *part) for part in parts]
+    window = *map(tuple, (layer.kernel_size, layer.strides, layer.dilation_rate)), tuple(sizes)
+    ends = tuple(end and tuple(end) for end in ends)
+    classes, shares = _of_all_axes(layer.padding, *window, ends)
+    if classes is None or None in sizes:
+        return classes, call
+    key = (layer.padding, *window, axis - len(shape), str(ends))
+    return classes, Partition(key, shares)
+
+
+# Each layer asks several times, and many layers have the same windows.
+@functools.lru_cache(maxsize=256)
+def _of_all_axes(padding, *parts):
+    """`(classes, shares)` of windows and images with some sizes along all axes."""
+    axes = [_of_one_axis(padding, *part) for part in zip(*parts, strict=True)]
     if math.prod(len(seen) for seen, _ in axes) > _MOST:
-        return None, call
+        return None, None
     classes, shares = np.ones((1, 1)), np.ones(1)
     for seen, part in axes:
         classes, shares = np.kron(classes, seen), np.kron(shares, part)
-    if None in sizes:
-        return classes, call
-    key = (layer.padding, *map(tuple, window), tuple(sizes), axis - len(shape), str(ends))
-    return classes, Partition(key, tuple(shares.tolist()))
+    classes.flags.writeable = False
+    return classes, tuple(shares.tolist())
 
 
 def _of_one_axis(padding, taps, stride, dilation, size, ends):
