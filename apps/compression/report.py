@@ -15,6 +15,7 @@ from export.machine import processor
 from export.page import parts
 from export.page.page import Table
 from export.quantize import variants
+from keras_sparse.compression import CostModel
 from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.data import count, take
 from keras_sparse.surgery import count_macs
@@ -159,16 +160,15 @@ def _summary(report):
 
 
 def _cost_sentences(report):
-    sentences, firmware = [], False
-    for name, (asked, before, after) in report["costs"].items():
-        if asked is not None:
-            met = "" if after <= asked else " The target is not met."
-            sentences.append(
-                f"{name}: at most {in_words(name, asked)} requested, {in_words(name, before)} "
-                f"before, {in_words(name, after)} after.{met}"
-            )
-            firmware = firmware or name in ("arena", "flash")
-    return [*sentences, _FIRMWARE] if firmware else sentences
+    requested = {name: row for name, row in report["costs"].items() if row[0] is not None}
+    sentences = []
+    for name, (asked, before, after) in requested.items():
+        met = "" if after <= asked else " The target is not met."
+        sentences.append(
+            f"{name}: at most {in_words(name, asked)} requested, {in_words(name, before)} "
+            f"before, {in_words(name, after)} after.{met}"
+        )
+    return [*sentences, *([_FIRMWARE] if set(CostModel.micro_names) & set(requested) else [])]
 
 
 def _print(report, folder):

@@ -14,8 +14,9 @@ def is_arrays(data):
 
 def _is_list_of_batches(data):
     """Whether data are a list whose items are all tuples `(x, y)` or `(x, y, sample_weight)`."""
-    batches = data if isinstance(data, list) else [None]
-    return all(isinstance(batch, tuple) and 1 < len(batch) < 4 for batch in batches)
+    return isinstance(data, list) and all(
+        isinstance(batch, tuple) and 1 < len(batch) < 4 for batch in data
+    )
 
 
 def count(data):

@@ -63,16 +63,19 @@ class Constants:
         return np.where((self.values == first).all(0), first, np.nan)
 
     @property
+    def _shares(self):
+        """For each class the share of the positions, None if it is not known."""
+        return getattr(self.profile, "shares", None)
+
+    @property
     def mean(self):
         """`(channels,)`: the mean over all positions, NaN if it is not known."""
-        shares = getattr(self.profile, "shares", None)
-        return self.uniform if shares is None else np.array(shares) @ self.values
+        return self.uniform if self._shares is None else np.array(self._shares) @ self.values
 
     @property
     def largest(self):
         """`(channels,)`: the largest value at any position, NaN if it is not known."""
-        shares = getattr(self.profile, "shares", None)
-        return self.uniform if shares is None else self.values.max(0)
+        return self.uniform if self._shares is None else self.values.max(0)
 
     def moved(self, channels, key, all_left):
         """The constants of a list of channels, whose positions have been put in another order.
@@ -82,7 +85,7 @@ class Constants:
             key: what identifies the new order.
             all_left: whether a sample still has all of its positions, each equally often.
         """
-        shares = getattr(self.profile, "shares", None) if all_left else None
+        shares = self._shares if all_left else None
         return Constants.of(self.values[:, channels], Partition((self.profile, key), shares))
 
     def sampled(self, key):

@@ -59,9 +59,10 @@ def _traces(layer, args, kwargs, lengths):
         for which in range(2):
             shapes = [tuple(pair[which] for pair in row) for row in ranges.pairs]
             traces.append(trace(layer, args, kwargs, shapes, ranges.traced(which)))
-        if ranges.next() is None:
+        further = ranges.next()
+        if further is None:
             return ranges, traces
-        ranges = ranges.next()
+        ranges = further
 
 
 class _Replay:

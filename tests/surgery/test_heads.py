@@ -100,20 +100,22 @@ def test_attention_that_is_causal_by_itself_has_one_width(harness):
     assert report.channels["key"] == report.channels["value"] == (4, 3)
 
 
-def dense_projections(x):
-    """The same from dense layers, whose outputs are parted into heads."""
-    return [
+def model_of_dense_layers(harness):
+    """The same from dense layers, whose outputs are parted into heads and put together again."""
+    x, mask = keras.Input((5, 6)), keras.Input((5, 5), dtype="int32")
+    parts = [
         ops.reshape(layers.Dense(HEADS * WIDTH, name=name)(x), (-1, 5, HEADS, WIDTH))
         for name in ("query", "key", "value")
     ]
+    mixed = ops.reshape(by_matmul(*parts, mask), (-1, 5, HEADS * WIDTH))
+    model = keras.Model([x, mask], layers.Dense(3)(mixed))
+    harness.randomise(model)
+    return model
 
 
 def test_heads_that_lose_different_channels_stay(harness):
     """Nothing is put in again: that takes longer than the channels did."""
-    x, mask = keras.Input((5, 6)), keras.Input((5, 5), dtype="int32")
-    mixed = by_matmul(*dense_projections(x), mask)
-    model = keras.Model([x, mask], layers.Dense(3)(ops.reshape(mixed, (-1, 5, HEADS * WIDTH))))
-    harness.randomise(model)
+    model = model_of_dense_layers(harness)
     for name in ("query", "key", "value"):
         kill(model.get_layer(name), 2)  # of the first head
     compact, report = harness.cut(model)
@@ -122,10 +124,7 @@ def test_heads_that_lose_different_channels_stay(harness):
 
 
 def test_heads_that_lose_the_same_channels_are_narrower(harness):
-    x, mask = keras.Input((5, 6)), keras.Input((5, 5), dtype="int32")
-    mixed = by_matmul(*dense_projections(x), mask)
-    model = keras.Model([x, mask], layers.Dense(3)(ops.reshape(mixed, (-1, 5, HEADS * WIDTH))))
-    harness.randomise(model)
+    model = model_of_dense_layers(harness)
     for name in ("query", "key", "value"):
         layer = model.get_layer(name)
         value = ops.convert_to_numpy(layer.kernel).copy()

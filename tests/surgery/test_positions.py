@@ -134,7 +134,7 @@ def test_groups_see_what_is_padded(harness):
     assert surgery.channel_groups(model)[0].fixed is None
 
 
-@pytest.mark.skipif(keras.backend.backend() != "jax", reason="only JAX pads by these")
+@pytest.mark.jax  # which alone pads by these
 @pytest.mark.parametrize("mode", ["maximum", "mean", "median", "minimum"])
 def test_a_border_that_is_computed(mode, harness):
     stack = [depthwise(), gelu(), lambda x: ops.pad(x, ((0, 0), (1, 1), (0, 0)), mode)]

@@ -119,18 +119,6 @@ class EinsumDenseRule(Linear):
         kept, _, ends = self._order(unit.operation)
         return "".join((*kept, ends[1]))
 
-    def needs(self, unit):
-        """What the kernels of the needed outputs read, less what can be folded."""
-        source, target = self.source(unit), unit.outputs[0]
-        if not target.keep.any():
-            return
-        if mixes_channels(unit.operation.activation):
-            target.need_all(f"{unit.name}: its activation mixes channels")
-        stays = self._read(unit, target) & ~self._foldable(unit, source)
-        stuck = stays & source.constants.known
-        source.need(stays & ~stuck, f"{unit.name} reads it")
-        source.need(stuck, f"{unit.name}: {self.why_stuck(unit.operation)}")
-
     def _foldable(self, unit, source):
         constants = self._of_all_calls(unit)
         fits = unit.operation.bias_axes in (None, self._axes(unit))

@@ -143,11 +143,11 @@ class Linear(Rule):
         if mixes_channels(activation):
             target.need_all(f"{unit.name}: its activation mixes channels")
         source = self.source(unit)
-        read = self._read(unit, target)
+        left = self._read(unit, target) & ~self._foldable(unit, source)
         known = source.constants.known
-        source.need(read & ~known, f"{unit.name} reads it")
-        stuck = read & known & ~self._foldable(unit, source) & ~self._carriable(unit, source)
-        source.need(stuck, f"{unit.name}: {self.why_stuck(unit.operation)}")
+        source.need(left & ~known, f"{unit.name} reads it")
+        if not self.mergeable(unit.operation):
+            source.need(left & known, f"{unit.name}: {self.why_stuck(unit.operation)}")
 
     def _read(self, unit, target):
         """Which inputs the needed outputs read; only outputs that are new are looked at."""

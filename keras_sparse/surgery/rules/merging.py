@@ -70,7 +70,7 @@ class Merge(Coupled):
         if not isinstance(operand, Value):
             return len(shape) < -axis or shape[axis] in (1, size)
         if operand.axis is None or shape[operand.axis] == 1:
-            return len(shape) < -axis or shape[axis] in (1, size if operand.axis == axis else 1)
+            return len(shape) < -axis or shape[axis] == 1
         return operand.axis == axis and shape[axis] in (1, size)
 
     def needs(self, unit):

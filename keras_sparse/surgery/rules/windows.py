@@ -60,7 +60,7 @@ def _classes(call, shape, ends):
     classes, shares = _of_all_axes(layer.padding, *window, ends)
     if classes is None or None in sizes:
         return classes, call
-    key = (layer.padding, *window, axis - len(shape), str(ends))
+    key = (layer.padding, *window, axis - len(shape), ends)
     return classes, Partition(key, shares)
 
 
