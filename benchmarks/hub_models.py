@@ -80,7 +80,7 @@ def _efficientnet(kind="v1"):
         stackwise_strides=[1, 2],
         stackwise_block_types=[kind] * 2,
         num_features=32,
-        image_shape=_PICTURE,
+        input_shape=_PICTURE,
     )
 
 

@@ -8,6 +8,7 @@ import types
 import keras
 
 from keras_sparse import _keras
+from keras_sparse.surgery.messages import short
 from keras_sparse.variables import layers_of_type
 
 # What belongs to one object: its wrapped methods, its calls, the losses of the last of them.
@@ -51,7 +52,7 @@ def deep_copy(layer, name):
             state = _state(part, name if part is layer else part.name, part is layer)
             vars(memo[id(part)]).update(copy.deepcopy(state, memo))
     except Exception as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        raise ValueError(short(error, 300)) from error
     new = memo[id(layer)]
     if {id(v) for v in new.variables} & {id(v) for v in layer.variables}:
         raise ValueError("its variables cannot be copied")

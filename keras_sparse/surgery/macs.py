@@ -7,6 +7,7 @@ import keras
 
 from keras_sparse.surgery.findings import Findings
 from keras_sparse.surgery.graph import Graph
+from keras_sparse.surgery.messages import short
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +73,7 @@ def unit_macs(unit):
     except Exception as error:
         warnings.warn(
             f"The multiply-accumulates of {unit.name} are not counted: its rule raised "
-            f"{type(error).__name__}: {error}",
+            + short(error, 300),
             stacklevel=2,
         )
         return 0

@@ -13,13 +13,13 @@ import numpy as np
 
 from keras_sparse import _keras
 from keras_sparse.surgery.counting import Ranges, count_along, zeros_along
+from keras_sparse.surgery.messages import short
 from keras_sparse.surgery.open_axes import place_of
 from keras_sparse.surgery.tracing import (
     CannotOpenError,
     Opened,
     hand_on_masks,
     nodes_between,
-    short,
     tensors_of,
     trace,
     unrecorded,

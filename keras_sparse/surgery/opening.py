@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_sparse import _keras
+from keras_sparse.surgery.messages import short
 from keras_sparse.surgery.open_axes import Lengths
 from keras_sparse.surgery.open_sizes import form_of_numbers, trace_open_sizes
 from keras_sparse.surgery.stand_ins import own_weights
@@ -17,7 +18,6 @@ from keras_sparse.surgery.tracing import (
     filled,
     hand_on_masks,
     innermost_of,
-    short,
     tensors_of,
     trace,
 )

@@ -6,6 +6,7 @@ import types
 import keras
 
 from keras_sparse.surgery import copying
+from keras_sparse.surgery.messages import short
 from keras_sparse.surgery.rules import Rule, Unsupported
 from keras_sparse.surgery.slices import slice_array
 from keras_sparse.surgery.units import weights_by_name
@@ -23,7 +24,7 @@ class NotRemadeError(Exception):
     def __init__(self, unit, error):
         super().__init__(unit.name)
         self.unit = unit
-        self.reason = f"cannot be made again ({_short(error)})"
+        self.reason = f"cannot be made again ({short(error, 160)})"
 
 
 @contextlib.contextmanager
@@ -85,11 +86,6 @@ def _last(name):
 def called(unit):
     """What a unit is called in an error."""
     return f"The layer {unit.name!r} ({type(unit.operation).__name__})"
-
-
-def _short(error):
-    """An error as one short line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
 
 
 def keeps_everything(unit):

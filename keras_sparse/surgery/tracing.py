@@ -8,6 +8,7 @@ import traceback
 import keras
 
 from keras_sparse import _keras
+from keras_sparse.surgery.messages import short
 from keras_sparse.surgery.stand_ins import known_parameters, stood_in
 from keras_sparse.variables import layers_of_type
 
@@ -139,11 +140,6 @@ def innermost_of(error):
     while (error.__cause__ or error.__context__) is not None:
         error = error.__cause__ or error.__context__
     return error
-
-
-def short(error):
-    """An error as one short line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:100]
 
 
 def nodes_between(known, outputs):

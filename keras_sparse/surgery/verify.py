@@ -7,6 +7,7 @@ from keras_sparse._keras import origin
 from keras_sparse.surgery.copying import moving
 from keras_sparse.surgery.functional import functional, producer_name
 from keras_sparse.surgery.graph import Graph
+from keras_sparse.surgery.messages import one_line
 from keras_sparse.surgery.samples import candidates
 from keras_sparse.variables import layers_of_type, restored
 
@@ -73,7 +74,7 @@ def compare(model, compact, verify=True, graph=None):
         except Exception as error:
             raise ValueError(
                 "`verify` holds inputs that the model does not take. Received: "
-                f"verify={_described(verify)}. The model ended with: {_line(error)}"
+                f"verify={_described(verify)}. The model ended with: {one_line(error)}"
             ) from error
         rows.append(_distances(model, compact, inputs, outputs))
     return _largest(rows)
@@ -148,7 +149,7 @@ def _random_inputs(model, seed=0, graph=None):
             f"The check that compares outputs could not run: the model {model.name!r} takes none "
             "of the random inputs that were tried. Nothing is known to be wrong. Give inputs of "
             "your own, `verify=x` with arrays as for `model.predict`, or `verify=False` to go "
-            f"without. The last try ended with: {_line(last)}"
+            f"without. The last try ended with: {one_line(last)}"
         ) from last
     return first
 
@@ -214,7 +215,7 @@ def _distances(model, compact, inputs, expected):
     except Exception as error:
         raise RuntimeError(
             "The compact model does not take the inputs that the model takes, so it is not "
-            f"returned. It ended with: {_line(error)}"
+            f"returned. It ended with: {one_line(error)}"
         ) from error
     rows = []
     for a, b, c in zip(expected, found, noisy, strict=True):
@@ -295,8 +296,3 @@ def _described(inputs):
         return f"{leaf!r:.60}"
 
     return f"{keras.tree.map_structure(describe, inputs)!s:.300}"
-
-
-def _line(error):
-    """An error's message as one short line."""
-    return " ".join(str(error).split())[:300]
