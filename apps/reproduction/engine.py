@@ -92,9 +92,10 @@ class Reproduction:
         self._cells()  # a damaged file is an error before the training
         facts = {**self.settings, "command": command, **_versions()}
         with _progress(console) as progress:
-            epochs = sum(config.training.epochs for _, config in missing)
+            here = [run for run in missing if self._measures or run[0].first_training(run[1])]
+            epochs = sum(config.training.epochs for _, config in here)
             shown = progress.add_task("", total=epochs)
-            for row, config in missing:
+            for row, config in here:
                 seed = config.training.seed
                 progress.update(shown, description=f"{row.key}, seed {seed}")
                 cell = self._run(row, config, facts, lambda: progress.advance(shown))
@@ -102,10 +103,7 @@ class Reproduction:
                     console.print(results.line(self.table, cell))
                     results.write_text(self.table, self._cells(), facts, self.out)
         if missing and not self._measures:
-            console.print(
-                f"Trained, and left in {self.out} to be measured: run the same command with "
-                f"KERAS_BACKEND={self.table.backend}"
-            )
+            console.print(self._what_is_left(len(here), len(missing) - len(here)))
             return
         self._measure_together(console)
         cells = self._cells()
@@ -113,6 +111,12 @@ class Reproduction:
         results.write_picture(self.table, cells, self.out)
         console.print(results.as_rich(self.table, cells, console))
         console.print(f"Wrote results.csv, results.md and results.png to {self.out}")
+
+    def _what_is_left(self, trained, others):
+        """What another backend has to do."""
+        again = f"run the same command with KERAS_BACKEND={self.table.backend}"
+        told = f"{trained} trained, and left in {self.out} to be measured: {again}"
+        return f"{told}, which trains {others} more" if others else told
 
     @property
     def _measures(self):
@@ -125,7 +129,7 @@ class Reproduction:
         folder.mkdir(parents=True, exist_ok=True)
         arguments = (config, self.task, folder, on_epoch)
         if not self._measures:
-            training.trained_model(*arguments)
+            training.trained_model(row.first_training(config), *arguments[1:])
             _write_json(folder / _TRAINED, facts)
             return None
         figures, seconds = self.table.experiment(self.table, row, *arguments)

@@ -52,6 +52,14 @@ figures are lost. In words Adam + L2 is on par with the others or better, and fa
 suddenly."""
 
 
+class FilterNormRow(Row):
+    """Filters are removed by their norm after two thirds of the epochs."""
+
+    def first_training(self, config):
+        epochs = config.training.epochs
+        return config.replace(epochs=epochs - epochs // _FINE_TUNING)
+
+
 def rows(network, build, strengths):
     """A row for each method and strength.
 
@@ -63,7 +71,7 @@ def rows(network, build, strengths):
             of filter norm the share of the parameters that stays.
     """
     return tuple(
-        Row(
+        (FilterNormRow if method == FILTER_NORM else Row)(
             labels={"network": network, "method": method, "strength": f"{strength:g}"},
             changes={"model": regularized(build, method, strength), **_optimizer(method, strength)},
         )
@@ -109,9 +117,8 @@ def train_and_cut(table, row, config, task, folder, on_epoch):
     same share in each layer, and trains for the last third. Takes what `training.train` takes, and
     returns what it returns.
     """
-    epochs = config.training.epochs
-    fine_tuning = epochs // _FINE_TUNING if row.labels["method"] == FILTER_NORM else 0
-    first = config.replace(epochs=epochs - fine_tuning)
+    first = row.first_training(config)
+    fine_tuning = config.training.epochs - first.training.epochs
     model, seconds = training.trained_model(first, task, folder, on_epoch)
     whole = training.accuracy(model, task.judged)
     if fine_tuning:

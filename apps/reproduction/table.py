@@ -58,6 +58,10 @@ class Row:
         """Whether `apps.train` can train it, because the settings describe it completely."""
         return True
 
+    def first_training(self, config):
+        """The `TrainConfig` of the training from new weights that the row begins with, or None."""
+        return config if self.is_training else None
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:

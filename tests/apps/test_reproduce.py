@@ -20,7 +20,7 @@ import rich.console
 from absl import flags
 
 from apps import program, reproduce, tables
-from apps.reproduction import engine, results, training
+from apps.reproduction import engine, reduction, results, training
 from apps.reproduction.table import FILES, Column, Row, Table
 from apps.tables import edge_frontier, inactive_unit, pruning_baselines
 from apps.training import loop, tasks
@@ -221,6 +221,39 @@ def test_what_another_backend_trained_is_measured_later(finished, data_dir, tmp_
     assert f"on {backend}; trained on elsewhere." in (tmp_path / "results.md").read_text()
     assert figures(cells) == {"adam-seed0": finished[1]["adam-seed0"]["figures"]}
     assert not (tmp_path / "unfinished").exists()
+
+
+class FirstHalf(Row):
+    def first_training(self, config):
+        return config.replace(epochs=config.training.epochs // 2)
+
+
+class FromAnotherModel(Row):
+    @property
+    def is_training(self):
+        return False
+
+
+def test_another_backend_trains_only_what_a_row_begins_with(data_dir, tmp_path, capsys):
+    def continues(table, row, config, task, folder, on_epoch):
+        return training.train(table, row, row.first_training(config), task, folder, on_epoch)
+
+    rows = tuple(make({"row": make.__name__}) for make in (FirstHalf, FromAnotherModel))
+    table = dataclasses.replace(TABLE, rows=rows, experiment=continues)
+    elsewhere = dataclasses.replace(table, backend="numpy")
+    run(data_dir, tmp_path, epochs=2, table=elsewhere)
+    assert [path.name for path in (tmp_path / "unfinished").iterdir()] == ["firsthalf-seed0"]
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.endswith("KERAS_BACKEND=numpy, which trains 1 more")
+    assert list(run(data_dir, tmp_path, epochs=2, rows="first", table=table)) == ["firsthalf-seed0"]
+
+
+def test_fine_tuning_by_filter_norm_is_not_part_of_the_first_training():
+    rows = {row.labels["method"]: row for row in tables.load("reduction_mnist").rows}
+    config = tables.load("reduction_mnist").config(rows[reduction.FILTER_NORM]).replace(epochs=5)
+    found = {name: row.first_training(config).training.epochs for name, row in rows.items()}
+    assert found.pop(reduction.FILTER_NORM) == 4
+    assert set(found.values()) == {5}
 
 
 @pytest.mark.parametrize(
