@@ -6,10 +6,13 @@ import keras
 import numpy as np
 
 from keras_sparse.compression.data import is_arrays, is_endless
+from keras_sparse.surgery.messages import one_line
 from keras_sparse.surgery.verify import check_names
 from keras_sparse.validation import check_finite_samples
 
 _TRIED = 32
+_SPARSE = keras.losses.SparseCategoricalCrossentropy, "sparse_categorical_crossentropy"
+_ONE_HOT = keras.losses.CategoricalCrossentropy, "categorical_crossentropy"
 _SIDES = ("x", "y", "sample_weight")
 
 
@@ -119,8 +122,9 @@ def _check_target_names(name, y, model):
 
 def _check_classes(name, y, model):
     for path, given, loss, output in _by_output(y, model):
+        targets, classes = np.asarray(given), output.shape[-1]
+        _check_encoding(f"y{path} of `{name}`", targets, loss, output)
         if _takes_classes(loss):
-            targets, classes = np.asarray(given), output.shape[-1]
             fits = _is_real(targets) and (targets == np.floor(targets)).all()
             if not (fits and targets.min() >= 0 and targets.max() < classes):
                 span = f" from {targets.min()} to {targets.max()}" if _is_real(targets) else ""
@@ -130,6 +134,31 @@ def _check_classes(name, y, model):
                 )
 
 
+def _check_encoding(what, targets, loss, output):
+    """Classes where the loss wants one number for each class, and the other way round."""
+    one_hot, classes = np.shape(targets) == (len(targets), *output.shape[1:]), output.shape[-1]
+    if _is_loss(loss, *_SPARSE) and one_hot and classes > 1:
+        wanted, advice = "the number of a class", "give numpy.argmax(y, axis=-1)"
+        other = "CategoricalCrossentropy"
+    elif _is_loss(loss, *_ONE_HOT) and np.shape(targets)[1:] in (
+        tuple(output.shape[1:-1]),
+        (*output.shape[1:-1], 1),
+    ):
+        wanted, advice = "a number for each class", "give keras.utils.to_categorical(y)"
+        other = "SparseCategoricalCrossentropy"
+    else:
+        return
+    raise ValueError(
+        f"{what} must hold {wanted} for each sample, as the model's loss needs it: {advice}, or "
+        f"compile the model with {other}. Received: shape {np.shape(targets)} for {classes} classes"
+    )
+
+
+def _is_loss(loss, kind, name):
+    """Whether a loss is one of Keras', as an object, a function or a string."""
+    return isinstance(loss, kind) or getattr(loss, "__name__", loss) == name
+
+
 def _is_real(array):
     return array.dtype.kind in "biuf"
 
@@ -137,7 +166,7 @@ def _is_real(array):
 def _takes_classes(loss):
     if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
         return loss.get_config().get("ignore_class") is None
-    return getattr(loss, "__name__", loss) == "sparse_categorical_crossentropy"
+    return _is_loss(loss, *_SPARSE)
 
 
 def _by_output(y, model):
@@ -172,7 +201,7 @@ def _try(name, data, model):
     except Exception as error:  # of Keras or of the backend
         raise ValueError(
             f"`{name}` does not fit the model {model.name!r}, or y its loss and outputs. Received: "
-            f"{_shapes(data)}. The model ended with: {' '.join(str(error).split())[:300]}"
+            f"{_shapes(data)}. The model ended with: {one_line(error)}"
         ) from error
 
 

@@ -38,6 +38,7 @@ def classifier():
 WRONG = {
     "classes from 1": ((X, Y + 1), "y of `data` must hold classes from 0 to 1.*from 1 to 2"),
     "negative classes": ((X, Y - 1), "classes from 0 to 1"),
+    "one-hot": ((X, np.eye(2)[Y]), r"the number of a class .*argmax.*\(12, 2\) for 2 classes"),
     "words": ((X, Y.astype(str)), "classes from 0 to 1.*<U"),
     "targets with NaN": ((X, with_nan(Y)), "y of `data` must be finite.*first in sample 9"),
     "samples with NaN": ((with_nan(X), Y), "x of `data` must be finite.*1 of 12.*sample 1"),
@@ -78,6 +79,18 @@ def test_a_table_of_latency_stands_in_a_dict(call, classifier):
 def test_what_does_not_fit_is_named(data, words, classifier):
     with pytest.raises(ValueError, match=words):
         check_data("data", data, classifier)
+
+
+@pytest.mark.parametrize(
+    "loss", ["categorical_crossentropy", keras.losses.CategoricalCrossentropy()]
+)
+@pytest.mark.parametrize("targets", [Y, Y[:, None]], ids=["numbers", "a column"])
+def test_classes_where_the_loss_wants_one_hot(loss, targets):
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(2, activation="softmax")])
+    model.compile("adam", loss)
+    check_data("data", (X, np.eye(2)[Y]), model)
+    with pytest.raises(ValueError, match=r"a number for each class .*to_categorical"):
+        check_data("data", (X, targets), model)
 
 
 def test_compress_and_plan_check(classifier):
