@@ -1,6 +1,7 @@
 """The base of rules, their registry, and helpers."""
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -323,6 +324,11 @@ def default_size(value):
 def channel_axis(data_format, rank):
     """The channel axis, counted from the end, of a tensor with `rank` axes."""
     return -1 if data_format == "channels_last" else 1 - rank
+
+
+def entries_of(array):
+    """The number of entries of an array, of a tensor of any backend or of a number."""
+    return math.prod(np.shape(array))  # `np.size` fails for tensors of PyTorch
 
 
 def part_of(entries, kept):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import array_row
-from keras_sparse.surgery.rules.base import Unsupported
+from keras_sparse.surgery.rules.base import Unsupported, entries_of
 from keras_sparse.surgery.stand_ins import Zeros
 from keras_sparse.surgery.units import Value
 
@@ -74,7 +74,7 @@ def _of_function(call, axis):
     for operand in call.args:
         if isinstance(operand, Value) and tuple(operand.shape) == tuple(out.shape):
             rows.append(constants_along(operand, axis))
-        elif not isinstance(operand, Value) and np.size(operand) == 1:
+        elif not isinstance(operand, Value) and entries_of(operand) == 1:
             rows.append(array_row(keras.ops.convert_to_numpy(operand), -1))
         else:
             return None
@@ -152,7 +152,7 @@ def _keeps_shifts(call, value):
     if kind == "Where":
         return count == 3 and call.args[1] is value and _is_hidden(call.args[2])
     if kind in ("Divide", "Multiply", "TrueDivide"):
-        number = not isinstance(others[0], Value) and np.size(others[0]) == 1
+        number = not isinstance(others[0], Value) and entries_of(others[0]) == 1
         return number and (kind == "Multiply" or call.args[0] is value)
     return kind in ("Add", "Subtract")
 
@@ -160,7 +160,7 @@ def _keeps_shifts(call, value):
 def _is_hidden(operand):
     return (
         not isinstance(operand, Value)
-        and np.size(operand) == 1
+        and entries_of(operand) == 1
         and float(np.ravel(operand)[0]) <= _HIDDEN
     )
 
