@@ -191,11 +191,15 @@ def largest_difference(model, compact, inputs):
 def allowed_difference(model, noise):
     """The difference that rounding explains in a model with this noise floor."""
     dtypes = {layer.compute_dtype for layer in layers_of_type(model, keras.Layer)}
-    if keras.backend.backend() != "tensorflow":
-        # Elsewhere Keras computes products, means and normalisations in float32 at best.
+    if not _computes_float64():
         dtypes.add("float32")
     by_type = max((_ALLOWED[dtype] for dtype in dtypes if dtype in _ALLOWED), default=1e-4)
     return max(by_type, _NOISE * noise)
+
+
+def _computes_float64():
+    """Elsewhere Keras computes products, means and normalisations in float32 at best."""
+    return keras.backend.backend() == "tensorflow"
 
 
 def _largest(rows):
@@ -262,13 +266,15 @@ def _finite(array):
 def _nudge(array):
     """The array with each number larger in magnitude by one unit in the last place.
 
-    This is in the type in which the backend computes: JAX converts float64 to float32.
+    This is in the type in which the backend computes.
     """
     if getattr(array, "dtype", None) in (object, "string"):
         return array
     array = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(array))
     if array.dtype.kind != "f":
         return array
+    if array.dtype == "float64" and not _computes_float64():
+        array = array.astype("float32")
     return np.nextafter(array, np.copysign(np.inf, array), dtype=array.dtype)
 
 

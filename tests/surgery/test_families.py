@@ -26,7 +26,7 @@ def widths(report, *names):
 
 
 def _lambda(x):
-    return layers.Lambda(lambda y: y[..., ::-1], output_shape=(4, 4, 6))(x)
+    return layers.Lambda(lambda y: ops.flip(y, -1), output_shape=(4, 4, 6))(x)
 
 
 # Convolutions.

@@ -555,7 +555,7 @@ def test_c34_same_nan_in_both_is_no_difference(harness):
     put(model.get_layer("a").kernel, (..., [1]))
     put(model.get_layer("b").bias, 0, np.nan)
     compact, report = surgery.remove_dead_channels(model)
-    assert np.isnan(compact(np.ones((1, 4)))).any()
+    assert np.isnan(ops.convert_to_numpy(compact(np.ones((1, 4))))).any()
     assert report.channels["a"] == (6, 5)
     # A NaN that only one of them has is infinitely far off.
     put(compact.get_layer("b").bias, 1, np.nan)

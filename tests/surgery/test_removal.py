@@ -59,7 +59,7 @@ def test_sequential(harness):
 
 
 def test_noise_is_found_in_the_type_of_the_backend(harness):
-    """JAX makes float32 of float64: a float64's last place would be lost there."""
+    """A float64's last place would be lost on JAX and PyTorch, where Keras computes in float32."""
     model = lenet()
     harness.randomise(model)
     _, noise = verify.largest_difference(model, model, verify.random_inputs(model))
