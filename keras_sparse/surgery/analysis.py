@@ -1,4 +1,4 @@
-"""Which channels are constant, and which are needed: constants forward, needs backward."""
+"""Finds constant channels in a forward pass, and needed channels in a backward pass."""
 
 import heapq
 import itertools
@@ -15,16 +15,16 @@ from keras_sparse.surgery.rules.base import default_axis, default_size, failed
 def analyse(graph, rules=None, channel_multiple=None):
     """Finds which channels of a graph are constant, and which are needed.
 
-    `keep` starts empty and only grows, so the result is the least set of channels that the rules
+    `keep` starts empty and only grows, so the result is the smallest set of channels that the rules
     allow. Dead outputs, channels that nothing reads and coupled channels are found in the same way.
 
     Args:
         graph: a `Graph`; it is not changed.
-        rules: `{unit: Rule}` for the units that are not to have their own rules.
+        rules: `{unit: Rule}`; replaces the rules of these units.
         channel_multiple: int or None; widths are rounded up to a multiple of it.
 
     Returns:
-        The `Findings`. A unit whose rule raised an error has the rule `Unsupported` there.
+        The `Findings`. If a rule raised an error, its unit has the rule `Unsupported` there.
     """
     while True:
         findings = Findings(graph, rules)
@@ -44,12 +44,12 @@ class RuleError(Exception):
         self.error = error
 
     def rules(self, findings):
-        """The rules of all units, with the replacement of the one that failed."""
+        """The rules of all units, with the failed rule replaced."""
         return {**findings.rules, self.unit.traced: failed(self.unit, self.error)}
 
 
 class Analysis:
-    """Runs the rules over a graph until nothing more is needed.
+    """Runs the rules over a graph until no further channel becomes needed.
 
     Args:
         findings: the `Findings` to fill.
@@ -118,7 +118,7 @@ class Analysis:
                 heapq.heappush(self._queue, (-unit.index, unit))
 
     def _try_couplings(self):
-        """Calls what reports and groups will call, so that a rule that fails there is replaced."""
+        """Calls the methods that reports and groups need, to replace rules that fail there."""
         for call in self._findings.calls:
             self._ask(call.unit, "coupled_channels", call)
             self._ask(call.unit, "removed_together", call)
@@ -138,9 +138,9 @@ class Analysis:
                     port.need_all(f"argument of {unit.name}")
 
     def _keep_positions(self, unit):
-        """Keeps an input whole that is read on another axis, even where nothing is read of it.
+        """Keeps all of an input that the unit reads on another axis, even if nothing reads it.
 
-        What is followed are positions then, and the output has as many of them.
+        The followed axis holds positions then, and the output must keep their number.
         """
         if unit.alive:
             for port in unit.inputs:
@@ -165,7 +165,7 @@ class Analysis:
         return total != before
 
     def _keep_one(self, unit):
-        """Keras has no layer with zero channels, so something must go in."""
+        """Keeps at least one input channel, because Keras has no layers with zero channels."""
         optional = self._ask(unit, "optional_inputs", unit)
         for i, port in enumerate(unit.inputs):
             if i not in optional and not port.keep.any():
@@ -186,7 +186,7 @@ class Analysis:
 
 
 def _equalise(unit):
-    """The calls of a shared layer need the union of what each of them needs."""
+    """Every call of a shared layer needs all channels that any of the calls needs."""
     for port in unit.inputs + unit.outputs:
         for value in port.values:
             port.need(value.keep, kept_with(value.why, f"another call of {unit.name}"))

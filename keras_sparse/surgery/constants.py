@@ -1,4 +1,4 @@
-"""What is known about a tensor's channels without seeing the input."""
+"""The values of a tensor's channels that do not depend on the model's input."""
 
 import dataclasses
 
@@ -7,11 +7,11 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Partition:
-    """A way to sort positions into classes, equal to another one if it is the same.
+    """A partition of positions into classes; equal fields mean the same partition.
 
     Args:
-        key: what identifies it.
-        shares: None, or for each class the share of the positions that are in it.
+        key: identifies the partition.
+        shares: None, or for each class the fraction of positions in it.
     """
 
     key: object
@@ -30,8 +30,8 @@ class Constants:
     Args:
         values: float64 array `(classes, channels)`. A column of NaN is a channel that depends on
             the input.
-        profile: None if there is one class, else what identifies the partition of the positions; a
-            `Partition`, if more is known of it.
+        profile: None if there is one class, else any object that identifies the partition of the
+            positions; a `Partition` if more is known about it.
     """
 
     values: np.ndarray
@@ -64,7 +64,7 @@ class Constants:
 
     @property
     def _shares(self):
-        """For each class the share of the positions, None if it is not known."""
+        """For each class the fraction of positions in it; None if unknown."""
         return getattr(self.profile, "shares", None)
 
     @property
@@ -78,18 +78,18 @@ class Constants:
         return self.uniform if self._shares is None else self.values.max(0)
 
     def moved(self, channels, key, all_left):
-        """The constants of a list of channels, whose positions have been put in another order.
+        """The constants of a list of channels after their positions were reordered.
 
         Args:
             channels: int array.
-            key: what identifies the new order.
+            key: identifies the new order.
             all_left: whether a sample still has all of its positions, each equally often.
         """
         shares = self._shares if all_left else None
         return Constants.of(self.values[:, channels], Partition((self.profile, key), shares))
 
     def sampled(self, key):
-        """The constants where some of the positions are left; `key` says which."""
+        """The constants after some positions were dropped; `key` identifies which."""
         return self.moved(slice(None), key, all_left=False)
 
     def flattened(self):
@@ -118,7 +118,8 @@ def align(constants):
 
     Returns:
         `(rows, profile)`: a list of arrays `(classes, channels)` with the same number of classes,
-        and their profile. Where the partitions differ, only what holds everywhere is left.
+        and their profile. If the partitions differ, values that depend on the position become
+        NaN.
     """
     profiles = {c.profile for c in constants if c.profile is not None}
     if len(profiles) > 1:

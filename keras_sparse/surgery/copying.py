@@ -11,7 +11,7 @@ from keras_sparse import _keras
 from keras_sparse.surgery.messages import short
 from keras_sparse.variables import layers_of_type
 
-# What belongs to one object: its wrapped methods, its calls, the losses of the last of them.
+# Attributes that a copy must not share: wrapped methods, calls, and the losses of the last call.
 _OWN = frozenset({"build", "quantize"})
 _FRESH = {"_inbound_nodes": list, "_outbound_nodes": list, "_losses": list, "_loss_ids": set}
 
@@ -58,28 +58,28 @@ def deep_copy(layer, name):
         raise ValueError("its variables cannot be copied")
     for part in _parts(new):
         if isinstance(part, keras.Function):
-            # Keras knows the nodes of a graph by the `id` of the layers.
+            # Keras identifies the nodes of a graph by the `id` of their layers.
             nodes = itertools.chain.from_iterable(part._nodes_by_depth.values())
             part._nodes = {
                 f"{id(node.operation)}_ib-{node.operation._inbound_nodes.index(node)}"
                 for node in nodes
             }
     for part in [*_parts(new), *new.variables]:
-        # As if it had been built here: in nested models several paths may be alike.
+        # Otherwise, several paths could be equal in nested models.
         if layer.path and part.path and f"{part.path}/".startswith(f"{layer.path}/"):
             part._path = name + part.path[len(layer.path) :]
     return new
 
 
 def _parts(layer):
-    """A layer and all in it, with the graphs by which sequential models compute."""
+    """A layer, all layers in it, and the functional models inside sequential ones."""
     layers = _keras.flatten_layers(layer)
     graphs = [getattr(part, "_functional", None) for part in layers]
     return list({id(part): part for part in [*layers, *graphs] if part is not None}.values())
 
 
 def moving(layer):
-    """The state that a layer's calls change besides its weights: seeds and recurrent states."""
+    """The state of a layer besides its weights: random seeds and recurrent states."""
     weights = {id(weight) for weight in layer.weights}
     found = [variable for variable in layer.variables if id(variable) not in weights]
     for recurrent in layers_of_type(layer, keras.layers.RNN):
@@ -102,7 +102,7 @@ def _state(operation, name, fresh=True):
 
 
 def _copied_tracker(tracker, memo):
-    """Keras' tracker of a layer's variables and layers, with the copies of these."""
+    """A copy of Keras' tracker of variables and layers, which tracks their copies."""
     new = copy.copy(tracker)
     new.config = {
         name: (test, copy.deepcopy(store, memo)) for name, (test, store) in tracker.config.items()
@@ -114,7 +114,7 @@ def _copied_tracker(tracker, memo):
 
 
 def _check_functions(layer):
-    """A function that was made within another may hold the original's variables."""
+    """Refuses attributes that are closures: they may hold the original's variables."""
     for key, value in vars(layer).items():
         if key not in _OWN and isinstance(value, types.FunctionType) and value.__closure__:
             raise ValueError(f"its attribute {key!r} is a function made within another")

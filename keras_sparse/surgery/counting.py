@@ -10,12 +10,12 @@ from keras_sparse.surgery.open_axes import place_of
 from keras_sparse.surgery.stand_ins import Zeros
 from keras_sparse.surgery.tracing import CannotOpenError
 
-# How often a size may be counted where a range starts: `arange(-2 * size, ...)`.
+# Largest factor of a size in the start of a range, as in `arange(-2 * size, ...)`.
 _MOST = 2
 
 
 def zeros_along(tensor, axis):
-    """As many zeros as a tensor is long: `(size,)`, whole numbers."""
+    """Integer zeros `(size,)`, one for each position along an axis of a tensor."""
     rank = len(tensor.shape)
     zeros = Zeros(whole=axis == rank - 1)(tensor)
     others = tuple(other for other in range(rank) if other != axis)
@@ -23,7 +23,7 @@ def zeros_along(tensor, axis):
 
 
 def count_along(tensor, axis, dtype):
-    """0, 1, 2 ... for each position along an axis of a tensor."""
+    """The indices 0, 1, 2 ... of the positions along an axis of a tensor."""
     return keras.ops.cast(keras.ops.cumsum(zeros_along(tensor, axis) + 1) - 1, dtype)
 
 
@@ -31,13 +31,14 @@ def count_along(tensor, axis, dtype):
 class Ranges:
     """The calls of `keras.ops.arange` in two traces of a layer.
 
-    Those from zero to an open size become tensors of the graph at once. Of others, the numbers in
-    both traces tell how they depend on a size, and a second pair of traces has them in the graph.
+    A range from zero to an open size is replaced by tensors of the graph in the first pair of
+    traces. For other ranges, the numbers in both traces show how the range depends on a size. A
+    second pair of traces then replaces these too.
 
     Args:
-        pairs: two numbers for each axis of each tensor.
-        computed: `{which call: (start, size)}` for those known from the first pair of traces, each
-            two numbers.
+        pairs: two numbers for each axis of each tensor, one for each trace.
+        computed: `{index of the call: (start, size)}` for the ranges that the first pair of traces
+            found; `start` and `size` are two numbers each, one for each trace.
     """
 
     pairs: list
@@ -45,12 +46,12 @@ class Ranges:
     seen: tuple = ((), ())
 
     def traced(self, which):
-        """Function from the tensors that `call` gets to a context manager for a trace."""
+        """A function that maps the input tensors of `call` to the context manager of a trace."""
         self.seen = tuple([] if i == which else seen for i, seen in enumerate(self.seen))
         return lambda inputs: self._replaced(which, inputs)
 
     def next(self):
-        """`Ranges` for another pair of traces; None if no other range depends on a size."""
+        """The `Ranges` of a second pair of traces; None if no other range depends on a size."""
         if self.computed or len(self.seen[0]) != len(self.seen[1]):
             return None
         both = enumerate(zip(*self.seen, strict=True))
@@ -90,7 +91,7 @@ class Ranges:
         return count_along(inputs[place[0]], place[1], "int32")
 
     def _number(self, inputs, numbers):
-        """A number that has a size in it, such as `1 - size`, as a tensor without axes."""
+        """A number computed from a size, such as `1 - size`, as a scalar tensor."""
         first, second = numbers
         if first == second:
             return first

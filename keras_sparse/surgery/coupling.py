@@ -22,12 +22,12 @@ class WeightSlice:
     """The part of one weight that belongs to the channels of a group.
 
     Args:
-        layer: name of the layer; its path where the model is nested.
+        layer: name of the layer; its path if the model is nested.
         weight: name of the weight in the layer, `"kernel"`.
         path: `path` of the variable.
-        axis: int, the axis of the weight that counts channels.
+        axis: int, the channel axis of the weight.
         channels: int array, one entry for each index along the axis: the channel of the group that
-            the index belongs to, -1 for none. One channel may have several indices, as behind
+            the index belongs to, -1 for none. One channel may have several indices, as after
             `Flatten`.
         role: `"member"`: computes the channel. `"normalization"`: scales or shifts it.
             `"reader"`: reads it.
@@ -41,7 +41,7 @@ class WeightSlice:
     role: str
 
     def sums(self, array: np.ndarray, size: int) -> np.ndarray:
-        """The sum of an array, shaped as the weight, over all that belongs to each channel.
+        """Sums an array of the weight's shape over the entries of each channel.
 
         Args:
             array: array with the weight's shape.
@@ -60,20 +60,20 @@ class WeightSlice:
 class ChannelGroup:
     """Channels of one or more layers that can only be removed together.
 
-    Channel `i` of the group is channel `i` of all of its layers, as far as a residual sum, a
-    depthwise convolution or a product joins them.
+    Channel `i` of the group is channel `i` of each of its layers that are joined by a residual sum,
+    a depthwise convolution or a product.
 
     Args:
-        name: unique in the model: the first layer's, with a number where several groups begin
-            with the same layer.
+        name: unique in the model: the name of the first layer, with a number if several groups
+            begin with the same layer.
         layers: names of the layers that compute the channels, in the order in which they run.
         size: number of channels.
-        slices: tuple of `WeightSlice`: everything that goes with a channel.
-        joined_by: names of what joins the layers: sums, products and other merging layers.
+        slices: tuple of `WeightSlice`: everything that is removed with a channel.
+        joined_by: names of the sums, products and other merging layers that join the layers.
         fixed: None if channels can be removed, else the reason why not.
-        activations: tuple of `(call, output, share)` for each tensor that has these channels: the
-            number of the call that computes it, in the order in which they run, the number of its
-            output, and the share of the tensor that is of this group.
+        activations: tuple of `(call, output, share)` for each tensor that has these channels:
+            the index of the call that computes it, in the order of execution; the index of the
+            call's output; and the fraction of the tensor's channels that are in this group.
     """
 
     name: str
@@ -112,9 +112,9 @@ class ChannelGroup:
 def channel_groups(model: keras.Model) -> list[ChannelGroup]:
     """Finds the coupled channels of a model.
 
-    A channel is removed together with the weights that compute it, in every layer whose channels
-    are added to it or otherwise coupled with it; the normalisations that scale it; and the weights
-    that read it. Heads of an attention layer are separate groups.
+    Removing a channel removes the weights that compute it, the weights of normalisations that scale
+    it, and the weights that read it. It also removes the channels that are added to it or otherwise
+    coupled with it, in other layers. Heads of an attention layer are separate groups.
 
     Args:
         model: a built `keras.Model`.
@@ -144,7 +144,7 @@ def channel_groups(model: keras.Model) -> list[ChannelGroup]:
 
 
 class _Channels:
-    """The channels of a graph, each set of coupled channels under one number, its root."""
+    """The channels of a graph; each set of coupled channels has one number, its root."""
 
     def __init__(self, findings):
         self._findings = findings
@@ -169,9 +169,9 @@ class _Channels:
     def reasons(self):
         """`{root: why its channels cannot be removed}`.
 
-        This is found by trials, in which some channels are assumed to be zero and the analysis
-        finds those that stay nevertheless. Each trial assumes half of the channels, to also find
-        channels that can only be removed together with a neighbour.
+        A trial assumes that some channels are zero, and the analysis finds those of them that stay
+        nevertheless. The first trial assumes all channels to be zero. Each further one assumes half
+        of them, to also find channels that can only be removed together with a neighbour.
         """
         makers = np.array(sorted(self.makers), int)
         found = {}
@@ -231,7 +231,7 @@ class _Channels:
         return sorted(groups + self._inner(), key=lambda group: order[group.layers[0]])
 
     def _slices(self, owner, place, count):
-        """For each group the slices of all weights."""
+        """For each group, its `WeightSlice`s of all weights."""
         slices = [[] for _ in range(count)]
         for unit in self._findings.units:
             for name, axis, reads, roots in self._axes[unit]:
@@ -245,7 +245,7 @@ class _Channels:
         return slices
 
     def _activations(self, owner, count):
-        """For each group the tensors that have its channels."""
+        """For each group, its `activations`."""
         activations = [[] for _ in range(count)]
         for place, call in enumerate(self._findings.calls):
             for output, value in enumerate(call.outputs):
@@ -256,7 +256,7 @@ class _Channels:
         return activations
 
     def _inner(self):
-        """Groups inside of layers: attention's heads."""
+        """Groups inside layers, such as the heads of attention."""
         groups = []
         for unit in self._findings.units:
             for name, size, axes in unit.rule.inner_channels(unit):
@@ -288,20 +288,20 @@ class _TrialAnalysis(Analysis):
     """The analysis of a trial."""
 
     def _try_couplings(self):
-        """Nothing: the analysis of the whole graph has done it."""
+        """Does nothing: the analysis of the whole graph has done it."""
 
     def _keep_one(self, unit):
-        """Nothing: in a trial, a layer may lose all of its channels."""
+        """Does nothing: in a trial, a layer may lose all of its channels."""
 
 
 def _reads_itself(axes):
-    """Whether a layer's channels read one another: a weight has them on two axes."""
+    """Whether a layer reads its own channels: a weight has them on two axes."""
     own = [name for name, _, reads, _ in axes if not reads]
     return len(set(own)) < len(own)
 
 
 def _zeroed_arrays(unit, axes, dead):
-    """`{name: array}` of the unit's weights, with zeros for what is assumed to be zero."""
+    """`{name: array}` of the unit's weights, with zeros for the dead channels."""
     arrays = {}
     for name, axis, reads, roots in axes:
         if not reads:
@@ -323,7 +323,7 @@ class _Zeroed:
         return getattr(self.rule, name)
 
     def forward(self, call):
-        """The rule's, with zeros where the weights are assumed to be zero."""
+        """The rule's results, with zeros for the channels that are assumed to be zero."""
         results = self.rule.forward(call)
         if isinstance(self.rule, Unsupported) or not getattr(call.operation, "weights", None):
             return results
@@ -335,4 +335,4 @@ class _Zeroed:
         return zeroed
 
     def resolve(self, unit):
-        """Nothing: channels that a choice would keep are coupled with the others."""
+        """Does nothing: channels that a choice would keep are coupled with the others."""

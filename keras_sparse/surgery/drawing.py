@@ -9,7 +9,7 @@ _ROW = 0.19  # inches
 
 
 def draw_channels(layers):
-    """Bars of the kept and the removed channels of `LayerReport`s, one row each."""
+    """Draws bars of the kept and the removed channels, one row for each `LayerReport`."""
     layers = [layer for layer in layers if layer.channels[0]]
     figure = Figure(figsize=(8, 1 + _ROW * max(len(layers), 4)), layout="constrained")
     axes = figure.subplots()
@@ -25,10 +25,11 @@ def draw_channels(layers):
 
 
 def draw_groups(groups, order):
-    """A row for each layer, a line for each of the `GroupReport`s through all that it couples.
+    """Draws a row for each layer, and a line for each `GroupReport` through its layers.
 
-    Dots are layers that compute the channels, circles what couples them. Layers whose channels are
-    not coupled have a grey dot. At the right are the channels of the row's group, before and after.
+    Dots are layers that compute the channels; circles are layers that couple them. Layers without
+    coupled channels have a grey dot. Labels at the right give the number of channels of the row's
+    group, before and after.
     """
     named = {name for group in groups for name in (*group.layers, *group.joined_by)}
     names = [name for name in order if name in named]
@@ -71,7 +72,7 @@ def _name_rows(axes, names):
 
 
 def _lanes(spans):
-    """For each span of rows the first lane that is free there, long spans first."""
+    """The lane of each span of rows: the first free one. Long spans are placed first."""
     lanes = [0] * len(spans)
     taken = []
     for i in sorted(range(len(spans)), key=lambda i: (spans[i][0] - spans[i][1], spans[i][0])):

@@ -1,4 +1,4 @@
-"""What the analysis finds, beside the graph, which stays as it was traced."""
+"""The results of the analysis. They are kept apart from the traced graph, which never changes."""
 
 import keras
 import numpy as np
@@ -8,11 +8,11 @@ from keras_sparse.surgery.units import Call, Scope, Unit, Value, weights_by_name
 
 
 class Findings:
-    """A graph with what an analysis finds: the same parts, each with the results for it.
+    """The values, calls and units of a graph, each with the results of an analysis.
 
     Args:
         graph: a `Graph`; it is not changed.
-        rules: `{unit of the graph: Rule}` for the units that are not to have their own rules.
+        rules: `{unit of the graph: Rule}`; replaces the rules of these units.
 
     Attributes:
         graph: as given.
@@ -20,7 +20,7 @@ class Findings:
         calls: list of `FollowedCall`.
         units: list of `FollowedUnit`.
         scopes: list of `Scope`, whose calls are `FollowedCall`s.
-        values: all `FollowedValue`s, each after those that it is computed from.
+        values: all `FollowedValue`s, in topological order.
     """
 
     def __init__(self, graph, rules=None):
@@ -66,13 +66,13 @@ class Findings:
 
 
 class FollowedValue(Value):
-    """A value of the graph, and what is known of its channels.
+    """A value of the graph, and the results for its channels.
 
     Attributes:
         traced: the `Value` of the graph.
         units: the `FollowedUnit`s that produce or read it.
-        axis: negative index of the axis whose channels are followed; None if there is none, then
-            the tensor is kept or dropped whole, as one channel.
+        axis: negative index of the channel axis that is followed. None if there is none; the tensor
+            is then kept or removed as a whole, as one channel.
         constants: `Constants` of its channels.
         keep: boolean array, which channels are needed. It only grows.
         why: for each kept channel, a string with the reason why it is needed.
@@ -96,13 +96,13 @@ class FollowedValue(Value):
 
 
 class FollowedUnit(Unit):
-    """A unit of the graph, and what is known of it.
+    """A unit of the graph, and the results for it.
 
     Attributes:
         traced: the `Unit` of the graph.
-        rule: its `Rule`; None for a layer of layers that is seen as the calls inside it.
+        rule: its `Rule`; None for a layer of layers that was replaced by the calls inside it.
         inputs, outputs: lists of `Port`.
-        notes: dict in which the rule keeps what it would compute again.
+        notes: dict in which the rule caches results.
         arrays: `{name: array}` of the weights that have been read.
     """
 
@@ -117,7 +117,7 @@ class FollowedUnit(Unit):
         self.arrays = {}
 
     def array(self, name):
-        """A weight of the layer as a NumPy array, read once; None if there is none so named."""
+        """The weight with this name as a NumPy array, read once; None if there is none."""
         if name not in self.arrays:
             variable = weights_by_name(self.operation).get(name)
             self.arrays[name] = None if variable is None else keras.ops.convert_to_numpy(variable)
@@ -125,5 +125,5 @@ class FollowedUnit(Unit):
 
     @property
     def alive(self):
-        """Whether anything that is kept needs an output of this unit."""
+        """Whether any output channel of this unit is needed."""
         return any(port.keep.any() for port in self.outputs)

@@ -1,4 +1,4 @@
-"""Any model of Keras as a functional one, whose graph is known."""
+"""Turns any Keras model into a functional one, which has a known graph."""
 
 import itertools
 import os
@@ -24,17 +24,17 @@ def check_model(model):
 
 
 def functional(model):
-    """The model as a functional one that shares its layers.
+    """Turns a model into a functional one that shares its layers.
 
     Args:
         model: a built `keras.Model`. A subclassed one is traced: its `call` must be written in
             Keras layers and `keras.ops`.
 
     Returns:
-        A `keras.Model` whose graph is known.
+        A functional `keras.Model`.
 
     Raises:
-        ValueError: `model` is no Keras model, is not built, or its `call` cannot be traced.
+        ValueError: `model` is not a Keras model, is not built, or its `call` cannot be traced.
     """
     check_model(model)
     if not model.built:
@@ -47,9 +47,10 @@ def functional(model):
 
 
 def separate(model):
-    """The same, as a new model that can be compiled while `model` keeps its own optimizer."""
+    """As `functional`, but a new model: it can be compiled while `model` keeps its optimizer."""
     graph = functional(model)
-    # A traced model is new, and its tensors give no second one: Keras has forgotten their calls.
+    # A traced model is new already. Its tensors no longer know their calls, so no second model can
+    # be made of them.
     if inner_graph(model) is None:
         return graph
     return keras.Model(graph.input, graph.output, name=graph.name)
@@ -125,7 +126,7 @@ def inner_graph(operation):
 
 
 def nodes_of(model):
-    """The nodes of a functional model, each after those that it needs."""
+    """The nodes of a functional model, in topological order."""
     return [node for nodes in _keras.nodes_by_depth(model) for node in nodes]
 
 
@@ -140,7 +141,7 @@ def is_chain(model):
     return len(calls) == len(model.layers) - 1 and all(
         isinstance(node.operation, keras.Layer)
         and len(node.arguments.args) == len(node.input_tensors) == 1
-        # Keras records `training=False` by itself.
+        # Keras adds `training=False` by itself.
         and not any(node.arguments.kwargs.values())
         for node in calls
     )

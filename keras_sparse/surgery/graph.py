@@ -15,17 +15,17 @@ from keras_sparse.surgery.units import Call, Scope, Unit, Value
 class Graph:
     """A model without nesting: calls in the order in which they run.
 
-    Nested models and layers of layers are seen as the calls inside them.
+    Nested models and layers of layers are replaced by the calls inside them.
 
     Args:
         model: a built `keras.Model`; see `functional` for what is refused.
 
     Attributes:
-        name: the model's.
+        name: name of the model.
         inputs, outputs: flat lists of `Value`.
         calls: list of `Call`, in topological order.
         units: list of `Unit`, ordered by their last call.
-        scopes: list of `Scope`, the outer ones before those in them.
+        scopes: list of `Scope`, outer ones before inner ones.
         model: the functional form of the model.
     """
 
@@ -111,7 +111,7 @@ class Graph:
         call.unit.calls.append(call)
 
     def _free_name(self, name, shared):
-        """A name for a unit; layers in one layer of layers may be called alike."""
+        """A unique name for a unit: in a layer of layers, several may have the same name."""
         if not shared:
             return name
         numbered = (f"{name}_{n}" for n in itertools.count(1))
@@ -148,7 +148,7 @@ def _arguments(node, tensors):
 
     args, kwargs = list(node.arguments.args), dict(node.arguments.kwargs)
     if not args and isinstance(node.operation, keras.Layer):
-        # By position, as the rules read them.
+        # Rules expect tensors as positional arguments.
         for name in inspect.signature(node.operation.call).parameters:
             if not isinstance(kwargs.get(name), keras.KerasTensor):
                 break
@@ -175,12 +175,12 @@ def _takes_training(operation):
 
 
 def inputs_structure(graph, flat):
-    """`flat`, one for each input, in the structure in which the model takes its inputs."""
+    """Packs `flat`, a list with one entry for each input, into the structure of the inputs."""
     return keras.tree.pack_sequence_as(_keras.inputs_structure(graph.model), flat)
 
 
 def outputs_structure(graph, flat):
-    """`flat`, one for each output, in the structure of the model's outputs."""
+    """Packs `flat`, a list with one entry for each output, into the structure of the outputs."""
     return keras.tree.pack_sequence_as(_keras.outputs_structure(graph.model), flat)
 
 

@@ -9,14 +9,14 @@ from keras_sparse.surgery.coupling import READER, ChannelGroup
 from keras_sparse.surgery.removal import copied_whole
 from keras_sparse.variables import copied
 
-# A zero in these does not give zero, but a division by epsilon.
+# A zero in these would not make the channel zero: it would only divide by epsilon.
 _DEVIATIONS = ("variance", "stddev")
 
 
 def zero_groups(
     model: keras.Model, chosen: Mapping[ChannelGroup, Sequence[int] | np.ndarray]
 ) -> keras.Model:
-    """Sets channels to zero in every layer that they are coupled in.
+    """Sets coupled channels to zero in all of their layers.
 
     Kernels, biases and the scales and shifts of normalisations become zero, so that the channel is
     zero everywhere. `remove_dead_channels` then removes it.
@@ -27,11 +27,11 @@ def zero_groups(
             zero: indices, or a bool array with one entry for each channel of the group.
 
     Returns:
-        A new model of the same shape, nested models inlined.
+        A new model with the same shapes. Nested models are inlined.
 
     Raises:
-        ValueError: a group that is fixed or of another model, a channel that the group does not
-            have, or a model that `remove_dead_channels` would refuse.
+        ValueError: a group is fixed or belongs to another model; a group does not have a chosen
+            channel; or `remove_dead_channels` would refuse the model.
 
     Example:
 
@@ -52,7 +52,7 @@ def zero_groups(
 
 
 def zero_slices(masks, weights):
-    """Sets the channels of groups to zero in the variables themselves.
+    """Sets channels of groups to zero in place.
 
     Args:
         masks: `{ChannelGroup: bool array (channels,)}`, True where a channel becomes zero.

@@ -1,4 +1,4 @@
-"""Which layers' channels are coupled: they stay or are removed together."""
+"""Groups of layers with coupled channels, which are kept or removed together."""
 
 import dataclasses
 
@@ -7,13 +7,13 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class GroupReport:
-    """Channels that stay or go together in all of a group's layers.
+    """Channels that are kept or removed together in all layers of a group.
 
     Args:
         layers: names of the layers that compute the channels, in the order in which they run.
             Normalisations and the like, which only scale channels, are not listed.
-        joined_by: names of what couples them: sums, products and other merging layers.
-        channels: `(before, after)`: how many sets of coupled channels there are.
+        joined_by: names of the sums, products and other merging layers that couple them.
+        channels: `(before, after)`: the number of sets of coupled channels.
     """
 
     layers: tuple
@@ -24,9 +24,9 @@ class GroupReport:
 def find_groups(findings):
     """The groups of an analysed graph.
 
-    Each channel of a layer that computes channels gets a number; what only passes channels on
-    hands the numbers through, and what couples channels of two tensors makes an edge between their
-    numbers. Sets of channels that hang together in the same layers are one group.
+    Each channel gets a number where a layer computes it. Layers that only pass channels on also
+    pass on the numbers. A layer that couples channels of two tensors adds edges between their
+    numbers. Connected sets of channels in the same layers form one group.
 
     Args:
         findings: the `Findings` of a graph.
@@ -57,7 +57,7 @@ def find_groups(findings):
 
 
 def number(findings):
-    """`{value: number of each channel}`, pairs of coupled numbers, and how many there are."""
+    """`{value: number of each channel}`, pairs of coupled numbers, and the count of numbers."""
     numbers, edges, total = {}, [], 0
 
     def fresh(value):
@@ -85,7 +85,7 @@ def number(findings):
 
 
 def connect(edges, total):
-    """The smallest number that each number hangs together with."""
+    """For each number, the smallest number that it is connected with: its root."""
     roots = np.arange(total)
     if not edges:
         return roots
@@ -94,7 +94,7 @@ def connect(edges, total):
         low = np.minimum(roots[a], roots[b])
         if (low == roots[a]).all() and (low == roots[b]).all():
             return roots
-        # The roots' own numbers move too, so that all that hangs on them follows.
+        # The roots get the smaller number too, so that all numbers with these roots follow.
         for ends in (roots[a], roots[b], a, b):
             np.minimum.at(roots, ends, low)
         roots = roots[roots]

@@ -15,23 +15,24 @@ class Macs:
     """Multiply-accumulates of a model at batch size 1.
 
     Args:
-        layers: `{layer name: count}` for the layers that have any, over all their calls. Layers
-            of nested models are named by their path, `"block/conv"`.
+        layers: `{layer name: count}` over all calls of each layer, without layers that count as 0.
+            Layers of nested models are named by their path, `"block/conv"`.
     """
 
     layers: dict[str, int]
 
     @property
     def total(self) -> int:
-        """Over all layers."""
+        """The sum over all layers."""
         return sum(self.layers.values())
 
 
 def count_macs(model: keras.Model) -> Macs:
     """Counts the multiply-accumulates of the layers that multiply by kernels.
 
-    It counts products with weights and, in attention, of queries, keys and values, but not biases,
-    normalisations, activations and pooling. A layer without a rule counts as 0.
+    It counts products with weights and, in attention, the products of queries, keys and values.
+    It does not count biases, normalisations, activations and pooling. A layer without a rule counts
+    as 0.
 
     Args:
         model: a built `keras.Model`. An unknown size (height, time steps) counts as 1.
@@ -57,7 +58,7 @@ def graph_macs(graph):
 
 
 def found_macs(findings):
-    """The same, by the rules of an analysis."""
+    """As `graph_macs`, with the rules of existing `Findings`."""
     counts = {}
     for unit in findings.units:
         count = unit_macs(unit)

@@ -1,4 +1,4 @@
-"""The report's notes on layers that no rule looks into."""
+"""The report's notes on layers without a rule."""
 
 import keras
 import numpy as np
@@ -57,7 +57,7 @@ def _inside(unit):
 
 
 def _dead_channels(layer):
-    """`{layer name: number of channels whose weights are zero}`, where there are some."""
+    """`{layer name: number of channels with zero weights}`, for layers that have any."""
     known = layers_with_channels(layer)
     counts = {part.name: np.sum(channel_norms(part) == 0) for part in known}
     for part in layers_of_type(layer, keras.Layer):

@@ -1,16 +1,16 @@
-"""Which open axes of a layer's tensors have one length, and numbers that stand for them.
+"""Finds which open axes of a layer's tensors have equal lengths, with numbers in their place.
 
-Whether the mask in a decoder is as long as the text or as what the encoder gives, no shape says.
-The layer's `call` does: it stops where two lengths differ that have to be equal, and its error
-names both numbers. So axes start with lengths that all differ, and are joined one by one.
+Shapes do not show whether a decoder's mask is as long as the text or as the encoder's output. The
+layer's `call` does: it fails if two lengths differ that must be equal, and its error names both
+numbers. So all axes start with different lengths, and equal ones are joined one by one.
 """
 
 import dataclasses
 import itertools
 import re
 
-# Two numbers for the batch, and two for each further open length: primes, unlikely as widths. A
-# `call` that depends on whether a size is small or large makes different calls for the two.
+# Two numbers for the batch, and two for each other open length: primes, which are unlikely widths.
+# One is small and one is large: a `call` that depends on this makes different calls for the two.
 _BATCH = (13, 29)
 _SIZES = (
     *((17, 211), (19, 223), (23, 227), (43, 229), (47, 233), (61, 239), (67, 241), (79, 251)),
@@ -19,7 +19,7 @@ _SIZES = (
 
 
 def open_axes(tensors):
-    """`(tensor, axis)` for each open axis but those of the batch."""
+    """`(tensor, axis)` for each open axis except the batch axes."""
     return [
         (place, axis)
         for place, tensor in enumerate(tensors)
@@ -30,10 +30,11 @@ def open_axes(tensors):
 
 @dataclasses.dataclass(frozen=True)
 class Lengths:
-    """Which open axes are of one length.
+    """Which open axes have equal lengths.
 
     Args:
-        of: for each of the `open_axes` of some tensors the number of its length.
+        of: for each of the `open_axes` of some tensors, the index of its length; equal lengths
+            have the same index.
     """
 
     of: tuple
@@ -45,16 +46,16 @@ class Lengths:
 
     @classmethod
     def by_order(cls, tensors):
-        """The first open axes of all tensors are of one length, the second ones too, and so on."""
+        """The first open axes of all tensors have equal lengths, so do the second ones, etc."""
         places = [place for place, _ in open_axes(tensors)]
         return cls(tuple(places[:i].count(place) for i, place in enumerate(places)))
 
     def fit(self, tensors):
-        """Whether the tensors have as many open axes, and there are numbers enough."""
+        """Whether the tensors have as many open axes as this, and `_SIZES` has enough numbers."""
         return len(self.of) == len(open_axes(tensors)) and max(self.of, default=0) < len(_SIZES)
 
     def pairs(self, tensors):
-        """For each tensor two numbers for each axis; the same ones where the size is known."""
+        """For each tensor, two numbers for each axis; they are equal if the size is known."""
         own = dict(zip(open_axes(tensors), self.of, strict=True))
         rows = []
         for place, tensor in enumerate(tensors):
@@ -66,7 +67,7 @@ class Lengths:
         return rows
 
     def joined(self, error):
-        """The same, with one length for two that an error's text names; None if it names no two."""
+        """`Lengths` with the two lengths joined that an error names; None if it names no two."""
         numbers = {_SIZES[length][0]: length for length in set(self.of)}
         told = [int(number) for number in re.findall(r"\d+", error)]
         lengths = list(dict.fromkeys(numbers[number] for number in told if number in numbers))
@@ -75,7 +76,7 @@ class Lengths:
         return Lengths(tuple(lengths[0] if own == lengths[1] else own for own in self.of))
 
     def splits(self):
-        """The same with one of the lengths taken as two, in all ways."""
+        """All `Lengths` in which one of the lengths is split into two."""
         for length in sorted(set(self.of)):
             rest = [i for i, own in enumerate(self.of) if own == length][1:]
             for count in range(1, len(rest) + 1):
@@ -84,14 +85,14 @@ class Lengths:
                     yield Lengths(tuple(split))
 
     def sizes(self, tensors, least, step):
-        """A size for each of the open axes: `{(tensor, axis): size}`, lengths `step` apart."""
+        """Sizes of the open axes, `{(tensor, axis): size}`; different lengths are `step` apart."""
         order = {length: i for i, length in enumerate(sorted(set(self.of)))}
         axes = zip(open_axes(tensors), self.of, strict=True)
         return {axis: least + step * order[length] for axis, length in axes}
 
 
 def place_of(pairs, sizes):
-    """`(tensor, axis)` of the first open axis that had these two numbers, None without one."""
+    """`(tensor, axis)` of the first open axis with these two numbers, None if there is none."""
     found = [
         (place, axis)
         for place, row in enumerate(pairs)

@@ -1,9 +1,9 @@
 """Tracing layers whose `call` computes with open sizes, such as `ops.shape(x)[0]`.
 
-Keras has no symbolic sizes: an open one is None. So the layer is traced twice, with two numbers for
-each open size. What differs between both traces depends on the sizes. The calls are then made again
-on tensors with open sizes, with a replacement for each difference: -1 in a reshape, adding zeros
-for a broadcast, a running count for `ops.arange`.
+Keras has no symbolic sizes: an open size is None. So the layer is traced twice, with two numbers
+for each open size. Differences between the traces depend on the sizes. The calls are then made
+again on tensors with open sizes, with a replacement for each difference: -1 in a reshape, adding
+zeros for a broadcast, a running count for `ops.arange`.
 """
 
 import functools
@@ -27,7 +27,7 @@ from keras_sparse.surgery.tracing import (
 
 
 def trace_open_sizes(layer, args, kwargs, lengths):
-    """The calls of a layer whose `call` reads open sizes, as `trace` gives them.
+    """Traces a layer whose `call` reads open sizes; returns the same as `trace`.
 
     Args:
         layer: a layer of layers.
@@ -46,12 +46,12 @@ def trace_open_sizes(layer, args, kwargs, lengths):
 
 
 def form_of_numbers(layer, args, kwargs, lengths):
-    """What a layer calls on what, with numbers for the open sizes; see `trace_open_sizes`."""
+    """The `form` of a layer's calls, traced with numbers for open sizes."""
     return _traces(layer, args, kwargs, lengths)[1][0].form
 
 
 def _traces(layer, args, kwargs, lengths):
-    """The `Ranges`, and two traces of a layer: one for each of the numbers of an open size."""
+    """The `Ranges` and two traces of a layer, one for each number of an open size."""
     tensors = tensors_of((args, kwargs))
     ranges = Ranges(lengths.pairs(tensors))
     while True:
@@ -71,7 +71,7 @@ class _Replay:
     Args:
         first, second: `Opened`, of one layer.
         inputs: list of `keras.KerasTensor` with open sizes.
-        pairs: for each of them the two numbers that its axes had.
+        pairs: for each input, the two numbers of each of its axes.
     """
 
     def __init__(self, first, second, inputs, pairs):
@@ -95,7 +95,7 @@ class _Replay:
         return Opened(first.sources, self._inputs, outputs, nodes, first.form)
 
     def _make(self, node, other):
-        """One call again."""
+        """Makes one call again."""
         if type(node.operation) is not type(other.operation):
             raise CannotOpenError("its `call` makes other calls for other sizes")
         pairs = list(zip(node.outputs, other.outputs, strict=True))
@@ -139,7 +139,7 @@ class _Replay:
         raise CannotOpenError(_depends(node.operation))
 
     def _repeated(self, result, shape, sizes, operation):
-        """A result in its shape, which may be that of an array cut by `_common_array`."""
+        """Repeats a result to its full shape, if `_common_array` shortened an argument."""
         if tuple(result.shape) == shape:
             return result
         if len(result.shape) != len(shape):
@@ -149,12 +149,12 @@ class _Replay:
         return self.widened(result, shape, sizes)
 
     def widened(self, tensor, shape, pairs):
-        """A tensor repeated along its axes of length one up to a shape with open sizes.
+        """Repeats a tensor along its axes of length one, up to a shape with open sizes.
 
         Args:
             tensor: symbolic tensor.
             shape: the shape to reach.
-            pairs: the two numbers that each axis of it had.
+            pairs: the two numbers of each axis of that shape.
         """
         missing = len(shape) - len(tensor.shape)
         own = (1,) * missing + tuple(tensor.shape)
@@ -177,7 +177,7 @@ class _Replay:
 
 
 def _without_ends(node, other):
-    """Arguments; `x[:, :size]` takes all of an axis that is `size` long, whatever the size is."""
+    """The arguments, with `x[:, :]` for `x[:, :size]` on an axis of length `size`."""
     args = tuple(node.arguments.args)
     if type(node.operation).__name__ != "GetItem" or not isinstance(args[1], tuple):
         return args
@@ -208,7 +208,7 @@ def _depends(operation):
 
 
 def _open_shape(tensor, other):
-    """None where two traces differ."""
+    """A tensor's shape, with None where two traces differ."""
     if len(tensor.shape) != len(other.shape):
         raise CannotOpenError("its `call` makes other calls for other sizes")
     return tuple(
@@ -233,7 +233,10 @@ def _alike(one, two):
 
 
 def _common_array(operation, array, other):
-    """An array that two traces share; along axes of other lengths it must be constant."""
+    """The array of two traces; shortened to length one along axes of different lengths.
+
+    It must be constant along these axes.
+    """
     if isinstance(array, keras.Variable):
         if array is other:
             return array
@@ -252,7 +255,7 @@ def _common_array(operation, array, other):
 
 
 def _reshape(replay, node, other, args):
-    """One size is inferred; two, where the first is the batch's before and after."""
+    """Infers one open size; or two, if the first is the batch size before and after."""
     shape = list(_open_shape(node.outputs[0], other.outputs[0]))
     operation = node.operation
     if shape.count(None) == 1:
@@ -266,13 +269,13 @@ def _reshape(replay, node, other, args):
 
 
 def _broadcast(replay, node, other, args):
-    """Zeros of the open sizes are added."""
+    """Adds zeros of the open sizes."""
     shape = _open_shape(node.outputs[0], other.outputs[0])
     return replay.widened(args[0], shape, _sizes_of(node, other))
 
 
 def _tile(replay, node, other, args):
-    """Copies along open axes are zeros added, the others copies."""
+    """Adds zeros to repeat along open axes, and tiles the others."""
     shape = _open_shape(node.outputs[0], other.outputs[0])
     repeats = [
         n if n == m else 1
@@ -283,7 +286,7 @@ def _tile(replay, node, other, args):
 
 
 def _repeat(replay, node, other, args):
-    """One entry, as often as an axis is long."""
+    """Repeats one entry as often as an axis is long."""
     axis = node.operation.axis
     if axis is None or args[0].shape[axis] != 1:
         raise CannotOpenError(_depends(node.operation))
@@ -292,7 +295,7 @@ def _repeat(replay, node, other, args):
 
 
 def _slice(replay, node, other, args):
-    """The first rows of a table, as many as an axis is long, are looked up one by one."""
+    """Takes the first rows of a table, as many as an axis is long, by their indices."""
     tensor, starts = args
     shape = _open_shape(node.outputs[0], other.outputs[0])
     opens = [axis for axis, size in enumerate(shape) if size is None]
@@ -309,7 +312,7 @@ def _sizes_of(node, other):
     return list(zip(node.outputs[0].shape, other.outputs[0].shape, strict=True))
 
 
-# What is done instead, by the operation and the attributes of it that depend on sizes.
+# Replacements: `(operation, *attributes that depend on sizes)`.
 _AGAIN = {
     ("Reshape", "newshape"): _reshape,
     ("BroadcastTo", "shape"): _broadcast,

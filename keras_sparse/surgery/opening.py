@@ -1,4 +1,4 @@
-"""Opening layers of layers: the calls that their `call` makes, checked to compute the same."""
+"""Opens layers of layers: finds the calls that their `call` makes, and checks their outputs."""
 
 import contextlib
 import dataclasses
@@ -23,24 +23,24 @@ from keras_sparse.surgery.tracing import (
 )
 from keras_sparse.variables import layers_of_type, restored
 
-# Sizes that are tried for open axes in the comparison of a layer with its calls: the least one, and
-# how far apart those of different lengths are.
+# Sizes to try for open axes when a layer is compared with its calls: `(smallest size, distance
+# between different lengths)`.
 _SIZES = ((4, 5), (4, 0), (16, 0), (64, 0))
 _BATCH = 2
-# The same operations in the same order: what differs is rounding of fused ones.
+# Both run the same operations in the same order, so only rounding in fused operations differs.
 _ALLOWED = 1e-5
-# How far the weights are moved for the comparison: no trace may have taken their values.
+# Added to the weights for the comparison, to show whether a trace holds their old values.
 _MOVED = 0.125
-# What Keras says where a function of the backend gets a symbolic tensor.
+# Part of Keras' error if a function of the backend gets a symbolic tensor.
 _OF_THE_BACKEND = "cannot be used as input to a"
-# How each layer was opened for these tensors: several graphs are made of one model.
+# `{layer: {shapes: how it was opened}}`: several graphs are made of one model.
 _WAYS = weakref.WeakKeyDictionary()
-# How a layer of a class was opened last.
+# `{class: how its last layer was opened}`.
 _LAST_WAY = weakref.WeakKeyDictionary()
 
 
 def can_be_opened(operation):
-    """Whether an operation is a layer, not of Keras itself, that holds layers or no variables."""
+    """Whether an operation is a layer outside Keras that has inner layers or no variables."""
     return (
         isinstance(operation, keras.Layer)
         and not type(operation).__module__.startswith("keras.")
@@ -50,17 +50,17 @@ def can_be_opened(operation):
 
 
 def open_layer(layer, args, kwargs, as_at_inference=False):
-    """The calls that a layer of layers makes, found by calling it on symbolic tensors.
+    """Finds the calls that a layer of layers makes, by calling it on symbolic tensors.
 
-    They compute what the layer computes, which is checked on random inputs, with other weights than
-    the layer has; in training too, because `call` must make the same calls with and without
-    `training`. The layer's own weights are `stand_ins.Parameter`s among the calls.
+    The calls compute the same as the layer. This is checked on random inputs, with changed weights.
+    It holds in training too, because `call` must make the same calls with and without `training`.
+    The layer's own weights are `stand_ins.Parameter`s among the calls.
 
     Args:
         layer: a built `keras.Layer` for which `can_be_opened` holds.
         args, kwargs: its arguments in the model, with a `keras.KerasTensor` for each tensor. Masks
             that these carry are read as well.
-        as_at_inference: whether a `call` that differs in training is opened as at inference.
+        as_at_inference: whether to open the layer as at inference, if `call` differs in training.
 
     Returns:
         An `Opened`.
@@ -99,9 +99,9 @@ class _Way:
     """How to trace a layer.
 
     Args:
-        lengths: `Lengths` of the open axes, if numbers take their places; else None.
-        unsaid: whether the layer finds no backend. It calls functions of Keras in the place of the
-            backend's own then, which take no symbolic tensors.
+        lengths: `Lengths` of the open axes, if they are traced with numbers; else None.
+        unsaid: whether to hide the name of the backend from the layer. It then calls functions of
+            Keras instead of the backend's own, which take no symbolic tensors.
     """
 
     lengths: Lengths | None = None
@@ -115,7 +115,7 @@ class _Way:
             return trace_open_sizes(layer, args, kwargs, self.lengths)
 
     def form(self, layer, args, kwargs):
-        """What is called on what."""
+        """The `form` of the calls."""
         with self._around():
             if self.lengths is None:
                 return trace(layer, args, kwargs).form
@@ -125,7 +125,7 @@ class _Way:
         return _keras.backend_unsaid() if self.unsaid else contextlib.nullcontext()
 
     def others(self, error):
-        """What an error says is to be tried in the place of this."""
+        """The ways to try instead of this one, according to its error."""
         innermost = str(innermost_of(error))
         if not self.unsaid and _OF_THE_BACKEND in innermost:
             return [dataclasses.replace(self, unsaid=True)]
@@ -134,11 +134,11 @@ class _Way:
 
 
 def _ways(tensors, last):
-    """How to trace: as the tensors are, and with numbers in the place of open sizes."""
+    """The ways to try: with the tensors as they are, and with numbers for open sizes."""
     ways = [_Way()]
     if any(None in tensor.shape for tensor in tensors):
         ways += [_Way(Lengths.apart(tensors)), _Way(Lengths.by_order(tensors))]
-    # Layers of one class are mostly opened alike.
+    # Layers of one class can mostly be opened in the same way.
     ways = [way for way in (last, *ways) if way is not None]
     fitting = [way for way in ways if way.lengths is None or way.lengths.fit(tensors)]
     return list(dict.fromkeys(fitting))
@@ -152,7 +152,7 @@ def _traced(way, layer, args, kwargs, as_at_inference):
 
 
 def _check_training(way, layer, args, kwargs, opened, as_at_inference):
-    """Compares the calls with those in training; the other comparison is one at inference."""
+    """Compares the calls with those in training; `_check_equal` compares outputs at inference."""
     by_training = "training" in inspect.signature(layer.call).parameters
     if not by_training or as_at_inference or kwargs.get("training") is not None:
         return
@@ -161,7 +161,7 @@ def _check_training(way, layer, args, kwargs, opened, as_at_inference):
 
 
 def _check_state(layer, args, kwargs):
-    """Refuses what tracing does not show: the layer's own state, losses, casts of its inputs."""
+    """Refuses layers with effects that a trace does not show: state, losses, input casts."""
     if own_weights(layer) is None:
         inner = [part for part in layers_of_type(layer, keras.Layer) if part is not layer]
         known = {id(variable) for part in inner for variable in part.variables}
@@ -196,12 +196,12 @@ def _check_equal(way, layer, args, kwargs, opened):
         else:
             raise CannotOpenError(f"it takes no random inputs ({short(failure)})")
         for split in lengths.splits():
-            # The layer takes no such inputs, or they show that the calls are made for one length.
+            # If the layer takes inputs with these lengths, the calls must give its outputs too.
             _compare(layer, args, kwargs, opened, split.sizes(tensors, *_SIZES[0]))
 
 
 def _compare(layer, args, kwargs, opened, sizes):
-    """Raises an error if the outputs differ; returns the layer's own if it takes no such inputs."""
+    """Raises an error if the outputs differ; returns the layer's error if it refuses the inputs."""
     tensors, rng = tensors_of((args, kwargs)), np.random.default_rng(0)
     arrays = [_random(tensor, place, sizes, rng) for place, tensor in enumerate(tensors)]
     values = {id(tensor): array for tensor, array in zip(tensors, arrays, strict=True)}

@@ -9,8 +9,8 @@ from keras_sparse.variables import is_prunable
 def output_layers(model: keras.Model) -> list[keras.Layer]:
     """The layers with the last kernel before an output of the model.
 
-    Their channels are the classes or values that the model predicts, so exclude them where channels
-    are removed.
+    Their channels are the classes or values that the model predicts, so exclude these layers when
+    you remove channels.
 
     Args:
         model: a built `keras.Model`.
@@ -19,7 +19,7 @@ def output_layers(model: keras.Model) -> list[keras.Layer]:
         A list of layers, in the order of the outputs, for the `exclude` of an optimizer.
 
     Raises:
-        ValueError: a model that cannot be traced.
+        ValueError: the model cannot be traced.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""What a rule sees of its unit: the inputs and outputs, over all calls."""
+"""The inputs and outputs of a unit over all of its calls, as its rule sees them."""
 
 import numpy as np
 
@@ -17,12 +17,12 @@ class Port:
         self._need = need
         self.output = output
         self.constants = _common([value.constants for value in values])
-        # Whether the rule reads another axis than the one that is followed.
+        # Whether the rule reads an axis other than the followed one.
         self.read_across = False
 
     @property
     def axis(self):
-        """The axis that is followed, None if there is none or the calls disagree."""
+        """The followed axis; None if there is none or it differs between the calls."""
         axes = {value.axis for value in self.values}
         return axes.pop() if len(axes) == 1 else None
 
@@ -48,7 +48,7 @@ class Port:
 
     @property
     def why(self):
-        """For each needed channel, who needs it."""
+        """For each needed channel, the reason why it is needed."""
         return self.values[0].why
 
     @property
@@ -59,8 +59,8 @@ class Port:
     def need(self, channels, reason):
         """Marks channels as needed; `reason` is a string, or an array with one for each channel.
 
-        An array holds the reasons of another port. What needs an input does not need the output:
-        the two are coupled, and the reason says so.
+        An array holds the reasons of another port. If an output channel is only needed because an
+        input channel is, the reason says that the two are kept together.
         """
         if self.output and not isinstance(reason, str):
             reason = kept_with(reason, f"the input of {self.unit.name}")
@@ -75,7 +75,7 @@ class Port:
                 self._need(value, everything, why)
 
     def _at(self, value, reason):
-        """The reason in one call: a channel may be constant there and not in the others."""
+        """The reason in one call: a channel may be constant there but not in other calls."""
         if len(self.values) == 1 or value.constants.known.shape != self.constants.known.shape:
             return reason
         differs = value.constants.known & ~self.constants.known
@@ -86,7 +86,7 @@ class Port:
         self.need(np.ones(self.size, bool), reason)
 
     def on(self, axis):
-        """This port with its channels on `axis`; if others are followed, all of them stay."""
+        """This port with its channels on `axis`; if another axis is followed, all of it stays."""
         size = self.shape[axis]
         sizes = {value.shape[axis] for value in self.values}
         if self.axis == axis and len(sizes) == 1:
@@ -96,7 +96,7 @@ class Port:
 
 
 class WholePort:
-    """A port whose followed axis is not the one a layer reads: all of it is needed."""
+    """A port that a layer reads on an axis other than the followed one: all of it is needed."""
 
     whole = True
 
@@ -110,7 +110,7 @@ class WholePort:
         self.why = np.full(size, "", object)
 
     def need(self, channels, reason):
-        """Any need is a need of the whole tensor."""
+        """Marks the whole tensor as needed, if any channel is."""
         if np.any(channels):
             self._port.need_all(reason if isinstance(reason, str) else "is read along another axis")
 
@@ -120,7 +120,7 @@ class WholePort:
 
 
 def kept_with(reasons, what):
-    """The reasons of a channel, as those of another that stays with it."""
+    """The reasons of channels, worded for other channels that are kept with them."""
     new = [f"{_KEPT_WITH}{what}: {text}" if text else "" for text in reasons]
     return np.where(
         [text.startswith(_KEPT_WITH) for text in reasons], reasons, np.array(new, object)
@@ -128,7 +128,7 @@ def kept_with(reasons, what):
 
 
 def _common(constants):
-    """What holds at every call of a shared layer."""
+    """The constants that are the same in all calls of a shared layer."""
     if len(constants) == 1:
         return constants[0]
     if len({c.values.shape[1] for c in constants}) > 1:

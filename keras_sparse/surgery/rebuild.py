@@ -1,4 +1,4 @@
-"""The compact model: layers of the kept width, called in the same order, weights sliced."""
+"""Builds the compact model: layers of the kept widths with sliced weights, in the same order."""
 
 import contextlib
 import dataclasses
@@ -29,10 +29,10 @@ from keras_sparse.variables import copied, layers_of_type
 
 
 class Rebuild:
-    """Makes the compact model of an analysed graph.
+    """Builds the compact model of an analysed graph.
 
     A layer that keeps all of its channels, weights and arguments is copied; see `copying` and
-    `shared`. Others are made again from the config that their rule gives.
+    `shared`. Other layers are made again from the config that their rule returns.
 
     Args:
         findings: the `Findings` of the graph.
@@ -41,10 +41,10 @@ class Rebuild:
     Attributes:
         whole: as given.
         model: the compact `keras.Model`.
-        layers: `{unit of the findings: layer}` for every unit that is left.
+        layers: `{unit of the findings: layer}` for every unit that is kept.
         slices: `{path of a variable of the compact model: VariableSlice}`.
-        shared: `{unit: why}` for layers that could not be copied. The compact model has the same
-            variables there as the large one.
+        shared: `{unit: why}` for layers that could not be copied. The compact model shares their
+            variables with the large one.
 
     Raises:
         NotRemadeError: a layer has to change and cannot be made again.
@@ -56,7 +56,7 @@ class Rebuild:
         self._findings = findings
         self._tensors = {}
         self._names = set()
-        # `{name of an output: unit that may be called so}`, None where it is a nested model's.
+        # `{name of an output: unit that may have this name}`; None if it names a nested model.
         self._owners = {}
         self._plain = {}
         self._unchanged = {}
@@ -119,12 +119,12 @@ class Rebuild:
                 yield scope.call
 
     def _closed(self):
-        """`{first call: Scope}` of the layers of layers in which nothing changes."""
+        """`{first call: Scope}` of the layers of layers that do not change."""
         calls = {}
         for scope in self._findings.scopes:
             calls.setdefault(scope.call.unit, set()).update(scope.inner)
         closed = {}
-        for scope in reversed(self._findings.scopes):  # the outer ones replace those in them
+        for scope in reversed(self._findings.scopes):  # outer ones replace inner ones
             inner = calls[scope.call.unit]
             units = {call.unit for call in inner}
             if scope.inner and all(
@@ -179,8 +179,8 @@ class Rebuild:
         if unit not in self.layers:
             unchanged = self._as_it_is(unit)
             config = own_config(unit) if unchanged else config_of(unit)
-            # A layer without weights may be called in many places; it stays one layer as long as
-            # all places want the same of it.
+            # A layer without weights may be called in many places. It stays one layer if all of
+            # them need the same config.
             key = (id(unit.operation), repr(config))
             if key not in self._plain:
                 name = self._free_name(unit)
@@ -207,7 +207,7 @@ class Rebuild:
         return layer
 
     def _find_inner(self, operation, layer):
-        """Notes the copies of the layers in a layer of layers, for the report."""
+        """Records the copies of a layer's inner layers, for the report."""
         parts = [layers_of_type(whole, keras.Layer) for whole in (operation, layer)]
         copies = {id(old): new for old, new in zip(*parts, strict=True)}
         for unit in self._findings.units:
@@ -249,7 +249,7 @@ class Rebuild:
         with making(unit):
             slices = {} if unchanged else unit.rule.slices(unit)
         if unchanged:
-            # If its config gives other weights, it is copied as it is.
+            # If the config gives other weights, the layer is copied instead.
             with making(unit):
                 olds, news = weights_in_order(unit, layer)
         else:

@@ -1,4 +1,4 @@
-"""A single layer of the compact model: whether it stays, and how it is made again."""
+"""Decides for one layer whether it stays as it is, or makes it again with fewer channels."""
 
 import contextlib
 import types
@@ -14,7 +14,7 @@ from keras_sparse.variables import layers_of_type
 
 
 class NotRemadeError(Exception):
-    """A layer that has to change, and cannot be made again.
+    """A layer has to change, but cannot be made again.
 
     Attributes:
         unit: its `Unit`.
@@ -29,7 +29,7 @@ class NotRemadeError(Exception):
 
 @contextlib.contextmanager
 def making(unit):
-    """Errors in the block become a `NotRemadeError` of the unit, which can stay whole."""
+    """Turns errors in the block into a `NotRemadeError`; the unit then stays whole."""
     try:
         yield
     except Exception as error:
@@ -37,23 +37,23 @@ def making(unit):
 
 
 def check_count(result, call):
-    """Raises a `ValueError` if a call gave more or fewer tensors than before."""
+    """Raises a `ValueError` if a call returned more or fewer tensors than before."""
     count = len(keras.tree.flatten(result))
     if count != len(call.outputs):
         raise ValueError(f"`apply` of its rule gave {count} tensors for {len(call.outputs)}")
 
 
 def paired_weights(unit, layer):
-    """The weights of a unit's layer and of the new layer, both by the same names.
+    """Two dicts of weights, of a unit's layer and of the new layer, with the same names as keys.
 
     Raises:
-        ValueError: they do not have the same weights, up to biases that a rule has switched on.
+        ValueError: the weights differ by more than biases that a rule has switched on.
     """
     olds = weights_by_name(unit.operation)
     news = weights_by_name(layer)
     alike = list(map(_last, olds)) == list(map(_last, news)) or unit.rule.stands_in
     if len(olds) == len(news) and alike:
-        # Layers within the layer may be numbered again.
+        # Inner layers may have other numbers in their names.
         return olds, dict(zip(olds, news.values(), strict=True))
     missing = [name for name in olds if name not in news]
     surplus = [name for name in news if name not in olds and "bias" not in _last(name)]
@@ -67,7 +67,7 @@ def paired_weights(unit, layer):
 
 
 def weights_in_order(unit, layer):
-    """The weights of a unit's layer and of one with the same config, as `paired_weights`.
+    """As `paired_weights`, for a new layer with the same config.
 
     Raises:
         ValueError: their shapes differ.
@@ -84,7 +84,7 @@ def _last(name):
 
 
 def called(unit):
-    """What a unit is called in an error."""
+    """The name of a unit in error messages."""
     return f"The layer {unit.name!r} ({type(unit.operation).__name__})"
 
 
@@ -104,7 +104,7 @@ def keeps_everything(unit):
 
 
 def own_config(unit):
-    """The layer's config as it is, None if it has none."""
+    """The layer's unchanged config, None if it has none."""
     try:
         return unit.operation.get_config()
     except Exception:
@@ -112,7 +112,7 @@ def own_config(unit):
 
 
 def config_of(unit):
-    """The config that the rule gives, None if the layer has none but needs no other either."""
+    """The config that the rule returns; None if the layer has none and does not have to change."""
     try:
         return unit.rule.config(unit)
     except Exception:
@@ -122,7 +122,7 @@ def config_of(unit):
 
 
 def remade(unit, config, name):
-    """The layer from its new config; itself, if it has no config and needs no other."""
+    """The layer made from its new config; a twin if it has none and does not have to change."""
     operation = unit.operation
     if unit.rule.stands_in:
         return unit.rule.remake(unit, {**config, "name": name})
@@ -142,18 +142,18 @@ def _may_be_twin(unit):
 
 
 def is_of_keras(operation):
-    """Whether a layer and all layers in it are Keras' own, whose configs are complete."""
+    """Whether a layer and its inner layers are Keras' own, which have complete configs."""
     parts = layers_of_type(operation, keras.Layer)
     return all(type(part).__module__.startswith("keras.") for part in parts)
 
 
 def without_initializers(operation, config):
-    """The layer from its config, without drawing random weights, which are overwritten."""
+    """Makes the layer from its config, without random weights: they are overwritten anyway."""
     of_keras = type(operation).__module__.startswith("keras.")
     drawn = [key for key in config if of_keras and key.endswith("_initializer")]
     drawn = [key for key in drawn if key in vars(operation)]
     config = {**config, **dict.fromkeys(drawn, "zeros")}
     if of_keras and isinstance(getattr(operation, "activation", None), types.FunctionType):
-        # A function of the user's need not be registered.
+        # The user's own function need not be registered with Keras.
         config["activation"] = operation.activation
     return type(operation).from_config(config)

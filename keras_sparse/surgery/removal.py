@@ -1,4 +1,4 @@
-"""The public function: a Keras model in, a compact one out."""
+"""The public function `remove_dead_channels`."""
 
 import keras
 
@@ -20,19 +20,20 @@ def remove_dead_channels(
 ) -> tuple[keras.Model, Report]:
     """Removes dead channels from a model without changing its outputs.
 
-    Two kinds of channels are removed: constant ones, which read only zeros and constants, and those
-    that nothing reads. The constants are folded into the biases of the layers that read them or,
-    under a padded border, into one channel that stays. At inference, the outputs are those of the
-    given model up to rounding, if its activations are finite. In training they differ, because
-    batch normalisation uses other statistics. Layers without a rule are not changed, nor are the
-    channels that they read and compute; the report has the reason for each dead channel that stays.
+    Two kinds of channels are removed: constant channels, which read only zeros and constants, and
+    channels that nothing reads. The constants are folded into the biases of the layers that read
+    them. If a reading layer pads its input, they are folded into one channel that stays. At
+    inference, the outputs equal those of the given model up to rounding, if its activations are
+    finite. In training they differ, because batch normalisation uses other statistics. Layers
+    without a rule do not change, nor do the channels that they read and compute. The report gives
+    the reason for each dead channel that stays.
 
     Args:
         model: a built `keras.Model`: Sequential, functional, or subclassed if its `call` is pure
             Keras. It is not changed. Nested models are inlined; the inputs and outputs keep their
             names and structure.
-        channel_multiple: int or None. If given, the widths of layers are rounded up to a multiple
-            of it by keeping dead channels; some accelerators need 8 or 16.
+        channel_multiple: int or None. If given, layers keep dead channels to round their widths up
+            to a multiple of it; some accelerators need 8 or 16.
         verify: the inputs on which the outputs of both models are compared: True for random inputs
             that suit the model's layers; arrays as for `model.predict`; or False for no comparison.
 
@@ -41,10 +42,10 @@ def remove_dead_channels(
             weights, unless a layer cannot be copied: `report.notes` names it.
 
     Raises:
-        ValueError: `model` is no built `keras.Model`, cannot be traced, or has quantized layers
+        ValueError: `model` is not a built `keras.Model`, cannot be traced, or has quantized layers
             or layers with LoRA; a layer has other weights when it is made again;
-            `channel_multiple` is no positive integer; the outputs cannot be compared because no
-            random inputs, or not those of `verify`, suit the model.
+            `channel_multiple` is not a positive integer; or the model accepts neither random inputs
+            nor, if given, the inputs of `verify`.
         RuntimeError: the outputs differ by more than rounding explains.
 
     Example:
@@ -69,7 +70,7 @@ def remove_dead_channels(
 
 
 def _rebuild(graph, channel_multiple):
-    """The findings and the `Rebuild`; layers that cannot be made again smaller stay whole."""
+    """The `Findings` and the `Rebuild`; a layer that cannot be made smaller stays whole."""
     whole, rules = set(), None
     while True:
         findings = analyse(graph, rules, channel_multiple)
@@ -82,7 +83,7 @@ def _rebuild(graph, channel_multiple):
 
 
 def copied_whole(model):
-    """The graph of a model, and the `Rebuild` of all of its layers as they are."""
+    """The graph of a model, and a `Rebuild` that changes none of its layers."""
     graph = Graph(model)
     refuse_wrapped_weights(graph)
     return graph, Rebuild(analyse(graph, dict.fromkeys(graph.units, Unsupported())))
@@ -124,7 +125,7 @@ def _sequential(model, findings, rebuild):
     units = [call.unit for call in findings.calls if isinstance(call.operation, keras.Layer)]
     compact = rebuild.model
     if [unit.operation for unit in units] == model.layers:
-        # Not if masks are passed besides the layers.
+        # `is_chain` does not hold if masks are passed between the layers.
         layers = [compact.layers[0], *(rebuild.layers[unit] for unit in units)]
     elif is_chain(compact):
         layers = compact.layers

@@ -1,4 +1,4 @@
-"""What surgery did, layer by layer."""
+"""The report on what surgery did, layer by layer."""
 
 import dataclasses
 import io
@@ -26,14 +26,14 @@ class LayerReport:
     """One layer with weights, before and after.
 
     Args:
-        name: the layer's name; its path, `"block/conv"`, inside a nested model.
+        name: the layer's name; inside a nested model its path, `"block/conv"`.
         kind: the layer's class.
         channels: output channels, `(before, after)`; 0 after if the layer was removed.
         parameters: `(before, after)`.
         macs: multiply-accumulates for one sample, `(before, after)`.
-        kept: indices of the output channels that are left.
+        kept: indices of the kept output channels.
         dead: `{channel: (constant, reason)}` for the output channels that do not depend on the
-            input and had to stay; the constant is None if it depends on the position.
+            input but had to stay; the constant is None if it depends on the position.
     """
 
     name: str
@@ -47,13 +47,14 @@ class LayerReport:
 
 @dataclasses.dataclass(frozen=True)
 class DeadKept:
-    """Channels that do not depend on the input and had to stay, for one kind of reason.
+    """Channels that do not depend on the input but had to stay, for one kind of reason.
 
     Args:
-        reason: the reason, without the names of layers where they differ.
-        layers: names of the layers that compute them.
-        channels: how many there are.
-        parameters, macs: their share of those of the layers that compute them.
+        reason: the reason; without layer names, if these differ between the channels.
+        layers: names of the layers that compute the channels.
+        channels: number of channels.
+        parameters, macs: the share of the channels in the parameters and multiply-accumulates of
+            these layers, as absolute numbers.
     """
 
     reason: str
@@ -69,14 +70,14 @@ class Report:
 
     Attributes:
         layers: `{name: LayerReport}` for the layers with weights, in the order in which they run.
-        slices: `{path of a variable of the compact model: VariableSlice}`: which part of which
-            variable it is.
+        slices: `{path of a variable of the compact model: VariableSlice}`: the part of a variable
+            of the large model that it was taken from.
         groups: list of `GroupReport`: coupled channels of several layers.
         order: names of all layers and operations, in the order in which they run.
         parameters: of the whole model, `(before, after)`.
         macs: of the whole model, `(before, after)`; see `count_macs`.
-        notes: `{layer name: list of sentences}` on layers that no rule looks into: dead channels
-            inside, multiply-accumulates that are not counted, weights shared with the large model.
+        notes: `{layer name: list of sentences}` on layers without a rule: dead channels inside,
+            multiply-accumulates that are not counted, weights shared with the large model.
         max_error: largest difference between the outputs of the two models, relative to the
             outputs' scale; None if this was not verified.
     """
@@ -99,7 +100,7 @@ class Report:
 
     @property
     def reasons(self) -> dict[str, dict[str, int]]:
-        """`{layer name: {reason: number of dead channels that it keeps}}`, where there are any."""
+        """`{layer name: {reason: number of dead channels kept}}` for layers that keep any."""
         found = {}
         for name, layer in self.layers.items():
             counts = {}
@@ -111,7 +112,7 @@ class Report:
 
     @property
     def dead_kept(self) -> list[DeadKept]:
-        """List of `DeadKept`: the reasons of all layers, grouped by kind, the heaviest first."""
+        """List of `DeadKept`: the reasons of all layers by kind, most parameters first."""
         groups, names = {}, {*self.order}
         for name, reasons in self.reasons.items():
             layer = self.layers[name]
@@ -163,7 +164,7 @@ class Report:
         }
 
     def to_json(self, path: Path | None = None) -> str:
-        """The report as JSON text, also written to `path` if there is one."""
+        """The report as JSON text, which is also written to `path` if given."""
         text = json.dumps(self.to_dict(), indent=1)
         if path is not None:
             with replacing(path) as temporary:
@@ -223,7 +224,7 @@ class Report:
         return console.file.getvalue()
 
     def plot(self, path: Path | None = None) -> "Figure":
-        """Draws the channels of each layer, kept and removed.
+        """Draws the kept and the removed channels of each layer.
 
         Args:
             path: file to write the picture to, or None.
@@ -236,7 +237,7 @@ class Report:
         return _written(draw_channels(self.layers.values()), path)
 
     def plot_groups(self, path: Path | None = None) -> "Figure":
-        """Draws which layers' channels are coupled: a row for each, a line for each group.
+        """Draws which layers have coupled channels: a row for each layer, a line for each group.
 
         Args:
             path: file to write the picture to, or None.

@@ -1,4 +1,4 @@
-"""Random inputs for a model: sizes, types and ids that fit its layers."""
+"""Random inputs for a model, with sizes, types and ids that fit its layers."""
 
 import dataclasses
 import itertools
@@ -10,37 +10,37 @@ import numpy as np
 from keras_sparse.surgery.graph import inputs_structure
 from keras_sparse.variables import layers_of_type
 
-# Sizes for an open axis (height, time steps), the likely ones first. Small ones fit a table of
-# positions, multiples fit patches and windows, large ones fit long stacks of convolutions.
+# Sizes to try for an open axis (height, time steps), likely ones first. Small sizes fit a table of
+# positions, powers of two fit patches and windows, large ones fit long stacks of convolutions.
 _SIZES = (64, 32, 16, 8, 4, 2, 1, 128, 256)
 _ODD_SIZES = (56, 48, 40, 36, 60, 28, 24, 20, 12, 14, 10, 30, 18, 15, 9, 6, 5, 7, 3, 112, 224, 96)
-# Pictures (and videos) next to sequences: a size for the one and for the other.
+# `(size of images or videos, size of sequences)`, for models that take both.
 _MIXED_SIZES = ((64, 16), (64, 8), (64, 2), (128, 16), (128, 8), (256, 16), (256, 8))
-# How many samples: so many that all ids of a small table occur, within these numbers of entries.
+# Limits for the number of samples. It is chosen so that all ids of a small table occur.
 _FEWEST, _MOST_IDS, _MOST_ENTRIES = 2, 256, 2**16
 
 _WORDS = ("apple", "bread", "chair", "dance", "earth")
 
-# Layers and operations of Keras that move entries, and do not change them. By name: Keras does not
-# export its operations.
+# Layers and operations of Keras that move entries but do not change them. These are names because
+# Keras does not export its operations.
 _MOVES = {
     *("Concatenate", "Cropping1D", "Cropping2D", "Dropout", "ExpandDims", "Flatten", "Flip"),
     *("GetItem", "Identity", "Permute", "Ravel", "RepeatVector", "Reshape", "Roll", "Split"),
     *("Squeeze", "Stack", "Swapaxes", "Transpose", "Unstack"),
 }
 
-# Operations of Keras that change each entry by itself, where the other operands are numbers.
+# Operations of Keras that change each entry by itself, if the other operands are numbers.
 _ENTRY_BY_ENTRY = {
     *("Abs", "Absolute", "Add", "Clip", "FloorDivide", "Maximum", "Minimum", "Mod", "Multiply"),
     *("Negative", "Subtract"),
 }
-# Tried as ids before such operations, relative to the number of ids behind them.
+# Range of ids to try before these operations, as multiples of the number of ids after them.
 _REACH = (-1, 4)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """How to draw: the number of samples, a size for each input's open axes, and the numbers."""
+    """The number of samples, a size for the open axes of each input, and the kind of numbers."""
 
     batch: int
     sizes: tuple
@@ -48,10 +48,10 @@ class _Plan:
 
 
 def candidates(graph, seed=0):
-    """Random inputs in the structure of a functional model's inputs, the likeliest to fit first.
+    """Random inputs for a functional model, the ones most likely to fit first.
 
-    Numbers are normal. Entries that reach an embedding, a lookup or an encoding are drawn from what
-    that takes, other integers are 0 and 1.
+    Floats are normally distributed. Entries that reach an embedding, a lookup or an encoding are
+    drawn from the values that it takes. Other integers are 0 and 1.
 
     Args:
         graph: the `Graph` of a functional model.
@@ -74,7 +74,7 @@ def candidates(graph, seed=0):
 def _plans(graph):
     likely, odd = _sizes(graph)
     fixed = {value.shape[0] for value in graph.inputs if value.shape} - {None}
-    # A reshape that names the batch takes one sample only.
+    # A reshape with a fixed batch size takes one sample only.
     batches = [max(fixed)] if fixed else [_batch(graph, likely[0]), 1]
     for whole, batch in itertools.product((False, True), batches):
         yield from (_Plan(batch, sizes, whole) for sizes in likely)
@@ -82,7 +82,7 @@ def _plans(graph):
 
 
 def _sizes(graph):
-    """Two lists of what to try, each time a size for every input."""
+    """Likely and less likely sizes to try: two lists of tuples with a size for each input."""
     ranks = [len(value.shape) for value in graph.inputs]
     opens = {
         rank for rank, value in zip(ranks, graph.inputs, strict=True) if None in value.shape[1:]
@@ -102,7 +102,7 @@ def _shape(value, batch, size):
 
 
 def _batch(graph, sizes):
-    """As many samples as it takes to see all ids of a table, within limits."""
+    """The number of samples in which all ids of a table occur, within limits."""
     shapes = [_shape(value, 1, size) for value, size in zip(graph.inputs, sizes, strict=True)]
     entries = sum(math.prod(shape) for shape in shapes)
     wanted = _FEWEST
@@ -136,14 +136,14 @@ class _Choice:
 
     Args:
         places: indices into the flat input.
-        values: array; what occurs twice is drawn twice as often.
+        values: array; a value that occurs twice is drawn twice as often.
     """
 
     places: np.ndarray
     values: np.ndarray
 
     def draw(self, rng):
-        """One value for each place, all of them if there are places enough."""
+        """Draws a value for each place; all values occur if there are enough places."""
         count, size = len(self.places), len(self.values)
         rounds = [rng.permutation(size) for _ in range(count // size)]
         rest = rng.choice(size, count % size, replace=False)
@@ -153,9 +153,9 @@ class _Choice:
 def _choices(graph, shapes):
     """For each input a list of `_Choice`, found by following every entry through the graph.
 
-    Where entries are only moved, the very layers are run on the entries' numbers. So it is seen
-    which of them reach an embedding, also through slices and concatenations. Sums with a number
-    and the like are tried on many ids, to find those that become the ones of the table.
+    Layers that only move entries are run on the indices of the entries. This shows which entries
+    reach an embedding, also through slices and concatenations. Operations such as adding a number
+    are run on many ids, to find the ids that they turn into ids of the table.
     """
     starts = np.cumsum([0, *(math.prod(shape) for shape in shapes)])
     numbers = {
@@ -184,11 +184,11 @@ def _choices(graph, shapes):
 
 
 def _move(call, numbers, changes):
-    """Adds the numbers of the entries of a call's outputs, if the call only moves entries.
+    """Adds the entries' indices for a call's outputs, if the call only moves entries.
 
     Args:
         call: a call of the graph.
-        numbers: `{value: numbers of its entries}`.
+        numbers: `{value: for each entry the index of the input entry that it comes from}`.
         changes: `{value: the calls that changed each of its entries by itself}`.
     """
     operation, name = call.operation, type(call.operation).__name__
@@ -215,7 +215,7 @@ def _move(call, numbers, changes):
 
 
 def _is_unary(call):
-    """Whether a call has one tensor and otherwise numbers."""
+    """Whether the arguments of a call are one tensor and otherwise numbers."""
     found = keras.tree.flatten((call.args, call.kwargs))
     others = [part for part in found if part is not call.inputs[0]]
     return len(set(call.inputs)) == 1 and all(
@@ -224,7 +224,7 @@ def _is_unary(call):
 
 
 def _before(changes, taken):
-    """Integers that such calls make the values taken; as many of these as can be found."""
+    """Integers that the calls `changes` turn into the values `taken`, as far as found."""
     if taken.dtype.kind not in "iuf":
         return None
     low, high = (share * len(taken) for share in _REACH)
@@ -238,7 +238,7 @@ def _before(changes, taken):
 
 
 def _values_taken(call, value):
-    """The values that a call takes in the place of a tensor; None if it takes any number."""
+    """The values that a call accepts in a tensor; None if it accepts any number."""
     operation, name = call.operation, type(call.operation).__name__
     for kind, values in _TAKEN.items():
         if isinstance(operation, kind):
@@ -261,19 +261,19 @@ def _rows(table, axis):
 
 
 def _ids(count, padded=False):
-    """All ids; zero more often if it means padding."""
+    """All ids; zero occurs more often if it means padding."""
     return np.concatenate([np.zeros(count // 8 if padded else 0, int), np.arange(count)])
 
 
 def _looked_up(layer, unknown):
-    """The vocabulary, and something that is not in it, unless that is an error."""
+    """The vocabulary, and an unknown value if the layer accepts one."""
     words = layer.get_vocabulary(include_special_tokens=False)
     words = [*words, *([unknown] if layer.num_oov_indices else [])]
     return np.array(words, object if isinstance(unknown, str) else None)
 
 
 def _sentences(words):
-    """Sentences of three words that have all of the vocabulary, and one with none of it."""
+    """Sentences of three words that cover the vocabulary, and one of unknown words."""
     words = [str(word) for word in words]
     sentences = [" ".join(words[i : i + 3]) for i in range(0, len(words), 3)]
     return np.array([*sentences, "never seen"], object)

@@ -1,4 +1,4 @@
-"""Where the variables of a compact model come from."""
+"""Maps the variables of a compact model to those of the large model."""
 
 import dataclasses
 
@@ -7,15 +7,15 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class VariableSlice:
-    """Where a variable of the compact model comes from.
+    """The part of a large model's variable from which a compact model's variable was made.
 
     Args:
         source: path of the variable in the large model, None if it is new (a bias).
-        indices: for each axis an array of kept indices, or None where all are kept; or a function
+        indices: for each axis an array of kept indices, or None if all are kept; or a function
             from array to array.
         shape: the variable's shape in the large model.
-        shift: what folding added to the kept part, None if nothing.
-        to: shape of the variable of the compact model, where it is another than the kept part's.
+        shift: array that folding added to the kept part, None if it added nothing.
+        to: shape of the variable of the compact model, if it differs from the kept part's shape.
     """
 
     source: str | None
@@ -25,12 +25,12 @@ class VariableSlice:
     to: tuple | None = None
 
     def __call__(self, array):
-        """The kept part of an array shaped as the large variable."""
+        """The kept part of an array that has the shape of the large variable."""
         kept = slice_array(array, self.indices)
         return kept if self.to is None else kept.reshape(self.to)
 
     def spanning(self, array):
-        """The same of an array with one entry, instead of many equal ones, along some axes."""
+        """As `__call__`, for an array with length one along axes where its entries are equal."""
         kept = self(np.broadcast_to(array, self.shape))
         if self.to is not None:
             return kept
@@ -38,7 +38,7 @@ class VariableSlice:
 
 
 def slice_array(array, indices):
-    """`array` with, on each axis, only the indices given; None keeps an axis."""
+    """Keeps only the given indices on each axis of an array; None keeps a whole axis."""
     if callable(indices):
         return indices(array)
     for axis, index in enumerate(indices):

@@ -1,4 +1,4 @@
-"""The optimizer's state for the compact model."""
+"""Slices an optimizer's state for the compact model."""
 
 from collections.abc import Sequence
 
@@ -22,10 +22,10 @@ def slice_optimizer(
     *,
     weight_slots: Sequence[str] = ("average",),
 ) -> keras.optimizers.Optimizer:
-    """An optimizer for the compact model with the state of the large model's optimizer.
+    """Makes an optimizer for the compact model with the state of the large model's optimizer.
 
-    A slot is recognized by the name that Keras gives it, `{path of the variable}_{name of the
-    slot}`, and is sliced as its variable was. State that belongs to no variable, such as the step
+    A slot is recognized by its name in Keras, `{path of the variable}_{name of the slot}`, and is
+    sliced in the same way as its variable. State that belongs to no variable, such as the step
     count, is copied. Slots of a new variable, such as a bias that was switched on, are initialized.
     If an optimizer needs more than this, it has a method `take_over(old, slices)`; `slices` is a
     dict from the path of a variable of `model` to its `VariableSlice`.
@@ -35,18 +35,17 @@ def slice_optimizer(
         report: the `Report` of `remove_dead_channels`.
         model: the compact model that came with the report.
         weight_slots: names of slots that hold weights rather than gradients, such as Keras' moving
-            average. What was folded into the weights is added to these too. An optimizer may name
-            further ones in an attribute `weight_slots`.
+            average. Constants that were folded into the weights are added to these slots too. An
+            optimizer may name further slots in an attribute `weight_slots`.
 
     Returns:
         A new optimizer of the same class and configuration, built on `model`'s trainable
         variables; give it to `model.compile`.
 
     Raises:
-        ValueError: the optimizer is not built, or has slots whose name does not say which
-            variable they belong to, or whose shape does not say how to slice them, as Adafactor's;
-            or it computes weights from gradients alone, as Ftrl, and a constant was folded into
-            weights.
+        ValueError: the optimizer is not built; the name of a slot does not show its variable, or
+            its shape does not show how to slice it (Adafactor); or the optimizer computes weights
+            from gradients alone (Ftrl), and a constant was folded into weights.
 
     Example:
 
@@ -67,7 +66,7 @@ def slice_optimizer(
     # Copies: on PyTorch, arrays are views of the weights.
     weights = [np.array(weight) for weight in model.get_weights()]
     sliced.build(model.trainable_variables)
-    # An optimizer with masks draws new ones when it is built, and applies them at once.
+    # An optimizer with masks draws new masks when it is built, and applies them at once.
     model.set_weights(weights)
     weight_slots = {*weight_slots, *_weight_slots(bare_optimizer(optimizer))}
     variables = _keras.variables_of(bare_optimizer(optimizer))
@@ -92,7 +91,7 @@ def slice_optimizer(
 
 
 def _choose_like(optimizer, sliced, report, model):
-    """Excluded variables stay excluded under their new paths."""
+    """Keeps excluded variables excluded under their new paths."""
     if hasattr(sliced, "choose_like"):
         variables = model.trainable_variables
         parts = [report.slices.get(v.path) for v in variables]
@@ -111,8 +110,8 @@ def _array(variable):
 def _by_owner(optimizer, paths):
     """`{(path of the model's variable, name of the slot): slot}`.
 
-    For state that belongs to no variable, the path is None and the name is its index, because
-    Keras' names for it are numbered by process.
+    For state that belongs to no variable, the path is None and the index is the name: Keras' own
+    names have numbers that differ between processes.
     """
     prefixes = [(path.replace("/", "_") + "_", path) for path in paths]
     prefixes.sort(key=lambda pair: len(pair[0]), reverse=True)
@@ -143,7 +142,7 @@ def _spans(array, part):
 
 
 def _slice_slot(array, part, slot):
-    """The slot's part that belongs to the kept part of its variable."""
+    """The part of a slot that belongs to the kept part of its variable."""
     if array.shape == part.shape:
         return part(array)
     if array.shape == tuple(slot.shape):

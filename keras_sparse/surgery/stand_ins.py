@@ -1,8 +1,8 @@
-"""Placeholders in the calls of an opened layer for what Keras' graphs cannot represent.
+"""Operations in an opened layer that replace values which Keras' graphs cannot represent.
 
-A weight that `call` reads directly, an array that a sublayer is called on, the length of an open
-axis: each becomes an operation on a tensor of the graph. None of them is part of a compact model:
-their rules replace them by layers and operations of Keras.
+Such values are weights that `call` reads directly, arrays that a sublayer is called on, and the
+lengths of open axes. Each becomes an operation on a tensor of the graph. A compact model has none
+of them: their rules replace them by layers and operations of Keras.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_sparse import _keras
 
-# The parameters of a layer: one for each weight, however often the layer is opened.
+# `{layer: {attribute: Parameter}}`: one for each weight, even if a layer is opened several times.
 _PARAMETERS = weakref.WeakKeyDictionary()
 
 
@@ -21,7 +21,7 @@ class Zeros(keras.Operation):
     """Integer zeros, one for each position of a tensor with open sizes: `(batch, ..., 1)`.
 
     Args:
-        whole: whether the last axis has positions too, not channels.
+        whole: whether the last axis holds positions rather than channels.
     """
 
     def __init__(self, whole=False):
@@ -29,15 +29,15 @@ class Zeros(keras.Operation):
         self.whole = whole
 
     def part(self, x):
-        """What it makes zeros of."""
+        """The part of `x` that gives the shape of the zeros."""
         return x if self.whole or len(x.shape) < 2 else x[..., :1]
 
     def call(self, x):
-        """Zeros of as many positions as `x` has."""
+        """Zeros for all positions of `x`."""
         return keras.ops.zeros_like(self.part(x), dtype="int32")
 
     def compute_output_spec(self, x):
-        """One channel."""
+        """The shape of `x` with one channel."""
         whole = self.whole or len(x.shape) < 2
         return keras.KerasTensor(x.shape if whole else (*x.shape[:-1], 1), "int32")
 
@@ -47,7 +47,7 @@ class Parameter(keras.Layer):
 
     Args:
         variable: a `keras.Variable` of the layer.
-        owner: the layer; its types are used.
+        owner: the layer; its dtype policy is used.
     """
 
     def __init__(self, variable, owner):
@@ -56,12 +56,12 @@ class Parameter(keras.Layer):
         self.built = True
 
     def call(self, zeros):
-        """The weight, whatever it is called on."""
+        """Returns the weight; the input is ignored."""
         cast = getattr(self.owned, "autocast", True)
         return keras.ops.cast(self.owned, self.compute_dtype if cast else self.owned.dtype)
 
     def compute_output_spec(self, zeros):
-        """The weight's shape: there is no axis for the batch."""
+        """The weight's shape, without a batch axis."""
         cast = getattr(self.owned, "autocast", True)
         dtype = self.compute_dtype if cast else self.owned.dtype
         return keras.KerasTensor(tuple(self.owned.shape), dtype)
@@ -81,7 +81,7 @@ class Constant(keras.Operation):
         self.dtype = dtype
 
     def call(self, zeros):
-        """The array, whatever it is called on."""
+        """Returns the array; the input is ignored."""
         return keras.ops.convert_to_tensor(self.array, self.dtype)
 
     def compute_output_spec(self, zeros):
@@ -90,11 +90,11 @@ class Constant(keras.Operation):
 
 
 def own_weights(layer):
-    """`{attribute: weight}` of the weights that a layer holds beside those of its sublayers.
+    """`{attribute: weight}` of a layer's own weights, without those of its sublayers.
 
     Returns:
-        A dict, or None if there are others that no attribute holds, or that are neither real
-        numbers nor integers that are not trained.
+        A dict. None if one of the weights is not an attribute, or is neither of a float type nor
+        a non-trainable integer.
     """
     inner = {
         id(variable)
@@ -111,7 +111,7 @@ def own_weights(layer):
 
 
 def _is_fixed(variable):
-    """Whether a variable holds integers that are not trained, such as the numbers of positions."""
+    """Whether a variable holds non-trainable integers, such as the indices of positions."""
     return not variable.trainable and "int" in str(variable.dtype)
 
 
@@ -131,25 +131,25 @@ def parameters(layer):
 
 
 def known_parameters(layer):
-    """The `Parameter`s of a layer that have been made."""
+    """The existing `Parameter`s of a layer."""
     return list(_PARAMETERS.get(layer, {}).values())
 
 
 @contextlib.contextmanager
 def stood_in(layer, source):
-    """Within the block, `layer.call` reads symbolic tensors where it reads its own weights.
+    """Within the block, `layer.call` reads symbolic tensors instead of its own weights.
 
-    Integers that are not trained become constants. A `call` that assigns to them ends in an error.
+    Non-trainable integers become constants. A `call` that assigns to them ends in an error.
 
-    Sublayers that are called on arrays, as a table of positions on `ops.arange`, read symbolic
-    tensors too. Otherwise the trace would have the values as constants.
+    Arrays that sublayers are called on become symbolic tensors too, such as `ops.arange` for a
+    position embedding. Otherwise the trace would hold the sublayer's results as constants.
 
     Args:
         layer: a layer of layers.
         source: `keras.KerasTensor`, one of the tensors that the layer is called on.
 
     Yields:
-        A function that makes a symbolic tensor of an array, and leaves all else as it is.
+        A function that turns an array into a symbolic tensor, and returns anything else unchanged.
     """
     zeros = []
 

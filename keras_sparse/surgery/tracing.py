@@ -1,4 +1,4 @@
-"""Tracing a layer of layers on symbolic tensors."""
+"""Traces a layer of layers on symbolic tensors."""
 
 import contextlib
 import dataclasses
@@ -14,7 +14,7 @@ from keras_sparse.variables import layers_of_type
 
 
 class CannotOpenError(Exception):
-    """A layer of layers that stays closed; the message is the reason, for the report."""
+    """A layer of layers cannot be opened; the message is the reason, for the report."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Opened:
     Args:
         sources: flat list of the `keras.KerasTensor`s that the layer is called on, and of their
             masks, each once.
-        inputs: list of `keras.KerasTensor`, their placeholders.
+        inputs: list of `keras.KerasTensor`: the placeholders of the sources.
         outputs: flat list of `keras.KerasTensor`.
-        nodes: Keras' nodes between them, in topological order.
+        nodes: Keras' nodes between inputs and outputs, in topological order.
         form: the calls and their arguments, without `training`.
     """
 
@@ -47,14 +47,14 @@ def tensors_of(structure):
 
 
 def hand_on_masks(tensors, values):
-    """Sets the masks of the placeholders of tensors with masks."""
+    """Sets the masks of placeholders, if their tensors have masks."""
     for tensor in tensors:
         if _keras.mask_of(tensor) is not None:
             _keras.set_mask(values[id(tensor)], values[id(_keras.mask_of(tensor))])
 
 
 def filled(structure, values):
-    """A structure with `values[id(tensor)]` in the place of each symbolic tensor."""
+    """Replaces each symbolic tensor in a structure by `values[id(tensor)]`."""
 
     def swap(leaf):
         return values[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf
@@ -68,15 +68,15 @@ def trace(layer, args, kwargs, shapes=None, around=contextlib.nullcontext):
     Args:
         layer: a layer of layers.
         args, kwargs: its arguments.
-        shapes: shapes of the tensors in these to trace with, in the order of `tensors_of`; None:
-            their own.
-        around: function from the tensors that `call` gets to a context manager to call it in.
+        shapes: shapes for the tensors among the arguments, in the order of `tensors_of`; None for
+            their own shapes.
+        around: function that maps the input tensors of `call` to a context manager for the call.
 
     Returns:
         An `Opened`.
 
     Raises:
-        CannotOpenError: `call` stops, or does what a graph cannot show.
+        CannotOpenError: `call` raises an error, or a graph cannot represent it.
     """
     tensors = tensors_of((args, kwargs))
     shapes = [tensor.shape for tensor in tensors] if shapes is None else shapes
@@ -121,13 +121,14 @@ def _infer_sizes(node):
     if shape.count(None) == 1:
         operation.newshape = tuple(-1 if size is None else size for size in shape)
     elif shape.count(None) == 2 and shape[0] is None:
-        # Two sizes are inferred where one is the batch's; the comparison shows whether it is.
+        # `Reshape` infers a second size if the first is the batch size. Whether it is, the later
+        # comparison of outputs shows.
         rest = tuple(-1 if size is None else size for size in shape[1:])
         node.operation = keras.layers.Reshape(rest, name=operation.name)
 
 
 def _line(error, layer):
-    """Where in the layer's own file an error came from, and the error."""
+    """The line of the layer's own file that raised an error, and the error."""
     code = getattr(inspect.unwrap(type(layer).call), "__code__", None)
     file = code and code.co_filename
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
@@ -136,17 +137,17 @@ def _line(error, layer):
 
 
 def innermost_of(error):
-    """The error that an error comes from."""
+    """The original cause of an error."""
     while (error.__cause__ or error.__context__) is not None:
         error = error.__cause__ or error.__context__
     return error
 
 
 def nodes_between(known, outputs):
-    """What is computed from known tensors to the outputs, each node after those that it needs.
+    """The nodes that compute the outputs from known tensors, in topological order.
 
     Args:
-        known: the `id`s of tensors that are there already.
+        known: the `id`s of the known tensors.
         outputs: list of `keras.KerasTensor`.
     """
     known, seen = set(known), set()
@@ -166,10 +167,9 @@ def nodes_between(known, outputs):
 
 @contextlib.contextmanager
 def unrecorded(layer):
-    """Takes the calls in the block out of the records of a layer and its sublayers.
+    """Removes the calls in the block from the records of a layer and its sublayers.
 
-    The user's model stays as it was, also where a trace ends with an error, or has calls that no
-    output needs.
+    So the user's model does not change, even if a trace fails or makes calls that no output needs.
     """
     parts = layers_of_type(layer, keras.Layer)
     parts = [*parts, *(p for part in parts for p in known_parameters(part))]
@@ -196,7 +196,7 @@ def _form(inputs, nodes, outputs):
 
 
 def _identity(operation):
-    """The layer, where it has weights; else what kind of operation it is, and its attributes."""
+    """The `id` of a layer with weights; else the class of the operation, and its attributes."""
     if getattr(operation, "weights", None):
         return id(operation)
     name = type(operation).__name__

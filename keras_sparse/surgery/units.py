@@ -1,4 +1,4 @@
-"""The parts of a model's graph, as traced: values, calls, units and scopes."""
+"""The parts of a model's traced graph: values, calls, units and scopes."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ class Value:
     """A tensor between two calls.
 
     Attributes:
-        shape: tuple, the batch first, None where unknown.
+        shape: tuple; the batch size comes first, unknown sizes are None.
         dtype: string.
         producer: the `Call` that computes it, None for an input of the model.
     """
@@ -30,7 +30,7 @@ class Call:
     Attributes:
         operation: the layer or operation.
         args, kwargs: its arguments, with a `Value` for each tensor.
-        inputs, outputs: lists of those `Value`s.
+        inputs, outputs: lists of `Value`.
         unit: the `Unit` that the call belongs to.
         masked: whether any tensor of the model has a mask, which some layers read implicitly.
     """
@@ -47,7 +47,7 @@ class Call:
         self.unit = None
 
     def arguments(self, read):
-        """`(args, kwargs)` with `read(value)` in the place of each `Value`."""
+        """`(args, kwargs)` with each `Value` replaced by `read(value)`."""
 
         def fill(leaf):
             return read(leaf) if isinstance(leaf, Value) else leaf
@@ -56,16 +56,16 @@ class Call:
 
 
 class Unit:
-    """A layer with all of its calls; they share weights, so they are sliced alike.
+    """A layer with all of its calls, which share weights and keep the same channels.
 
-    A layer without weights is one unit for each call: nothing couples its calls.
+    Each call of a layer without weights is a unit of its own, because nothing couples the calls.
 
     Attributes:
         operation: the layer or operation.
         name: unique if the layer has weights.
-        index: the place of its last call.
+        index: index of its last call.
         calls: list of `Call`.
-        closed: why a layer of layers is not opened, "" for others.
+        closed: the reason why a layer of layers is not opened; "" for other layers.
     """
 
     def __init__(self, operation, name, index):
@@ -78,12 +78,12 @@ class Unit:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scope:
-    """One call of a layer of layers, which the graph has as the calls inside it.
+    """One call of a layer of layers that the graph replaced by the calls inside it.
 
     Args:
-        call: the layer's own `Call`; its unit is none of the graph's.
+        call: the layer's own `Call`; its unit is not in `Graph.units`.
         inner: list of the `Call`s inside, in the order of `Graph.calls`.
-        opened: the `Opened` that these are from.
+        opened: the `Opened` that the inner calls are from.
     """
 
     call: Call
@@ -94,8 +94,8 @@ class Scope:
 def weights_by_name(layer):
     """`{name: variable}` of a layer's weights; a name is the shortest unique end of the path.
 
-    Weights without a name are called by their attribute, because Keras numbers their names from
-    layer to layer.
+    A weight without a name is named by its attribute, because Keras' default names are numbered
+    across layers.
     """
     weights = getattr(layer, "weights", [])
     attributes = {id(value): key for key, value in vars(layer).items()} if weights else {}

@@ -1,4 +1,4 @@
-"""Whether two models compute the same, up to rounding."""
+"""Checks whether two models compute the same, up to rounding."""
 
 import keras
 import numpy as np
@@ -11,12 +11,12 @@ from keras_sparse.surgery.messages import one_line
 from keras_sparse.surgery.samples import candidates
 from keras_sparse.variables import layers_of_type, restored
 
-# Allowed rounding errors, relative to the outputs' scale: by type, or times the noise floor.
+# Allowed rounding error, relative to the outputs' scale: by type, or as a multiple of the noise.
 _ALLOWED = {"bfloat16": 1e-1, "float16": 2e-2, "float32": 1e-4, "float64": 1e-12}
 _NOISE = 64
-# How many of the user's samples are computed at once.
+# Batch size for the user's samples.
 _BATCH = 32
-# How many inputs are tried for one at which all outputs are finite.
+# Number of random inputs to try until all outputs are finite.
 _TRIES = 8
 
 
@@ -49,11 +49,11 @@ def compare(model, compact, verify=True, graph=None):
         graph: the `Graph` of `model`, if there is one already.
 
     Returns:
-        `(difference, noise)`, as `largest_difference` gives them.
+        `(difference, noise)`, as in `largest_difference`.
 
     Raises:
         ValueError: no random inputs were found that `model` takes, or it does not take `verify`.
-        RuntimeError: `compact` does not take what `model` takes.
+        RuntimeError: `compact` does not take inputs that `model` takes.
     """
     if isinstance(verify, (bool, np.bool_)):
         inputs, outputs = _random_inputs(model, graph=graph)
@@ -81,13 +81,13 @@ def compare(model, compact, verify=True, graph=None):
 
 
 def check_names(model, inputs, what="`verify`"):
-    """Raises a `ValueError` for a dict of inputs with other names than the model's.
+    """Raises a `ValueError` if the names in a dict of inputs are not those of the model's inputs.
 
-    Keras ignores a name in a dict that no input has.
+    Keras ignores unknown names in a dict.
 
     Args:
-        model: a `keras.Model`; one that is not functional has no names.
-        inputs: what the user gave.
+        model: a `keras.Model`; if it is not functional, its inputs have no names to check.
+        inputs: the user's inputs.
         what: str, the name of the argument in the message.
     """
     tensors = getattr(model, "inputs", None)
@@ -121,8 +121,8 @@ def random_inputs(model, seed=0):
         seed: int.
 
     Returns:
-        Arrays in the structure of the model's inputs: the first at which all sizes within the model
-        and all outputs make sense, or else the first that the model takes.
+        Arrays in the structure of the model's inputs: the first that give valid sizes in the whole
+        model and finite outputs; if there are none, the first that the model takes.
 
     Raises:
         ValueError: the model took none of the inputs that were tried.
@@ -131,7 +131,7 @@ def random_inputs(model, seed=0):
 
 
 def _random_inputs(model, seed=0, graph=None):
-    """`(inputs, outputs)`."""
+    """As `random_inputs`, for a functional model; returns `(inputs, outputs)`."""
     first, last, taken = None, None, 0
     for inputs in candidates(graph or Graph(model), seed):
         try:
@@ -157,7 +157,8 @@ def _random_inputs(model, seed=0, graph=None):
 def _fits(model, inputs):
     """Whether open axes have sizes that suit the model.
 
-    TensorFlow computes convolutions of too small pictures, out of nothing; Keras refuses them.
+    If an image is too small for a convolution, TensorFlow computes an empty result. Keras refuses
+    it when it computes shapes.
     """
     if not any(None in tensor.shape[1:] for tensor in model.inputs):
         return True
@@ -180,16 +181,15 @@ def largest_difference(model, compact, inputs):
         inputs: arrays in the structure of the models' inputs.
 
     Returns:
-        `(difference, noise)` of the worst output, both relative to that output's scale; `noise` is
-        how far `model`'s output moves when its input moves by one unit in the last place. Where
-        both models give NaN or the same infinity there is no difference; where only one does, it
-        is infinite.
+        `(difference, noise)` of the worst output, both relative to the output's scale. `noise` is
+        the change of `model`'s output if its input changes by one unit in the last place. If both
+        models give NaN or the same infinity, the difference is 0; if only one does, it is infinite.
     """
     return _largest([_distances(model, compact, inputs, _outputs(model, inputs))])
 
 
 def allowed_difference(model, noise):
-    """The difference that rounding explains in a model with this noise floor."""
+    """The largest difference that rounding explains, for a model with this noise."""
     dtypes = {layer.compute_dtype for layer in layers_of_type(model, keras.Layer)}
     if not _computes_float64():
         dtypes.add("float32")
@@ -198,12 +198,12 @@ def allowed_difference(model, noise):
 
 
 def _computes_float64():
-    """Elsewhere Keras computes products, means and normalisations in float32 at best."""
+    """Other backends compute products, means and normalisations in float32 at best."""
     return keras.backend.backend() == "tensorflow"
 
 
 def _largest(rows):
-    """The worst output's difference and noise over several batches' `_distances`."""
+    """The difference and noise of the worst output, from the `_distances` of several batches."""
     pairs = []
     for row in zip(*rows, strict=True):
         scale, difference, noise = np.max(row, axis=0)
@@ -212,7 +212,7 @@ def _largest(rows):
 
 
 def _distances(model, compact, inputs, expected):
-    """For each output its scale, how far `compact`'s is from it, and how far noise moves it."""
+    """For each output: its scale, its distance to `compact`'s output, and its change by noise."""
     noisy = _outputs(model, keras.tree.map_structure(_nudge, inputs))
     try:
         found = _outputs(compact, inputs)
@@ -238,13 +238,13 @@ def _outputs(model, inputs):
 def _as_it_was(model):
     """Restores the state that calls change: seeds, recurrent states, counters.
 
-    So the user's model does not change, and both models draw the same random numbers.
+    This keeps the user's model unchanged, and lets both models draw the same random numbers.
     """
     return restored([*model.non_trainable_weights, *moving(model)])
 
 
 def _array(output):
-    """An output as float64, or complex128; strings as they are."""
+    """An output as float64 or complex128; strings are unchanged."""
     array = keras.ops.convert_to_numpy(output)
     if array.dtype.kind in "OSU":
         return array
@@ -252,7 +252,7 @@ def _array(output):
 
 
 def _usable(array):
-    """Whether an input stays a finite real number in the type that models compute in."""
+    """Whether an array is real, and finite in the type that models compute in."""
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):
             return bool(np.isfinite(array.astype(keras.config.floatx())).all())
@@ -264,9 +264,9 @@ def _finite(array):
 
 
 def _nudge(array):
-    """The array with each number larger in magnitude by one unit in the last place.
+    """Increases the magnitude of each number by one unit in the last place.
 
-    This is in the type in which the backend computes.
+    The unit is that of the type in which the backend computes.
     """
     if getattr(array, "dtype", None) in (object, "string"):
         return array

@@ -1,4 +1,4 @@
-"""Which axis of which weight counts which channels, found from the slices of the rules."""
+"""Finds the channel axes of weights from the `slices` of the rules."""
 
 import numpy as np
 
@@ -6,16 +6,16 @@ import numpy as np
 def weight_axes(unit, roots):
     """The axes of a unit's weights that are sliced when channels are removed.
 
-    The rule's `slices` are computed several times, each time with other channels kept. Which of the
-    times an index is present identifies its channel.
+    The rule's `slices` are computed several times, each time with other channels kept. The times in
+    which an index is kept identify its channel.
 
     Args:
-        unit: a `FollowedUnit`. What is needed of its tensors is overwritten.
+        unit: a `FollowedUnit`. The `keep` of its tensors is overwritten.
         roots: `{value of the graph: root of each channel}`.
 
     Returns:
-        List of `(weight name, axis, reads, roots)`: `reads` says whether the axis belongs to the
-        inputs; `roots` has, for each index along the axis, the root of its channel, -1 for none.
+        List of `(weight name, axis, reads, roots)`. `reads` is whether the axis belongs to the
+        inputs. `roots` has the root of the channel for each index along the axis, -1 for none.
     """
     shapes = {} if not getattr(unit.operation, "weights", None) else _shapes(unit)
     if not shapes:
@@ -24,7 +24,7 @@ def weight_axes(unit, roots):
     found = {}
     for reads in (True, False):
         for key, own in _probe(unit, roots, reads, shapes).items():
-            # What passes its input's channels on owns the axes that count these.
+            # If a layer passes on the channels of its input, the axis belongs to the layer.
             found.setdefault(key, (reads and not passes, own))
     return [(name, axis, reads, own) for (name, axis), (reads, own) in found.items()]
 
@@ -46,7 +46,7 @@ def _probe(unit, roots, reads, shapes):
         return {}
     known = np.unique(np.concatenate([roots[value.traced] for value in values]))
     if len(known) < 2:
-        return {}  # the last channel never goes
+        return {}  # the last channel is never removed
     codes, bits = _codes(len(known))
     seen = {}
     for bit in range(bits):
@@ -64,16 +64,16 @@ def _probe(unit, roots, reads, shapes):
 
 
 def _codes(count):
-    """Rising binary numbers, so that each bit is set in some, and how many bits they have.
+    """Rising binary numbers, so that each bit is set in some, and their number of bits.
 
-    0 and all ones are none of them: an index that never shows, and one that always does.
+    0 and all ones are left out: they mean an index that is never or always kept.
     """
     bits = int(count + 1).bit_length()
     return 1 + np.arange(count) * ((1 << bits) - 2) // count, bits
 
 
 def _refute(found, masks, count, trials=4):
-    """Removes axes that other slices contradict, because they do not count channels."""
+    """Removes axes that are not channel axes, because further slices contradict them."""
     rng = np.random.default_rng(0)
     for _ in range(trials):
         kept = rng.random(count) < 0.5
@@ -84,7 +84,7 @@ def _refute(found, masks, count, trials=4):
 
 
 def _masks(unit, roots, values, known, kept, shapes):
-    """`{(weight name, axis): which indices stay}` where only some of the roots are kept."""
+    """`{(weight name, axis): mask of the kept indices}`, if only some of the roots are kept."""
     for value in values:
         value.keep = kept[np.searchsorted(known, roots[value.traced])]
     return {
@@ -100,7 +100,7 @@ def _values(ports):
 
 
 def _kept(part, shape):
-    """For each axis which indices a slice keeps."""
+    """For each axis, a mask of the indices that a slice keeps."""
     masks = [np.ones(size, bool) for size in shape]
     for axis, mask in enumerate(masks):
         if callable(part):
@@ -108,7 +108,7 @@ def _kept(part, shape):
                 [-1 if i == axis else 1 for i in range(len(shape))]
             )
             left = part(np.broadcast_to(index, shape))
-            # Without any index on another axis, nothing can be told of this one.
+            # If another axis keeps no index, the slice shows nothing about this axis.
             kept = None if left.shape[axis] and not left.size else np.unique(left)
         else:
             kept = part[axis]

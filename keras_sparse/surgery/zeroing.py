@@ -1,4 +1,4 @@
-"""Setting small channels to zero, so that surgery can remove them."""
+"""Sets small channels to zero, so that surgery can remove them."""
 
 import dataclasses
 from typing import Any, Literal
@@ -18,13 +18,13 @@ _CRITERIA = ("norm", "batch_norm")
 
 @dataclasses.dataclass(frozen=True)
 class ZeroedReport:
-    """What `zero_channels` did.
+    """The report on what `zero_channels` did.
 
     Args:
         threshold, criterion: as given.
         zeroed: `{layer name: indices of the channels that were set to zero}`, for every layer that
-            was looked at.
-        channels: `{layer name: (channels, channels that are left)}`.
+            was examined.
+        channels: `{layer name: (channels, remaining channels)}`.
         largest: size of the largest channel that was set to zero, 0.0 if there was none.
         max_error: change of the outputs, relative to their scale; None if it was not measured.
     """
@@ -51,7 +51,7 @@ def zero_channels(
     """Sets channels that are nearly zero to exactly zero, so that surgery can remove them.
 
     Adam with L2 leaves weights of 1e-20 in dead channels, not zeros. This function changes the
-    outputs, a little; `remove_dead_channels` afterwards does not.
+    outputs slightly. `remove_dead_channels` then does not change them further.
 
     Args:
         model: a built `keras.Model`; it is not changed.
@@ -63,13 +63,13 @@ def zero_channels(
             `remove_dead_channels`.
 
     Returns:
-        `(zeroed, report)`: a new model of the same shape, nested models inlined, and a
+        `(zeroed, report)`: a new model with the same shapes, with nested models inlined, and a
         `ZeroedReport`.
 
     Raises:
-        ValueError: a threshold that is negative or no number, an unknown criterion, a model
-            that `remove_dead_channels` would refuse; small channels in a layer that cannot be
-            copied; no inputs on which the outputs can be compared.
+        ValueError: the threshold is negative or not a number; the criterion is unknown;
+            `remove_dead_channels` would refuse the model; a layer with small channels cannot be
+            copied; or there are no inputs on which the outputs can be compared.
 
     Example:
 
@@ -109,7 +109,7 @@ def _scales(layer):
 
 
 def _set_to_zero(layer, small, rebuild):
-    """Zero in the weight that leads into the small channels."""
+    """Sets the incoming weights, or the `gamma`, of small channels to zero."""
     norm = isinstance(layer, keras.layers.BatchNormalization)
     variable, axes = (layer.gamma, (-1,)) if norm else channel_weight(layer)
     rebuild.check_own(variable)

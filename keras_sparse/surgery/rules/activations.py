@@ -1,4 +1,4 @@
-"""Activations, as layers and as arguments, dropout, and what else works channel by channel."""
+"""Rules of activations, dropout and `Rescaling`, and helpers for activation arguments."""
 
 import functools
 
@@ -20,7 +20,7 @@ _LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
 
 
 def mixes_channels(activation):
-    """Whether an activation's output depends on other channels, or may do so."""
+    """Whether an output channel of an activation may depend on several input channels."""
     if activation is None or isinstance(activation, _LAYERS):
         return False
     if isinstance(activation, keras.layers.Activation):
@@ -32,7 +32,7 @@ def mixes_channels(activation):
 
 
 def why_mixed(activation):
-    """Why channels behind an activation are not known to be constant, or None."""
+    """Why channels after an activation are not known to be constant, or None."""
     if not mixes_channels(activation):
         return None
     name = getattr(activation, "__name__", type(activation).__name__)
@@ -41,9 +41,9 @@ def why_mixed(activation):
 
 @functools.lru_cache(maxsize=256)
 def _is_entrywise(function):
-    """Whether a user's function is made of functions that treat every entry by itself.
+    """Whether a user's function consists of elementwise functions only.
 
-    It is traced, and the trace is compared with it on random numbers.
+    The function is traced, and compared with its trace on random numbers.
     """
     x = keras.Input(batch_shape=(2, 7))
     try:
@@ -60,7 +60,7 @@ def _is_entrywise(function):
 
 
 def _treats_entries(node):
-    """Whether a call works entry by entry, where all operands but one tensor are numbers."""
+    """Whether a call is elementwise, with one tensor and otherwise numbers as operands."""
     rule = registered(node.operation)
     leaves = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
     others = [leaf for leaf in leaves if not isinstance(leaf, keras.KerasTensor)]
@@ -69,7 +69,7 @@ def _treats_entries(node):
 
 
 def activate(activation, values, dtype):
-    """The activation of an array of constants, computed in the layer's precision."""
+    """Applies an activation to an array of constants, in the layer's precision."""
     if activation is None or activation is keras.activations.linear:
         return values
     output = activation(keras.ops.convert_to_tensor(values, dtype))
@@ -78,16 +78,16 @@ def activate(activation, values, dtype):
 
 @register_rule(keras.layers.Activation)
 class ActivationRule(Elementwise):
-    """Any of Keras' activations that works element by element."""
+    """The rule of elementwise activations."""
 
     def refuses(self, call):
-        """Softmax and its like, and functions that do not treat every entry by itself."""
+        """Refuses softmax and other functions that are not elementwise."""
         return why_mixed(call.operation.activation)
 
 
 @register_rule(keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
 class ActivationLayerRule(Elementwise):
-    """Activations with their own layer."""
+    """The rule of activations with their own layer."""
 
 
 @register_rule(
@@ -119,7 +119,7 @@ class PReLURule(Elementwise):
     channel_weights = ("alpha",)
 
     def constants(self, call, constants):
-        """Unknown where a negative constant meets slopes that differ by position."""
+        """A negative constant becomes unknown if its slopes differ by position."""
         source = call.inputs[0]
         if source.axis is None:
             return Constants.unknown(1)
@@ -133,7 +133,7 @@ class RescalingRule(Elementwise):
     """`scale * x + offset`, with numbers or with an entry for each channel."""
 
     def refuses(self, call):
-        """Arrays of more axes, and lists for channels that do not come last."""
+        """Refuses arrays with several axes, and lists if channels are not the last axis."""
         layer = call.operation
         if max(np.ndim(layer.scale), np.ndim(layer.offset)) > 1:
             return "has a scale or offset of several axes"
@@ -141,7 +141,7 @@ class RescalingRule(Elementwise):
         return "has a list for channels first" if first and self.axis(layer, 0) else None
 
     def axis(self, layer, rank):
-        """The last, if there is an entry for each channel."""
+        """The last axis, if there is an entry for each channel."""
         return -1 if max(np.size(layer.scale), np.size(layer.offset)) > 1 else None
 
     def config(self, unit):

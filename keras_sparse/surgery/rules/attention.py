@@ -1,4 +1,4 @@
-"""Multi-head attention: inputs, outputs, whole heads, and the widths of the heads."""
+"""Rules of multi-head attention, for its inputs, outputs, heads and head widths."""
 
 import keras
 import numpy as np
@@ -20,22 +20,23 @@ _SIDES = ("query", "key", "value")
 class Attention(Rule):
     """`(gate * softmax(scale q k^T) v) W_o`, with projections `(inputs, heads, width)`.
 
-    The gate, if there is one, is a sigmoid of a projection of the query's side.
+    The gate is optional. It is a sigmoid of a projection of the query input.
 
     * A constant input is folded into the projection's bias.
-    * The softmax sums to one, so a constant dimension of `v` passes: it goes into the output bias.
-      Under a gate only zero does. With a mask the sum is zero where all is masked, so one constant
-      dimension of each head, the carrier, stays and represents the head's others.
-    * The softmax ignores what all keys share, so a constant dimension of `k` may go; so may a
-      dimension where `q` or `k` is zero.
-    * A head whose values nobody reads, or are all constant, may go.
+    * The softmax sums to one, so a constant dimension of `v` is folded into the output bias. With a
+      gate, only zeros can be removed. With a mask, the sum is zero at positions where all is
+      masked. One constant dimension of each head, the carrier, then stays and represents the head's
+      other constant dimensions.
+    * Adding the same number to the scores of all keys does not change the softmax, so a constant
+      dimension of `k` can be removed. So can a dimension in which `q` or `k` is zero.
+    * A head can be removed if nothing reads its values, or if they are all constant.
 
-    All heads have the same width, so the largest width that any head needs stays. Dimensions that
-    are kept only for this do not change the result, as before.
+    All heads have the same width: the largest that any head needs. Dimensions that are kept only
+    for this do not change the result.
     """
 
     arity = None
-    # Whether the layer has one width for keys and values alike.
+    # Whether keys and values have the same width.
     one_width = False
 
     def heads(self, layer):
@@ -43,7 +44,7 @@ class Attention(Rule):
         raise NotImplementedError
 
     def refuses(self, call):
-        """Scores as an output, training pinned, outputs of several axes: left whole."""
+        """Refuses scores as an output, `training=True`, and outputs with several channel axes."""
         if len(call.outputs) > 1 or call.kwargs.get("return_attention_scores"):
             return "returns its scores"
         if call.kwargs.get("training") is True:
@@ -68,7 +69,7 @@ class Attention(Rule):
         return [unit.inputs[names.index(name)].on(-1) for name in ("query", key, "value")]
 
     def forward(self, call):
-        """Constant outputs read constant dimensions of `v` only."""
+        """Outputs are constant if they read only constant dimensions of `v`."""
         source = call.inputs[self.arguments(call).index("value")]
         constants = source.constants.uniform if source.axis == -1 else None
         values = self._passing(call.unit, self._projected(call.unit, "value", constants))
@@ -82,7 +83,7 @@ class Attention(Rule):
         return [(-1, Constants.of(np.where(dead, result, np.nan)))]
 
     def _passing(self, unit, values):
-        """The constants of `v` that pass the softmax and the gate, NaN for others."""
+        """The constants of `v` that are constant after softmax and gate, NaN for others."""
         zeros_only = self._gated(unit) or self._masked(unit)
         return np.where(values == 0, 0.0, np.nan) if zeros_only else values
 
@@ -95,13 +96,13 @@ class Attention(Rule):
         return any(call.masked for call in unit.calls) or not names.issubset(_SIDES)
 
     def _carriers(self, unit, values):
-        """For each head the dimension that stands for the other constant ones, -1 for none."""
+        """For each head, the dimension that represents other constant ones, -1 for none."""
         size = np.abs(np.nan_to_num(values))
         some = self._masked(unit) & ~self._gated(unit) & (size > 0).any(1)
         return np.where(some, size.argmax(1), -1)
 
     def _needed_values(self, unit, values):
-        """`(heads, width)`: which dimensions of `v` no bias and no carrier can stand for."""
+        """`(heads, width)`: the dimensions of `v` that no bias and no carrier can replace."""
         needed = np.isnan(self._passing(unit, values))
         carriers = self._carriers(unit, values)
         for head in np.flatnonzero(carriers >= 0):
@@ -114,7 +115,7 @@ class Attention(Rule):
         return np.zeros(shape) if bias is None else bias.astype(np.float64)
 
     def _projected(self, unit, side, constants):
-        """`(heads, width)`: the constants of a projection, NaN where it depends on the input."""
+        """`(heads, width)`: the constants of a projection; NaN if it depends on the input."""
         kernel = unit.array(f"{side}/kernel")
         if constants is None:
             constants = np.full(len(kernel), np.nan)
@@ -148,24 +149,24 @@ class Attention(Rule):
         left = values.any(1)
         if not left.any():
             left[0] = True
-        # So has JAX's attention.
+        # JAX's attention needs the same width for keys and values too.
         alike = scores.shape == values.shape and keras.backend.backend() == "jax"
         alike = alike or self.one_width
         width = common_width([scores, values], left) if alike else 1
         return tuple(level(kept, left, width) for kept in (scores, values))
 
     def _read(self, unit):
-        """`(heads, width)`: which dimensions of `v` a kept output reads."""
+        """`(heads, width)`: the dimensions of `v` that kept outputs read."""
         heads, kv_heads = self.heads(unit.operation)
         out = unit.array("attention_output/kernel")[..., unit.outputs[0].keep]
         return (out != 0).any(-1).reshape(kv_heads, heads // kv_heads, -1).any(1)
 
     def _read_constants(self, unit):
-        """The constants of `v`, zero where nobody reads them."""
+        """The constants of `v`; zero if nothing reads them."""
         return np.where(self._read(unit), self.projected(unit)["value"], 0.0)
 
     def inner_channels(self, unit):
-        """Heads of keys and values, each with its heads of queries."""
+        """One channel for each head of keys and values, with its query heads."""
         heads, kv_heads = self.heads(unit.operation)
         kv = np.arange(kv_heads)
         queries = np.repeat(kv, heads // kv_heads)
@@ -177,7 +178,7 @@ class Attention(Rule):
         return [("heads", kv_heads, known)]
 
     def needs(self, unit):
-        """Inputs that a kept dimension of their projection reads and no bias can stand for."""
+        """Needs inputs that a kept dimension of their projection reads and no bias can replace."""
         if not unit.alive:
             return
         scores, values = self.widths(unit)
@@ -198,7 +199,7 @@ class Attention(Rule):
     # Rebuilding.
 
     def _indices(self, unit):
-        """Kept heads of queries and of keys, and per kept head the kept dimensions."""
+        """Kept heads of queries and of keys, and the kept dimensions of each kept head."""
         heads, kv_heads = self.heads(unit.operation)
         scores, values = self.widths(unit)
         kv = np.flatnonzero(values.any(1) | scores.any(1))
@@ -229,7 +230,7 @@ class Attention(Rule):
         return slices
 
     def _corrections(self, unit):
-        """What the dropped constants add to each bias, by side, uncut, and to the output's."""
+        """`{projection: the removed constants' share in its bias}`, before slicing."""
         found = {}
         query, *others = self.sides(unit)
         for side, port in zip((*_SIDES, "gate"), (query, *others, query), strict=True):
@@ -248,7 +249,7 @@ class Attention(Rule):
         return found
 
     def fold(self, unit, weights):
-        """Constants into the biases; queries are scaled for the width that has changed."""
+        """Folds constants into the biases, and scales queries for the new width."""
         scores = self._indices(unit)[2]
         slices = self.slices(unit)
         for side, correction in self._corrections(unit).items():
@@ -265,7 +266,7 @@ class Attention(Rule):
                     weights[name] = scaled * score_scale(before) / score_scale(scores.shape[1])
 
     def _merge(self, unit, weights, cut):
-        """Adds to the rows of the carriers those that they stand for."""
+        """Adds the rows of removed dimensions to the row of their carrier."""
         values = self._read_constants(unit)
         carriers = self._carriers(unit, values)
         dropped = np.where(self.widths(unit)[1], 0.0, np.nan_to_num(values))
@@ -280,14 +281,14 @@ class Attention(Rule):
         weights["attention_output/kernel"] = cut(kernel)
 
     def config(self, unit):
-        """Fewer and narrower heads; biases if a constant has to go somewhere."""
+        """The config, with biases if a constant is folded into them."""
         config = plain_config(unit)
         corrections = self._corrections(unit).values()
         config["use_bias"] = config["use_bias"] or any(c.any() for c in corrections)
         return config
 
     def macs(self, call):
-        """The four projections, then scores and weighted sums for each pair of positions."""
+        """Counts the projections, and scores and weighted sums for each pair of positions."""
         layer = call.operation
         kernels = {w.path.split("/")[-2]: w for w in layer.weights if w.path.endswith("kernel")}
         sides = dict(zip(("query", "value"), call.args, strict=False)) | call.kwargs
@@ -310,7 +311,7 @@ class MultiHeadAttentionRule(Attention):
         return layer.num_heads, layer.num_heads
 
     def config(self, unit):
-        """Heads, widths, and the output's channels, which no longer follow from the query."""
+        """The config with heads, widths and output channels, which may differ from the query's."""
         queries, _, scores, values = self._indices(unit)
         return {
             **super().config(unit),
@@ -351,7 +352,7 @@ class GroupQueryAttentionRule(Attention):
         return in_step(call)[:1]
 
     def removed_together(self, call):
-        """The value with the query: Keras wants them equally wide."""
+        """Couples value and query, because Keras requires equal widths."""
         names = self.arguments(call)
         query, value = (call.inputs[names.index(name)] for name in ("query", "value"))
         every = np.arange(len(query.keep))

@@ -1,4 +1,4 @@
-"""The base of rules, their registry, and helpers."""
+"""The base class of rules, their registry, and helpers."""
 
 import copy
 import math
@@ -33,15 +33,16 @@ def register_rule(*layer_types: type | str) -> Callable[[type[_R]], type[_R]]:
     it needs its own registration. A later registration replaces an earlier one.
 
     Args:
-        layer_types: subclasses of `keras.Layer`; or names of classes that Keras does not export,
-            as those of `keras.ops` operations (`"Relu6"`), and names with their modules for classes
-            that are not to be imported (`"package.module.MyLayer"`).
+        layer_types: subclasses of `keras.Layer`; names of classes that Keras does not export, such
+            as those of `keras.ops` operations (`"Relu6"`); or names with modules, to register a
+            class without importing it (`"package.module.MyLayer"`).
 
     Returns:
         A decorator for a subclass of `Rule`.
 
     Raises:
-        ValueError: what is registered is no layer type, or what is decorated is no rule.
+        ValueError: a layer type is neither a class nor a string, or the decorated class is not a
+            rule.
 
     Example:
 
@@ -76,7 +77,7 @@ def registered(operation):
 
 
 def rule_for(unit):
-    """The rule of a unit; `Unsupported`, with the reason, where no rule applies."""
+    """The rule of a unit; `Unsupported` with the reason if no rule applies."""
     rule = registered(unit.operation)
     if rule is None:
         closed = f", and {unit.closed}" if unit.closed else ""
@@ -98,7 +99,7 @@ def _refusal(rule, unit):
 
 
 def failed(unit, error):
-    """The replacement of a rule that raised an error, which must not stop the others."""
+    """Replaces a rule that raised an error, so that it does not stop the others."""
     reason = f"its rule raised {type(error).__name__}: {error}"
     warnings.warn(f"{unit.name} is left whole: {reason}", stacklevel=2)
     return Unsupported(reason)
@@ -107,22 +108,22 @@ def failed(unit, error):
 class Rule:
     """How channels are removed from one kind of layer.
 
-    First constants are propagated forward, call by call. Then needs are propagated backward, unit
-    by unit; they only grow. Then the layer is made again, with sliced weights, and the constants of
-    removed channels are folded into them.
+    First, constants are propagated forward, call by call. Then, needed channels are propagated
+    backward, unit by unit; their number only grows. Finally, the layer is made again with sliced
+    weights, and the constants of removed channels are folded into them.
     """
 
-    # How many of the inputs are data; the rest, a mask for one, is always needed whole. None: all.
+    # Number of inputs that are data; others, such as masks, are always kept whole. None: all.
     arity: int | None = 1
-    # Whether a layer with weights computes new channels from its inputs', or only scales those.
+    # Whether a layer with weights computes new channels, rather than only scales those it reads.
     makes_channels = True
-    # Whether it is a function of numbers, applied to every entry by itself.
+    # Whether the layer is an elementwise function.
     entrywise = False
-    # Whether the rule is for layers of layers that `opening` cannot look into; others it opens.
+    # Whether the rule is for layers of layers that cannot be opened. Others are opened instead.
     if_closed = False
-    # Whether it puts numbers around the positions, as `Padding` says.
+    # Whether the layer pads positions, as `Padding` describes.
     pads = False
-    # Whether the layer itself is none that a model can have, so that `remake` gives another one.
+    # Whether no model can contain the layer itself, so that `remake` returns another one.
     stands_in = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -130,15 +131,15 @@ class Rule:
         _renamed.methods(cls, _OLD_METHODS)
 
     def for_unit(self, unit: "Unit") -> "Rule":
-        """The rule to use for this very layer: this one, or a more special one."""
+        """The rule to use for this unit: this rule, or a more special one."""
         return self
 
     def refuses(self, call: "Call") -> str | None:
-        """Why the layer must be left whole in this call, None if it need not."""
+        """The reason why this call requires all channels of the layer; None if it does not."""
         return None
 
     def forward(self, call: "Call") -> list[tuple[int | None, Constants]]:
-        """Finds the channels of the outputs from those of the inputs.
+        """Finds the channel axes and constants of the outputs from those of the inputs.
 
         Args:
             call: a `Call` whose inputs have been followed.
@@ -149,14 +150,14 @@ class Rule:
         raise NotImplementedError
 
     def needs(self, unit: "Unit") -> None:
-        """Marks channels of a unit's ports as needed that the needs of its other ports imply.
+        """Marks channels as needed that follow from the needed channels of the unit's other ports.
 
-        `Coupled` does so from the channels that inputs and outputs have in common.
+        `Coupled` derives them from the `coupled_channels` of inputs and outputs.
         """
         raise NotImplementedError
 
     def coupled_channels(self, call: "Call") -> list[tuple]:
-        """Which channels of inputs and outputs are coupled: they stay or are removed together.
+        """Which channels of inputs and outputs are coupled, so kept or removed together.
 
         Args:
             call: a `Call` whose tensors have been followed.
@@ -176,23 +177,23 @@ class Rule:
         return []
 
     def summed_axis(self, call: "Call", value: Any) -> int | None:
-        """The axis of an input whose entries a product sums with another input's channels."""
+        """The axis of an input that a product sums over, if it sums over channels of another."""
         return None
 
     def inner_channels(self, unit: "Unit") -> list[tuple]:
-        """Sets of channels inside the layer that may be removed one by one: attention's heads.
+        """Sets of channels inside the layer that can be removed one by one, as attention heads.
 
         Returns:
-            List of `(name, size, axes)`; `axes` is a list of `(weight name, axis, channels)`, with
-            the channel of each index along the axis.
+            List of `(name, size, axes)`; `axes` is a list of `(weight name, axis, channels)`;
+            `channels` has the channel of each index along the axis.
         """
         return []
 
     def resolve(self, unit: "Unit") -> None:
-        """Resolves choices that the needs leave open, when nothing else grows."""
+        """Makes choices that `needs` left open, after no other channel becomes needed."""
 
     def optional_inputs(self, unit: "Unit") -> Sequence[int]:
-        """Which inputs may end up without any channel, as indices."""
+        """Indices of the inputs that may lose all of their channels."""
         return ()
 
     def config(self, unit: "Unit") -> dict[str, Any]:
@@ -203,14 +204,14 @@ class Rule:
         """How the smaller layer's weights are sliced from the larger's.
 
         Returns:
-            `{weight name: slice}`; a slice has an array of indices for each axis, or None where all
-            stay, or it is a function from array to array. Weights without an entry stay as they
-            are.
+            `{weight name: slice}`; a slice has an array of indices for each axis, or None for an
+            axis that is kept whole; or it is a function from array to array. Weights without an
+            entry do not change.
         """
         return {}
 
     def fold(self, unit: "Unit", weights: dict[str, np.ndarray]) -> None:
-        """Adds dropped constants to the sliced weights, a dict of arrays, in place."""
+        """Adds the constants of removed channels to `weights`, the sliced arrays, in place."""
 
     def apply(self, call: "Call", make: Callable[[], Any], read: Callable[[Any], Any]) -> Any:
         """Calls the smaller layer.
@@ -244,25 +245,25 @@ class Unsupported(Rule):
         self._rule = rule
 
     def forward(self, call):
-        """Outputs of which nothing is known."""
+        """All outputs are unknown."""
         return nothing_known(call)
 
     def needs(self, unit):
-        """Once anything is needed, everything is."""
+        """If any channel is needed, all are."""
         if unit.alive:
             for port in unit.inputs + unit.outputs:
                 port.need_all(f"{unit.name}: {self.reason}")
 
     def macs(self, call):
-        """As the rule that was refused counts them."""
+        """Counts as the replaced rule does."""
         return self._rule.macs(call) if self._rule else 0
 
 
 class AtInference(Unsupported):
     """Opens a layer of layers as it is at inference.
 
-    It is for a layer whose `call` differs in training. If channels inside are removed, the compact
-    model computes in training what it computes at inference.
+    Use it for a layer with a `call` that differs in training. If channels inside are removed, the
+    compact model computes the same in training as at inference.
 
     Example:
 
@@ -273,7 +274,7 @@ class AtInference(Unsupported):
 
 
 def to_numbers(tensor):
-    """A tensor as float64; NaN where it is not real."""
+    """A tensor as float64, with NaN for complex entries."""
     array = keras.ops.convert_to_numpy(tensor)
     if np.iscomplexobj(array):
         array = np.where(array.imag == 0, array.real, np.nan)
@@ -281,20 +282,20 @@ def to_numbers(tensor):
 
 
 def nothing_known(call):
-    """The result of `Rule.forward` where nothing is known of the outputs."""
+    """The result of `Rule.forward` if nothing is known about the outputs."""
     return [(default_axis(v), Constants.unknown(default_size(v))) for v in call.outputs]
 
 
 def reasons_behind(source, target, lost, of, at):
-    """Why a source's channels are needed that are coupled to a target's.
+    """Why channels of a source are needed that are coupled to channels of a target.
 
     Args:
         source, target: ports.
-        lost: the reason where the source's channel is constant and the target's no longer is.
-        of, at: which channels of the source are coupled to which of the target.
+        lost: the reason to give if the source channel is constant but the target channel is not.
+        of, at: indices of the coupled channels in the source and in the target.
 
     Returns:
-        An array with a reason for each of them: the target's own, or what the unit makes of it.
+        An array with a reason for each pair: `lost`, or the reason of the target channel.
     """
     name, constants = target.unit.name, source.constants
     varies = np.isnan(constants.uniform[of])
@@ -304,7 +305,7 @@ def reasons_behind(source, target, lost, of, at):
 
 
 def in_step(call):
-    """Couples each data input that has as many channels as the output to it, one by one."""
+    """Couples data inputs, channel by channel, to an output with as many channels."""
     (target, *_), arity = call.outputs, call.unit.rule.arity
     every = np.arange(len(target.keep))
     alike = [value for value in call.inputs[:arity] if len(value.keep) == len(target.keep)]
@@ -312,7 +313,7 @@ def in_step(call):
 
 
 def default_axis(value):
-    """The default axis of channels: the last, if its size is known."""
+    """The default channel axis: the last axis, if its size is known."""
     return -1 if len(value.shape) > 1 and value.shape[-1] is not None else None
 
 
@@ -332,7 +333,7 @@ def entries_of(array):
 
 
 def part_of(entries, kept):
-    """The kept entries of a list or array of a layer's config; a single one stays as it is.
+    """The kept entries of a list or array of a layer's config; a single entry is unchanged.
 
     An array stays an array: Keras rounds the numbers of a list to float32, but not those of arrays.
     """
@@ -343,7 +344,7 @@ def part_of(entries, kept):
 
 
 def positions(shape, axis=None):
-    """How many positions a tensor has for one sample and channel; unknown sizes count as one."""
+    """Number of positions for one sample and channel; unknown sizes count as one."""
     sizes = [size or 1 for size in shape]
     if axis is not None:
         sizes[axis] = 1
