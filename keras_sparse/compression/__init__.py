@@ -1,4 +1,4 @@
-"""A trained model and a budget in, a compact model for that budget out."""
+"""Turns a trained model into a compact model that meets a budget."""
 
 from keras_sparse.compression.allocation import BudgetError
 from keras_sparse.compression.budget import Budget

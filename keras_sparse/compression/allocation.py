@@ -1,4 +1,4 @@
-"""How many channels each group keeps, so that a budget holds."""
+"""Chooses how many channels each group keeps, so that a budget is met."""
 
 import bisect
 import contextlib
@@ -8,22 +8,22 @@ import numpy as np
 from keras_sparse.compression.budget import Budget
 from keras_sparse.compression.reach import out_of_reach
 
-# No group gets narrower than this share of its width while the budget can be met without.
+# No group gets narrower than this fraction of its width, unless the budget requires it.
 _LEAST_SHARE = 0.1
-# A group loses at most this share of its channels in one step.
+# A group loses at most this fraction of its channels in one step.
 _STEP_SHARE = 1 / 32
 
 
 class BudgetError(ValueError):
-    """A budget that no choice of channels meets."""
+    """Raised if no choice of channels meets a budget."""
 
 
 def candidates(costs, scores, budget, *, steps=None):
-    """Several choices of widths within a budget, from trusting the scores to ignoring them.
+    """Several choices of widths within a budget, which rely on the scores to different degrees.
 
-    Scores tell well which channel of a group matters least, and less well which group: so they are
-    also taken relative to their group, and in between. Relative to their group they are also
-    compared channel by channel, whatever a channel costs.
+    Scores show well which channel of a group matters least, but less well which group does. So they
+    are used as they are, relative to the mean of their group, and in between. Scores relative to
+    their group are also used without regard to what a channel costs.
 
     Args:
         costs, scores, budget, steps: see `allocate`.
@@ -44,32 +44,33 @@ def candidates(costs, scores, budget, *, steps=None):
 
 
 def _between(scores, trust):
-    """Scores between the given ones (1) and such as have the mean 1 in their group (0)."""
+    """Interpolates between the given scores (`trust` 1) and scores with mean 1 (`trust` 0)."""
     mean = scores.mean()
     return scores / mean ** (1 - trust) if mean > 0 else scores
 
 
 def allocate(costs, scores, budget, *, steps=None, least_share=_LEAST_SHARE, by_cost=True):
-    """Widths within a budget that lose as little importance as possible.
+    """Finds widths within a budget that lose as little importance as possible.
 
-    Greedy: again and again the group goes to its next smaller width which loses least importance
-    for what it saves. Then channels come back as far as the budget has room.
+    The search is greedy. Each step reduces the width of one group: the one that loses the least
+    importance for the cost that it saves. Afterwards, channels are added again as long as the
+    budget allows.
 
     Args:
         costs: a `CostModel`.
         scores: `{group: float array (channels,)}`, not negative.
         budget: a `Budget`.
-        steps: None, or `{group: widths}` that a group may have, where others save nothing.
-        least_share: float, no group gets narrower than this share of its width while the budget
-            can be met without.
-        by_cost: bool, whether the importance that is lost is divided by the cost that is saved, or
-            else by the number of channels.
+        steps: None, or `{group: widths}` that a group may have, if other widths save nothing.
+        least_share: float; no group gets narrower than this fraction of its width, unless the
+            budget requires it.
+        by_cost: bool, whether to divide the lost importance by the saved cost; otherwise, it is
+            divided by the number of removed channels.
 
     Returns:
         An int array with the width of each group of `costs.groups`.
 
     Raises:
-        BudgetError: no widths that were found meet the budget.
+        BudgetError: no widths were found that meet the budget.
 
     Reference:
         AMC and NetAdapt (arXiv 1804.03230) use the same greedy choice by measured cost.
@@ -90,19 +91,19 @@ def _ever_narrower(costs, lost, budget, steps, least_share, by_cost):
 
 
 def uniform(costs, budget, steps=None):
-    """The same share of channels in every group, the largest that meets the budget.
+    """Keeps the same fraction of channels in every group: the largest that meets the budget.
 
     Args:
         costs: a `CostModel`.
         budget: a `Budget`.
-        steps: None, or `{group: widths}` to which each width is rounded up, since those between
-            save nothing.
+        steps: None, or `{group: widths}`; each width is rounded up to one of these, because widths
+            between them save nothing.
 
     Returns:
         An int array with the width of each group.
 
     Raises:
-        BudgetError: the narrowest model costs more.
+        BudgetError: even the smallest fraction costs too much.
     """
     full = costs.full()
     shares = np.unique(np.concatenate([np.arange(1, n + 1) / n for n in full]))
@@ -116,7 +117,7 @@ def uniform(costs, budget, steps=None):
     def fits(i):
         return budget.met(_totals(costs, budget, at(i)))
 
-    # A latency need not rise with the channels.
+    # A latency does not always rise with the number of channels.
     if any(name.endswith("latency") for name in budget.limits):
         best = next((i for i in reversed(range(len(shares))) if fits(i)), None)
     else:
@@ -127,9 +128,9 @@ def uniform(costs, budget, steps=None):
 
 
 def check_narrowest(costs, budget):
-    """Raises a `BudgetError` if one channel in every group costs too much.
+    """Raises a `BudgetError` if a model with one channel in every group costs too much.
 
-    Of a latency only what is planned can tell: it need not fall with the channels.
+    Latencies are not checked, because they do not always fall with the number of channels.
     """
     sure = {name: limit for name, limit in budget.limits.items() if not name.endswith("latency")}
     narrowest = _narrowest(costs)
@@ -142,13 +143,13 @@ def _narrowest(costs):
 
 
 def _lost(scores):
-    """Importance that is lost at each width, from 0 channels to all."""
+    """The lost importance at each width, from 0 channels to all."""
     kept = np.concatenate([[0.0], np.cumsum(np.sort(np.maximum(scores, 0.0))[::-1])])
     return kept[-1] - kept
 
 
 def _menus(costs, steps, least_share, every=False):
-    """For each group the widths that it may have, rising; the last is all of it."""
+    """For each group the widths that it may have, in rising order up to its full width."""
     menus = []
     for group in costs.groups:
         size = group.size
@@ -168,7 +169,7 @@ def _totals(costs, budget, widths):
 
 
 class _Moves:
-    """What each group's next widths would change, kept until a group beside it moves."""
+    """The savings of each group's next widths; cached until the group or a neighbour changes."""
 
     def __init__(self, costs, budget, widths, menus):
         self._costs, self._budget, self._menus = costs, budget, menus
@@ -178,7 +179,7 @@ class _Moves:
         self._known = {}
 
     def of(self, i, wider):
-        """`[(width, {cost: how much less it is})]` for the next widths of group `i`."""
+        """`[(width, {cost: saved amount})]` for the next widths of group `i`."""
         if i not in self._known:
             menu, width = self._menus[i], self.widths[i]
             others = menu[menu > width][:1] if wider else menu[menu < width][::-1][:3]
@@ -189,7 +190,7 @@ class _Moves:
         return self._known[i]
 
     def relief(self, name, i, width, saved):
-        """How much nearer to the limit of a cost a move of group `i` comes."""
+        """How much nearer to the limit of a cost another width of group `i` brings the model."""
         limit = self._budget.limits[name]
         return self._costs.relief(name, self.widths, i, width, saved[name], limit)
 
@@ -222,7 +223,7 @@ def _narrow(costs, lost, budget, menus, by_cost):
 
 
 def _widen(costs, lost, budget, widths, menus):
-    """Gives channels back, the most important for their cost first."""
+    """Adds channels within the budget, those with the most importance for their cost first."""
     moves = _Moves(costs, budget, widths, menus)
     limits = budget.limits
     while True:

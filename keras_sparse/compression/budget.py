@@ -5,7 +5,7 @@ import math
 import numbers
 import re
 
-# Names that a user may give, and whether a latency table is needed.
+# Names of costs that a target may limit.
 COSTS = (
     "parameters", "macs", "float32_bytes", "int8_bytes", "memory", "latency", "int8_latency",
     "arena", "flash",
@@ -14,7 +14,7 @@ COSTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """Upper limits on costs, all of which must hold.
+    """Upper limits on costs; all of them must hold.
 
     Args:
         limits: `{cost: number}`, absolute: counts, bytes, or seconds.
@@ -24,15 +24,15 @@ class Budget:
 
     @classmethod
     def of(cls, target, costs):
-        """The budget of the user's target.
+        """Makes the budget from the user's target.
 
         Args:
-            target: `{cost: number}`. A number up to 1 is a share of what the model costs; a larger
-                one, and any latency given as `"2 ms"`, is absolute.
-            costs: `{cost: what the model costs}` for the costs that can be requested.
+            target: `{cost: number}`. A number up to 1 is a fraction of the model's cost. A larger
+                number, or a quantity such as `"2 ms"`, is absolute.
+            costs: `{cost: the model's cost}` for the costs that can be requested.
 
         Raises:
-            ValueError: an unknown cost, one that needs a latency table, or no positive number.
+            ValueError: a cost is unknown or needs a latency table, or a number is not positive.
         """
         if not isinstance(target, dict) or not target:
             raise ValueError(
@@ -69,7 +69,7 @@ def _limit(name, value, full):
         number = _number(value)
         if math.isnan(number):
             return _quantity(name, value)
-        value = number  # as the number that it is, a share for one
+        value = number  # a number as text, such as a fraction
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value <= 0:
         raise ValueError(
@@ -85,7 +85,7 @@ COUNTS = {"k": 1e3, "M": 1e6, "G": 1e9}
 
 
 def _units(name):
-    """The units of a cost, and what each is."""
+    """`{unit: factor}` of the units of a cost."""
     if name.endswith("latency"):
         return SECONDS
     return COUNTS if name in ("parameters", "macs") else BYTES

@@ -1,4 +1,4 @@
-"""Checks of data against a model, before any work."""
+"""Checks data against a model, before any training."""
 
 import numbers
 
@@ -19,18 +19,19 @@ _SIDES = ("x", "y", "sample_weight")
 def check_data(name, data, model, ends=False):
     """Check the data of a compression against the model.
 
-    Arrays are read as a whole: they must be of one length and finite, and classes must be those of
-    the outputs. A data set is only checked for an end, because reading may use it up. The model and
-    its loss are called on the first samples of arrays.
+    Arrays are read as a whole: they must have the same length and be finite, and their classes must
+    be those of the outputs. The model and its loss are called on the first samples. Of a data set,
+    only the length is checked, because reading may use it up.
 
     Args:
         name: str, the name of the argument.
         data: see `compress`.
         model: a built `keras.Model`.
-        ends: bool, whether a `PyDataset` without end is refused too, as an evaluation does not end.
+        ends: bool, whether to refuse an infinite `PyDataset` too, because evaluation would not end.
 
     Raises:
-        ValueError: which array is wrong, and what it should be.
+        ValueError: the data do not fit; the message names the wrong array and says what it should
+            be.
     """
     if is_arrays(data):
         _check_arrays(name, data, model)
@@ -97,7 +98,7 @@ def _check_array(what, array):
     array = np.asarray(array)
     if array.dtype.kind == "c":
         raise ValueError(f"{what} must hold real numbers. Received: {array.dtype}")
-    # Numbers of half precision that NumPy does not know have another kind.
+    # Types of half precision that NumPy does not have, such as bfloat16, are of another kind.
     if array.dtype.kind != "f" and "float" not in array.dtype.name:
         return
     check_finite_samples(what, array)
@@ -135,7 +136,7 @@ def _check_classes(name, y, model):
 
 
 def _check_encoding(what, targets, loss, output):
-    """Classes where the loss wants one number for each class, and the other way round."""
+    """Refuses class numbers if the loss needs a number for each class, and vice versa."""
     one_hot, classes = np.shape(targets) == (len(targets), *output.shape[1:]), output.shape[-1]
     if _is_loss(loss, *_SPARSE) and one_hot and classes > 1:
         wanted, advice = "the number of a class", "give numpy.argmax(y, axis=-1)"
@@ -170,7 +171,7 @@ def _takes_classes(loss):
 
 
 def _by_output(y, model):
-    """`(path, targets, loss, output)` of each output that has a loss, as far as they correspond."""
+    """`(path, targets, loss, output)` of each output with a loss and targets."""
     outputs, loss = getattr(model, "outputs", None) or [], getattr(model, "loss", None)
     names = getattr(model, "output_names", None) or []
     if len(outputs) == 1:
@@ -192,7 +193,7 @@ def _by_output(y, model):
 
 
 def _try(name, data, model):
-    """The first samples through the model and its loss: shapes that do not fit end here."""
+    """Calls the model and its loss on the first samples, to find shapes that do not fit."""
     x, y, *weights = (_first(side) for side in data)
     try:
         outputs = model(x, training=False)

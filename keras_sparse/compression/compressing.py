@@ -1,4 +1,4 @@
-"""The one call: a trained model and a budget in, a compact trained model out."""
+"""The public function `compress`, and its result."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,17 +22,17 @@ from keras_sparse.validation import check_integer, check_number
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Compressed:
-    """What `compress` returns.
+    """The result of `compress`.
 
     Args:
         model: the compact `keras.Model`, trained and compiled.
-        plan: the `Plan`. Of several cuts, that of the last.
-        report: the `surgery.Report` of the removal. Of several cuts, that of the last.
-        costs: dict `{cost: (limit or None, before, after)}`. A cost after is measured, if there is
-            something that measures it, or else counted on the compact model, or predicted.
-        metrics: dict from `"given"`, `"cut"` and `"recovered"` to `{name: float}`, the metrics of
-            the given model, of the model right after the cut and after the training, on the
-            validation data. Empty without validation data.
+        plan: the `Plan`; with several cuts, the plan of the last cut.
+        report: the `surgery.Report` of the removal; with several cuts, the report of the last cut.
+        costs: dict `{cost: (limit or None, before, after)}`. The cost after is measured if
+            possible; otherwise it is counted on the compact model, or predicted.
+        metrics: dict from `"given"`, `"cut"` and `"recovered"` to `{name: float}`: the metrics on
+            the validation data of the given model, of the model right after the cut, and of the
+            model after the training. Empty without validation data.
         history: `{name: values by epoch}` of the training.
     """
 
@@ -83,24 +83,24 @@ def compress(
     callbacks: list[keras.callbacks.Callback] | None = None,
     verbose: int | str = "auto",
 ) -> Compressed:
-    """Make a trained model meet a budget, and train it until its accuracy comes back.
+    """Makes a trained model meet a budget, and trains it to recover its accuracy.
 
     The channels that matter least are chosen, as in `keras_sparse.plan`, and removed. Then the
     compact model is trained with the loss and the optimizer of `model`. The learning rate rises to
-    its peak in the first epoch and falls to 0 along a cosine.
+    its peak in the first epoch, and then falls to 0 along a cosine.
 
     Args:
         model: a built `keras.Model`, compiled with the loss, the metrics and the optimizer of its
             training. It is not changed.
         data: training data: arrays `(x, y)` or `(x, y, sample_weight)`, a `tf.data.Dataset` with a
-            known number of batches, or a `keras.utils.PyDataset`. The last may have no end, as
-            `keras_sparse.data.Batches`.
+            known number of batches, or a `keras.utils.PyDataset`. A `PyDataset` may be infinite, as
+            `keras_sparse.data.Batches` is.
         target: dict `{cost: limit}`, as in `keras_sparse.plan`.
         plan: a `Plan` for `model`, instead of `target`.
-        epochs: int, the number of epochs of all training. With 0 there is none.
-        schedule: when the channels are removed. `"one_shot"`: all at once, before the training.
+        epochs: int, the total number of epochs of training. With 0, the model is not trained.
+        schedule: when to remove the channels. `"one_shot"`: all at once, before the training.
             `"iterative"`: in several cuts with an epoch of training after each; see `Iterative`.
-            `"growing"`: they are pushed to zero while the model trains, and then removed; see
+            `"growing"`: channels are pushed to zero during training, and then removed; see
             `Growing`.
         validation_data: held-out data of the same kind as `data`. The metrics of the result are
             computed on it.
@@ -109,18 +109,18 @@ def compress(
         batch_size: int, the batch size if `data` are arrays.
         distillation: a loss of `keras.distillation`, or a list of them. `model` is then the
             teacher. It must have one output, and the data no sample weights.
-        student_loss_weight: float in [0, 1], the weight of the model's own loss beside the
-            distillation's. Regularization losses are added as they are.
+        student_loss_weight: float in [0, 1], the weight of the model's own loss next to the
+            distillation loss. Regularization losses are added without a weight.
         importance, allocation, latency, exclude: as in `keras_sparse.plan`. With `latency`, the
-            whole compact model is timed too; if it is above its limit, a smaller one is planned.
+            whole compact model is timed too; if it exceeds its limit, a smaller one is planned.
         micro: an `export.Micro`, which measures the costs `"arena"` and `"flash"`. If the compact
-            model is above its limit, a smaller one is planned. With None they are only predicted.
+            model exceeds a limit, a smaller one is planned. With None, both are only predicted.
         files: an `export.FileSizes`, which measures the costs `"float32_bytes"` and `"int8_bytes"`
-            in the same way. With None they are only predicted.
-        folder: path of a folder in which scores, plan and the training after each epoch are saved.
-            After a kill, the same call continues from there; a call with other arguments is
-            refused. A data set without end needs `first_epoch` and `from_epoch` for that, as
-            `Batches` has.
+            in the same way. With None, both are only predicted.
+        folder: path of a folder to save scores, plan and the state of the training after each
+            epoch. If the process is killed, the same call continues from there. A call with other
+            arguments is refused. To continue, an infinite data set needs `first_epoch` and
+            `from_epoch`, as `Batches` has.
         callbacks: list of `keras.callbacks.Callback` for the training.
         verbose: as in `fit`.
 
@@ -128,9 +128,9 @@ def compress(
         A `Compressed`. Print it to see the costs and the accuracy before and after.
 
     Raises:
-        ValueError: an argument of another type; a model that is not compiled; data without a known
-            length, or that do not fit the model (names, shapes, classes, NaN).
-        BudgetError: a budget that cannot be met. The message says what can be reached.
+        ValueError: an argument has the wrong type; the model is not compiled; the data have no
+            known length, or do not fit the model (names, shapes, classes, NaN).
+        BudgetError: the budget cannot be met. The message says what can be reached.
 
     Example:
 
@@ -246,7 +246,7 @@ def _optimizer_of(model):
 
 
 def _costs(done):
-    """`{cost: (asked, before, after)}`: counted, measured on the device, or predicted."""
+    """`{cost: (limit, before, after)}`: counted, measured on the device, or predicted."""
     counted = measured_costs(done.cut.model)
     costs = {}
     for name, (_, predicted) in done.cut.plan.costs.items():

@@ -1,4 +1,4 @@
-"""The costs of a model at any width of its groups, without building it."""
+"""Predicts the costs of a model at any widths of its groups, without building it."""
 
 import functools
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.macs import graph_macs
 from keras_sparse.surgery.units import weights_by_name
 
-# Bytes of a TFLite file for each element of a kernel, for each output channel of one (its bias; in
-# int8 also scale and zero point of both), and for each operator (names, shapes). The last is fitted
-# to files of `export.convert`.
+# Bytes of a TFLite file for each element of a kernel, for each output channel of a kernel (its
+# bias; in int8 also scales and zero points of kernel and bias), and for each operator (names and
+# shapes). The bytes for each operator are fitted to files of `export.convert`.
 _FILES = {"float32_bytes": (4, 4, 650), "int8_bytes": (1, 28, 650)}
 
 
 def check_latency(latency):
-    """Raise a `ValueError` if `latency` is no dict of tables, as a table by itself is."""
+    """Raise a `ValueError` if `latency` is not a dict of tables, but for example a table."""
     if latency is not None and not isinstance(latency, Mapping):
         raise ValueError(
             "`latency` must be a dict such as {'latency': table}, with an `export.LatencyTable`. "
@@ -29,21 +29,22 @@ def check_latency(latency):
 class CostModel:
     """Parameters, multiply-accumulates and other costs, as functions of the groups' widths.
 
-    Each axis of each weight is as long as the channels that are kept of the groups on it, so the
-    number of parameters is exact. Multiply-accumulates of a layer go with the size of its kernels,
-    which is exact for dense layers and convolutions.
+    The size of each axis of a weight follows from the kept channels of its groups, so the number of
+    parameters is exact. The multiply-accumulates of a layer are proportional to the size of its
+    kernels, which is exact for dense layers and convolutions.
 
     Args:
         model: a built `keras.Model`.
         groups: list of `surgery.ChannelGroup` of this model.
-        latency: None, or `{cost name: object}` with a method `layer_seconds(layer, shapes)`, such
-            as an `export.LatencyTable`: how long a layer of the model takes when its weights have
-            these shapes, `{weight name: shape}`. A method `total`, if it has one, gives the time
-            of the model as it is.
+        latency: None, or `{cost name: object}`, such as an `export.LatencyTable`. The object's
+            method `layer_seconds(layer, shapes)` returns the time of a layer in seconds if its
+            weights have the shapes `{weight name: shape}`. Its optional method `total` returns the
+            time of the full model.
 
     Attributes:
         names: the costs that are reported for every model.
-        micro_names: those that can be requested besides, of LiteRT for Microcontrollers in int8.
+        micro_names: further costs that can be requested: those of LiteRT for Microcontrollers in
+            int8.
         file_names: those of `names` that are bytes of a TFLite file.
     """
 
@@ -72,12 +73,12 @@ class CostModel:
         self.names = ("parameters", "macs", *_FILES, "memory", *self._latency)
 
     def names_with(self, target):
-        """`names`, and the others that a target limits."""
+        """`names`, and those of `micro_names` that a target limits."""
         limited = target if isinstance(target, dict) else {}
         return [*self.names, *(name for name in self.micro_names if name in limited)]
 
     def full(self):
-        """The widths of the model as it is, an int array with one entry for each group."""
+        """The widths of the full model, an int array with one entry for each group."""
         return np.array([group.size for group in self.groups])
 
     @functools.cached_property
@@ -85,7 +86,7 @@ class CostModel:
         return Micro(self._graph, self.groups)
 
     def calibrate(self, measured):
-        """Makes predictions of the model as it is equal to what was measured.
+        """Shifts the predictions, so that those of the full model equal measured costs.
 
         Args:
             measured: `{cost: number}`, of `micro_names` and `file_names`.
@@ -111,7 +112,7 @@ class CostModel:
         return sum(self._layer(name, layer, widths) for layer in self._layers)
 
     def change(self, name, widths, group, width):
-        """How much less the model costs when one group gets another width."""
+        """The cost that is saved if one group gets another width."""
         index = self._index[group] if not isinstance(group, (int, np.integer)) else group
         other = widths.copy()
         other[index] = width
@@ -132,18 +133,18 @@ class CostModel:
         return channel * self._micro.channels(widths) + operator * self._micro.operators
 
     def relief(self, name, widths, group, width, saved, limit):
-        """How much nearer to a limit the model comes when one group gets another width.
+        """How much nearer to a limit the model comes if one group gets another width.
 
         Args:
             name, widths, width: see `change`.
-            group: int, the group's number.
-            saved: what `change` returned.
-            limit: the limit of a cost that is above it.
+            group: int, the group's index.
+            saved: the result of `change`.
+            limit: the limit; the cost exceeds it.
 
         Returns:
-            `saved`; of memory and the arena, of which only the peak is limited, what goes above the
-            limit in all steps, since a peak that several groups share falls only when they all get
-            narrower.
+            `saved`. For memory and the arena, instead, the decrease of the excess above the limit,
+            summed over all steps of the model: a peak that several groups share falls only when
+            they all get narrower.
         """
         if name == "memory":
             return self._memory.relief(widths, group, width, limit)
@@ -152,9 +153,10 @@ class CostModel:
         return saved
 
     def neighbours(self, names):
-        """For each group the numbers of those, itself too, whose changes of these costs it moves.
+        """For each group, the indices of groups with savings that depend on its width.
 
-        These are the groups that share a layer with it, and all of them for what has a peak.
+        These are the group itself and those that share a layer with it; all groups, if a cost is a
+        peak over the whole model.
         """
         if "memory" in names or "arena" in names:
             return [list(range(len(self.groups)))] * len(self.groups)
@@ -162,7 +164,7 @@ class CostModel:
         return [[j for j, own in enumerate(layers) if own & other] for other in layers]
 
     def heaviest(self, name, widths):
-        """`(layer, cost)` of the layer that costs most."""
+        """`(layer, cost)` of the layer with the highest cost."""
         if name == "memory":
             return self._memory.largest(widths)
         if name == "arena":
@@ -172,7 +174,7 @@ class CostModel:
         return layer, costs[layer]
 
     def peak(self, widths):
-        """What is in the arena when most of it is taken; see `Micro.peak`."""
+        """The contents of the arena at its peak; see `Micro.peak`."""
         return self._micro.peak(widths)
 
     def shapes(self, layer, widths):

@@ -1,4 +1,4 @@
-"""The user's data as arguments of `fit` and `evaluate`."""
+"""Turns the user's data into arguments of `fit` and `evaluate`."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ def is_arrays(data):
 
 
 def _is_list_of_batches(data):
-    """Whether data are a list whose items are all tuples `(x, y)` or `(x, y, sample_weight)`."""
+    """Whether data are a list of tuples `(x, y)` or `(x, y, sample_weight)`."""
     return isinstance(data, list) and all(
         isinstance(batch, tuple) and 1 < len(batch) < 4 for batch in data
     )
@@ -35,7 +35,7 @@ def data_sizes(data):
 
 
 def has_sample_weights(data):
-    """Whether data have sample weights, as far as is known without reading a data set."""
+    """Whether data have sample weights; False if that needs reading a whole data set."""
     if is_arrays(data):
         return len(data) == 3
     if isinstance(data, keras.utils.PyDataset):
@@ -64,7 +64,7 @@ def arguments(data, batch_size):
 def first_batches(data, batches, batch_size):
     """The arguments of `fit` for the first batches.
 
-    Arrays may be sorted by label, so samples are drawn at random, the same ones each time.
+    Arrays may be sorted by label, so samples are drawn at random, with a fixed seed.
     """
     if is_arrays(data):
         rng = np.random.default_rng(0)
@@ -79,12 +79,12 @@ def first_batches(data, batches, batch_size):
 
 
 def _data_set(data):
-    """Batches as `fit` takes them: it reads a list as one array for each input."""
+    """Wraps a list of batches: `fit` would read it as a list of inputs."""
     return _Listed(data) if isinstance(data, list) else data
 
 
 class _Listed(keras.utils.PyDataset):
-    """Batches in memory, because Keras warns of an iterator that ran out of data."""
+    """Batches in memory: Keras would warn about an iterator that ran out of data."""
 
     def __init__(self, batches):
         super().__init__()
@@ -98,11 +98,11 @@ class _Listed(keras.utils.PyDataset):
 
 
 def training_arguments(data, batch_size, first_epoch):
-    """The arguments of `fit` for a training that starts, or continues, at an epoch.
+    """The arguments of `fit` for a training that starts or continues at an epoch.
 
-    Arrays are shuffled by epoch. A stream without end, such as `keras_sparse.data.Batches`, starts
-    at the batches of that epoch. `fit` itself shuffles nothing: its order does not depend on the
-    epoch alone.
+    Arrays are shuffled by epoch. An infinite data set, such as `keras_sparse.data.Batches`, starts
+    at the batches of that epoch. `fit` itself must not shuffle, because its order does not depend
+    on the epoch only.
 
     Args:
         data, batch_size: see `compress`.
@@ -120,19 +120,19 @@ def training_arguments(data, batch_size, first_epoch):
 
 
 def is_endless(data):
-    """Whether a data set says that its batches never end, as after `repeat()` of `tf.data`."""
+    """Whether a data set is infinite by its own account, as after `repeat()` of `tf.data`."""
     if isinstance(data, keras.utils.PyDataset):
         return data.num_batches is None
     if not hasattr(data, "cardinality"):
         return False
-    # tf.data.INFINITE_CARDINALITY; TensorFlow is not imported for it.
+    # tf.data.INFINITE_CARDINALITY, without importing TensorFlow.
     return int(data.cardinality()) == -1
 
 
 class ShuffledEpochs(keras.utils.PyDataset):
-    """Batches of arrays, one epoch after the other, in an order that depends on the epoch only.
+    """Batches of arrays, epoch after epoch, in an order that depends on the epoch only.
 
-    So a training that is resumed at an epoch gets the same batches as an uninterrupted one.
+    So a resumed training gets the same batches as an uninterrupted one.
 
     Args:
         data: `(x, y)` or `(x, y, sample_weight)` of arrays in any structure.
@@ -151,12 +151,12 @@ class ShuffledEpochs(keras.utils.PyDataset):
         return ShuffledEpochs(self._data, self._size, epoch)
 
     def __len__(self):
-        """Steps of an epoch."""
+        """Number of batches of an epoch."""
         return math.ceil(count(self._data) / self._size)
 
     @property
     def num_batches(self):
-        """None: the stream has no end, and the epoch follows from the number of a batch."""
+        """None: the data set is infinite, and the index of a batch gives its epoch."""
         return None
 
     def __getitem__(self, index):

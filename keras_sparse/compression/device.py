@@ -1,4 +1,4 @@
-"""A removal of channels that meets the budget by measured costs, not only by predicted ones."""
+"""Removes channels so that measured costs meet the budget, not only predicted ones."""
 
 import dataclasses
 import warnings
@@ -10,7 +10,7 @@ from keras_sparse.compression.budget import Budget, in_words
 from keras_sparse.compression.planning import Plan, Planner, removable_groups
 
 _TRIES = 3
-# If a measured latency is above this factor of the predicted one, it is measured so many times.
+# If a measured latency exceeds the predicted one by this factor, it is measured this many times.
 _NEAR, _MEASUREMENTS = 1.1, 3
 
 
@@ -22,8 +22,8 @@ class Cut:
         plan: the `Plan`.
         model: the compact `keras.Model`.
         report: the `surgery.Report` of the removal.
-        seconds: `{cost: (before, after)}` as measured: latencies, and bytes of files and of a
-            microcontroller.
+        seconds: `{cost: (before, after)}`, the measured costs: latencies, and bytes of files and of
+            a microcontroller.
     """
 
     plan: Plan
@@ -35,15 +35,15 @@ class Cut:
 def fit_to_device(
     model, data, kept, *, target, measure=True, latency=None, meters=(), exclude=(), **arguments
 ):
-    """Plan, cut and measure; where a measured cost is above its limit, plan for less.
+    """Plans, cuts and measures; if a measured cost exceeds its limit, plans for less.
 
     Args:
         model, data, latency, exclude, arguments: see `plan`.
-        kept: a `PlanFolder`; a plan that it has is taken as it is.
-        meters: objects with a method `costs` that measures a model, `{cost: bytes}`: `micro` and
-            `files` of `compress`.
-        target: see `plan`; or a function of `{cost: what the model costs}` that returns a `Budget`.
-        measure: bool; False to trust what is predicted.
+        kept: a `PlanFolder`; if it has a plan, this plan is used.
+        meters: objects with a method `costs` that measures a model and returns `{cost: bytes}`:
+            `micro` and `files` of `compress`.
+        target: see `plan`; or a function from `{cost: the model's cost}` to a `Budget`.
+        measure: bool; False to rely on predictions.
 
     Returns:
         A `Cut`.
@@ -73,7 +73,7 @@ def fit_to_device(
 
 
 def _measured_cut(model, planner, asked, latency, meters):
-    """The cut that meets the limits requested, or the last that was tried."""
+    """The first cut that meets the requested limits, or the last one tried."""
     budget, plan = asked, planner.plan(asked)
     for tries in range(1, _TRIES + 1):
         compact, report = plan.apply(model)
@@ -82,7 +82,7 @@ def _measured_cut(model, planner, asked, latency, meters):
         missed = {name: factor for name, factor in factors.items() if factor > 1}
         if not missed or tries == _TRIES:
             break
-        # Below what this plan was predicted to cost, or the same plan might come again.
+        # Limits below the predicted costs of this plan, to get another plan.
         limits = {n: min(budget.limits[n], plan.costs[n][1]) / f for n, f in missed.items()}
         budget = Budget({**budget.limits, **limits})
         try:
@@ -93,7 +93,7 @@ def _measured_cut(model, planner, asked, latency, meters):
 
 
 def _measured(latency, meters, model, compact, plan):
-    """`{cost: number}` of a compact model, measured."""
+    """`{cost: number}`, the measured costs of a compact model."""
     bytes_of = {name: size for meter in meters for name, size in meter.costs(compact).items()}
     return {name: size for name, size in bytes_of.items() if name in plan.costs} | {
         name: _seconds(table, model, compact, plan.costs[name]) for name, table in latency.items()
@@ -101,7 +101,7 @@ def _measured(latency, meters, model, compact, plan):
 
 
 def _timing(latency):
-    """The tables that can time whole models; a warning for those of another device."""
+    """The tables that can time whole models; warns about tables of another device."""
     tables = {name: own for name, own in latency.items() if hasattr(own, "models_seconds")}
     unable = [name for name, own in tables.items() if not getattr(own, "can_time", True)]
     if unable:
@@ -115,9 +115,10 @@ def _timing(latency):
 
 
 def _seconds(table, model, compact, costs):
-    """The latency of a compact model: its share of the given one's, measured alternately.
+    """The latency of a compact model, from its ratio to that of the given model.
 
-    The median of three measurements, if the first is not near what the table predicts.
+    Both models are timed alternately. If the first measurement is not near the prediction of the
+    table, the median of three is used.
     """
     before, predicted = costs
     found = []

@@ -1,15 +1,14 @@
-"""Which constant channels can stand for others: some of them, times factors, add up to the rest."""
+"""Expresses constant channels as weighted sums of a few of them, the carriers."""
 
 import dataclasses
 
 import numpy as np
 
-# The carriers of a channel are computed in the layer's precision, and their errors are multiplied
-# by its factors.
+# The factors multiply the rounding errors of the carriers, so they must not be too large.
 _LARGEST_FACTOR = 20.0
-# Directions in which carriers differ by less than this share are not used.
+# Carriers that differ by less than this fraction count as equal (cutoff of singular values).
 _DISTINCT = 1e-3
-# What two channels may differ by and count as equal, in units of the precision.
+# Largest difference of channels that count as equal, in units of the precision.
 _EQUAL = 64
 
 
@@ -21,8 +20,9 @@ class Combination:
         carriers, carried: int arrays, indices of channels.
         factors: array `(carriers, carried)`.
         shifts: array `(carried,)`.
-        fits: for each carried channel, whether the sum is it, with factors that are not too large.
-        rest: for each carried channel, what is wrong with the sum, in the unit of the channel.
+        fits: for each carried channel, whether the sum equals it, with factors that are not too
+            large.
+        rest: for each carried channel, the size of the error of the sum.
     """
 
     carriers: np.ndarray
@@ -34,12 +34,12 @@ class Combination:
 
 
 def combine(values, carriers, carried, shifted, precision):
-    """The sums of carriers that come closest to the carried channels; shifts only if necessary.
+    """Finds the sums of carriers closest to the carried channels; shifts only if necessary.
 
     Args:
         values: array `(classes, channels)`, the constants for each class of positions.
         carriers, carried: int arrays, indices of channels.
-        shifted: whether a number may be added, the same at all positions.
+        shifted: whether a shift may be added, which is the same at all positions.
         precision: float, the relative error of a constant.
 
     Returns:
@@ -53,7 +53,7 @@ def combine(values, carriers, carried, shifted, precision):
 
 def _combine(values, carriers, carried, shifted, precision):
     columns, wanted = values[:, carriers], values[:, carried]
-    # As large as the largest of all, so that least squares prefer it.
+    # As large as the largest value: least squares with minimum norm then prefers the shift.
     one = max(np.abs(columns).max(initial=0.0), np.abs(wanted).max(initial=0.0)) if shifted else 0.0
     columns = np.concatenate([columns, np.full((len(values), 1), one)], axis=1)
     factors = np.linalg.lstsq(columns, wanted, rcond=_DISTINCT)[0]
@@ -62,13 +62,13 @@ def _combine(values, carriers, carried, shifted, precision):
     *factors, shifts = factors
     factors = np.reshape(factors, (len(carriers), len(carried)))
     fits = small & (np.linalg.norm(factors, axis=0) <= _LARGEST_FACTOR)
-    # Where the factors are too large, the largest channel is the next carrier.
+    # Of sums with too large factors, the channel with the largest values is the next carrier.
     rest = np.where(small, np.abs(wanted).max(0, initial=0.0), rest)
     return Combination(carriers, carried, factors, shifts * one, fits, rest)
 
 
 def missing_carriers(values, carriers, carried, shifted, precision):
-    """Which of the carried channels have to be carriers too, so that the others can go.
+    """The carried channels that must become carriers too, so that the others can be removed.
 
     Arguments as for `combine`.
 

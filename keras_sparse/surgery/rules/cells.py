@@ -1,4 +1,4 @@
-"""`keras.layers.RNN` around a cell of Keras, or around several."""
+"""Rules of `keras.layers.RNN` with one or several of Keras' cells."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from keras_sparse.surgery.units import weights_by_name
 
 @register_rule(keras.layers.RNN)
 class WrappedCellRule(Recurrent):
-    """One direction, with one of Keras' cells."""
+    """A recurrent layer with one direction and one of Keras' cells."""
 
     def for_unit(self, unit):
         """A stack of cells has a rule of its own."""
@@ -28,7 +28,7 @@ class WrappedCellRule(Recurrent):
 
 
 class StackedCellsRule(Recurrent):
-    """Cells of which each reads what the one before gives; the last one gives the output."""
+    """Stacked cells: each reads the output of the previous one; the last computes the output."""
 
     def refuses(self, call):
         if len(call.outputs) > 1:
@@ -39,14 +39,14 @@ class StackedCellsRule(Recurrent):
         return super().refuses(call)
 
     def directions(self, layer):
-        """The cells, by the folder in the names of their weights."""
+        """List of `(prefix of the names of its weights, cell)`."""
         names = {id(weight): name for name, weight in weights_by_name(layer).items()}
         kernels = [getattr(cell, "kernel", None) for cell in layer.cell.cells]
         prefixes = [names.get(id(kernel), "").removesuffix("kernel") for kernel in kernels]
         return list(zip(prefixes, layer.cell.cells, strict=True))
 
     def _dead(self, unit, constants):
-        """Units of each cell whose state is always zero."""
+        """For each cell, which units always have the state zero."""
         dead = []
         for cell in self.cells(unit):
             dead.append(cell.dead(constants))
@@ -58,7 +58,7 @@ class StackedCellsRule(Recurrent):
         return [(-1, Constants.of(np.where(dead, 0.0, np.nan)))]
 
     def _kept(self, unit):
-        """Units of each cell that the output needs, through the cells behind; one at least."""
+        """For each cell, which units the output needs through the later cells; at least one."""
         cells = self.cells(unit)
         dead = self._dead(unit, unit.inputs[0].on(-1).constants.uniform)
         keep, kept = unit.outputs[0].keep.copy(), []
@@ -83,7 +83,7 @@ class StackedCellsRule(Recurrent):
         unit.outputs[0].need(self._kept(unit)[-1], f"{unit.name} needs it for company")
 
     def corrections(self, unit):
-        """What goes into the first cell's bias; the others read no constant but zero."""
+        """Bias corrections of the cells. Only the first reads constants other than zero."""
         source, kept = unit.inputs[0].on(-1), self._kept(unit)
         first = self.cells(unit)[0].correction(
             source.constants.uniform, ~source.keep, np.flatnonzero(kept[0])
@@ -101,7 +101,7 @@ class StackedCellsRule(Recurrent):
         return config
 
     def slices(self, unit):
-        """Each cell's inputs are the kept units of the one before."""
+        """Slices each cell; its inputs are the kept units of the previous cell."""
         inputs, slices = unit.inputs[0].on(-1).kept, {}
         for cell, keep in zip(self.cells(unit), self._kept(unit), strict=True):
             slices |= cell.slices(inputs, np.flatnonzero(keep))

@@ -11,9 +11,9 @@ from keras_sparse.surgery.rules.coupled import Coupled
 class Elementwise(Coupled):
     """A function of each channel by itself, the same at every position.
 
-    `channel_weights` names the weights that have an entry for each channel: vectors, or arrays
-    with the channels on the axis on which the input has them. `scale`, if given, names one of them
-    that multiplies the channel, so that the output is constant where it is zero.
+    `channel_weights` names the weights with an entry for each channel: vectors, or arrays with the
+    same channel axis as the input. `scale`, if given, names the weight that multiplies the channel:
+    where it is zero, the output is constant.
     """
 
     channel_weights: tuple = ()
@@ -22,17 +22,17 @@ class Elementwise(Coupled):
     mixing = "reads another axis"
 
     def axis(self, layer, rank):
-        """The axis that the layer's weights belong to, None if it has no such axis."""
+        """The axis of the layer's weights, None if they belong to no axis."""
         return None
 
     def coupling(self, call):
-        """Channel by channel, if these are on the layer's axis."""
+        """Couples channel by channel, if the channels are on the layer's axis."""
         source = call.inputs[0]
         axis = self.axis(call.operation, len(source.shape))
         return in_step(call) if axis in (None, source.axis) else None
 
     def forward(self, call):
-        """Constants in, constants out, on the layer's axis."""
+        """Constant inputs give constant outputs, if the channels are on the layer's axis."""
         source = call.inputs[0]
         axis = self.axis(call.operation, len(source.shape))
         if axis not in (None, source.axis):
@@ -40,12 +40,12 @@ class Elementwise(Coupled):
         return [(source.axis, self.constants(call, source.constants))]
 
     def constants(self, call, constants):
-        """The output's constants: the layer evaluated on those of the input."""
+        """The output's constants: the layer evaluated on the input's constants."""
         constants = self._killed(call, constants)
         return constants.map(lambda values: self.evaluate(call, values))
 
     def factor(self, call):
-        """What multiplies each channel, an array; None if nothing does."""
+        """The array that multiplies the channels, None if there is none."""
         return None if self.scale is None else call.unit.array(self.scale)
 
     def _killed(self, call, constants):
@@ -86,24 +86,24 @@ class Elementwise(Coupled):
 
 
 class PassThrough(Elementwise):
-    """Leaves every constant as it is: pooling, dropout, cropping, up-sampling."""
+    """A layer that does not change constants, such as pooling, dropout, cropping, up-sampling."""
 
     def constants(self, call, constants):
-        """The input's, as far as they do not depend on the position."""
+        """The input's constants, if they do not depend on the position."""
         return constants.flattened()
 
 
 class Beside(Elementwise):
-    """Works along other axes than the channels'; along theirs it would mix them, and all stay."""
+    """A layer that works along other axes than the channels; on the channel axis it mixes them."""
 
     mixing = "mixes channels"
 
     def beside(self, call):
-        """Whether the channels are followed, and left alone."""
+        """Whether the channels are followed and the layer works along other axes only."""
         raise NotImplementedError
 
     def place(self, call):
-        """The channels' axis in the output."""
+        """The channel axis of the output."""
         return call.inputs[0].axis
 
     def forward(self, call):

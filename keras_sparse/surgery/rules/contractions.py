@@ -12,18 +12,18 @@ from keras_sparse.surgery.rules.places import constants_along, silent
 class Contraction(Coupled):
     """`output[...] = sum a[...] b[...]`, with a letter for each axis.
 
-    * Channels on an axis that both operands have and the output has not: one that is zero in either
-      adds nothing, and what one that is constant adds may be what a softmax ignores.
-    * Channels of one operand that the other has not: those of the output are the same, and zeros
-      stay zeros. Any constant does where the other operand sums to one, as scores behind a softmax.
-    * Channels on an axis that all three have: products, channel by channel.
+    * Channels on an axis of both operands but not of the output are summed. A channel that is zero
+      in either operand adds nothing. A later softmax may ignore the sum of a constant channel.
+    * Channels on an axis of one operand and of the output pass through, and zeros stay zeros. Other
+      constants do not change if the other operand sums to one, as scores after a softmax.
+    * Channels on an axis of all three are multiplied channel by channel.
     """
 
     arity = None
     makes_channels = False
 
     def letters(self, call):
-        """A string for each operand, and one for the output; None where that cannot be said."""
+        """A string for each operand, and one for the output; None if there are none."""
         raise NotImplementedError
 
     def normalizes(self, call):
@@ -31,8 +31,8 @@ class Contraction(Coupled):
         return False
 
     def products(self, call, one, two):
-        """What each summed channel adds everywhere, NaN if it must stay."""
-        # What is zero in one operand only is still in the other's norm.
+        """What each summed channel adds at all positions, NaN if it must stay."""
+        # A channel that is zero in one operand still counts in the norm of the other.
         both = self.normalizes(call)
         nothing = np.logical_and(one == 0, two == 0) if both else (one == 0) | (two == 0)
         return np.where(nothing, 0.0, np.nan)
@@ -77,7 +77,7 @@ class Contraction(Coupled):
         return [(axis, Constants.of(np.where(zero, 0.0, np.nan)))]
 
     def _averages(self, call, operand):
-        """Whether the other operand, summed over what both share, is one."""
+        """Whether the other operand sums to one over the common axis."""
         *sides, out = self.letters(call)
         side = sides[1 - operand]
         summed = [letter for letter in side if letter not in out]
@@ -104,7 +104,7 @@ class Contraction(Coupled):
         super().needs(unit)
 
     def places(self, call, axis):
-        """The constants of values along another axis of theirs, as `constants_along`."""
+        """The output's constants along another axis, as in `constants_along`."""
         mode, operand, _ = self._plan(call)
         *sides, out = self.letters(call)
         if mode != "pass-through" or out[axis] not in sides[operand]:
@@ -137,7 +137,7 @@ class Contraction(Coupled):
 
 
 def sums_to_one(value, axis):
-    """Whether a tensor sums to one along an axis: it comes from a softmax without a mask."""
+    """Whether a tensor sums to one along an axis, because a softmax without a mask computes it."""
     while value.producer is not None:
         call = value.producer
         operation = call.operation
@@ -150,7 +150,7 @@ def sums_to_one(value, axis):
         layer = isinstance(operation, keras.layers.Softmax)
         if not (layer or type(operation).__name__ == "Softmax"):
             return False
-        # The layer sets rows to zero of which everything is masked.
+        # The layer sets a row to zero if all of it is masked.
         plain = len(call.inputs) == 1 and not (layer and call.masked)
         own = operation.axis
         return plain and type(own) is int and own % len(value.shape) == axis % len(value.shape)
@@ -159,14 +159,14 @@ def sums_to_one(value, axis):
 
 @register_rule(keras.layers.Dot)
 class DotRule(Contraction):
-    """Sums over one axis of each input; the batch is the first axis of all."""
+    """`Dot`: sums over one axis of each input; the first axis is the batch."""
 
     def normalizes(self, call):
-        """As the layer is told."""
+        """The layer's argument `normalize`."""
         return call.operation.normalize
 
     def summed_axis(self, call, value):
-        """Where the other input is summed over its last axis."""
+        """The summed axis, if the other input is summed over its last axis."""
         layer = call.operation
         axes = (layer.axes, layer.axes) if isinstance(layer.axes, int) else layer.axes
         own = call.inputs.index(value)
@@ -178,7 +178,7 @@ class DotRule(Contraction):
         return mine if other == -1 else None
 
     def letters(self, call):
-        """`a`, `b`, ... for the first input, others for the second's own axes."""
+        """`a`, `b`, ... for the first input, `s`, `t`, ... for other axes of the second."""
         layer = call.operation
         one, two = (len(value.shape) for value in call.inputs)
         axes = (layer.axes, layer.axes) if isinstance(layer.axes, int) else layer.axes
@@ -190,5 +190,5 @@ class DotRule(Contraction):
         right[second] = left[first]
         out = [letter for letter in left if letter != left[first]]
         out += [letter for letter in right[1:] if letter != left[first]]
-        # Two vectors give one number for each sample, on a separate axis.
+        # Two vectors give one number for each sample, on a new axis.
         return None if len(out) < 2 else (left, "".join(right), "".join(out))

@@ -1,4 +1,4 @@
-"""Recurrent layers whose kernels are convolutions."""
+"""Rules of recurrent layers with convolution kernels."""
 
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ class ConvCell(Cell):
         super().__init__(unit, layer, prefix)
         self.taps = tuple(range(self.kernel.ndim - 2))
         self.sums = self.kernel.sum(self.taps)
-        # For what reads what, one tap is enough.
+        # An input is read if any of its taps is not zero.
         self.kernel = np.abs(self.kernel).max(self.taps)
         self.recurrent = np.abs(self.recurrent).max(self.taps)
 
@@ -28,7 +28,7 @@ class ConvCell(Cell):
         return layer.filters
 
     def foldable(self, constants):
-        """Under a padded border only zeros: the sum of the taps differs there."""
+        """With a padded border, only zeros can be folded: the sum of the taps differs there."""
         valid = self.layer.padding == "valid"
         return (constants == 0) | (~np.isnan(constants) & valid)
 
@@ -46,7 +46,7 @@ class ConvCell(Cell):
 
 @register_rule(*_LAYERS)
 class ConvRecurrentRule(Recurrent):
-    """Filters are removed as units are."""
+    """The rule of ConvLSTM layers: filters are removed as units of other recurrent layers."""
 
     cell, size = ConvCell, "filters"
 

@@ -1,4 +1,4 @@
-"""Rules for what has the same channels in its inputs and outputs."""
+"""The base of rules for layers with the same channels in inputs and outputs."""
 
 import numpy as np
 
@@ -6,10 +6,11 @@ from keras_sparse.surgery.rules.base import Rule, in_step, reasons_behind
 
 
 class Coupled(Rule):
-    """Channels of the outputs are channels of the inputs; `coupling` says which.
+    """A layer with output channels that are also input channels; `coupling` says which.
 
-    `needs` and `coupled_channels` follow from it. `mixing` is the reason why all channels stay
-    where they are not told apart, `lost` the one where a constant ends here.
+    `needs` and `coupled_channels` follow from `coupling`. `mixing` is the reason to give if the
+    layer does not keep channels apart. `lost` returns the reason to give if a constant input
+    channel is not constant in the output.
     """
 
     mixing = "mixes channels"
@@ -18,13 +19,13 @@ class Coupled(Rule):
         """Which channels of inputs and outputs are the same.
 
         Returns:
-            List as of `coupled_channels`; None if the channels are not told apart in this call.
-            Here: each input with the output, channel by channel.
+            A list as of `coupled_channels`; None if this call does not keep channels apart. By
+            default, each input is coupled to the output, channel by channel.
         """
         return in_step(call)
 
     def lost(self, unit, source):
-        """Why a channel is needed that is constant in the port `source`, and not behind it."""
+        """Why a channel is needed that is constant in the port `source` but not in the output."""
         return "not constant behind it"
 
     def taking(self, unit):
@@ -39,7 +40,7 @@ class Coupled(Rule):
         return [i for i in range(len(unit.inputs)) if i not in taking]
 
     def needs(self, unit):
-        """What is needed of a tensor is needed of those that it is coupled to."""
+        """Needs the same channels of tensors that are coupled."""
         if not unit.alive:
             return
         calls = unit.calls
@@ -55,7 +56,7 @@ class Coupled(Rule):
                 self._couple(ports[value], channels, ports[other], places)
 
     def _couple(self, source, channels, target, places):
-        """Needs the same of both; of a source only if anything of the target is needed."""
+        """Needs the same channels of both; none if the target is an output and none is needed."""
         if not target.output:
             _carry(target, places, source, channels, lambda: target.why[places])
         elif not target.keep[places].any():
@@ -70,7 +71,7 @@ class Coupled(Rule):
 
 
 def _carry(port, of, other, at, reasons):
-    """Needs the channels `at` of another port where the channels `of` of a port are needed."""
+    """Needs the channels `at` of another port, if the channels `of` of `port` are needed."""
     new = port.keep[of] & ~other.keep[at]
     if new.any():
         need, why = np.zeros(other.size, bool), np.full(other.size, "", object)

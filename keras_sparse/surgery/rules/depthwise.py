@@ -1,4 +1,4 @@
-"""Convolutions that keep channels apart, and those in groups."""
+"""The rule of depthwise convolutions."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from keras_sparse.surgery.rules.windows import padded_classes, tap_classes
 
 @register_rule(keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 class DepthwiseRule(Rule):
-    """Input channel `k` makes the outputs `k * multiplier + j`, and nothing else reads it."""
+    """A depthwise convolution: only the outputs `k * multiplier + j` read input channel `k`."""
 
     def axis(self, layer):
         return channel_axis(layer.data_format, layer.rank + 2)
@@ -22,7 +22,7 @@ class DepthwiseRule(Rule):
         return kernel.reshape(-1, *kernel.shape[-2:])
 
     def forward(self, call):
-        """Each channel's constant under each set of taps that the border leaves."""
+        """The constants for each set of taps that the border does not cut off."""
         unit, layer = call.unit, call.operation
         source, target = call.inputs[0], call.outputs[0]
         axis = self.axis(layer)
@@ -47,7 +47,7 @@ class DepthwiseRule(Rule):
         return [(axis, result.map(lambda v: activate(layer.activation, v, target.dtype)))]
 
     def needs(self, unit):
-        """Lockstep of a channel with all that it makes."""
+        """Keeps an input channel together with all outputs that read it."""
         target = unit.outputs[0]
         if not target.keep.any():
             return

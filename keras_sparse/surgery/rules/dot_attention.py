@@ -1,4 +1,4 @@
-"""Attention without its own weights: the layers `Attention` and `AdditiveAttention`."""
+"""Rules of the layers `Attention` and `AdditiveAttention`."""
 
 import keras
 import numpy as np
@@ -10,12 +10,13 @@ from keras_sparse.surgery.rules.coupled import Coupled
 
 @register_rule(keras.layers.Attention)
 class DotAttentionRule(Coupled):
-    """`softmax(score(q, k)) v`; without a third tensor `v` is the key too.
+    """`softmax(score(q, k)) v`; without a third tensor, `v` is also the key.
 
-    * The values' channels are the output's. The softmax sums to one, so constants pass.
-    * Queries and keys share their channels. A key's channel that is the same at all positions
-      adds the same to all scores of a query, which the softmax ignores; in a dot product a query's
-      channel that is zero adds nothing.
+    * The output has the channels of the values. The softmax sums to one, so constants do not
+      change.
+    * Queries and keys have the same channels. If a channel of the key is the same at all positions,
+      it adds the same to all scores of a query, which the softmax ignores. In a dot product, a
+      channel that is zero in the query adds nothing.
     """
 
     arity = None
@@ -28,12 +29,12 @@ class DotAttentionRule(Coupled):
         return "is called with training=True" if call.kwargs.get("training") is True else None
 
     def _sides(self, call, ports):
-        """Query, value and key."""
+        """`(query, value, key)`."""
         query, value, *key = ports[: len(call.args[0])]
         return query, value, *(key or [value])
 
     def forward(self, call):
-        """The values' constants; a query's mask leaves only zeros constant."""
+        """The constants of the values; with a mask of the query, only zeros are constant."""
         value = call.inputs[1]
         uniform = value.constants.uniform
         if value.axis != -1:
@@ -46,7 +47,7 @@ class DotAttentionRule(Coupled):
         return silent | (query.uniform == 0) if unit.operation.score_mode == "dot" else silent
 
     def needs(self, unit):
-        """Queries and keys of which the scores are made; masks whole."""
+        """Needs the channels of queries and keys that change the scores, and all of the masks."""
         call = unit.calls[0]
         if unit.alive:
             query, _, key = self._sides(call, unit.inputs)
@@ -59,7 +60,7 @@ class DotAttentionRule(Coupled):
         super().needs(unit)
 
     def coupling(self, call):
-        """Values with the output, queries with keys."""
+        """Couples values with the output, and queries with keys."""
         query, value, key = self._sides(call, call.inputs)
         if {query.axis, value.axis, key.axis} != {-1}:
             return None
@@ -78,11 +79,11 @@ class AdditiveAttentionRule(DotAttentionRule):
     """`score = sum_i scale[i] tanh(q[i] + k[i])`."""
 
     def silent(self, unit, query, key):
-        """Keys that are the same everywhere, and what is scaled by zero."""
+        """Channels that are constant in the key, or that are scaled by zero."""
         scale = unit.array("scale")
         silent = ~np.isnan(key.uniform)
         return silent if scale is None else silent | (scale == 0)
 
     def slices(self, unit):
-        """One factor for each channel of the queries."""
+        """`scale` has one factor for each channel of the query."""
         return {"scale": (unit.inputs[0].on(-1).kept,)}

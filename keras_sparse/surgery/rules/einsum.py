@@ -1,4 +1,4 @@
-"""EinsumDense: a kernel contracted with the input along labelled axes."""
+"""The rule of `EinsumDense`."""
 
 import keras
 import numpy as np
@@ -12,15 +12,15 @@ from keras_sparse.surgery.rules.places import constants_along
 
 @register_rule(keras.layers.EinsumDense)
 class EinsumDenseRule(Linear):
-    """Channels are the last axis of the input, contracted, and the last of the output.
+    """Reads channels on the last input axis, which is summed over; computes the last output axis.
 
-    The kernel's other axes act as taps. Those that are contracted are summed over, and a channel
-    may be another constant at each place of such an axis. Those that the output has (heads) make a
-    constant depend on the position, and a bias must have them too.
+    The kernel's other axes act as taps. Along axes that are summed over too, a channel may have
+    another constant at each index. Along axes that the output has too (heads), an output constant
+    depends on the position, so a bias must have these axes.
     """
 
     def refuses(self, call):
-        """Equations whose last axes are something else."""
+        """Refuses equations with last axes that are used otherwise."""
         source, kernel, output = self._labels(call.operation)
         good = (
             source[-1] in kernel
@@ -35,7 +35,7 @@ class EinsumDenseRule(Linear):
         return (*inputs.split(","), output)
 
     def _order(self, layer):
-        """The kernel's axes: those of the output beside its last, contracted ones, channels."""
+        """The kernel's labels: those in the output, the summed ones, and the two channel axes."""
         source, kernel, output = self._labels(layer)
         ends = (source[-1], output[-1])
         kept = [label for label in output if label in kernel and label not in ends]
@@ -43,7 +43,7 @@ class EinsumDenseRule(Linear):
         return kept, summed, ends
 
     def kernel(self, unit):
-        """Labels of the output first, then contracted ones, as taps."""
+        """The kernel as `(taps, inputs, outputs)`; labels of the output vary slowest."""
         return self.rows(unit.array("kernel"), unit.operation)
 
     def rows(self, kernel, layer):
@@ -55,7 +55,7 @@ class EinsumDenseRule(Linear):
         return moved.reshape(-1, *moved.shape[-2:])
 
     def _places(self, unit):
-        """Number of places along the output's other labels."""
+        """Number of positions along the output's other labels."""
         layer = unit.operation
         labels = self._labels(layer)[1]
         shape = unit.array("kernel").shape
@@ -66,7 +66,7 @@ class EinsumDenseRule(Linear):
         return kernel.reshape(self._places(unit), -1, *kernel.shape[1:])
 
     def _constants(self, call):
-        """`(summed places, inputs)`: what is known of the input, NaN where it is not constant."""
+        """`(summed places, inputs)`: the constants of the input, NaN if it is not constant."""
         unit, source = call.unit, call.inputs[0]
         shape = self._parts(self.kernel(unit), unit).shape[1:3]
         if source.axis != -1:
@@ -77,7 +77,7 @@ class EinsumDenseRule(Linear):
         return np.broadcast_to(source.constants.uniform, shape)
 
     def forward(self, call):
-        """One class of positions for each place along the output's other labels."""
+        """Each index along the output's other labels is one class of positions."""
         values = self._made(call)
         outputs = self.reads(call.unit).shape[1]
         if values is None:
@@ -85,7 +85,7 @@ class EinsumDenseRule(Linear):
         return [(-1, Constants.of(values, call))]
 
     def _made(self, call):
-        """`(places, outputs)`: constants of the output, NaN for others; None if none is known."""
+        """`(places, outputs)`: the output's constants, NaN for others; None if there are none."""
         unit, layer = call.unit, call.operation
         bias = self._bias(unit)
         if mixes_channels(layer.activation) or bias is None:
@@ -100,7 +100,7 @@ class EinsumDenseRule(Linear):
         return np.where(live, np.nan, made)
 
     def places(self, call, axis):
-        """The same, if the places are those of an axis of the output; else None."""
+        """As `_made`, if `axis` of the output has these places; else None."""
         output, kept = self._labels(call.operation)[2], self._order(call.operation)[0]
         return self._made(call) if [output[axis]] == kept else None
 
@@ -115,7 +115,7 @@ class EinsumDenseRule(Linear):
         return bias.reshape(-1, bias.shape[-1]) if layer.bias_axes == self._axes(unit) else None
 
     def _axes(self, unit):
-        """The labels that a bias needs to take any constant, in the output's order."""
+        """The labels that a bias must have to hold any constant, in the output's order."""
         kept, _, ends = self._order(unit.operation)
         return "".join((*kept, ends[1]))
 
@@ -126,12 +126,12 @@ class EinsumDenseRule(Linear):
         return known & (fits | (constants == 0).all(0))
 
     def _of_all_calls(self, unit):
-        """The input's constants that are the same in all calls."""
+        """The constants of the input that are the same in all calls."""
         first, *others = (self._constants(call) for call in unit.calls)
         return np.where(np.all([other == first for other in others], axis=0), first, np.nan)
 
     def mergeable(self, layer):
-        """A bias takes the constants, or nothing does."""
+        """False: constants can only be folded into a bias."""
         return False
 
     def _correction(self, unit):
@@ -141,7 +141,7 @@ class EinsumDenseRule(Linear):
         return np.einsum("tk,ptko->po", constants[:, folded], parts[:, :, folded].astype(float))
 
     def config(self, unit):
-        """The output's last axis, and the bias' axes if it is new."""
+        """The config with the new output width, and with bias axes if a bias is new."""
         config = plain_config(unit)
         config["output_shape"] = (*config["output_shape"][:-1], len(unit.outputs[0].kept))
         if config["bias_axes"] is None and np.any(self._correction(unit)):
@@ -149,7 +149,7 @@ class EinsumDenseRule(Linear):
         return config
 
     def slices(self, unit):
-        """The kernel's two channel axes, the bias' last."""
+        """Slices the two channel axes of the kernel and the last axis of the bias."""
         labels = self._labels(unit.operation)[1]
         _, _, ends = self._order(unit.operation)
         cut = [None] * len(labels)
@@ -167,7 +167,7 @@ class EinsumDenseRule(Linear):
             weights["bias"] = bias + correction.reshape(bias.shape)
 
     def macs(self, call):
-        """Sizes of all labels, each counted once, at batch size 1."""
+        """The product of the sizes of all labels, at batch size 1."""
         source, kernel, _ = self._labels(call.operation)
         size = int(np.prod(call.operation.kernel.shape))
         shape = call.inputs[0].shape[-len(source) :]

@@ -1,4 +1,4 @@
-"""Embeddings."""
+"""Rules of embeddings."""
 
 import keras
 
@@ -8,7 +8,7 @@ from keras_sparse.surgery.rules.base import Rule, plain_config, register_rule
 
 @register_rule(keras.layers.Embedding)
 class EmbeddingRule(Rule):
-    """A row of the table for each token; a column that is the same in all rows is constant."""
+    """An embedding: a table column with the same entry in all rows is a constant channel."""
 
     arity = 0
 
@@ -16,7 +16,7 @@ class EmbeddingRule(Rule):
         return [(-1, Constants.of(array_row(call.unit.array("embeddings"), -1)))]
 
     def needs(self, unit):
-        """Tokens are not channels: they are an argument, needed whole."""
+        """Does nothing: tokens are not channels, and are always kept whole."""
 
     def config(self, unit):
         return {**plain_config(unit), "output_dim": len(unit.outputs[0].kept)}
@@ -30,13 +30,13 @@ class EmbeddingRule(Rule):
     "keras_hub.src.layers.modeling.reversible_embedding.ReversibleEmbedding",
 )
 class ReversibleEmbeddingRule(EmbeddingRule):
-    """An embedding, unless it also makes scores of the same table."""
+    """An embedding, if it does not also compute scores with the same table."""
 
     def refuses(self, call):
         back = call.kwargs.get("reverse") or len(call.args) > 1
         return "computes scores of the tokens from its table" if back else None
 
     def slices(self, unit):
-        """The table's columns, and the rows of a table for the way back."""
+        """Slices the columns of the table, and the rows of a separate table for scores."""
         kept = unit.outputs[0].kept
         return {**super().slices(unit), "reverse_embeddings": (kept, None)}

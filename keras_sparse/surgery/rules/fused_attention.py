@@ -1,4 +1,4 @@
-"""`keras.ops.dot_product_attention`."""
+"""The rule of `keras.ops.dot_product_attention`."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from keras_sparse.surgery.rules.base import Rule, register_rule
 from keras_sparse.surgery.rules.places import constants_along, silent_between
 from keras_sparse.surgery.units import Value
 
-# What Keras takes for a masked score, as a share of the largest number.
+# Keras' value for a masked score, as a fraction of the largest number.
 _MASKED = -0.7
 
 
@@ -16,9 +16,10 @@ _MASKED = -0.7
 class DotProductAttentionRule(Rule):
     """`softmax(scale q k^T + bias) v` of tensors `(batch, positions, heads, channels)`.
 
-    * The values' channels are the output's. The softmax sums to one, so constants pass.
-    * Queries and keys share their channels. One that is zero in either adds nothing to the scores,
-      and a key's that is the same at all positions adds what the softmax ignores.
+    * The output has the channels of the values. The softmax sums to one, so constants do not
+      change.
+    * Queries and keys have the same channels. A channel that is zero in either adds nothing to the
+      scores. If a channel of the key is the same at all positions, the softmax ignores it.
     """
 
     arity = None
@@ -41,7 +42,7 @@ class DotProductAttentionRule(Rule):
         return [(-1, value.constants.flattened())]
 
     def places(self, call, axis):
-        """The values' constants in each head, as `constants_along`."""
+        """The constants of the values in each head, as in `constants_along`."""
         value, heads = call.args[2], call.outputs[0].shape[-2]
         if axis != -2 or value.axis != -1 or None in (heads, value.shape[-2]):
             return None
@@ -70,7 +71,7 @@ class DotProductAttentionRule(Rule):
             port.need_all(f"argument of {unit.name}")
 
     def resolve(self, unit):
-        """One width for keys and values, where the operation is to be called again."""
+        """Makes keys and values equally wide, if `apply` has to call the operation itself."""
         call = unit.calls[0]
         if not (call.operation.is_causal or self._capped(call)):
             return
@@ -96,7 +97,7 @@ class DotProductAttentionRule(Rule):
         }
 
     def apply(self, call, make, read):
-        """The operation with the scale that it had; other operations for keys of another width."""
+        """Calls the operation with its old scale; other operations if keys have another width."""
         args, kwargs = call.arguments(read)
         before = call.args[0].shape[-1]
         if args[0].shape[-1] != before and kwargs.get("scale") is None:

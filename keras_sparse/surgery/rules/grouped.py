@@ -1,4 +1,4 @@
-"""Convolutions, with groups or without: each group of outputs reads its own group of inputs."""
+"""Rules of convolutions with and without groups."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from keras_sparse.surgery.rules.linear import Convolution
 
 @register_rule(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 class ConvRule(Convolution):
-    """A convolution; those with groups have their own rules."""
+    """A convolution; `for_unit` returns another rule for convolutions with groups."""
 
     def for_unit(self, unit):
         layer = unit.operation
@@ -21,7 +21,7 @@ class ConvRule(Convolution):
 
 
 class DepthwiseConvRule(DepthwiseRule):
-    """As many groups as inputs: a depthwise convolution, written differently."""
+    """A convolution with as many groups as inputs, which is a depthwise convolution."""
 
     def kernel(self, unit):
         kernel = unit.array("kernel")
@@ -39,10 +39,13 @@ class DepthwiseConvRule(DepthwiseRule):
 
 
 class GroupedRule(Convolution):
-    """Groups keep equal widths, or are removed as a whole, so some dead channels are kept."""
+    """A convolution with groups: each group of outputs reads its own group of inputs.
+
+    All kept groups have the same width, so some dead channels are kept.
+    """
 
     def _within(self, unit, inputs, outputs):
-        """Each input's row in the kernel, and which outputs are of its group."""
+        """The row of each input in the kernel, and which outputs are in its group."""
         kernel = unit.array("kernel")
         size = kernel.shape[-2]
         width = kernel.shape[-1] // unit.operation.groups
@@ -60,11 +63,11 @@ class GroupedRule(Convolution):
         return read[rows] & own
 
     def sets(self, unit, source):
-        """The groups."""
+        """For each input, the number of its group."""
         return np.arange(source.size) // (source.size // unit.operation.groups)
 
     def removed_together(self, call):
-        """A channel of one group with the channels at the same place in the others."""
+        """Couples channels at the same place in all groups."""
         values = [call.outputs[0]]
         if call.inputs[0].axis == self.input_axis(call.operation):
             values.append(call.inputs[0])
@@ -76,7 +79,7 @@ class GroupedRule(Convolution):
         return pairs
 
     def resolve(self, unit):
-        """Carriers, then the same number of inputs and of outputs in every group that is left."""
+        """Keeps carriers, then equally many inputs and outputs in every kept group."""
         super().resolve(unit)
         ports = (self.source(unit), unit.outputs[0])
         groups = unit.operation.groups
@@ -93,7 +96,7 @@ class GroupedRule(Convolution):
         return {**super().config(unit), "groups": int(kept.any(1).sum())}
 
     def slices(self, unit):
-        """Each output takes the inputs that its group has kept."""
+        """Each kept output keeps the kernel rows of the kept inputs of its group."""
         outputs = unit.outputs[0].kept
         rows = self._rows_of_outputs(unit)
         return {
@@ -102,7 +105,7 @@ class GroupedRule(Convolution):
         }
 
     def _rows_of_outputs(self, unit):
-        """`(kept inputs of a group, kept outputs)`: the kernel's row at each place."""
+        """`(kept inputs of a group, kept outputs)`: indices of rows in the kernel."""
         source, target = self.source(unit), unit.outputs[0]
         groups = unit.operation.groups
         kept = source.keep.reshape(groups, -1)
@@ -111,7 +114,7 @@ class GroupedRule(Convolution):
         return np.stack([rows[o // width] for o in target.kept], axis=1)
 
     def merge(self, unit, weights, sums):
-        """Into the carriers' rows, for the outputs of their group."""
+        """Adds to the kernel rows of the carriers, for the outputs of their group."""
         source, outputs = self.source(unit), unit.outputs[0].kept
         size = source.size // unit.operation.groups
         group = sums.carriers[0] // size

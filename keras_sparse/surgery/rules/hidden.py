@@ -1,4 +1,4 @@
-"""Units inside a layer of layers that stays whole on the outside."""
+"""The base of rules that remove units inside a layer but keep its inputs and outputs."""
 
 import numpy as np
 
@@ -11,9 +11,10 @@ class HiddenUnits(Unsupported):
     """`last(f(first(x)))`, or `last(f(first(x)) * g(gate(x)))`, inside a larger layer.
 
     `first`, `gate` and `last` name attributes of the layer that hold `keras.layers.Dense` layers,
-    or `EinsumDense` layers with a matrix. `size` is the argument of the layer's `__init__` that
-    counts the units between them. The layer's inputs and outputs stay. Units that are constant, or
-    that `last` does not read, are removed: the new layer is of the same class, with fewer units.
+    or `EinsumDense` layers with a matrix. `size` is the name of the layer's `__init__` argument for
+    the number of units between them. The layer keeps its inputs and outputs. Units that are
+    constant, or that `last` does not read, are removed: the new layer has the same class and fewer
+    units.
 
     A layer that can be opened is opened instead, unless `if_closed` is False.
 
@@ -29,18 +30,18 @@ class HiddenUnits(Unsupported):
     gate: str | None = None
     last = ""
     size = ""
-    # How many units there are for each of the argument's.
+    # The argument `size` is this multiple of the number of units.
     share = 1
 
     def __init__(self):
         super().__init__("only units inside it may go")
 
     def functions(self, layer):
-        """`(f, g)`: what the layer's `call` applies beside the dense layers' own activations."""
+        """`(f, g)`: functions that `call` applies besides the activations of the dense layers."""
         return None, None
 
     def for_unit(self, unit):
-        """Left whole, with a reason, where it is not what was expected."""
+        """This rule; `Unsupported` with a reason if the layer is not as expected."""
         reason = self._unlike(unit)
         return Unsupported(reason) if reason else self
 
@@ -92,7 +93,7 @@ class HiddenUnits(Unsupported):
         return name, unit.array(name).astype(np.float64)
 
     def _constants(self, unit, part, function):
-        """The constants behind a dense layer and a function, NaN where there are none."""
+        """The constants after a dense layer and a function, NaN for other units."""
         kernel = self._array(unit, part.kernel)[1]
         bias = np.zeros(kernel.shape[1])
         if part.bias is not None:
@@ -102,7 +103,7 @@ class HiddenUnits(Unsupported):
         return np.where((kernel == 0).all(0) & np.isfinite(values), values, np.nan)
 
     def _units(self, unit):
-        """`(kept units, their constants)`, found once."""
+        """`(kept units, constants of all units)`, computed once."""
         if "units" not in unit.notes:
             layer = unit.operation
             f, g = self.functions(layer)
@@ -122,7 +123,7 @@ class HiddenUnits(Unsupported):
         return {**plain_config(unit), self.size: self.share * len(self._units(unit)[0])}
 
     def slices(self, unit):
-        """Columns of what computes the units, rows of what reads them."""
+        """Slices the columns of `first` and `gate`, and the rows of `last`."""
         kept, _ = self._units(unit)
         slices = {}
         *before, last = self._parts(unit.operation)
@@ -134,7 +135,7 @@ class HiddenUnits(Unsupported):
         return slices
 
     def fold(self, unit, weights):
-        """What the dropped units added, into the last bias."""
+        """Folds the constants of removed units into the bias of `last`."""
         kept, values = self._units(unit)
         last = self._last(unit.operation)
         dropped = np.nan_to_num(values)

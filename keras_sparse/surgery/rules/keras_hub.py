@@ -1,4 +1,4 @@
-"""Rules for layers of KerasHub, by the names of their classes: it need not be installed."""
+"""Rules of KerasHub's layers. They are registered by name: KerasHub need not be installed."""
 
 import keras
 import numpy as np
@@ -32,7 +32,7 @@ class Underscored(HiddenUnits):
     "keras_hub.src.models.esm.esm_encoder.ESMEncoder",
 )
 class Plain(HiddenUnits):
-    """The same, with public attributes."""
+    """As `Underscored`, with public attributes."""
 
     first = "feedforward_intermediate_dense"
     last = "feedforward_output_dense"
@@ -46,7 +46,7 @@ class Plain(HiddenUnits):
     "keras_hub.src.models.qwen3.qwen3_decoder.Qwen3TransformerDecoder",
 )
 class Gated(Underscored):
-    """`last(first(x) * activation(gate(x)))`."""
+    """A gated feed-forward part, `last(first(x) * activation(gate(x)))`."""
 
     gate = "_feedforward_gate_dense"
 
@@ -56,7 +56,7 @@ class Gated(Underscored):
 
 @register_rule("keras_hub.src.models.phi3.phi3_decoder.Phi3Decoder")
 class PlainGated(Plain):
-    """The same, with public attributes."""
+    """As `Gated`, with public attributes."""
 
     gate = "feedforward_gate_dense"
     functions = Gated.functions
@@ -64,7 +64,7 @@ class PlainGated(Plain):
 
 @register_rule("keras_hub.src.models.bloom.bloom_decoder.BloomDecoder")
 class Bloom(HiddenUnits):
-    """An approximate gelu between its dense layers."""
+    """Bloom's decoder, with an approximate GELU between its dense layers."""
 
     first, last = "_mlp_intermediate_dense", "_mlp_output_dense"
     size = "intermediate_dim"
@@ -75,21 +75,21 @@ class Bloom(HiddenUnits):
 
 @register_rule("keras_hub.src.layers.modeling.f_net_encoder.FNetEncoder")
 class FNet(HiddenUnits):
-    """Its Fourier transform needs sizes."""
+    """FNet's encoder, which cannot be opened because its Fourier transform needs sizes."""
 
     first, last, size = "_intermediate_dense", "_output_dense", "intermediate_dim"
 
 
 @register_rule("keras_hub.src.models.falcon.falcon_transformer_decoder.FalconTransformerDecoder")
 class Falcon(HiddenUnits):
-    """Named as in the original."""
+    """Falcon's decoder, with the attribute names of the original model."""
 
     first, last, size = "dense_h_to_4h", "dense_4h_to_h", "intermediate_dim"
 
 
 @register_rule("keras_hub.src.models.xlnet.xlnet_encoder.XLNetEncoder")
 class XLNet(Plain):
-    """Its activation is applied by its `call`."""
+    """XLNet's encoder, which applies its activation in `call`."""
 
     def functions(self, layer):
         return layer.activation_function_ff, None
@@ -97,7 +97,7 @@ class XLNet(Plain):
 
 @register_rule("keras_hub.src.models.gemma.gemma_decoder_block.GemmaDecoderBlock")
 class Gemma(HiddenUnits):
-    """Half of its `intermediate_dim` is the gate's."""
+    """Gemma's decoder; half of its `intermediate_dim` belongs to the gate."""
 
     first, gate, last = "gating_ffw_2", "gating_ffw", "ffw_linear"
     size, share = "intermediate_dim", 2
@@ -107,7 +107,7 @@ class Gemma(HiddenUnits):
 
 
 def approximate_gelu(x):
-    """As KerasHub's layers call it."""
+    """The GELU of KerasHub's layers."""
     return keras.activations.gelu(x, approximate=True)
 
 
@@ -141,7 +141,7 @@ class LayerScale(Elementwise):
 
 @register_rule("keras_hub.src.layers.modeling.cached_multi_head_attention.CachedMultiHeadAttention")
 class CachedAttention(MultiHeadAttentionRule):
-    """As Keras' attention, but for a cache that no model of layers has."""
+    """As Keras' attention, but refuses calls with a cache."""
 
     def refuses(self, call):
         cache = call.kwargs.get("cache") is not None
@@ -150,9 +150,9 @@ class CachedAttention(MultiHeadAttentionRule):
 
 @register_rule("keras_hub.src.layers.modeling.position_embedding.PositionEmbedding")
 class PositionEmbeddingRule(Elementwise):
-    """A row for each position; its input says no more than how many there are.
+    """A table with a row for each position; only the length of the input matters.
 
-    A column that is the same for all positions is constant.
+    A column with the same entry for all positions is a constant channel.
     """
 
     channel_weights = ("embeddings",)
@@ -183,7 +183,7 @@ _MODELS = "keras_hub.src.models"
     f"{_MODELS}.qwen3_moe.qwen3_moe_layernorm.Qwen3MoeLayerNorm",
 )
 class RootMeanSquare(Unsupported):
-    """`scale * x / sqrt(mean(x^2) + epsilon)`: all stays, but nothing is left where scale is 0."""
+    """`scale * x / sqrt(mean(x^2) + epsilon)`: all channels stay; those with scale 0 are zero."""
 
     makes_channels = False
     scale = "scale"
@@ -202,13 +202,13 @@ class RootMeanSquare(Unsupported):
     f"{_MODELS}.gemma3.gemma3_layers.RMSNormalization",
 )
 class ScaledFromOne(RootMeanSquare):
-    """The same with `1 + scale`."""
+    """As `RootMeanSquare`, with `1 + scale` as factor."""
 
     added = 1.0
 
 
 @register_rule(f"{_MODELS}.t5.t5_layer_norm.T5LayerNorm")
 class Weighted(RootMeanSquare):
-    """The same under another name."""
+    """As `RootMeanSquare`, with another name of the weight."""
 
     scale = "weight"

@@ -1,4 +1,4 @@
-"""Layers that multiply by a kernel: every output channel reads every input channel."""
+"""Rules of layers with a kernel, in which every output channel can read every input channel."""
 
 import keras
 import numpy as np
@@ -19,15 +19,16 @@ from keras_sparse.surgery.rules.windows import tap_classes
 class Linear(Rule):
     """`output = activation(taps of kernel times input + bias)`.
 
-    With `c[k]` the constant of input channel `k`, which is dropped, and `W[t, k, o]` the kernel at
-    tap `t`:
+    Let `c[k]` be the constant of a removed input channel `k`, and `W[t, k, o]` the kernel at tap
+    `t`.
 
-    * where every position sees every tap, `bias[o] += c[k] * sum_t W[t, k, o]`;
-    * where the border is padded, or the constant depends on the position, some of the constant
-      channels are kept that add up to the others, `c[k] = sum_j f[j] c[j]`. These are the carriers,
-      and `W[t, j, o] += f[j] * W[t, k, o]`. Constants that do not depend on the position need one.
+    * If every position sees every tap, `bias[o] += c[k] * sum_t W[t, k, o]`.
+    * If the border is padded, or the constant depends on the position, some constant channels are
+      kept, the carriers. The others are sums of them, `c[k] = sum_j f[j] c[j]`, so
+      `W[t, j, o] += f[j] * W[t, k, o]`. Constants that do not depend on the position need one
+      carrier.
 
-    Subclasses say where the channels are and what the kernel is.
+    Subclasses define the channel axes and the kernel.
     """
 
     units_key = "units"
@@ -50,7 +51,7 @@ class Linear(Rule):
         return False
 
     def classes(self, call):
-        """Which taps a position may see, as `tap_classes` returns it."""
+        """The sets of taps that positions see, as `tap_classes` returns them."""
         return np.ones((1, 1)), call
 
     def tap_count(self, layer):
@@ -58,11 +59,11 @@ class Linear(Rule):
         return 1
 
     def mergeable(self, layer):
-        """Whether carriers can stand for other channels: one kernel for all of the channel."""
+        """Whether carriers can replace other channels: the whole channel has one kernel."""
         return True
 
     def why_stuck(self, layer):
-        """Why a constant may be neither folded nor carried."""
+        """Why a constant can neither be folded nor replaced by carriers."""
         return "its constant depends on the position"
 
     # Constants.
@@ -90,7 +91,7 @@ class Linear(Rule):
         return [(axis, result.map(lambda v: activate(activation, v, target.dtype)))]
 
     def _usable(self, constants, layer):
-        """The constants that stay constant under this layer's taps."""
+        """The constants that this layer can use, with its strides and number of taps."""
         if constants.profile is not None and self.tap_count(layer) > 1:
             return constants.flattened()
         if np.max(getattr(layer, "strides", 1)) > 1:
@@ -98,7 +99,7 @@ class Linear(Rule):
         return constants
 
     def _response(self, unit, constants, dead, call):
-        """Rows `(classes, dead outputs)` of what the constant inputs add, and their profile."""
+        """`(classes, dead outputs)`: the sums over constant inputs; and their profile."""
         values = np.nan_to_num(constants.values)
         reads = self.reads(unit)[:, dead].any(1)
         active = np.flatnonzero(reads & (values != 0).any(0))
@@ -120,7 +121,7 @@ class Linear(Rule):
         return self.kernel(unit)[:, inputs][:, :, outputs].astype(np.float64)
 
     def reads(self, unit):
-        """`(inputs, outputs)`: whether the output's kernel has anything but zeros at the input."""
+        """`(inputs, outputs)`: whether the kernel between them has a nonzero entry."""
         if "reads" not in unit.notes:
             unit.notes["reads"] = self.find_reads(unit)
         return unit.notes["reads"]
@@ -131,11 +132,11 @@ class Linear(Rule):
     # Needs.
 
     def source(self, unit):
-        """The input port, seen on the axis that the kernel reads."""
+        """The input port, with its channels on the axis that the kernel reads."""
         return unit.inputs[0].on(self.input_axis(unit.operation))
 
     def needs(self, unit):
-        """What the kernels of the needed outputs read, less what can be folded."""
+        """Needs the inputs that needed outputs read and that cannot be folded."""
         target = unit.outputs[0]
         if not target.keep.any():
             return
@@ -150,7 +151,7 @@ class Linear(Rule):
             source.need(left & known, f"{unit.name}: {self.why_stuck(unit.operation)}")
 
     def _read(self, unit, target):
-        """Which inputs the needed outputs read; only outputs that are new are looked at."""
+        """Which inputs the needed outputs read; outputs that were seen before are skipped."""
         reads = self.reads(unit)
         seen, read = unit.notes.setdefault(
             "read", (np.zeros(reads.shape[1], bool), np.zeros(reads.shape[0], bool))
@@ -162,21 +163,21 @@ class Linear(Rule):
         return read
 
     def _foldable(self, unit, source):
-        """Which inputs' constants add the same to every position of the output."""
+        """Which inputs have a constant that adds the same to every position of the output."""
         uniform = source.constants.uniform
         return (uniform == 0) | (~np.isnan(uniform) & (not self.bordered(unit)))
 
     def _carriable(self, unit, source):
-        """Which inputs have a constant that carriers can hold, and a bias cannot."""
+        """Which inputs have a constant that carriers can replace but a bias cannot."""
         held = source.constants.known & ~self._foldable(unit, source)
         return held & self.mergeable(unit.operation)
 
     def sets(self, unit, source):
-        """For each input the number of a set; carriers stand for channels of their own set."""
+        """For each input the number of its set; carriers replace channels of their own set."""
         return np.zeros(source.size, int)
 
     def _carried(self, unit, source):
-        """For each set the arguments of `combine`: carriers that are kept, and what is dropped."""
+        """For each set the arguments of `combine`, for the kept carriers and removed channels."""
         held = self._carriable(unit, source)
         dropped = held & ~source.keep & self._read(unit, unit.outputs[0])
         values, own = np.nan_to_num(source.constants.values), self.sets(unit, source)
@@ -187,7 +188,7 @@ class Linear(Rule):
             yield (values, *parts, shifted, precision)
 
     def resolve(self, unit):
-        """Keeps carriers for the constants that are to be dropped."""
+        """Keeps carriers for the constants of channels to remove."""
         source = self.source(unit)
         border = "the constants under its padded border"
         what = border if self.bordered(unit) else "constants that depend on the position"
@@ -198,7 +199,7 @@ class Linear(Rule):
     # Rebuilding.
 
     def config(self, unit):
-        """Fewer outputs, and a bias if a constant has to go somewhere."""
+        """The config with fewer outputs, and with a bias if a constant is folded into it."""
         config = plain_config(unit)
         config[self.units_key] = len(unit.outputs[0].kept)
         if np.any(self._correction(unit)):
@@ -206,7 +207,7 @@ class Linear(Rule):
         return config
 
     def slices(self, unit):
-        """The kernel's inputs and outputs, the bias' outputs."""
+        """Slices inputs and outputs of the kernel, and outputs of the bias."""
         inputs, outputs = self.source(unit).kept, unit.outputs[0].kept
         return {
             "kernel": (None,) * (unit.array("kernel").ndim - 2) + (inputs, outputs),
@@ -214,19 +215,19 @@ class Linear(Rule):
         }
 
     def _dropped(self, unit):
-        """Dropped inputs that have a constant and are read by a kept output."""
+        """Removed inputs that a kept output reads; all of them are constant."""
         source = self.source(unit)
         return self._read(unit, unit.outputs[0]) & ~source.keep
 
     def _sums(self, unit):
-        """The dropped inputs as sums of carriers."""
+        """The removed inputs as sums of carriers."""
         if "sums" not in unit.notes:
             carried = self._carried(unit, self.source(unit))
             unit.notes["sums"] = [combine(*arguments) for arguments in carried]
         return unit.notes["sums"]
 
     def _correction(self, unit):
-        """What the dropped constants add to the bias of each kept output."""
+        """The sum of removed constants to add to the bias of each kept output."""
         if "correction" not in unit.notes:
             source, outputs = self.source(unit), unit.outputs[0].kept
             folded = self._dropped(unit) & self._foldable(unit, source)
@@ -240,7 +241,7 @@ class Linear(Rule):
         return unit.notes["correction"]
 
     def fold(self, unit, weights):
-        """Constants into the bias, or into the carriers' kernels."""
+        """Folds constants into the bias, or into the kernels of carriers."""
         correction = self._correction(unit)
         if correction.any():
             weights["bias"] = weights["bias"].astype(np.float64) + correction
@@ -249,7 +250,7 @@ class Linear(Rule):
                 self.merge(unit, weights, sums)
 
     def merge(self, unit, weights, sums):
-        """Adds the kernels of dropped inputs, times factors, to their carriers'."""
+        """Adds the kernels of removed inputs, times factors, to the kernels of their carriers."""
         outputs = unit.outputs[0].kept
         places = np.searchsorted(self.source(unit).kept, sums.carriers)
         extra = np.einsum("jk,tko->tjo", sums.factors, self.part(unit, sums.carried, outputs))
@@ -268,11 +269,11 @@ class Linear(Rule):
 
 @register_rule(keras.layers.Dense)
 class DenseRule(Linear):
-    """A kernel `(inputs, units)` over the last axis."""
+    """A dense layer with a kernel `(inputs, units)` over the last axis."""
 
 
 class Convolution(Linear):
-    """A kernel `(*window, inputs, filters)`."""
+    """A convolution with a kernel `(*window, inputs, filters)`."""
 
     units_key = "filters"
 
@@ -291,7 +292,7 @@ class Convolution(Linear):
         return int(np.prod(layer.kernel_size))
 
     def classes(self, call):
-        """By the taps that the border cuts off."""
+        """The sets of taps that the border does not cut off."""
         return tap_classes(call)
 
 
@@ -299,7 +300,10 @@ class Convolution(Linear):
     keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose
 )
 class TransposedRule(Convolution):
-    """A kernel `(*window, filters, inputs)`; how many taps reach a position differs everywhere."""
+    """A transposed convolution with a kernel `(*window, filters, inputs)`.
+
+    The number of taps that reach a position differs between positions.
+    """
 
     def kernel(self, unit):
         return self.rows(unit.array("kernel"))
@@ -312,7 +316,7 @@ class TransposedRule(Convolution):
         return max(layer.kernel_size) > 1 or max(layer.strides) > 1
 
     def classes(self, call):
-        """Strides, padding and output padding leave too many sets of taps to follow."""
+        """None with strides or several taps: there are too many sets of taps to follow."""
         return (None if self.bordered(call.unit) else np.ones((1, 1))), call
 
     def slices(self, unit):

@@ -1,4 +1,4 @@
-"""The layer that masks positions of which all channels are zero."""
+"""The rule of `Masking`."""
 
 import keras
 
@@ -8,7 +8,7 @@ from keras_sparse.surgery.rules.normalization import NormRule
 
 @register_rule(keras.layers.Masking)
 class MaskingRule(NormRule):
-    """Masks positions of which all channels are zero; a channel that is zero has no influence."""
+    """`Masking` masks positions where all channels are zero; a zero channel has no influence."""
 
     def refuses(self, call):
         value = call.operation.mask_value

@@ -1,4 +1,4 @@
-"""Layers with several inputs: sums, products, concatenation."""
+"""Rules of layers with several inputs: sums, products, concatenation."""
 
 import keras
 import numpy as np
@@ -10,21 +10,21 @@ from keras_sparse.surgery.units import Value
 
 
 class Merge(Coupled):
-    """A function of several tensors, element by element, with broadcasting.
+    """An elementwise function of several tensors, with broadcasting.
 
-    Operands have the output's channels, or one channel that stands for all of them.
+    Operands have the channels of the output, or one channel that is broadcast.
     """
 
     arity = None
     mixing = "merges tensors without a common channel axis"
-    # The layer's operation may be done with a vector of constants in the place of an operand.
+    # The neutral element, and the operation that replaces an operand by a vector of constants.
     neutral = None
     replace = None
-    # Whether Keras' layer treats masked positions of its operands in another way.
+    # Whether Keras' layer treats masked positions of its operands differently.
     reads_masks = False
 
     def merge(self, rows, call):
-        """The output's constants from the operands', arrays `(classes, channels)`."""
+        """The output's constants, from arrays `(classes, channels)` with those of the operands."""
         raise NotImplementedError
 
     def operands(self, call):
@@ -32,7 +32,7 @@ class Merge(Coupled):
         return call.inputs
 
     def forward(self, call):
-        """Merges the constants, if all operands have their channels on one axis."""
+        """Merges the constants, if all operands have their channels on the same axis."""
         out = call.outputs[0]
         axis = self.axis(call)
         if axis is None:
@@ -51,7 +51,7 @@ class Merge(Coupled):
         ]
 
     def axis(self, call):
-        """The channel axis of output and operands, None if they disagree."""
+        """The channel axis of output and operands, None if it differs between them."""
         out = call.outputs[0]
         axes = {v.axis for v in call.inputs if v.axis is not None and v.shape[v.axis] != 1}
         if not axes:
@@ -65,7 +65,7 @@ class Merge(Coupled):
         return None if size is None else axis
 
     def _fits(self, operand, axis, size):
-        """Whether an operand has the channels on an axis, or one that stands for all."""
+        """Whether an operand has all channels on an axis, or one that is broadcast."""
         shape = operand.shape
         if not isinstance(operand, Value):
             return len(shape) < -axis or shape[axis] in (1, size)
@@ -74,7 +74,7 @@ class Merge(Coupled):
         return operand.axis == axis and shape[axis] in (1, size)
 
     def needs(self, unit):
-        """Operands that take part have the output's channels."""
+        """Needs the channels of the output in all operands that the smaller layer merges."""
         for i in self.taking(unit) if unit.alive else ():
             if unit.inputs[i].size == 1 and unit.outputs[0].size > 1:
                 unit.inputs[i].need_all(f"{unit.name} broadcasts it")
@@ -84,7 +84,7 @@ class Merge(Coupled):
         return None if self.axis(call) is None else in_step(call)
 
     def lost(self, unit, source):
-        """Because of whom a constant ends here."""
+        """Names the other operand that makes a constant depend on the input."""
         size, lost = unit.outputs[0].size, super().lost(unit, source)
         for other in unit.inputs:
             alive = ~other.constants.known
@@ -95,7 +95,7 @@ class Merge(Coupled):
         return np.broadcast_to(lost, size)
 
     def taking(self, unit):
-        """Which inputs take part: not those that are constant in every needed channel."""
+        """Indices of the inputs to merge, without those that are constant in needed channels."""
         fixed = self.neutral is None or (self.reads_masks and unit.calls[0].masked)
         if fixed or len(unit.inputs) == 1:
             return list(range(len(unit.inputs)))
@@ -115,7 +115,7 @@ class Merge(Coupled):
         return not np.isnan(np.broadcast_to(uniform, keep.shape)[keep]).any()
 
     def _covers(self, unit, taking):
-        """Whether these operands alone already have the output's shape, for certain."""
+        """Whether these operands alone certainly have the output's shape."""
         shapes = [unit.inputs[i].shape for i in range(len(unit.inputs))]
         rank = len(unit.outputs[0].shape)
         left = [i for i in range(len(shapes)) if i not in taking]
@@ -132,18 +132,18 @@ class Merge(Coupled):
                 if target not in sizes:
                     return False
                 continue
-            # Two open sizes need not be the same; two batches are.
+            # Two open sizes may differ, but two batch sizes are equal.
             certain = target in sizes and (target is not None or position == 0)
             if any(size != 1 for size in others) and not certain:
                 return False
         return any(len(shapes[i]) == rank for i in taking)
 
     def apply(self, call, make, read):
-        """Merges what takes part, then puts the constants in."""
+        """Merges the inputs of `taking`, then adds or multiplies by the constants of the others."""
         return self.apply_tensors(call, make, read)
 
     def apply_tensors(self, call, make, read):
-        """The same, with what `make` gives being called on a list of tensors."""
+        """As `apply`, for a function `make()` that takes a list of tensors."""
         unit = call.unit
         taking = self.taking(unit)
         tensors = [read(call.inputs[i]) for i in taking]
@@ -181,7 +181,7 @@ class AddRule(Merge):
 
 @register_rule(keras.layers.Multiply)
 class MultiplyRule(Merge):
-    """A product: zero where one factor is zero, whatever the others are, if they are finite."""
+    """A product: zero if one factor is zero, because the others are assumed to be finite."""
 
     reads_masks = True
     neutral = 1.0
@@ -219,7 +219,7 @@ class MaximumRule(Merge):
     reads_masks = True
 
     def merge(self, rows, call):
-        """Unknown where one is; `np.maximum` hands NaN on."""
+        """Unknown if an operand is: `np.maximum` propagates NaN."""
         return np.maximum.reduce(list(np.broadcast_arrays(*rows)))
 
 
@@ -230,7 +230,7 @@ class MinimumRule(Merge):
     reads_masks = True
 
     def merge(self, rows, call):
-        """Unknown where one is; `np.minimum` hands NaN on."""
+        """Unknown if an operand is: `np.minimum` propagates NaN."""
         return np.minimum.reduce(list(np.broadcast_arrays(*rows)))
 
 
@@ -244,13 +244,13 @@ class ScaledSumRule(Merge):
 
 @register_rule(keras.layers.Concatenate)
 class ConcatenateRule(Coupled):
-    """Side by side along the channels, or lockstep along another axis."""
+    """Concatenation along the channels, or along another axis, which couples all inputs."""
 
     arity = None
     mixing = "joins tensors with channels on different axes"
 
     def forward(self, call):
-        """Constants side by side, or, along another axis, where they are the same."""
+        """Concatenates the constants; along another axis, they must be the same in all inputs."""
         axis = self._axis(call)
         if axis is None:
             return nothing_known(call)
@@ -262,7 +262,7 @@ class ConcatenateRule(Coupled):
         return [(axis, Constants.of(np.where(same, uniform[0], np.nan)))]
 
     def _axis(self, call):
-        """The channel axis of all inputs, None if they disagree."""
+        """The channel axis of all inputs, None if it differs between them."""
         axes = {value.axis for value in call.inputs}
         return axes.pop() if len(axes) == 1 else None
 
@@ -272,7 +272,7 @@ class ConcatenateRule(Coupled):
         return call.operation.axis % rank - rank
 
     def coupling(self, call):
-        """Each operand with its slice of the output, or with all of it."""
+        """Couples each input with its slice of the output, or with all of it."""
         axis = self._axis(call)
         pairs, start = [], 0
         for value in call.inputs:
@@ -285,7 +285,7 @@ class ConcatenateRule(Coupled):
         return "not the same constant in all that it joins"
 
     def taking(self, unit):
-        """Inputs of whose slice anything is needed."""
+        """Indices of the inputs with a needed channel in their slice of the output."""
         keep, coupling = unit.outputs[0].keep, self.coupling(unit.calls[0])
         if coupling is None:
             return super().taking(unit)

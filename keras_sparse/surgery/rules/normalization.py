@@ -1,4 +1,4 @@
-"""Normalisations."""
+"""Rules of normalisations."""
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ from keras_sparse.surgery.rules.coupled import Coupled
 
 @register_rule(keras.layers.BatchNormalization)
 class BatchNormalizationRule(Elementwise):
-    """At inference a scale and a shift of each channel: `gamma (x - mean) / deviation + beta`."""
+    """At inference scales and shifts each channel: `gamma (x - mean) / deviation + beta`."""
 
     channel_weights = (
         "gamma",
@@ -32,7 +32,7 @@ class BatchNormalizationRule(Elementwise):
     scale = "gamma"
 
     def refuses(self, call):
-        """Batch statistics make a channel depend on the batch."""
+        """Refuses `training=True`: outputs then depend on the batch."""
         pinned = call.kwargs.get("training") is True
         return "is called with training=True" if pinned else None
 
@@ -53,7 +53,7 @@ class BatchNormOperationRule(Elementwise):
     """`keras.ops.batch_normalization` with arrays: mean, variance, offset and scale."""
 
     def refuses(self, call):
-        """Statistics that are computed or trained, or belong to the batch."""
+        """Refuses statistics that are computed or trained, and normalisation over the batch."""
         if len(call.inputs) > 1:
             return "has statistics that are computed"
         if any(isinstance(x, keras.Variable) for x in call.args):
@@ -76,7 +76,7 @@ class BatchNormOperationRule(Elementwise):
 
 @register_rule(keras.layers.Normalization)
 class NormalizationRule(Elementwise):
-    """`(x - mean) / deviation`, adapted to data or given."""
+    """`(x - mean) / deviation`, with statistics that are adapted to data or given."""
 
     channel_weights = ("mean", "variance")
 
@@ -86,7 +86,7 @@ class NormalizationRule(Elementwise):
         return None if plain else "has statistics for several axes, or for the batch"
 
     def axis(self, layer, rank):
-        """The layer's own, counted from the end; None with one mean for all."""
+        """The layer's axis, counted from the end; None if there is one mean for all channels."""
         return layer.axis[0] % rank - rank if layer.axis else None
 
     def config(self, unit):
@@ -98,7 +98,7 @@ class NormalizationRule(Elementwise):
 
 @register_rule(keras.layers.LayerNormalization)
 class LayerNormalizationRule(Unsupported):
-    """Every channel enters mean and variance, so all stay; where gamma is zero, beta is left."""
+    """All channels stay, because they enter mean and variance; with gamma zero, they are beta."""
 
     makes_channels = False
 
@@ -112,7 +112,7 @@ class LayerNormalizationRule(Unsupported):
 
 
 class NormRule(Coupled):
-    """Divides by a norm over the channels: zeros do not enter it, other constants do."""
+    """Divides by a norm over the channels: zeros do not change it, but other constants do."""
 
     makes_channels = False
     mixing = Elementwise.mixing
@@ -148,7 +148,7 @@ class UnitNormalizationRule(NormRule):
 class RMSNormalizationRule(NormRule):
     """`scale * x / sqrt(sum x^2 / C + epsilon)`.
 
-    With C' of C channels left, `sum / C + epsilon = C'/C (sum / C' + epsilon C / C')`.
+    If C' of C channels are kept, `sum / C + epsilon = C'/C (sum / C' + epsilon C / C')`.
     """
 
     def _ratio(self, unit):
@@ -168,9 +168,9 @@ class RMSNormalizationRule(NormRule):
 
 @register_rule(keras.layers.GroupNormalization)
 class GroupNormalizationRule(Rule):
-    """Statistics over groups of channels: a group stays or goes as a whole.
+    """Statistics over groups of channels: a group is kept or removed as a whole.
 
-    With a group for each channel, instance normalisation, that is every channel by itself.
+    With a group for each channel (instance normalisation), each channel is kept or removed alone.
     """
 
     makes_channels = False
@@ -179,7 +179,7 @@ class GroupNormalizationRule(Rule):
         return layer.axis % rank - rank
 
     def forward(self, call):
-        """Constants only where a whole group is constant, or gamma is zero."""
+        """A channel is constant only if its whole group is, or if gamma is zero."""
         source, layer, array = call.inputs[0], call.operation, call.unit.array
         axis = self._axis(layer, len(source.shape))
         size = source.shape[axis]
@@ -205,7 +205,7 @@ class GroupNormalizationRule(Rule):
             port.need(whole, reasons)
 
     def coupled_channels(self, call):
-        """Channel by channel, and all of a group with its first."""
+        """Couples channel by channel, and all channels of a group with its first."""
         pairs = in_step(call)
         for value, channels, target, _ in list(pairs):
             size = len(channels) // call.operation.groups
@@ -223,7 +223,7 @@ class GroupNormalizationRule(Rule):
 
 @register_rule("LayerScale")
 class LayerScaleRule(Elementwise):
-    """ConvNeXt's learnt factor for each channel; zero kills the channel."""
+    """ConvNeXt's trained factor for each channel; a factor of zero makes the channel zero."""
 
     channel_weights = ("gamma",)
     scale = "gamma"

@@ -1,4 +1,4 @@
-"""Nodes made by `keras.ops` and by operators on tensors, known by the names of their classes."""
+"""Rules of elementwise `keras.ops` and operators, registered by the names of their classes."""
 
 import keras
 import numpy as np
@@ -22,14 +22,14 @@ from keras_sparse.surgery.units import Value
     *("Tan", "Tanh", "TanhShrink", "Threshold", "Trunc", "ZerosLike"),
 )
 class UnaryRule(Elementwise):
-    """A function of one tensor, element by element."""
+    """An elementwise function of one tensor."""
 
     entrywise = True
 
     def refuses(self, call):
-        """Further tensors or arrays, `clip` with a bound for each channel for one."""
+        """Refuses further tensors or arrays, such as bounds of `clip` for each channel."""
         others = [leaf for leaf in _leaves(call) if leaf is not call.inputs[0]]
-        # `clip` keeps its bounds itself; the bins of `digitize` are of no channel.
+        # `clip` has its bounds as attributes; the bins of `digitize` belong to no channel.
         own = vars(call.operation).items()
         others += [value for name, value in own if not name.startswith("_") and name != "bins"]
         return "takes arrays" if any(np.ndim(other) for other in others) else None
@@ -40,14 +40,14 @@ def _leaves(call):
 
 
 class Binary(merging.Merge):
-    """A function of two operands, of which one may be a number or an array."""
+    """An elementwise function of two operands; one of them may be a number or an array."""
 
     operand_count = 2
     entrywise = True
     reads_masks = False
 
     def refuses(self, call):
-        """Variables: the compact model would share them, or forget that they are trained."""
+        """Refuses variables: the compact model would share them, or no longer train them."""
         if len(call.args) != self.operand_count or any(x is None for x in call.args):
             return "is called in an unknown way"
         if any(isinstance(x, keras.Variable) for x in call.args):
@@ -55,11 +55,11 @@ class Binary(merging.Merge):
         return None
 
     def operands(self, call):
-        """The arguments, numbers as arrays."""
+        """The arguments, with numbers as arrays."""
         return [x if isinstance(x, Value) else _array(x) for x in call.args]
 
     def apply(self, call, make, read):
-        """As for layers; an array operand loses the channels that the tensor has lost."""
+        """As for layers; removed channels are removed from array operands too."""
         if len(call.inputs) == self.operand_count:
             return self.apply_tensors(call, lambda: lambda tensors: make()(*tensors), read)
         return make()(*(read(x) if isinstance(x, Value) else self._cut(call, x) for x in call.args))
@@ -112,14 +112,14 @@ class MinimumOperationRule(Binary, merging.MinimumRule):
     *("Nextafter", "NotEqual", "Power", "RightShift", "TrueDivide"),
 )
 class FunctionRule(Binary):
-    """Any function of two operands; the operation itself says what it makes of constants.
+    """Any function of two operands; constants are computed by the operation itself.
 
-    It is asked in the operands' own types: a number just below another in float64 may be the same
-    in float32, and what is rounded down or compared tells them apart.
+    It is computed in the operands' own types. Two numbers that differ in float64 may be equal in
+    float32, which changes the result of rounding and comparing operations.
     """
 
     def merge(self, rows, call):
-        """Unknown where one is, even if one to any power is one."""
+        """Unknown if an operand is, although `1 ** x` would be 1 for any `x`."""
         known = ~np.isnan(rows[0] + rows[1])
         if not known.any():
             return np.where(known, 0.0, np.nan)
@@ -131,7 +131,7 @@ class FunctionRule(Binary):
 
 
 def _typed(operand, values):
-    """Values in the type of an operand; a number of Python's has none and stays what it is."""
+    """Values in the type of an operand; a Python number has no dtype and is returned itself."""
     if not hasattr(operand, "dtype"):
         return operand
     dtype = keras.backend.standardize_dtype(operand.dtype)
@@ -140,12 +140,12 @@ def _typed(operand, values):
 
 @register_rule("Where")
 class WhereRule(Binary):
-    """The second operand where the first is true, else the third."""
+    """`where`: the second operand where the first is true, else the third."""
 
     operand_count = 3
 
     def merge(self, rows, call):
-        """Known where the condition is, or where both choices are the same."""
+        """Known if the condition is known, or if both choices are the same."""
         condition, yes, no = np.broadcast_arrays(*rows)
         chosen = np.where(condition != 0, yes, no)
         return np.where((yes == no) | ~np.isnan(condition), chosen, np.nan)

@@ -1,7 +1,7 @@
-"""What is known of channels at each place of another axis, heads for one, and what softmax ignores.
+"""Constants of channels at each index of another axis, such as heads; shifts ignored by softmax.
 
-A channel of attention may be constant in one head and not in another, or have another constant in
-each head. `Constants` does not tell heads apart, so this is found by going back through the graph.
+In attention, a channel may be constant in one head only, or have another constant in each head.
+`Constants` does not distinguish heads, so these functions go back through the graph.
 """
 
 import keras
@@ -12,19 +12,19 @@ from keras_sparse.surgery.rules.base import Unsupported, entries_of
 from keras_sparse.surgery.stand_ins import Zeros
 from keras_sparse.surgery.units import Value
 
-# What is this small where a mask hides scores leaves nothing of them behind a softmax.
+# A mask with values below this one makes scores zero after a softmax.
 _HIDDEN = -1e9
 
 
 def constants_along(value, axis):
-    """The constants of a tensor's channels at each place of another axis.
+    """The constants of a tensor's channels at each index of another axis.
 
     Args:
         value: a `Value` whose channels are followed.
-        axis: the other axis, counted from the end, of a known size.
+        axis: the other axis, counted from the end; its size must be known.
 
     Returns:
-        Array `(size of the axis, channels)`, NaN where a channel depends on the input.
+        Array `(size of the axis, channels)`, NaN if a channel depends on the input.
     """
     uniform = value.constants.uniform
     known = np.broadcast_to(uniform, (value.shape[axis], len(uniform)))
@@ -38,12 +38,12 @@ def constants_along(value, axis):
 
 
 def _of_einsum_dense(call, axis):
-    """The kernel has heads too, and the bias mostly."""
+    """Kernel and bias may differ between heads."""
     return call.unit.rule.places(call, axis)
 
 
 def _of_reshape(call, axis):
-    """Channels that become places and channels; places that become other ones are not followed."""
+    """Channels that are split into heads and channels; other reshapes are not followed."""
     source, out = call.inputs[0], call.outputs[0]
     split = (out.shape[axis], out.shape[-1])
     if (source.axis, out.axis, axis) != (-1, -1, -2) or None in (*split, source.shape[-1]):
@@ -52,7 +52,7 @@ def _of_reshape(call, axis):
 
 
 def _of_moved_axes(call, axis):
-    """The place of an axis before it was moved."""
+    """The constants along the axis before it was moved."""
     source, size = call.inputs[0], len(call.outputs[0].shape)
     rank = len(source.shape)
     for before in range(rank):
@@ -62,13 +62,13 @@ def _of_moved_axes(call, axis):
 
 
 def _of_same(call, axis):
-    """The same values."""
+    """The constants of the input, which the call does not change."""
     pinned = call.kwargs.get("training") is True
     return None if pinned or len(call.inputs) != 1 else constants_along(call.inputs[0], axis)
 
 
 def _of_function(call, axis):
-    """A sum or a product with a number."""
+    """Sums and products with numbers or tensors of the same shape."""
     out = call.outputs[0]
     rows = []
     for operand in call.args:
@@ -82,7 +82,7 @@ def _of_function(call, axis):
 
 
 def _of_product(call, axis):
-    """The values of attention: all of them behind a softmax, else zeros."""
+    """The values of attention: all constants if a softmax gives the weights, else zeros."""
     return call.unit.rule.places(call, axis)
 
 
@@ -97,13 +97,13 @@ _FOUND = {
 
 
 def ignored_along(value):
-    """Axes, counted from the end, along which all that reads a tensor ignores a common shift.
+    """Axes of a tensor along which all of its readers ignore a common shift.
 
-    What is added to all scores of a query alike leaves the softmax as it is.
+    A softmax does not change if the same number is added to all scores of a query.
 
     Returns:
-        A set of axes: a shift that is the same along all of these changes nothing. None if any
-        shift does.
+        A set of axes, counted from the end: a shift that is the same along all of them changes
+        nothing. None if every shift changes something.
     """
     if "output of the model" in value.why:
         return None
@@ -118,7 +118,7 @@ def ignored_along(value):
 
 
 def _ignored_by(call, value):
-    """The same for one call that reads the tensor."""
+    """As `ignored_along`, for one call that reads the tensor."""
     kind, rank = type(call.operation).__name__, len(value.shape)
     if kind in ("ZerosLike", "OnesLike") or isinstance(call.operation, Zeros):
         return set()
@@ -137,14 +137,14 @@ def _ignored_by(call, value):
 
 
 def _is_plain(call, value):
-    """Whether Keras' own operation reads a tensor once, and returns one of its rank."""
+    """Whether a call of Keras' own reads a tensor once, and returns one of the same rank."""
     once = bool(call.args) and sum(value is source for source in call.inputs) == 1
     of_keras = type(call.operation).__module__.startswith("keras.")
     return once and of_keras and len(call.outputs[0].shape) == len(value.shape)
 
 
 def _keeps_shifts(call, value):
-    """Whether a shift of a tensor shifts the output of an operation, up to a factor."""
+    """Whether shifting a tensor shifts the output of a call, up to a factor."""
     kind, count = type(call.operation).__name__, len(call.args)
     others = [operand for operand in call.args if operand is not value]
     if kind == "Cast":
@@ -166,11 +166,11 @@ def _is_hidden(operand):
 
 
 def silent(call, letters):
-    """Which channels, summed over by a product, change nothing that is read of it.
+    """Which channels of a sum of products change nothing in the readers of its output.
 
     Args:
-        call: a product of two tensors, whose channels are summed over.
-        letters: a string for each of them, and one for the output, with a letter for each axis.
+        call: a product of two tensors that sums over their channels.
+        letters: a string for each tensor, and one for the output, with a letter for each axis.
 
     Returns:
         Boolean array with an entry for each channel.
@@ -182,10 +182,11 @@ def silent(call, letters):
 
 
 def silent_between(one, two, letters, along):
-    """The same for two tensors, and the letters of axes along which a common shift is ignored.
+    """As `silent`, for two tensors and the letters of axes along which a shift is ignored.
 
-    At each place of an axis that both operands share, a channel is silent that is zero in either,
-    or constant in one along the axes where a softmax follows. `along` is None without a softmax.
+    A channel is silent if it is zero in either operand at each index of an axis that both share. It
+    is also silent if its product is constant along `along`, the axes of a later softmax; `along` is
+    None if there is no softmax.
     """
     *sides, out = letters
     places = [letter for letter in out[1:] if letter in sides[0] and letter in sides[1]]
@@ -201,7 +202,7 @@ def silent_between(one, two, letters, along):
     if along is not None:
         known = [~np.isnan(rows) for rows in constants]
         for own, fixed in ((sides[0], known[1]), (sides[1], known[0])):
-            # The other operand is constant but for the place, so the sum varies as this one does.
+            # The other operand is constant at each place, so the product varies only as this one.
             if not along & set(own):
                 nothing = nothing | fixed
         if not along & place:

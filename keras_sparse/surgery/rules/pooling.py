@@ -1,4 +1,4 @@
-"""What works along positions: pooling, padding, resizing; a constant map stays what it is."""
+"""Rules of layers that work along positions: pooling, padding, resizing."""
 
 import keras
 import numpy as np
@@ -16,13 +16,13 @@ def _layers(pattern):
 
 
 class Windowed(PassThrough):
-    """Works on the spatial axes of `data_format`.
+    """A layer that works on the spatial axes of `data_format`.
 
-    Padding does not touch a constant: maxima ignore it, averages do not count it.
+    Padding does not change a constant: maxima ignore it, and averages do not count it.
     """
 
     def axis(self, layer, rank):
-        """By `data_format`; one-dimensional up-sampling and cropping know only channels last."""
+        """The channel axis; 1D up-sampling and cropping support only channels last."""
         return channel_axis(getattr(layer, "data_format", "channels_last"), rank)
 
 
@@ -37,15 +37,15 @@ class Windowed(PassThrough):
     "AveragePool",
 )
 class PoolingRule(Windowed):
-    """A window at a time."""
+    """Pooling, cropping and up-sampling: a constant does not change."""
 
 
 @register_rule(*_layers("MaxPooling{}D"), "MaxPool")
 class MaxPoolingRule(Windowed):
-    """The largest value of a window; behind padding that of the window or of the border."""
+    """Max pooling; after a padding layer, a maximum may be the padded value."""
 
     def constants(self, call, constants):
-        """The input's; behind padding two classes of positions, with the border or without."""
+        """The input's constants; after padding, windows with and without border are two classes."""
         padded = self._padded(call)
         if padded is None:
             return super().constants(call, constants)
@@ -53,10 +53,10 @@ class MaxPoolingRule(Windowed):
         return Constants.of([inside, np.maximum(inside, value)], call)
 
     def _padded(self, call):
-        """The call that pads this one's input, if each window has a position inside of it."""
+        """The call that pads the input, if each window covers an unpadded position; else None."""
         layer, source = call.operation, call.inputs[0]
         producer = source.producer
-        # A step of `TimeDistributed` is not what is padded.
+        # Inside `TimeDistributed`, the input is a single step, not the padded tensor.
         pads = producer and producer.unit.rule.pads and source is producer.outputs[0]
         if not pads or not producer.unit.rule.beside(producer) or layer.padding != "valid":
             return None
@@ -72,30 +72,30 @@ class MaxPoolingRule(Windowed):
 
 @register_rule(*_layers("GlobalAveragePooling{}D"))
 class GlobalPoolingRule(Windowed):
-    """All positions at once, which moves the channel axis unless `keepdims`."""
+    """Global average pooling; without `keepdims` the channels become the last axis."""
 
     def constants(self, call, constants):
-        """The mean of those that depend on the position; a mask leaves some positions out."""
+        """The mean over positions; with a mask, only constants that are the same everywhere."""
         masked = call.masked or len(call.inputs) > 1
         return Constants.of(constants.uniform if masked else constants.mean)
 
     def forward(self, call):
-        """As for pooling, on the axis that the channels have in the output."""
+        """As for pooling, with the channel axis of the output."""
         ((axis, constants),) = super().forward(call)
         return [(axis if call.operation.keepdims else -1, constants)]
 
 
 @register_rule(*_layers("GlobalMaxPooling{}D"))
 class GlobalMaxPoolingRule(GlobalPoolingRule):
-    """The largest of all positions."""
+    """Global max pooling."""
 
     def constants(self, call, constants):
-        """The largest of those that depend on the position."""
+        """The largest value over all positions."""
         return Constants.of(constants.largest)
 
 
 class Padding(Beside):
-    """A value around each channel: a constant is itself inside, the value outside."""
+    """Padding: a constant does not change inside; the border has the padded value."""
 
     mixing = "pads the channels"
     pads = True
@@ -105,7 +105,7 @@ class Padding(Beside):
         raise NotImplementedError
 
     def value(self, call):
-        """What is padded with; None if it is what is there already."""
+        """The padded value; None if the border is copied from the tensor."""
         return 0.0
 
     def beside(self, call):
@@ -113,13 +113,13 @@ class Padding(Beside):
         return axis is not None and not any(self.widths(call)[axis])
 
     def forward(self, call):
-        """The classes of positions of the input stay apart."""
+        """Keeps the input's classes of positions, unlike `Beside`."""
         if not self.beside(call):
             return super().forward(call)
         return [(self.place(call), self.constants(call, call.inputs[0].constants))]
 
     def constants(self, call, constants):
-        """One more class of positions, the same for all channels of this call."""
+        """Adds a class of positions for the border, the same for all channels of this call."""
         if not np.any(self.widths(call)):
             return constants
         rows, value = list(constants.values), self.value(call)
@@ -130,27 +130,27 @@ class Padding(Beside):
 
 @register_rule(*_layers("ZeroPadding{}D"))
 class ZeroPaddingRule(Padding):
-    """Zeros, on the spatial axes of `data_format`."""
+    """Zero padding, on the spatial axes of `data_format`."""
 
     def widths(self, call):
-        """The layer's, and none for batch and channels."""
+        """The layer's padding, with zero widths for batch and channels."""
         layer, rank = call.operation, len(call.inputs[0].shape)
         spatial = np.reshape(layer.padding, (-1, 2)).tolist()
         axis = channel_axis(getattr(layer, "data_format", "channels_last"), rank) % rank
         return [(0, 0), *spatial[: axis - 1], (0, 0), *spatial[axis - 1 :]]
 
 
-# What repeats positions beyond the border, and what puts numbers there that it computes from them.
+# Modes that repeat positions beyond the border, and modes that compute numbers from positions.
 _REPEATING = ("circular", "edge", "reflect", "symmetric", "wrap")
 _COMPUTING = ("maximum", "mean", "median", "minimum")
 
 
 @register_rule("Pad")
 class PadRule(Padding):
-    """A value, or what is there already."""
+    """`keras.ops.pad`, with a value or with copies of positions."""
 
     def refuses(self, call):
-        """Padding of the batch, values that are tensors or arrays, modes that ramp."""
+        """Refuses padding of the batch, values that are tensors or arrays, and other modes."""
         widths, mode = call.operation.pad_width, call.operation.mode
         if len(widths) != len(call.inputs[0].shape) or any(widths[0]):
             return "pads the batch"
@@ -159,7 +159,7 @@ class PadRule(Padding):
         return None if mode in ("constant", *_REPEATING, *_COMPUTING) else f"pads by {mode}"
 
     def constants(self, call, constants):
-        """Numbers that are computed channel by channel are those of no class of positions."""
+        """For modes that compute numbers, only constants that are the same at all positions."""
         computed = call.operation.mode in _COMPUTING
         return super().constants(call, constants.flattened() if computed else constants)
 
@@ -175,14 +175,14 @@ class PadRule(Padding):
 
 @register_rule("Resize", keras.layers.Resizing)
 class ResizeRule(Windowed):
-    """Means of neighbours; where the aspect ratio is kept by padding, a value around them."""
+    """Resizing: weighted means of neighbours, with padding if it keeps the aspect ratio."""
 
     def refuses(self, call):
         batch = len(call.inputs[0].shape) == 4
         return None if batch else "works on an image without a batch"
 
     def constants(self, call, constants):
-        """The input's inside, the padding's value around it."""
+        """The input's constants inside, and the padded value around them."""
         layer, uniform = call.operation, constants.uniform
         rows = [uniform]
         if layer.pad_to_aspect_ratio:
@@ -192,14 +192,14 @@ class ResizeRule(Windowed):
 
 @register_rule("CropImages")
 class CropImagesRule(ResizeRule):
-    """Part of the positions."""
+    """Cropping of images."""
 
     constants = Windowed.constants
 
 
 @register_rule("PadImages")
 class PadImagesRule(ResizeRule):
-    """Zeros around the image."""
+    """Zero padding of images."""
 
     def constants(self, call, constants):
         return Constants.of([constants.uniform, constants.uniform * 0.0], call)

@@ -1,4 +1,4 @@
-"""`keras.ops.matmul`, of two tensors or of a tensor and an array."""
+"""Rules of `keras.ops.matmul` for two tensors, and for a tensor and an array."""
 
 import keras
 import numpy as np
@@ -11,25 +11,25 @@ from keras_sparse.surgery.units import Value
 
 @register_rule("Matmul")
 class MatmulRule(Contraction):
-    """`output[..., i, j] = sum_k a[..., i, k] b[..., k, j]`, as attention is written by hand.
+    """`output[..., i, j] = sum_k a[..., i, k] b[..., k, j]`, as in handwritten attention.
 
-    A channel on `k` that is constant in both operands adds a number, which is added behind.
+    A channel on `k` that is constant in both operands is removed; its product is added afterwards.
     """
 
     def for_unit(self, unit):
-        """With an array on the right a layer of another kind."""
+        """Another rule, if the right operand is an array."""
         (call,) = unit.calls
         tensors = [isinstance(operand, Value) for operand in call.args]
         array = tensors == [True, False] and np.ndim(call.args[1]) == 2
         return ArrayMatmulRule() if array else self
 
     def letters(self, call):
-        """None for vectors and products over the batch."""
+        """As `Contraction.letters`; None for vectors and products over the batch."""
         a, b = (value.shape for value in call.inputs)
         if min(len(a), len(b)) < 3:
             return None
         rank = max(len(a), len(b)) - 2
-        # Letters of the axes that both have, and of those along which one operand is broadcast.
+        # Letters of common axes, and of axes along which one operand is broadcast.
         both, alone = "abcdefgh"[:rank], iter("qrstuvwxyz")
         sides = []
         for shape, other, ends in ((a, b, "ik"), (b, a, "kj")):
@@ -39,14 +39,14 @@ class MatmulRule(Contraction):
         return (*sides, both + "ij")
 
     def summed_axis(self, call, value):
-        """The rows of `b`; the channels of `a` are on its last axis."""
+        """The row axis of `b`; the channels of `a` are on its last axis."""
         return -2 if value is call.inputs[1] else None
 
     def products(self, call, one, two):
         return np.where(np.isnan(super().products(call, one, two)), one * two, 0.0)
 
     def apply(self, call, make, read):
-        """The smaller product, and what the dropped channels add to it."""
+        """Computes the smaller product, and adds the products of removed channels."""
         a, b = call.inputs
         added = 0.0
         if self._plan(call)[0] == "summed":
@@ -55,24 +55,24 @@ class MatmulRule(Contraction):
         return _sum(make(), call.arguments(read)[0], added)
 
     def macs(self, call):
-        """As many products as are summed, for each number of the output."""
+        """Number of summed products, for each entry of the output."""
         return positions(call.outputs[0].shape) * (call.inputs[0].shape[-1] or 1)
 
 
 def _sum(operation, operands, added):
-    """A product plus what is dropped from it."""
+    """A product plus the sum of removed constants."""
     if not np.any(added):
         return operation(*operands)
-    # An output of the model is called as the operation was, and the sum may be one.
+    # If the sum is an output of the model, it needs the name of the operation.
     operation.name = f"{operation.name}_product"
     return operation(*operands) + added
 
 
 class ArrayMatmulRule(Linear):
-    """A kernel that is no weight; what is folded is added behind."""
+    """A product with an array as kernel; folded constants are added afterwards."""
 
     def refuses(self, call):
-        """Variables: the compact model would share them, or forget that they are trained."""
+        """Refuses variables: the compact model would share them, or no longer train them."""
         variable = isinstance(call.args[1], keras.Variable)
         return "reads a variable that belongs to no layer" if variable else None
 
@@ -83,7 +83,7 @@ class ArrayMatmulRule(Linear):
         return self._array(unit.calls[0])[None]
 
     def mergeable(self, layer):
-        """What is added behind takes the constants, or nothing does."""
+        """False: constants can only be added after the product."""
         return False
 
     def config(self, unit):

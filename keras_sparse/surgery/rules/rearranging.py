@@ -1,4 +1,4 @@
-"""Nodes made by `keras.ops` that reduce, join, move, pad or slice."""
+"""Rules of `keras.ops` that reduce, join or move entries."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from keras_sparse.surgery.rules.channelwise import Beside
 from keras_sparse.surgery.rules.coupled import Coupled
 from keras_sparse.surgery.rules.shaping import MovedAxis, Moving, best, pairs
 
-# What a reduction makes of `count` equal numbers, where it is not one of them.
+# The result of a reduction of `count` equal numbers, if it differs from these numbers.
 _REDUCED = {
     "All": lambda constant, count: constant != 0,
     "Any": lambda constant, count: constant != 0,
@@ -47,13 +47,13 @@ def _idempotent(constant):
     *("Amax", "Amin", "Max", "Mean", "Median", "Min", "Nanmax", "Nanmean", "Nanmedian", "Nanmin"),
 )
 class ReductionRule(Beside):
-    """A reduction over other axes than the channels', which may move them.
+    """A reduction over axes other than the channels; it may move the channel axis.
 
-    If it is one over channels, those that are zero may go where they add nothing.
+    A reduction over channels can lose channels that are zero, if zeros do not change its result.
     """
 
     mixing = "reduces over channels"
-    # Reductions that do not see a zero.
+    # Reductions that zeros do not change.
     ignoring_zeros = ("Any", "CountNonzero", "Nansum", "Sum")
 
     def _keepdims(self, call):
@@ -65,13 +65,13 @@ class ReductionRule(Beside):
         return None if plain else "is called with more than a tensor"
 
     def beside(self, call):
-        """Whether the output has the input's channels, behind an axis for the batch."""
+        """Whether the output has the channels of the input, and a batch axis."""
         source, axes = call.inputs[0], axes_of(call)
         batch = -len(source.shape) in axes and not self._keepdims(call)
         return not (source.axis is None or source.axis in axes or batch)
 
     def place(self, call):
-        """Further back by the axes that are gone behind it."""
+        """The channel axis, counted from the end without the reduced axes after it."""
         axis = call.inputs[0].axis
         gone = [] if self._keepdims(call) else axes_of(call)
         return axis + sum(reduced > axis for reduced in gone)
@@ -117,7 +117,7 @@ class NormOperationRule(ReductionRule):
 
 @register_rule("Concatenate")
 class ConcatenateOperationRule(merging.ConcatenateRule):
-    """As the layer."""
+    """`keras.ops.concatenate`, as the layer."""
 
     def refuses(self, call):
         tensors = call.args[0] if call.args else ()
@@ -143,7 +143,7 @@ class ReshapeOperationRule(Moving):
 
 @register_rule("Transpose")
 class TransposeRule(MovedAxis):
-    """Any order of the axes; the batch stays first."""
+    """Any order of the axes, with the batch as first axis."""
 
     def order(self, call):
         axes = call.operation.axes
@@ -160,10 +160,10 @@ class TransposeRule(MovedAxis):
 
 @register_rule("Swapaxes", "Moveaxis")
 class MoveAxisRule(TransposeRule):
-    """Some of the axes change places."""
+    """Operations that move some of the axes."""
 
     def order(self, call):
-        """Read off an array whose axes are told apart by their sizes."""
+        """The order of the axes, found by moving the axes of an array with distinct sizes."""
         operation, rank = call.operation, len(call.inputs[0].shape)
         sizes = np.empty(range(1, rank + 1), bool)
         if type(operation).__name__ == "Swapaxes":
@@ -190,7 +190,7 @@ class ExpandDimsRule(MovedAxis):
         return axis
 
 
-# What leaves a line of equal numbers as it is, however long it is.
+# Operations that do not change a line of equal numbers, whatever its length.
 _KEEPING = ("Roll", "Sort")
 
 
@@ -204,7 +204,7 @@ _KEEPING = ("Roll", "Sort")
     keras.layers.Softmax,
 )
 class AlongRule(Beside):
-    """A function of whole lines of positions."""
+    """A function of all positions along an axis, such as softmax or cumulative sum."""
 
     def refuses(self, call):
         return "is called with more than a tensor" if len(call.inputs) > 1 else None
@@ -214,7 +214,7 @@ class AlongRule(Beside):
         return axis is not None and axis not in axes_of(call)
 
     def constants(self, call, constants):
-        """What a line of equal numbers becomes, if that is equal numbers again."""
+        """The result for equal numbers along the axis, if it is equal numbers again."""
         if type(call.operation).__name__ in _KEEPING:
             return constants
         layer = isinstance(call.operation, keras.Layer)
@@ -239,9 +239,9 @@ class AlongRule(Beside):
 
 @register_rule("DepthToSpace", "Flip", "Repeat", "SpaceToDepth", "Tile")
 class CopyingRule(Moving):
-    """Each value of the output is one of the input's; which one, numbered channels show.
+    """Copies each output value from the input; numbered channels show from which channel.
 
-    Some of the channels make the part of the output that they make among all.
+    Applied to some of the channels, the operation gives the corresponding part of the output.
     """
 
     def refuses(self, call):
@@ -250,14 +250,14 @@ class CopyingRule(Moving):
         return "repeats each position as often as an array says" if several else None
 
     def relation(self, call):
-        """Read off the output for an input that holds the numbers of the channels."""
+        """As `Moving.relation`, found by calling the operation on the indices of channels."""
         notes = call.unit.notes
         if "relation" not in notes:
             notes["relation"] = self._read_off(call)
         return notes["relation"]
 
     def key(self, call):
-        """Its own: what is flipped or repeated is in another order than what is reshaped."""
+        """The call itself: its order of positions equals that of no other call."""
         return call
 
     def _read_off(self, call):
@@ -276,16 +276,16 @@ class CopyingRule(Moving):
 
 @register_rule("Squeeze")
 class SqueezeRule(Coupled):
-    """Axes of size one go; if that of the channels is among them, one channel is left."""
+    """Removes axes of size one; if the channel axis is among them, one channel is left."""
 
     def refuses(self, call):
-        """Axes that are not named might be the batch's."""
+        """Refuses calls without axes, which might squeeze the batch."""
         if call.operation.axis is None:
             return "squeezes whatever is one"
         return "squeezes the batch" if -len(call.inputs[0].shape) in axes_of(call) else None
 
     def forward(self, call):
-        """The same constants, where the channels are found again."""
+        """The same constants on the new channel axis, if there is one."""
         source, out = call.inputs[0], call.outputs[0]
         gone = [int(axis) % len(source.shape) for axis in np.atleast_1d(call.operation.axis)]
         axis = source.axis

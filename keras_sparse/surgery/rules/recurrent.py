@@ -1,4 +1,4 @@
-"""LSTM, GRU and simple recurrent layers, in one direction or in both."""
+"""Rules of LSTM, GRU and simple recurrent layers with one or two directions."""
 
 from typing import ClassVar
 
@@ -11,19 +11,19 @@ from keras_sparse.surgery.rules.base import Rule, plain_config, register_rule
 
 
 class Cell:
-    """The weights of one recurrent layer, and what follows from them.
+    """The weights of one recurrent layer or cell, and what each of its units reads.
 
-    A unit is dead if its candidate is always zero: then, started at zero, its state stays zero,
-    whatever its gates do. The candidate may read other dead units, so what is looked for is the
-    largest set of units that is consistent.
+    A unit is dead if its candidate is always zero. Its state then starts at zero and stays zero for
+    all values of the gates. The candidate may read other dead units, so `dead` finds the largest
+    set of units that read only units of the set.
 
     Args:
         unit: the `Unit` with the weights.
-        layer: the recurrent layer or cell: `unit.operation` or what it wraps.
-        prefix: what the layer's weights are called by in the unit, before their own names.
+        layer: the recurrent layer or cell: `unit.operation`, or a layer or cell inside it.
+        prefix: prefix of the names of the layer's weights in the unit.
     """
 
-    # Number of gates, and which of them is the candidate.
+    # `(number of gates, index of the candidate)`.
     gates_of: ClassVar = {
         keras.layers.LSTM: (4, 2),
         keras.layers.LSTMCell: (4, 2),
@@ -44,15 +44,15 @@ class Cell:
 
     @classmethod
     def knows(cls, layer):
-        """Whether the layer is one of those that this class describes."""
+        """Whether this class supports the layer."""
         return type(layer) in cls.gates_of
 
     def units_of(self, layer):
-        """How many units the layer has."""
+        """Number of units of the layer."""
         return layer.units
 
     def foldable(self, constants):
-        """Which constant inputs a bias can take."""
+        """Which constant inputs can be folded into a bias."""
         return ~np.isnan(constants)
 
     def columns(self, units):
@@ -60,7 +60,7 @@ class Cell:
         return np.concatenate([gate * self.units + units for gate in range(self.gates)])
 
     def dead(self, constants):
-        """Units whose state is always zero, from the input's constants."""
+        """Which units always have the state zero, given the input's constants."""
         own = self.candidate * self.units + np.arange(self.units)
         activation = self.layer.activation
         if mixes_channels(activation) or activate(activation, np.zeros(1), "float32")[0] != 0:
@@ -90,7 +90,7 @@ class Cell:
             keep = more
 
     def correction(self, constants, dropped, units):
-        """What dropped constant inputs add to the bias of the kept units' gates."""
+        """The sum of removed constant inputs, to add to the bias of the kept units' gates."""
         values = np.where(dropped, np.nan_to_num(constants), 0.0)
         return values @ self.kernel[:, self.columns(units)].astype(np.float64)
 
@@ -113,17 +113,17 @@ class Cell:
 
 
 class Recurrent(Rule):
-    """What one direction and two have in common: `blocks` of units in the outputs.
+    """The base of rules for recurrent layers with one or more cells.
 
-    An output is a list of blocks that lie side by side; a block is a list of cells whose units
-    are merged one by one.
+    An output is a list of concatenated blocks. A block is a list of cells with units that are
+    merged one by one.
     """
 
-    # What describes the weights, and the argument that counts the units.
+    # The class that describes the weights, and the argument for the number of units.
     cell, size = Cell, "units"
 
     def refuses(self, call):
-        """States from elsewhere, or from the call before, may be anything but zero."""
+        """Refuses states from other layers or earlier calls, which may not be zero."""
         if call.operation.stateful:
             return "keeps its state from call to call"
         if len(call.args) > 1 or call.kwargs.get("initial_state") is not None:
@@ -134,7 +134,7 @@ class Recurrent(Rule):
         return None if all(map(self.cell.knows, cells)) else "has a cell without a rule"
 
     def directions(self, layer):
-        """Pairs of prefix of the weights' names and recurrent layer."""
+        """List of `(prefix of the weights' names, recurrent layer)`."""
         return [("", layer)]
 
     def cells(self, unit):
@@ -146,11 +146,11 @@ class Recurrent(Rule):
         return unit.notes["cells"]
 
     def blocks(self, unit):
-        """For each output a list of blocks."""
+        """For each output, a list of blocks."""
         return [[[0]]] * len(unit.calls[0].outputs)
 
     def merged(self, layer, dead):
-        """Where the cells of a block merge to zero, from where each of them is."""
+        """Which units are zero after the cells of a block are merged."""
         return np.all(dead, axis=0)
 
     def forward(self, call):
@@ -166,7 +166,7 @@ class Recurrent(Rule):
         return port.constants.uniform if port.axis == -1 else np.full(port.shape[-1], np.nan)
 
     def needs(self, unit):
-        """Units that are read, by the next layer or by themselves; inputs that these read."""
+        """Needs units that later layers or needed units read, and the inputs that they read."""
         if not unit.alive:
             return
         source = unit.inputs[0].on(-1)
@@ -180,7 +180,7 @@ class Recurrent(Rule):
         source.need(read & ~cells[0].foldable(constants), f"{unit.name} reads it")
 
     def resolve(self, unit):
-        """Both directions need the same number of units, and one at least."""
+        """Keeps the same number of units in both directions, at least one."""
         kept = self._kept(unit)
         width = max(1, *(int(keep.sum()) for keep in kept))
         for keep in kept:
@@ -193,7 +193,7 @@ class Recurrent(Rule):
             port.need(np.concatenate(needed), reason)
 
     def _kept(self, unit):
-        """The kept units of each cell: what any output has of them."""
+        """For each cell, the units that any output needs."""
         kept = [np.zeros(cell.units, bool) for cell in self.cells(unit)]
         for row, port in zip(self.blocks(unit), unit.outputs, strict=True):
             for block, part in zip(row, np.split(port.keep, len(row)), strict=True):
@@ -220,7 +220,7 @@ class Recurrent(Rule):
         ]
 
     def config(self, unit):
-        """Fewer units, and a bias if a constant has to go somewhere."""
+        """The config with fewer units, and with a bias if a constant is folded into it."""
         return self.compact(plain_config(unit), self._kept(unit)[0], self.corrections(unit)[0])
 
     def compact(self, config, keep, correction):
@@ -254,12 +254,12 @@ class Recurrent(Rule):
 
 @register_rule(keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
 class RecurrentRule(Recurrent):
-    """One direction."""
+    """A recurrent layer with one direction."""
 
 
 @register_rule(keras.layers.Bidirectional)
 class BidirectionalRule(Recurrent):
-    """Two directions, side by side, merged, or apart."""
+    """Two directions: concatenated, merged, or as separate outputs."""
 
     def directions(self, layer):
         return [
@@ -268,14 +268,14 @@ class BidirectionalRule(Recurrent):
         ]
 
     def blocks(self, unit):
-        """By the merge mode; states come after, forward first."""
+        """The blocks for the merge mode; then those of the states, forward first."""
         layer = unit.operation
         states = (len(unit.calls[0].outputs) - (2 if layer.merge_mode is None else 1)) // 2
         first = {"concat": [[[0], [1]]], None: [[[0]], [[1]]]}.get(layer.merge_mode, [[[0, 1]]])
         return first + [[[0]]] * states + [[[1]]] * states
 
     def merged(self, layer, dead):
-        """A product is zero where one direction is; a sum or a mean where both are."""
+        """A product is zero if one direction is; other merges are zero if both are."""
         return np.any(dead, axis=0) if layer.merge_mode == "mul" else super().merged(layer, dead)
 
     def config(self, unit):

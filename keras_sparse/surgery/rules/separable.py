@@ -1,4 +1,4 @@
-"""Separable convolutions: a window for each channel, then a dense mix of the channels."""
+"""The rule of separable convolutions."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from keras_sparse.surgery.rules.linear import Convolution
 class SeparableRule(Convolution):
     """`output[o] = sum_kj (depthwise[k, j] * input[k]) pointwise[k, j, o] + bias[o]`.
 
-    Under a padded border nothing can stand for a channel: each has its own window.
+    With a padded border, no carrier can replace a channel, because each has its own window.
     """
 
     def kernels(self, unit):
@@ -39,7 +39,7 @@ class SeparableRule(Convolution):
         return np.einsum("pkj,kjo->pko", sums, mix)
 
     def slices(self, unit):
-        """Inputs in both kernels, outputs in the second."""
+        """Slices inputs of both kernels, and outputs of the second."""
         inputs, outputs = self.source(unit).kept, unit.outputs[0].kept
         depthwise = unit.array("depthwise_kernel")
         window = (None,) * (depthwise.ndim - 2)

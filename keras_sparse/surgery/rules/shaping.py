@@ -1,4 +1,4 @@
-"""Layers that only move values: flatten, reshape, permute, repeat."""
+"""Rules of layers that only move values: flatten, reshape, permute, repeat."""
 
 import math
 
@@ -17,20 +17,20 @@ from keras_sparse.surgery.rules.places import constants_along
 
 
 def _joins_heads(call):
-    """Whether the last two axes, of known sizes, become one: heads that are put together again."""
+    """Whether a call joins the last two axes, of known sizes, as when heads are joined."""
     before, after = call.inputs[0].shape, call.outputs[0].shape
     if len(before) != len(after) + 1 or None in (after[-1], *before[-2:]):
         return False
-    # Open sizes may change places with others.
+    # Open sizes may be equal to any size.
     others = zip(before[:-2], after[:-1], strict=True)
     return after[-1] == before[-2] * before[-1] and all(a == b or None in (a, b) for a, b in others)
 
 
 class Moving(Coupled):
-    """Moves values without changing any, `keras.ops.reshape` for one.
+    """Moves values without changing any, as `keras.ops.reshape` does.
 
-    The channels of input and output are coupled if they have the same values. Only connected sets
-    are removed as a whole, so that both tensors stay rectangular.
+    Channels of input and output are coupled if they have the same values. Connected sets of
+    channels are only removed as a whole, so that both tensors stay rectangular.
     """
 
     mixing = "mixes channels with positions"
@@ -39,9 +39,9 @@ class Moving(Coupled):
         """How channels of input and output are coupled.
 
         Returns:
-            `(axis, inputs, outputs)`: the output's channel axis, and two arrays of indices so that
-            input channel `inputs[i]` and output channel `outputs[i]` share values; None if no axis
-            of the output separates the channels.
+            `(axis, inputs, outputs)`: the output's channel axis, and two arrays of indices: input
+            channel `inputs[i]` and output channel `outputs[i]` share values. None if no axis of the
+            output separates the channels.
         """
         source, out = call.inputs[0], call.outputs[0]
         asked = [
@@ -53,7 +53,7 @@ class Moving(Coupled):
         return row_major(source.shape, source.axis, out.shape, first=asked[:1])
 
     def forward(self, call):
-        """Constants of what a channel of the output is made of."""
+        """The constants of the input channels that each output channel consists of."""
         out = call.outputs[0]
         relation = self.relation(call)
         if relation is None:
@@ -69,11 +69,11 @@ class Moving(Coupled):
         return [(axis, Constants.of(members, call))]
 
     def key(self, call):
-        """What identifies the new order of the positions: in row-major order the shape."""
+        """Identifies the new order of the positions; in row-major order, the shape does."""
         return call.outputs[0].shape
 
     def _all_left(self, call):
-        """Whether a sample has the values that it had, each equally often; not so in the batch."""
+        """Whether a sample has its old values, each equally often; False if the batch changes."""
         before, after = (value.shape[1:] for value in (call.inputs[0], call.outputs[0]))
         if None in (*before, *after):
             return False
@@ -87,23 +87,24 @@ class Moving(Coupled):
         return "coupled to channels that are not constant"
 
 
-# Longest run of values that is looked at.
+# Longest period of values to examine.
 _LONGEST = 2**24
 
 
 def row_major(before, axis, after, first=()):
-    """The relation of a tensor's channels to those of the same values in another shape.
+    """The relation of a tensor's channels to the channels after a reshape.
 
-    In row-major order the index on an axis repeats with the product of the sizes from there on, so
-    one period of both tensors shows all pairs. Axes further out may be open or fold into the batch.
+    In row-major order, the index on an axis repeats after a number of values: the product of the
+    sizes from this axis on. So one common period of both tensors shows all pairs. Earlier axes may
+    be open, or be reshaped into the batch.
 
     Args:
-        before, after: shapes, the batch first, None where unknown.
-        axis: the channels' axis in `before`, counted from the end, or None.
-        first: axes of `after`, counted from the end, that are tried before the others.
+        before, after: shapes; the batch size comes first, unknown sizes are None.
+        axis: the channel axis of `before`, counted from the end, or None.
+        first: axes of `after`, counted from the end, to try before the others.
 
     Returns:
-        As `Moving.relation`. Of several axes the last one that does not couple all channels.
+        As `Moving.relation`, for the last axis of `after` that does not couple all channels.
     """
     if axis is None or -axis >= len(before):
         return None
@@ -112,7 +113,7 @@ def row_major(before, axis, after, first=()):
 
 
 def _period(before, after):
-    """Pairs of indices on the first axes of two parts of shapes, over a period of both."""
+    """Pairs of indices on the first axes of two partial shapes, over a common period."""
     if None in (*before, *after):
         return None
     periods = [math.prod(part) for part in (before, after)]
@@ -125,14 +126,17 @@ def _period(before, after):
 
 
 def best(candidates):
-    """Of relations `(axis, pairs or None)` the first that does not couple all channels."""
+    """The first of the relations `(axis, pairs or None)` that does not couple all channels."""
     found = [(axis, *both) for axis, both in candidates if both is not None]
     apart = [relation for relation in found if not _ties_all(*relation[1:])]
     return (apart or found or [None])[0]
 
 
 def pairs(channels, others):
-    """Pairs of indices that share values, if one determines the other, each as often; else None."""
+    """Pairs of indices that share values. None if neither index determines the other.
+
+    An output index must have equally many input indices.
+    """
     first = np.zeros(others.max() + 1, int)
     first[others] = channels
     if (first[others] == channels).all():
@@ -151,7 +155,7 @@ def _ties_all(inputs, outputs):
 
 @register_rule(keras.layers.Flatten)
 class FlattenRule(Moving):
-    """Row-major, channels last, or channels moved to the end first."""
+    """Flattens in row-major order; channels-first layers move the channels to the end before."""
 
     def relation(self, call):
         """Channels-first layers transpose before they flatten."""
@@ -166,7 +170,7 @@ class FlattenRule(Moving):
 
 @register_rule(keras.layers.Reshape)
 class ReshapeRule(Moving):
-    """Any shape; the target's channel count follows what is kept."""
+    """Any shape; the target shape gets the number of kept channels."""
 
     def config(self, unit):
         config = plain_config(unit)
@@ -178,10 +182,10 @@ class ReshapeRule(Moving):
 
 
 class MovedAxis(Coupled):
-    """Puts the channels on another axis, and the positions too: which is which changes."""
+    """Moves the axes of channels and positions, so classes of positions do not stay the same."""
 
     def axis(self, call, axis, rank):
-        """The output's place, counted from the front, of an axis of the input's."""
+        """The output axis, counted from the front, of an axis of the input."""
         raise NotImplementedError
 
     def forward(self, call):
@@ -194,16 +198,16 @@ class MovedAxis(Coupled):
 
 @register_rule(keras.layers.Permute)
 class PermuteRule(MovedAxis):
-    """Any order of the axes behind the batch."""
+    """Any order of the axes after the batch."""
 
     def axis(self, call, axis, rank):
-        """Where the layer's dims name it, counted from one."""
+        """The index of the axis in the layer's `dims`, counted from one."""
         return call.operation.dims.index(axis) + 1
 
 
 @register_rule(keras.layers.RepeatVector)
 class RepeatVectorRule(PassThrough):
-    """The same vector at every step; the new axis is not the last."""
+    """Repeats a vector at every step; the channels stay the last axis."""
 
     def axis(self, layer, rank):
         return -1

@@ -1,4 +1,4 @@
-"""`keras.ops.split` and `keras.ops.stack`: one tensor into several, several into one."""
+"""Rules of `keras.ops.split`, `unstack` and `stack`."""
 
 import numpy as np
 
@@ -9,22 +9,22 @@ from keras_sparse.surgery.rules.merging import ConcatenateRule
 
 @register_rule("Split")
 class SplitRule(Coupled):
-    """Runs of the channels, or lockstep along another axis."""
+    """A split along the channels, or along another axis, which couples all outputs."""
 
     mixing = "splits along the channels or the batch"
-    # Whether a part of one is something else than the whole.
+    # Whether a single part differs from the whole tensor.
     parts_of_one = False
 
     def refuses(self, call):
         return None if self._along(call) + len(call.inputs[0].shape) else "splits the batch"
 
     def _along(self, call):
-        """The axis that is split, counted from the end."""
+        """The split axis, counted from the end."""
         rank = len(call.inputs[0].shape)
         return call.operation.axis % rank - rank
 
     def _runs(self, call):
-        """For each output its channels among the input's; None without a channel axis."""
+        """For each output, the indices of its channels in the input; None without channel axis."""
         source = call.inputs[0]
         if source.axis is None:
             return None
@@ -49,7 +49,7 @@ class SplitRule(Coupled):
         return [(call.inputs[0], run, value, np.arange(len(run))) for value, run in pairs]
 
     def _parts(self, call):
-        """For each output how many channels are left of it."""
+        """For each output, its number of kept channels."""
         return [int(call.inputs[0].keep[run].sum()) for run in self._runs(call)]
 
     def along_channels(self, call):
@@ -63,7 +63,7 @@ class SplitRule(Coupled):
         return config
 
     def apply(self, call, make, read):
-        """Splits what is left; for an output of which nothing is left stands the whole."""
+        """Splits the kept channels; outputs without kept channels are not read and get the input."""
         source = read(call.inputs[0])
         if not self.along_channels(call):
             return make()(source)
@@ -75,7 +75,7 @@ class SplitRule(Coupled):
 
 @register_rule("Unstack")
 class UnstackRule(SplitRule):
-    """One channel each, or lockstep along another axis; the axis is gone from the outputs."""
+    """Unstacks channels, or another axis, which couples all outputs; removes the axis."""
 
     parts_of_one = True
 
@@ -86,7 +86,7 @@ class UnstackRule(SplitRule):
         return [np.array([channel]) for channel in range(len(call.outputs))]
 
     def forward(self, call):
-        """The constants of each run, on the axis that is left."""
+        """The constants of each output, on its channel axis."""
         results = super().forward(call)
         source, along = call.inputs[0], self._along(call)
         if source.axis is None:
@@ -104,16 +104,16 @@ class UnstackRule(SplitRule):
 
 @register_rule("Stack")
 class StackRule(ConcatenateRule):
-    """Lockstep, as concatenation along another axis than the channels': the stack's is new."""
+    """Stacks along a new axis; couples all inputs, as concatenation along a non-channel axis."""
 
     def refuses(self, call):
-        """Arrays among the tensors, a new axis before the batch."""
+        """Refuses arrays among the tensors, and a new axis before the batch."""
         plain = len(call.args) == 1 and len(call.args[0]) == len(call.inputs)
         new = call.operation.axis % len(call.outputs[0].shape)
         return None if plain and new else "stacks more than tensors, or batches"
 
     def forward(self, call):
-        """As for concatenation, with the channels behind the new axis or before it."""
+        """As for concatenation, with the channels after or before the new axis."""
         ((axis, constants),) = super().forward(call)
         axes = {value.axis for value in call.inputs}
         if len(axes) > 1 or None in axes:
@@ -124,8 +124,8 @@ class StackRule(ConcatenateRule):
         return [(place - rank, constants)]
 
     def _along(self, call):
-        """None of the inputs' axes."""
+        """None: the inputs do not have the new axis."""
         return None
 
-    # A stack of one has an axis more, other than a concatenation of one.
+    # Unlike a concatenation, a stack of one tensor changes its shape.
     apply = Rule.apply

@@ -1,4 +1,4 @@
-"""What an opened layer's weights and arrays become: layers and operations of Keras."""
+"""Rules that replace the stand-ins of an opened layer by layers and operations of Keras."""
 
 import keras
 import numpy as np
@@ -8,13 +8,13 @@ from keras_sparse.surgery.rules.base import Rule, register_rule
 
 
 class StandInRule(Rule):
-    """Never part of a compact model; what stands in its place reads the zeros for open sizes."""
+    """An operation that no compact model contains; its replacement reads zeros of open sizes."""
 
     arity = 0
     stands_in = True
 
     def needs(self, unit):
-        """One channel of what it reads, so that it is there."""
+        """Does nothing: the analysis keeps one channel of the input, which is enough."""
 
 
 @register_rule("keras_sparse.surgery.stand_ins.Zeros")
@@ -22,13 +22,13 @@ class ZerosRule(StandInRule):
     """Zeros for each position."""
 
     def forward(self, call):
-        """One channel, of which nothing is known: it must not be left out."""
+        """One unknown channel, so that it is not removed as a constant."""
         one = len(call.outputs[0].shape) > 1 and not call.operation.whole
         axis = -1 if one else None
         return [(axis, Constants.unknown(1))]
 
     def needs(self, unit):
-        """One channel of what it reads."""
+        """Does nothing: the analysis keeps one channel of the input, which is enough."""
 
     def apply(self, call, make, read):
         return keras.ops.zeros_like(call.operation.part(read(call.inputs[0])), dtype="int32")
@@ -42,7 +42,7 @@ class ConstantRule(StandInRule):
         return [(None, Constants.unknown(1))]
 
     def apply(self, call, make, read):
-        """The array plus zero, so that the graph has it."""
+        """The array plus a zero tensor, so that it is part of the graph."""
         operation = call.operation
         zero = keras.ops.cast(keras.ops.sum(read(call.inputs[0])), operation.dtype)
         if operation.dtype == "bool":
@@ -52,10 +52,10 @@ class ConstantRule(StandInRule):
 
 @register_rule("keras_sparse.surgery.stand_ins.Parameter")
 class ParameterRule(StandInRule):
-    """A weight that becomes a table of which all rows are looked up.
+    """A weight that becomes an embedding table; all of its rows are looked up.
 
-    The last axis has the channels. Zeros are constants. Other numbers are not, even if all rows are
-    the same: what is trained must not end as a number in the graph.
+    The last axis has the channels. Zero channels are constant. Others are not, even if all rows are
+    the same: a trained weight must not become a fixed number in the graph.
     """
 
     def forward(self, call):

@@ -1,4 +1,4 @@
-"""`keras.ops.einsum`, of two tensors or of a tensor and a matrix."""
+"""The rule of `keras.ops.einsum` for two tensors, or for a tensor and a matrix."""
 
 import string
 
@@ -12,7 +12,7 @@ from keras_sparse.surgery.units import Value
 
 @register_rule("Einsum")
 class EinsumRule(Contraction):
-    """Two tensors; the subscripts must have an arrow."""
+    """An einsum of two tensors; the subscripts must have an arrow."""
 
     def for_unit(self, unit):
         (call,) = unit.calls

@@ -1,4 +1,4 @@
-"""Nodes made by `keras.ops` that take part of a tensor."""
+"""Rules of `keras.ops` and subscripts that take part of a tensor."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from keras_sparse.surgery.units import Value
 
 @register_rule("Take")
 class TakeRule(MovedAxis):
-    """Entries by indices: of the channels by an array, along other axes by a tensor too."""
+    """Takes entries by indices; channels by an array only, along other axes also by a tensor."""
 
     mixing = "takes channels"
 
@@ -19,7 +19,7 @@ class TakeRule(MovedAxis):
         return None if axis is None else axis % len(call.inputs[0].shape)
 
     def refuses(self, call):
-        """A table that is an array, and the batch."""
+        """Refuses tables that are arrays, and taking from the batch."""
         source = call.inputs[0]
         if len(call.args) != 2 or source is not call.args[0]:
             return "looks up what is no tensor"
@@ -40,7 +40,7 @@ class TakeRule(MovedAxis):
         return source.axis is not None and self._along(call) == source.axis + len(source.shape)
 
     def _taken(self, call):
-        """The channels that are taken; None if that cannot be said."""
+        """Indices of the taken channels; None if they are not known."""
         indices, size = call.args[1], len(call.inputs[0].constants.known)
         if isinstance(indices, Value) or np.ndim(indices) != 1:
             return None
@@ -65,7 +65,7 @@ class TakeRule(MovedAxis):
         return [(call.inputs[0], taken, call.outputs[0], np.arange(len(taken)))]
 
     def apply(self, call, make, read):
-        """The places that the channels which are taken have among those that are left."""
+        """Takes the kept channels by their new indices."""
         source = call.inputs[0]
         taken = self._taken(call) if self._of_channels(call) else None
         if taken is None:
@@ -76,12 +76,12 @@ class TakeRule(MovedAxis):
 
 @register_rule("GetItem")
 class GetItemRule(Coupled):
-    """Slices and indices on other axes than the channels, or a run of channels."""
+    """Slices and indices on axes other than the channels, or a slice of channels."""
 
     mixing = "takes one channel"
 
     def _key(self, call):
-        """A number, a slice or None (a new axis) for each axis; None if it is not plain."""
+        """An int, a slice or None (a new axis) for each axis; None if there are other keys."""
         key = call.args[1] if len(call.args) > 1 else call.kwargs.get("key")
         key = list(key) if isinstance(key, (tuple, list)) else [key]
         plain = all(k is None or k is Ellipsis or type(k) in (int, slice) for k in key)
@@ -109,7 +109,7 @@ class GetItemRule(Coupled):
         return None if key[0] == slice(None) else "takes part of the batch"
 
     def _channels(self, call):
-        """Indices that a slice takes of the channels, and the output's axis; None if it is none."""
+        """Indices of the taken channels, and their axis in the output; None if there is none."""
         source = call.inputs[0]
         if source.axis is None:
             return None
@@ -127,14 +127,14 @@ class GetItemRule(Coupled):
         return [(taken[1], call.inputs[0].constants.flattened().take(taken[0]))]
 
     def coupling(self, call):
-        """The channels that are taken; others may go or stay, the slice is made again."""
+        """Couples the taken channels; others are free, because the slice is made again."""
         taken = self._channels(call)
         if taken is None:
             return None
         return [(call.inputs[0], taken[0], call.outputs[0], np.arange(len(taken[0])))]
 
     def apply(self, call, make, read):
-        """The slice of the kept channels that holds the kept channels of the old slice."""
+        """Slices the kept channels of the old slice out of all kept channels."""
         source = call.inputs[0]
         taken = self._channels(call)
         if taken is None or len(taken[0]) == source.shape[source.axis]:

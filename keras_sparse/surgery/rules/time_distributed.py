@@ -1,4 +1,4 @@
-"""TimeDistributed: what its layer's rule says, at every step."""
+"""The rule of `TimeDistributed`: it applies the rule of the wrapped layer to every step."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from keras_sparse.surgery.units import Call, Value
 
 
 class _Step(Value):
-    """A tensor as the wrapped layer sees it: without the axis of the steps."""
+    """A tensor as the wrapped layer sees it: without the time axis."""
 
     def __init__(self, value):
         self.shape = (value.shape[0], *value.shape[2:])
@@ -32,7 +32,7 @@ class _Step(Value):
 class _StepUnit:
     """The wrapped layer with the outer unit's ports, weights and notes.
 
-    Axes are counted from the end, so what is said of them holds inside and outside.
+    Axes are counted from the end, so they are the same for both layers.
     """
 
     def __init__(self, unit, rule=None):
@@ -45,11 +45,11 @@ class _StepUnit:
 
     @property
     def calls(self):
-        """The outer calls, a step of them."""
+        """The outer calls, each without the time axis."""
         return [self.step(call) for call in self._unit.calls]
 
     def step(self, call):
-        """One call without the axis of the steps."""
+        """One call without the time axis."""
         step = Call(self.operation, (_Step(call.inputs[0]),), {})
         step.outputs = [_Step(value) for value in call.outputs]
         step.unit = self
@@ -62,7 +62,7 @@ class TimeDistributedRule(Rule):
     """Finds the rule of the wrapped layer."""
 
     def for_unit(self, unit):
-        """The rule for each step: of one input and one output; `Unsupported` if there is none."""
+        """The rule for each step, with one input and one output; `Unsupported` if there is none."""
         layer = unit.operation.layer
         if any(call.kwargs.get("training") is True for call in unit.calls):
             return Unsupported("is called with training=True")
@@ -77,14 +77,14 @@ class TimeDistributedRule(Rule):
 
 
 class StepRule(Rule):
-    """The wrapped layer's rule at each step. All steps share the layer and are sliced alike."""
+    """The wrapped layer's rule at each step. All steps share the layer, so they keep the same."""
 
     def __init__(self, inner):
         self._inner = inner
         self.makes_channels = inner.makes_channels
 
     def _along_steps(self, call):
-        """Whether the channels that are followed are the steps."""
+        """Whether the followed axis is the time axis."""
         source = call.inputs[0]
         return source.axis == 1 - len(source.shape)
 
@@ -95,7 +95,7 @@ class StepRule(Rule):
         if self._along_steps(call):
             return nothing_known(call)
         step, (source,) = self._unit(call.unit).step(call), call.inputs
-        # A step has some of the positions, and in the output all steps are together again.
+        # A step has only some of the positions; the output has all of them again.
         step.inputs[0].constants = one = source.constants.sampled("steps")
         results = self._inner.forward(step)
         return [
@@ -116,21 +116,21 @@ class StepRule(Rule):
         self._inner.resolve(self._unit(unit))
 
     def coupled_channels(self, call):
-        """The inner layer's, between the whole tensors."""
+        """The couplings of the inner layer, between the whole tensors."""
         if self._along_steps(call):
             return []
         pairs = self._inner.coupled_channels(self._unit(call.unit).step(call))
         return [(call.inputs[0], channels, call.outputs[0], own) for _, channels, _, own in pairs]
 
     def config(self, unit):
-        """The inner layer's config in the outer one's."""
+        """The outer config with the inner layer's new config."""
         config = plain_config(unit)
         config["layer"].pop("build_config", None)
         config["layer"]["config"] = self._inner.config(self._unit(unit))
         return config
 
     def slices(self, unit):
-        """The inner layer's: the outer one has no other weights."""
+        """The slices of the inner layer; the outer one has no other weights."""
         return self._inner.slices(self._unit(unit))
 
     def fold(self, unit, weights):

@@ -1,4 +1,4 @@
-"""The windows of convolutions, and what the border of the image cuts off."""
+"""Finds which taps of a convolution's window the image border cuts off."""
 
 import functools
 import math
@@ -8,30 +8,30 @@ import numpy as np
 from keras_sparse.surgery.constants import Partition
 from keras_sparse.surgery.rules.base import channel_axis
 
-# Largest number of sets of taps that is looked at.
+# Largest number of sets of taps to examine.
 _MOST = 1024
 
 
 def tap_classes(call):
-    """Which taps of a convolution's window lie inside the image.
+    """Finds which taps of a convolution's window lie inside the image.
 
     Args:
         call: a `Call` of a convolution layer.
 
     Returns:
         `(classes, profile)`: an array `(classes, taps)` of zeros and ones with every set of taps
-        that a position can see, and what identifies these classes of positions. Where an axis of
-        the image is open, sets are among them that only small images have. `classes` is None if
-        there are too many.
+        that a position can see, and an object that identifies these classes of positions. If an
+        axis of the image is open, the array includes sets that only occur in small images.
+        `classes` is None if there are too many sets.
     """
     return _classes(call, call.inputs[0].shape, [None] * call.operation.rank)
 
 
 def padded_classes(call):
-    """The same for a convolution whose input is padded with zeros by a layer of its own.
+    """As `tap_classes`, for a convolution after a layer that pads with zeros.
 
     Returns:
-        `(value, classes, profile)`, with the `Value` that is padded; None if there is none.
+        `(value, classes, profile)` with the `Value` before padding; None if there is no such layer.
     """
     source = call.inputs[0]
     padding, unit = source.producer, call.unit
@@ -51,7 +51,7 @@ def padded_classes(call):
 
 
 def _classes(call, shape, ends):
-    """As `tap_classes`, for an image of some shape and `(left, right)` or None for each axis."""
+    """As `tap_classes`, given the image's shape and each axis' padding (or None)."""
     layer = call.operation
     axis = channel_axis(layer.data_format, len(shape)) % len(shape)
     sizes = [size for i, size in enumerate(shape) if i not in (0, axis)]
@@ -64,10 +64,10 @@ def _classes(call, shape, ends):
     return classes, Partition(key, shares)
 
 
-# Each layer asks several times, and many layers have the same windows.
+# Each layer calls this several times, and many layers have the same windows.
 @functools.lru_cache(maxsize=256)
 def _of_all_axes(padding, *parts):
-    """`(classes, shares)` of windows and images with some sizes along all axes."""
+    """`(classes, shares)` for windows and images of given sizes; `parts` are lists over axes."""
     axes = [_of_one_axis(padding, *part) for part in zip(*parts, strict=True)]
     if math.prod(len(seen) for seen, _ in axes) > _MOST:
         return None, None
@@ -79,7 +79,7 @@ def _of_all_axes(padding, *parts):
 
 
 def _of_one_axis(padding, taps, stride, dilation, size, ends):
-    """`(classes, taps)` along one axis of the image, and the share of each class."""
+    """`(classes, taps)` along one axis of the image, and the fraction of positions per class."""
     reach = (taps - 1) * dilation
     if padding == "valid" and ends is None:
         return np.ones((1, taps)), np.ones(1)
