@@ -17,7 +17,7 @@ _SIDES = ("x", "y", "sample_weight")
 
 
 def check_data(name, data, model, ends=False):
-    """Check the data of a compression against the model.
+    """Checks the data of a compression against the model.
 
     Arrays are read as a whole: they must have the same length and be finite, and their classes must
     be those of the outputs. The model and its loss are called on the first samples. Of a data set,

@@ -18,7 +18,7 @@ _FILES = {"float32_bytes": (4, 4, 650), "int8_bytes": (1, 28, 650)}
 
 
 def check_latency(latency):
-    """Raise a `ValueError` if `latency` is not a dict of tables, but for example a table."""
+    """Raises a `ValueError` if `latency` is not a dict of tables, but for example a table."""
     if latency is not None and not isinstance(latency, Mapping):
         raise ValueError(
             "`latency` must be a dict such as {'latency': table}, with an `export.LatencyTable`. "

@@ -1,4 +1,4 @@
-"""Training a compact model on the outputs of the given one, with `keras.distillation`."""
+"""Trains a compact model on the outputs of the given model, with `keras.distillation`."""
 
 import json
 
@@ -12,7 +12,7 @@ from keras_sparse.validation import check_number
 
 
 class StudentCheckpoint(EpochCheckpoint):
-    """Saves the student alone: the teacher does not change."""
+    """Saves only the student, because the teacher does not change."""
 
     def set_model(self, model):
         """Takes the student of a `Distiller`."""
@@ -20,10 +20,10 @@ class StudentCheckpoint(EpochCheckpoint):
 
 
 class _Distiller(keras.distillation.Distiller):
-    """Keras' `Distiller`, whose loss has those of regularizers too."""
+    """Keras' `Distiller`, with regularization losses added to its loss."""
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The weighted sum of both losses, and what layers add."""
+        """The weighted sum of both losses, plus the losses that layers add."""
         if sample_weight is not None:
             raise ValueError(_NO_SAMPLE_WEIGHTS)
         added = list(self.losses)
@@ -38,16 +38,16 @@ _NO_SAMPLE_WEIGHTS = (
 
 
 def check_distillation(model, losses, student_loss_weight, datasets):
-    """Checks what a model would be distilled by, before any work.
+    """Checks the distillation arguments of `compress`, before any training.
 
     Args:
         model: the teacher, a compiled `keras.Model`.
-        losses: what `compress` takes as `distillation`.
+        losses: the argument `distillation` of `compress`.
         student_loss_weight: the weight of the model's own loss.
-        datasets: list of the data of training and validation.
+        datasets: list of the training data and the validation data.
 
     Raises:
-        ValueError: Keras cannot distill this.
+        ValueError: Keras does not support the distillation.
     """
     check_number("student_loss_weight", student_loss_weight, "[0, 1]")
     for loss in as_list(losses):
@@ -80,17 +80,17 @@ def as_list(losses):
 
 
 def described(loss):
-    """A distillation loss as JSON-serializable values, as far as its config shows."""
+    """The class name and config of a distillation loss, as JSON-serializable values."""
     config = loss.get_config() if hasattr(loss, "get_config") else {}
     return {"class_name": type(loss).__name__, **json.loads(json.dumps(config, default=str))}
 
 
 def distiller(model, student, losses, student_loss_weight):
-    """A model whose `fit` trains a student.
+    """Makes a model that trains a student in `fit`.
 
     Args:
         model: the teacher; it is not changed.
-        student: a compiled `keras.Model`. The distiller trains it with its optimizer.
+        student: a compiled `keras.Model`. The distiller trains it with the student's optimizer.
         losses: `DistillationLoss`, or a list.
         student_loss_weight: float in [0, 1].
 
@@ -98,7 +98,7 @@ def distiller(model, student, losses, student_loss_weight):
         A compiled `keras.distillation.Distiller`.
 
     Raises:
-        ValueError: the layers or shapes of the two do not fit the losses.
+        ValueError: the layers or shapes of the two models do not fit the losses.
     """
     # A copy: Keras freezes the teacher.
     teacher = surgery.zero_groups(model, {})
@@ -120,14 +120,14 @@ def distiller(model, student, losses, student_loss_weight):
         weighted_metrics=compiled["weighted_metrics"],
         run_eagerly=student.run_eagerly,
         jit_compile=student.jit_compile,
-        # The student's optimizer has its scale.
+        # The student's optimizer already scales the loss.
         auto_scale_loss=False,
     )
     return found
 
 
 def _check_logits(model):
-    """Raises a `ValueError` for outputs that a softmax makes no sense of."""
+    """Raises a `ValueError` if the model's outputs are not logits of several classes."""
     output = keras.tree.flatten(model.outputs)[0]
     layer = _keras.origin(output).operation
     softmax = isinstance(layer, keras.layers.Softmax) or (

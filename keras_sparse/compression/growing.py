@@ -1,4 +1,4 @@
-"""Pushing chosen channels to zero while a model trains."""
+"""Pushes chosen channels to zero while a model trains."""
 
 import keras
 import numpy as np
@@ -8,20 +8,20 @@ from keras_sparse.compression.recovery import compile_like, steps_per_epoch
 from keras_sparse.surgery.coupling import READER
 from keras_sparse.surgery.functional import separate
 
-# Weights without a gradient shrink by this factor in all, as an exponent of e.
+# In total, weights without a gradient shrink by a factor of e to the power of this number.
 _DEPTH = 8.0
 
 
 def push(job, plan, epochs, stage):
-    """Train the given model while the channels of a plan decay to zero.
+    """Trains the given model while the chosen channels of a plan decay to zero.
 
-    It trains the model's own weights, so that the plan's groups are those of the trained model.
+    The model's own weights are trained, so the groups of the plan remain valid.
 
     Args:
         job: a `Job`.
         plan: a `Plan` of the job's model.
         epochs: int.
-        stage: str, where the training is kept.
+        stage: str, name of the folder for the training's checkpoints.
 
     Returns:
         `{name: values by epoch}`.
@@ -34,7 +34,7 @@ def push(job, plan, epochs, stage):
 
 
 def shrinking_masks(plan):
-    """`{path of a weight: float array}` that fits its shape, 1 for what a plan removes."""
+    """`{path of a weight: [(axis, bool array)]}`, True for entries that a plan removes."""
     masks = {}
     for group, removed in plan.removed.items():
         for part in group.slices:
@@ -46,12 +46,12 @@ def shrinking_masks(plan):
 
 
 def pushing(optimizer, masks, steps):
-    """An optimizer with a decay of some weights after each step, which grows.
+    """Makes an optimizer that decays some weights after each step, at a growing rate.
 
     Args:
         optimizer: a `keras.optimizers.Optimizer`; it is not changed.
-        masks: as from `shrinking_masks`.
-        steps: int, of the whole push.
+        masks: the result of `shrinking_masks`.
+        steps: int, the total number of steps with decay.
 
     Returns:
         A new optimizer with the same variables.
@@ -59,10 +59,10 @@ def pushing(optimizer, masks, steps):
     rise = 2.0 * _DEPTH / steps**2
 
     class Pushing(type(optimizer)):
-        """After a step, the chosen weights decay by a share that rises linearly."""
+        """After each step, the chosen weights decay by a fraction that rises linearly."""
 
         def apply(self, grads, trainable_variables=None):
-            """A step of the optimizer, then the decay."""
+            """Makes a step of the optimizer, then decays the weights."""
             step = keras.ops.cast(self.iterations, "float32") + 1.0
             super().apply(grads, trainable_variables)
             share = keras.ops.minimum(1.0, rise * step)
@@ -76,7 +76,7 @@ def pushing(optimizer, masks, steps):
 
 
 def _broadcast(parts, dimensions):
-    """1 where any of the `(axis, rows)` is True, in a shape that goes with the weight's."""
+    """1 where any of the `(axis, rows)` is True, in a shape that broadcasts with the weight."""
     kept = np.float32(1.0)
     for axis, rows in parts:
         shape = [1] * dimensions

@@ -1,4 +1,4 @@
-"""The importance of channels; compression removes those with the lowest scores."""
+"""Scores the importance of channels; compression removes those with the lowest scores."""
 
 import keras
 import numpy as np
@@ -31,20 +31,21 @@ class Importance(Configured):
         Args:
             model: a built `keras.Model`.
             groups: list of `surgery.ChannelGroup` of this model.
-            data: for criteria that need it: `(x, y)`, or a data set of batches.
+            data: `(x, y)` or a data set of batches, for criteria that need data.
 
         Returns:
-            `{group: float64 array (channels,)}`; the smaller, the less a channel matters.
+            `{group: float64 array (channels,)}`; channels with small scores matter least.
         """
         raise NotImplementedError
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class Taylor(Importance):
-    """First-order estimate of how much the loss changes when a channel is removed.
+    """First-order estimate of how much the loss changes if a channel is removed.
 
-    For each channel the sum over its members, normalisations included, of `(sum of w * g)^2`, with
-    the weights `w` and their gradients `g`, averaged over batches.
+    The score of a channel is the sum of `(sum of w * g)^2` over the weights that compute or
+    normalise it, averaged over batches. Here `w` are the entries of one weight that belong to the
+    channel, and `g` are their gradients.
 
     Args:
         batches: int, number of batches. Defaults to 20.
@@ -77,7 +78,7 @@ class Taylor(Importance):
                 axes.setdefault(part.path, set()).add(part.axis)
         recorder = _GradientRecorder({path: sorted(own) for path, own in axes.items()})
         probe = probe_model(model, recorder)
-        # Statistics of batch normalisation and states of dropout move too.
+        # `fit` also changes statistics of batch normalisation and states of dropout.
         with unchanged(model), unfrozen(model):
             probe.fit(
                 **first_batches(data, self.batches, self.batch_size), shuffle=False, verbose=0
@@ -99,10 +100,10 @@ class Taylor(Importance):
 
 
 class _GradientRecorder(keras.optimizers.Optimizer):
-    """Adds up `(sum of w * g)^2` along the axes that are required, and changes no weight.
+    """Sums `(sum of w * g)^2` for each index of the given axes, and changes no weight.
 
-    As an optimizer it works on every backend, with any loss and in mixed precision. All sums are
-    in one variable: hundreds of small ones would take longer to trace than the model.
+    Because it is an optimizer, it works on every backend, with any loss and in mixed precision. All
+    sums are in one variable: hundreds of small variables would take longer to trace than the model.
     """
 
     def __init__(self, axes):
@@ -110,7 +111,7 @@ class _GradientRecorder(keras.optimizers.Optimizer):
         self._axes = axes
 
     def build(self, variables):
-        """The variable with the sums."""
+        """Creates the variable for the sums."""
         if self.built:
             return
         super().build(variables)
@@ -122,7 +123,7 @@ class _GradientRecorder(keras.optimizers.Optimizer):
         self._sums = self.add_variable((size,), dtype="float32", name="squares")
 
     def apply(self, grads, trainable_variables=None):
-        """Adds this batch's."""
+        """Adds the values of this batch."""
         variables = list(trainable_variables or _keras.variables_of(self))
         if not self.built:
             self.build(variables)
@@ -145,7 +146,7 @@ class _GradientRecorder(keras.optimizers.Optimizer):
         _keras.batches(self).assign_add(1)
 
     def squares(self):
-        """`{(path, axis): the mean over batches}`."""
+        """`{(path, axis): mean over batches}`."""
         steps = max(int(keras.ops.convert_to_numpy(self.iterations)), 1)
         sums = keras.ops.convert_to_numpy(self._sums).astype(np.float64) / steps
         return {place: sums[own] for place, own in self._slices.items()}
@@ -166,7 +167,7 @@ def _sums_along(axis, product):
 class GroupNorm(Importance):
     """Norm of the weights that compute a channel, in all layers of its group.
 
-    Divided by the mean over the group, so that wide and narrow layers can be compared.
+    The norm is divided by its mean over the group, so that wide and narrow layers can be compared.
 
     Args:
         order: 1 or 2. Defaults to 2.
@@ -201,7 +202,7 @@ class GroupNorm(Importance):
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class Random(Importance):
-    """A random score for each channel: the baseline for criteria.
+    """A random score for each channel, as a baseline for criteria.
 
     Args:
         seed: int. Defaults to 0.
@@ -219,9 +220,10 @@ class Random(Importance):
 
 
 class FromCriterion(Importance):
-    """A criterion of `keras_sparse.channels` as an importance: its scores, summed over a group.
+    """A criterion of `keras_sparse.channels` as an importance.
 
-    Divided by the mean over the group. A group without scores of the criterion gets equal scores.
+    The score of a channel is the sum of the criterion's scores over all layers of its group,
+    divided by the mean over the group. A group without scores of the criterion gets equal scores.
 
     Args:
         criterion: a `channels.ChannelCriterion`, such as `channels.BatchNormScale()`.

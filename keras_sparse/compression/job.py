@@ -1,4 +1,4 @@
-"""One compression: the steps of every schedule."""
+"""The steps of a compression, which the schedules use."""
 
 import dataclasses
 import os
@@ -20,10 +20,10 @@ class Recovered:
     """The result of a schedule.
 
     Args:
-        first: the `Plan` whose costs before are those of the given model.
-        cut: the last `Cut`, with the model that was trained.
-        metrics: of the model right after its last cut, `{name: float}`.
-        history: of all training, `{name: values by epoch}`.
+        first: the first `Plan`; its costs before are the costs of the given model.
+        cut: the last `Cut`, with the trained model.
+        metrics: `{name: float}`, the metrics of the model right after the last cut.
+        history: `{name: values by epoch}` of all training.
     """
 
     first: Plan
@@ -40,7 +40,7 @@ class Job:
         model, target, plan, epochs, learning_rate, importance, allocation, latency, exclude, micro,
             files: see `compress`.
         training: a `Training`.
-        folder: where all stages are kept; None to keep nothing.
+        folder: folder in which all stages are saved; None to save nothing.
         schedule: the schedule's `repr`.
     """
 
@@ -60,16 +60,16 @@ class Job:
     schedule: str
 
     def cut(self, model=None, target=None, stage=None, measure=True):
-        """Plan and remove channels.
+        """Plans and removes channels.
 
         Args:
-            model: the model to cut; the given one by default.
-            target: as `fit_to_device` takes it; the user's by default.
-            stage: str, a name for the folder where this cut is kept, for one of several.
-            measure: bool, whether costs must hold as a device measures them, not only as predicted.
+            model: the model to cut; the given model by default.
+            target: see `fit_to_device`; the user's target by default.
+            stage: str, name of the subfolder of this cut, if there are several cuts.
+            measure: bool, whether measured costs must meet the limits, not only predicted ones.
 
         Returns:
-            A `Cut`, whose model is not compiled.
+            A `Cut`. Its model is not compiled.
         """
         if self.plan is not None:
             return Cut(self.plan, *self.plan.apply(self.model), {})
@@ -102,7 +102,7 @@ class Job:
         )
 
     def prepare(self, cut, epochs, constant=False):
-        """Make a model that was just cut ready for training.
+        """Compiles the model of a cut, and recalibrates its batch normalisation.
 
         Args:
             cut: a `Cut`.
@@ -113,7 +113,7 @@ class Job:
         recalibrate(cut.model, self.training.data, self.training.batch_size)
 
     def optimizer(self, epochs, constant=False):
-        """An optimizer like the given model's; see `prepare`."""
+        """A new optimizer like that of the given model; see `prepare`."""
         steps = steps_per_epoch(self.training.data, self.training.batch_size)
         warmup = steps if epochs > 1 else 0
         return recovery_optimizer(
@@ -124,7 +124,7 @@ class Job:
         )
 
     def train(self, model, plan, epochs, stage=None):
-        """Train a compiled model; the history."""
+        """Trains a compiled model, and returns the history."""
         settings = {
             "model": weights_digest(self.model),
             "plan": plan_digest(plan),
@@ -137,7 +137,7 @@ class Job:
         return self.training.run(model, epochs, self.folder_of(stage), settings)
 
     def folder_of(self, stage):
-        """Where a stage is kept; None if nothing is."""
+        """The folder of a stage; None if nothing is saved."""
         if self.folder is None:
             return None
         return os.path.join(self.folder, "recovery", *([stage] if stage else []))

@@ -1,4 +1,4 @@
-"""Peak memory of a model's activations at any width of its groups."""
+"""Predicts the peak memory of a model's activations at any widths of its groups."""
 
 import numpy as np
 
@@ -8,9 +8,9 @@ _FLOAT32 = 4
 class Memory:
     """Bytes of the tensors that are needed at the same time while a model runs, at batch size 1.
 
-    Layers run one after the other in the order of the model. A tensor is needed from the layer that
-    computes it to the last one that reads it; inputs from the start, outputs to the end. No layer
-    writes into its own input. Each tensor counts as float32; an unknown size counts as 1.
+    Layers run one after the other, in the order of the model. A tensor is needed from the layer
+    that computes it to the last layer that reads it. Inputs are needed from the start, outputs to
+    the end. No layer overwrites its input. All tensors are float32; an unknown size counts as 1.
 
     Args:
         graph: a `surgery.graph.Graph`.
@@ -27,7 +27,8 @@ class Memory:
             for call, output, share in group.activations:
                 row = places[call, output]
                 by_width[row, i] += fixed[row] * share / group.size
-        # Bytes of a tensor: those of other channels, and those by width of each group.
+        # Bytes of a tensor: a fixed number for channels in no group, plus bytes for each channel
+        # of a group.
         fixed -= by_width @ np.array([group.size for group in groups], float)
         self._fixed = alive @ fixed
         self._by_width = alive @ by_width
@@ -37,13 +38,13 @@ class Memory:
         return float(self._live(widths).max())
 
     def relief(self, widths, group, width, limit):
-        """How many bytes above a limit go, over all steps, when one group gets another width."""
+        """Decrease of the bytes above a limit, summed over all calls, for another width."""
         live = self._live(widths)
         other = live + self._by_width[:, group] * (width - widths[group])
         return float(np.maximum(live - limit, 0).sum() - np.maximum(other - limit, 0).sum())
 
     def largest(self, widths):
-        """`(layer, bytes)` of the layer that runs when most is needed."""
+        """`(layer, bytes)` of the layer that runs at the peak."""
         live = self._live(widths)
         return self._layers[int(live.argmax())], float(live.max())
 
@@ -53,7 +54,7 @@ class Memory:
 
 
 def value_places(graph):
-    """All tensors, and `{(call, output): number of the tensor}`; inputs come first."""
+    """All tensors, and `{(call, output): index of the tensor}`; inputs come first."""
     values = list(graph.inputs)
     places = {}
     for i, call in enumerate(graph.calls):

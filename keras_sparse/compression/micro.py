@@ -1,37 +1,38 @@
-"""RAM and flash of a model in int8 on a microcontroller, at any width of its groups."""
+"""Predicts RAM and flash of an int8 model on a microcontroller, at any widths of its groups."""
 
 import numpy as np
 
 from keras_sparse.compression.memory import value_places
 from keras_sparse.compression.operators import Operators
 
-# The runtime puts each tensor on a multiple of so many bytes.
+# The runtime aligns tensors to this many bytes.
 _ALIGNMENT = 16
-# Bytes that stay in the arena: for the model, for each operator, for each that has a kernel, and
-# for each output channel of a kernel, which has its own scale. Fitted to measurements.
+# Persistent bytes in the arena: for the model, for each operator, for each operator with a kernel,
+# and for each output channel of a kernel, which has its own scale. Fitted to measurements.
 _MODEL, _OPERATOR, _KERNEL, _CHANNEL = 640, 165, 95, 8
-# Bytes that the planner takes for each tensor while it plans, before there are activations.
+# Bytes that the runtime's memory planner needs for each tensor while it plans.
 _PLANNING = 90
-# Bytes of a file beside its kernels: for each kernel, names and shapes; for each output channel of
-# a convolution, and of a dense layer, the bias, scales and zero points. Fitted to measurements.
+# Bytes of a file besides its kernels: for each kernel (names and shapes), for each output channel
+# of a convolution, and for each unit of a dense layer (bias, scales, zero points). Fitted to
+# measurements.
 _FILE_KERNEL, _FILE_CHANNEL, _FILE_UNIT = 600, 25, 12
 
 
 class Micro:
-    """Arena and file with which LiteRT for Microcontrollers runs a model in int8.
+    """Sizes of arena and file of a model in int8 with LiteRT for Microcontrollers.
 
-    Activations are those of the operators that TensorFlow's converter makes of the layers, in its
-    order. A tensor is needed from the operator that computes it to the last one that reads it, and
-    lies where the runtime's planner puts it: the largest first, each at the lowest place that is
-    free for as long. Beside them the runtime keeps what belongs to operators and channels, as
-    measured on a host of 64 bits.
+    The arena holds activations: the tensors between the operators into which TensorFlow's converter
+    turns the layers, in its order. A tensor is needed from the operator that computes it to the
+    last operator that reads it. The runtime's memory planner places the largest tensor first, and
+    each at the lowest address that is free for as long as it is needed. The arena also holds
+    persistent data for operators and channels, with sizes measured on a 64-bit host.
 
     Args:
         graph: a `surgery.graph.Graph`.
         groups: list of the `surgery.ChannelGroup`s of its model.
 
     Attributes:
-        operators: int, how many there are.
+        operators: int, number of operators.
 
     Reference:
         David et al., TensorFlow Lite Micro, arXiv 2010.08678, section 4.4: memory planning.
@@ -42,12 +43,13 @@ class Micro:
         self._layers = [step.layer for step in operators.steps]
         self._groups = groups
         fixed, by_width = _sizes(graph, operators.tensors, groups)
-        # Bytes of a tensor: those of other channels, and those by width of each group.
+        # Bytes of a tensor: a fixed number for channels in no group, plus bytes for each channel
+        # of a group.
         self._fixed, self._by_width = fixed, by_width
         self._alive = _alive(operators)
         self._beside = [np.flatnonzero(row) for row in self._alive.T @ self._alive > 0]
         self._names = operators.names
-        # Output channels of kernels: the sizes of what they write, by position.
+        # Output channels of kernels: the size of the written tensor, divided by its positions.
         written = [(step.writes[0], operators.positions(step)) for step in operators.kernels]
         self._channels = sum((by_width[i] / n for i, n in written), np.zeros(len(groups)))
         self._other_channels = sum(fixed[i] / n for i, n in written)
@@ -64,11 +66,11 @@ class Micro:
         return self._tail(widths) + max(self._head(widths), self._least)
 
     def file_overhead(self, widths):
-        """Bytes of the file beside the weights of kernels."""
+        """Bytes of the file besides the weights of kernels."""
         return float(self._rest + self._file @ np.asarray(widths, float))
 
     def relief(self, widths, group, width, limit):
-        """How many bytes above a limit go, over all operators, when one group gets narrower."""
+        """Decrease of the bytes above a limit, summed over all operators, for another width."""
         live, other = (self._live(w) for w in (widths, _with(widths, group, width)))
         gap = self._head(widths) - live.max()
         room = limit - self._tail(widths) - gap
@@ -76,16 +78,16 @@ class Micro:
         return float(saved + _CHANNEL * self._channels[group] * (widths[group] - width))
 
     def largest(self, widths):
-        """`(layer, bytes)` of the operator that needs most activations."""
+        """`(layer, bytes)` of the operator that needs the most bytes of activations."""
         live = self._live(widths)
         return self._layers[int(live.argmax())], float(live.max())
 
     def peak(self, widths):
-        """What is in memory at the operator that needs most.
+        """The tensors in memory at the operator that needs the most bytes.
 
         Returns:
-            `(layer, [(layer that computed it, bytes, names of the groups of its channels)])`, the
-            largest first.
+            `(layer, tensors)`: the layer of the operator, and a list of `(layer that computed the
+            tensor, bytes, names of the groups of its channels)`, largest first.
         """
         step = int(self._live(widths).argmax())
         sizes = self._bytes(widths)
@@ -110,14 +112,14 @@ class Micro:
         return float(self._stay + _CHANNEL * self.channels(widths))
 
     def channels(self, widths):
-        """Output channels of all kernels."""
+        """Total number of output channels of all kernels."""
         return self._other_channels + self._channels @ np.asarray(widths, float)
 
     def _head(self, widths):
         """Bytes of activations as the runtime's planner places them."""
         sizes = self._bytes(widths)
         starts = {}
-        # Of tensors of one size the last comes first.
+        # The planner places the last of equally large tensors first.
         for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], -i)):
             start = 0.0
             for below, end in sorted(starts[j] for j in self._beside[i] if j in starts):
@@ -135,7 +137,7 @@ def _with(widths, group, width):
 
 
 def _sizes(graph, tensors, groups):
-    """Elements of each tensor: of channels in no group, and by width of each group."""
+    """Elements of each tensor for channels in no group, and for each channel of each group."""
     values, places = value_places(graph)
     sizes = np.array([np.prod([n or 1 for n in value.shape[1:]]) for value in values], float)
     by_width = np.zeros((len(values), len(groups)))

@@ -18,7 +18,7 @@ _KERNELS = (
     layers.DepthwiseConv2D,
 )
 _SUMS = (layers.Add, layers.Subtract, layers.Multiply)
-# Layers that do nothing when a model is used.
+# Layers that do nothing at inference.
 _NOTHING = (
     layers.Dropout,
     layers.SpatialDropout1D,
@@ -29,7 +29,7 @@ _NOTHING = (
     layers.ActivityRegularization,
     layers.Identity,
 )
-# How far what follows a tensor's operator can become part of it.
+# States of an operator: batch normalisation and ReLU can be fused into it, only ReLU, or nothing.
 _KERNEL, _SUM, _DONE = "kernel", "sum", "done"
 
 
@@ -38,9 +38,9 @@ class Operator:
     """One operator of the converted model.
 
     Args:
-        layer: name of the layer whose result it gives, the last of those that it is made of.
-        reads: list of numbers of tensors.
-        writes: list of numbers of tensors.
+        layer: name of the layer that computes its result: the last of the fused layers.
+        reads: list of indices of tensors.
+        writes: list of indices of tensors.
         has_kernel: whether it multiplies by weights.
     """
 
@@ -51,19 +51,20 @@ class Operator:
 
 
 class Operators:
-    """A model's operators, in the order in which they run.
+    """The operators of a converted model, in the order in which they run.
 
-    A kernel with the batch normalisation and the ReLU after it is one operator, and so are a sum
-    and its ReLU. Batch normalisation elsewhere is a product and a sum. Layers that change nothing
-    at inference are none. Operators come in depth-first order from the outputs.
+    A layer with a kernel and the batch normalisation and ReLU after it are fused into one operator.
+    So are a sum and the ReLU after it. Any other batch normalisation becomes a product and a sum.
+    Layers that do nothing at inference have no operator. Operators are in depth-first order from
+    the outputs.
 
     Args:
         graph: a `surgery.graph.Graph`.
 
     Attributes:
         steps: list of `Operator`.
-        tensors: list of the graph's `Value`s, one for each tensor, of its shape.
-        inputs, outputs: lists of numbers of tensors.
+        tensors: list of the graph's `Value`s, one for each tensor, with the tensor's shape.
+        inputs, outputs: lists of indices of tensors.
     """
 
     def __init__(self, graph):
@@ -93,7 +94,7 @@ class Operators:
         return names
 
     def positions(self, step):
-        """How many positions the channels have that an operator writes: pixels, time steps."""
+        """Number of positions (pixels, time steps) of the tensor that an operator writes."""
         shape = self.tensors[step.writes[0]].shape
         return math.prod(size or 1 for size in shape[1:-1])
 
@@ -114,7 +115,7 @@ class Operators:
         state = _state_of(layer)
         writes = [self._new(value, state) for value in call.outputs]
         self._step(call, reads, writes, isinstance(layer, _KERNELS))
-        # Batch normalisation is a product before its sum, an activation follows its layer.
+        # Second operators: the sum of batch normalisation, or an activation that is not fused.
         if isinstance(layer, layers.BatchNormalization) or _has_own_operator(layer):
             self._step(call, writes, [self._new(value, state) for value in call.outputs])
 
@@ -124,7 +125,7 @@ class Operators:
         self.steps.append(Operator(call.unit.name, reads, writes, has_kernel))
 
     def _state_after(self, layer, value):
-        """What the operator before is once this layer is part of it; None if it cannot be."""
+        """The state of the previous operator with this layer fused; None if it cannot be fused."""
         number = self._number[id(value)]
         state = self._state[number]
         if isinstance(layer, _NOTHING) or _activation(layer) == "linear":
@@ -144,7 +145,7 @@ class Operators:
 
 
 def _activation(layer):
-    """`"linear"` or `"relu"` for layers that are such an activation alone; else None."""
+    """`"linear"` or `"relu"` for layers that are only this activation; else None."""
     if isinstance(layer, layers.ReLU):
         plain = layer.max_value in (None, 6) and not layer.negative_slope and not layer.threshold
         return "relu" if plain else None
@@ -177,7 +178,7 @@ def _reader_counts(graph):
 
 
 def _depth_first(graph):
-    """Calls after those whose results they read, from the outputs on."""
+    """The calls in topological order, depth-first from the outputs."""
     order, seen = [], set()
     stack = [(value.producer, False) for value in reversed(graph.outputs)]
     while stack:

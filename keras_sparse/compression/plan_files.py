@@ -1,4 +1,4 @@
-"""Scores and plans in a folder, with which a killed compression continues."""
+"""Saves scores and plans in a folder, so that a killed compression can continue."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ class PlanFolder:
     """Saves scores and plans; without a folder it saves nothing.
 
     Args:
-        folder: where `scores.npz` and `plan.npz` lie; None to keep nothing.
-        settings: JSON-serializable dict, on which a plan depends: one that was made with others is
+        folder: folder of `scores.npz` and `plan.npz`; None to save nothing.
+        settings: JSON-serializable dict on which a plan depends: a plan with other settings is
             refused.
         of_scores: names of the settings on which the scores depend.
 
     Raises:
-        ValueError: the folder holds a plan that was made with other settings, or a damaged one.
+        ValueError: the folder holds a plan with other settings, or a damaged one.
     """
 
     def __init__(self, folder, settings, of_scores):
@@ -34,10 +34,10 @@ class PlanFolder:
             self._read(name)
 
     def scores(self, groups, compute):
-        """The scores that are there, or `compute()`, which are kept.
+        """The saved scores; if there are none, the scores of `compute()`, which are then saved.
 
         Args:
-            groups: list of `surgery.ChannelGroup`, those of the same model each time.
+            groups: list of `surgery.ChannelGroup`; always of the same model.
             compute: function that returns `{group: float array (channels,)}`.
         """
         kept = self._read("scores")
@@ -48,7 +48,7 @@ class PlanFolder:
         return scores
 
     def plan(self, groups):
-        """`(plan, seconds)` as `save_plan` was given them; None if there are none."""
+        """The saved `(plan, seconds)`, see `save_plan`; None if there are none."""
         kept = self._read("plan")
         if kept is None:
             return None
@@ -66,7 +66,7 @@ class PlanFolder:
         return plan, {name: tuple(both) for name, both in facts["seconds"].items()}
 
     def save_plan(self, plan, seconds):
-        """Keep a `Plan`, and `{cost: (before, after)}` as measured."""
+        """Saves a `Plan`, and the measured `{cost: (before, after)}`."""
         facts = {
             "limits": plan.budget.limits,
             "costs": plan.costs,
@@ -86,7 +86,7 @@ class PlanFolder:
             np.savez(temporary, *arrays, facts=text)
 
     def _read(self, name):
-        """`(facts, arrays)`; None if the file is not there."""
+        """`(facts, arrays)`; None if there is no file."""
         if self._folder is None or not (self._folder / f"{name}.npz").exists():
             return None
         path = self._folder / f"{name}.npz"
@@ -117,7 +117,7 @@ class PlanFolder:
 
 
 def _plain(value):
-    """Numbers of NumPy as Python's; others are refused where they are used."""
+    """Converts NumPy numbers to Python numbers, and other objects to their `repr`."""
     return value.item() if isinstance(value, np.generic) else repr(value)
 
 

@@ -1,4 +1,4 @@
-"""A plan: which channels to remove so that a budget holds."""
+"""Plans which channels to remove so that a budget is met."""
 
 import dataclasses
 import functools
@@ -32,21 +32,22 @@ _ALLOCATIONS = ("importance", "uniform", "uniform_steps")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """Which channels are removed, and what the model costs before and after.
+    """The channels to remove, and the costs of the model before and after.
 
     Print it for a table. `apply` removes the channels.
 
     Args:
         groups: tuple of the `surgery.ChannelGroup`s from which channels may be removed.
-        widths: int array, how many channels each group keeps.
+        widths: int array, number of channels that each group keeps.
         scores: dict `{group: float array (channels,)}`, the importance.
-        budget: the `Budget` that was planned for.
+        budget: the `Budget` of the plan.
         costs: dict `{cost: (before, predicted after)}`, for all costs that can be predicted.
         asked: dict `{cost: limit}`, the user's limits as absolute numbers. They differ from those
-            of `budget` if a compact model was measured above its limit and planned again.
-        peak: where the arena is limited, `{"before", "after": (layer, tensors)}`: the layer at
-            which most activations are needed, and `(layer, bytes, groups)` of each, the largest
-            first: what computed it and which groups' channels it has. Else empty.
+            of `budget` if a measured cost exceeded its limit and a smaller model was planned.
+        peak: empty, unless the arena is limited. Then a dict from `"before"` and `"after"` to
+            `(layer, tensors)`: the layer that needs the most bytes of activations, and a list of
+            these, largest first, each as `(layer that computed it, bytes, names of the groups of
+            its channels)`.
     """
 
     groups: tuple
@@ -59,18 +60,18 @@ class Plan:
 
     @property
     def removed(self):
-        """`{group: bool array (channels,)}`: True for removed channels, the lowest scores."""
+        """`{group: bool array (channels,)}`: True for removed channels, those of lowest score."""
         return removed_channels(self.groups, self.widths, self.scores)
 
     def apply(self, model: keras.Model) -> tuple[keras.Model, surgery.Report]:
-        """The compact model, not trained any further.
+        """Removes the channels. The compact model is not trained further.
 
         Args:
             model: the model that the plan was made for; it is not changed.
 
         Returns:
             `(compact, report)`: a new `keras.Model`, not compiled, and the `surgery.Report` of the
-            removal. Fine-tune it: its outputs are not those of the model.
+            removal. Fine-tune the model, because its outputs have changed.
 
         Example:
 
@@ -146,26 +147,27 @@ def plan(
     latency: Mapping[str, Any] | None = None,
     exclude: Exclude = (),
 ) -> Plan:
-    """Choose which channels of a trained model to remove so that it meets a budget.
+    """Chooses which channels of a trained model to remove so that it meets a budget.
 
     Args:
-        model: a built `keras.Model`. The default importance needs it compiled with the loss of its
-            training. It is not changed.
+        model: a built `keras.Model`; it is not changed. For the default importance, it must be
+            compiled with the loss of its training.
         data: training data for the importance: arrays `(x, y)` or `(x, y, sample_weight)`, a
             `tf.data.Dataset`, a `keras.utils.PyDataset` or another iterable of batches.
         target: dict `{cost: limit}`. All limits must hold. The costs are `"parameters"`, `"macs"`
             (multiply-accumulates), `"float32_bytes"` and `"int8_bytes"` (size of the TFLite file,
             predicted), `"memory"` (peak bytes of the activations in float32, for one sample),
             `"arena"` and `"flash"` (RAM and file size in int8 with LiteRT for Microcontrollers),
-            and the names in `latency`. A limit up to 1 is a share of what the model costs. A limit
+            and the names in `latency`. A limit up to 1 is a fraction of the model's cost. A limit
             above 1, or a string like `"2 ms"` or `"100 kB"`, is absolute.
-        importance: which channels matter: an `Importance`, or a criterion of
+        importance: scores the channels: an `Importance`, or a criterion of
             `keras_sparse.channels`. Defaults to `Taylor()`.
-        allocation: how many channels each group of coupled channels keeps. `"importance"`:
-            repeatedly makes the group narrower that loses least importance for what it saves; this
-            is done in about ten ways, and the one with the lowest loss on training data right after
-            the cut is taken. `"uniform"`: the same share in all groups. `"uniform_steps"`: the
-            same, rounded up to a width at which the measured latency falls; needs `latency`.
+        allocation: how to choose the number of channels that each group keeps. `"importance"`:
+            each step narrows the group that loses the least importance for the cost that it saves.
+            This is done in about ten ways, and the result with the lowest loss on training data
+            right after the cut is used. `"uniform"`: the same fraction in all groups.
+            `"uniform_steps"`: as `"uniform"`, rounded up to widths at which the measured latency
+            falls; needs `latency`.
         latency: dict `{"latency": table}` or `{"int8_latency": table}` of `export.LatencyTable`s.
         exclude: names of layers that keep all of their channels.
 
@@ -173,9 +175,9 @@ def plan(
         A `Plan`.
 
     Raises:
-        ValueError: an argument of another type; data that do not fit the model; a layer in
-            `exclude` that is not in the model; a model without channels that can be removed.
-        BudgetError: a budget that cannot be met. The message says what can be reached.
+        ValueError: an argument has the wrong type; the data do not fit the model; `exclude` names a
+            layer that is not in the model; or the model has no channels that can be removed.
+        BudgetError: the budget cannot be met. The message says what can be reached.
 
     Example:
 
@@ -233,11 +235,11 @@ class Planner:
         return self._kept.scores(self._costs.groups, compute) if self._kept else compute()
 
     def calibrate(self, measured):
-        """Predict `{cost: number}` of the given model as it was measured; see `CostModel`."""
+        """Adapts predictions to measured costs of the full model; see `CostModel.calibrate`."""
         self._costs.calibrate(measured)
 
     def budget(self, target):
-        """The `Budget` that a user's `target` means, or that it returns as a function of costs.
+        """The `Budget` of a user's `target`, which may also be a function from costs to a `Budget`.
 
         Raises:
             BudgetError: no choice of channels meets it; raised before scores are computed.
@@ -250,7 +252,7 @@ class Planner:
         return budget
 
     def plan(self, budget, asked=None):
-        """The `Plan` for a budget; `asked` is what the user wants of it, if that differs."""
+        """The `Plan` for a budget; `asked` is the user's budget, if it differs."""
         widths = self._widths(budget)
         limits = (asked or budget).limits
         full, totals = self._costs.full(), self._costs.total
@@ -262,7 +264,7 @@ class Planner:
         return Plan(tuple(self._costs.groups), widths, self._scores, budget, costs, limits, peak)
 
     def _widths(self, budget):
-        """Those that do best right after the cut; by scores alone where there are no data."""
+        """The widths with the lowest loss right after the cut; without data, by scores only."""
         if self._allocation == "uniform":
             return uniform(self._costs, budget)
         if self._allocation == "uniform_steps":
@@ -289,13 +291,13 @@ def _check_scores(scores, importance):
 
 
 def check_allocation(allocation):
-    """Raises a `ValueError` for an allocation that there is none of."""
+    """Raises a `ValueError` for an unknown allocation."""
     if allocation not in _ALLOCATIONS:
         raise ValueError(f"`allocation` must be one of {_ALLOCATIONS}. Received: {allocation!r}")
 
 
 def removed_channels(groups, widths, scores):
-    """`{group: bool array (channels,)}`: True for removed channels, the lowest scores."""
+    """`{group: bool array (channels,)}`: True for removed channels, those of lowest score."""
     masks = {}
     for group, width in zip(groups, widths, strict=True):
         order = np.argsort(scores[group], kind="stable")
@@ -305,10 +307,10 @@ def removed_channels(groups, widths, scores):
 
 
 def removable_groups(model, exclude=()):
-    """The groups of a model of which channels can go.
+    """The groups of a model with channels that can be removed.
 
     Raises:
-        ValueError: there are none, or `exclude` names a layer that the model lacks.
+        ValueError: there are no such groups, or `exclude` names a layer that the model lacks.
     """
     groups = surgery.channel_groups(model)
     known = {layer for group in groups for layer in group.layers}
@@ -333,7 +335,7 @@ def removable_groups(model, exclude=()):
 
 
 def measured_costs(model):
-    """Costs of a model as it is, counted."""
+    """The costs of a model that can be counted exactly."""
     graph = Graph(model)
     return {
         "parameters": model.count_params(),

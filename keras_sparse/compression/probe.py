@@ -1,4 +1,4 @@
-"""A model of the same layers as the user's, compiled separately."""
+"""Models that share the layers of the user's model, but are compiled separately."""
 
 import contextlib
 
@@ -12,7 +12,7 @@ from keras_sparse.variables import restored
 def probe_model(model, optimizer):
     """A functional model that shares `model`'s layers and its loss.
 
-    The user's model keeps its own optimizer and metrics, and the new one has no metrics.
+    The user's model keeps its own optimizer and metrics. The new model has no metrics.
 
     Args:
         model: a compiled `keras.Model`.
@@ -31,14 +31,14 @@ def probe_model(model, optimizer):
 
 
 def loss_arguments(model):
-    """Like `compile_arguments`, without metrics."""
+    """As `compile_arguments`, without metrics."""
     return {**compile_arguments(model), "metrics": None, "weighted_metrics": None}
 
 
 def scaled_like(optimizer, original):
-    """An optimizer that scales the loss if that of another model does.
+    """Wraps an optimizer in loss scaling, if the optimizer of another model has it.
 
-    Keras decides it by the dtype of a whole model, which need not be its layers'.
+    Keras itself decides by the dtype of the whole model, which may differ from that of its layers.
     """
     scaling = original.optimizer
     if not isinstance(scaling, keras.optimizers.LossScaleOptimizer):
@@ -57,10 +57,10 @@ def compile_arguments(model):
     """The arguments that a model was compiled with, except the optimizer.
 
     Returns:
-        A dict of arguments for `compile`; the loss is the model's own, metrics are new ones.
+        A dict of arguments for `compile`. The loss is the model's own object, metrics are new.
 
     Raises:
-        ValueError: it was not compiled with a loss.
+        ValueError: the model was not compiled with a loss.
     """
     if not getattr(model, "compiled", False) or model.loss is None:
         raise ValueError(
@@ -77,7 +77,7 @@ def compile_arguments(model):
 def unfrozen(model):
     """Makes the frozen layers of a model trainable in the block, so that they get gradients.
 
-    Batch normalisation stays frozen, because it would use the statistics of the batch.
+    Frozen batch normalisation stays frozen: otherwise it would use the statistics of the batch.
     """
     layers = [(layer, layer.trainable) for layer in _keras.flatten_layers(model)]
     weights = [(weight, weight.trainable) for weight in model.weights]
@@ -87,12 +87,12 @@ def unfrozen(model):
             layer.trainable = trainable or not isinstance(layer, norms)
         yield
     finally:
-        for layer, trainable in layers:  # outer ones first: they set those within
+        for layer, trainable in layers:  # outer layers first, because they also set inner ones
             layer.trainable = trainable
         for weight, trainable in weights:
             weight.trainable = trainable
 
 
 def unchanged(model):
-    """Gives a model its weights and random states back at the end of the block."""
+    """Restores a model's weights and random states at the end of the block."""
     return restored(model.variables)

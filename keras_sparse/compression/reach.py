@@ -1,4 +1,4 @@
-"""The message for a budget that cannot be met, with the smallest costs that can."""
+"""The error message for a budget that cannot be met, with the smallest possible costs."""
 
 import math
 
@@ -8,15 +8,15 @@ _REST = {"arena": "what the runtime keeps for operators and channels"}
 
 
 def out_of_reach(costs, budget, choices):
-    """Why a budget cannot be met, and what can be requested instead.
+    """Explains why a budget cannot be met, and what can be requested instead.
 
     Args:
         costs: a `CostModel`.
         budget: a `Budget` that no choice meets.
-        choices: list of widths, int arrays, that cost little.
+        choices: list of int arrays, widths with low costs.
 
     Returns:
-        A text with a sentence for each limit that none of the choices keeps.
+        A text with a sentence for each limit that none of the choices meets.
     """
     choices = [*choices, costs.full()]
     totals = [{name: costs.total(name, widths) for name in budget.limits} for widths in choices]
@@ -51,6 +51,6 @@ def _sentence(costs, name, widths, least, limit):
 
 
 def _rounded_up(share):
-    """A share with two digits, not below the given one."""
+    """Rounds a fraction up to two significant digits."""
     digits = 2 - math.ceil(math.log10(share))
     return math.ceil(round(share * 10**digits, 6)) / 10**digits

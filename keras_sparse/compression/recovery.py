@@ -1,4 +1,4 @@
-"""Training a model after channels were removed."""
+"""Optimizers for training a model after channels were removed."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 from keras_sparse.compression.data import count
 from keras_sparse.compression.probe import compile_arguments, scaled_like
 
-# The peak learning rate of a recovery, as a share of the base training's. At the base rate, a
+# Peak learning rate of a recovery, as a fraction of that of the base training. At the full rate, a
 # recovery of a dozen epochs loses accuracy (docs/compression.md).
 RATE_SHARE = 0.3
 
@@ -15,8 +15,8 @@ def base_learning_rate(optimizer):
     """The largest learning rate that an optimizer has had so far.
 
     Args:
-        optimizer: a `keras.optimizers.Optimizer`; a schedule is read from its start to the
-            optimizer's step.
+        optimizer: a `keras.optimizers.Optimizer`. A learning rate schedule is evaluated from step 0
+            to the optimizer's current step.
 
     Returns:
         A float.
@@ -31,12 +31,12 @@ def base_learning_rate(optimizer):
 
 
 def recovery_optimizer(optimizer, peak, steps, warmup):
-    """An optimizer like the base training's, whose learning rate rises and falls once.
+    """Makes an optimizer like that of the base training, with a rising and falling learning rate.
 
     Args:
         optimizer: the optimizer of the base training; it is not changed.
         peak: float, the largest learning rate.
-        steps: int, steps of the recovery, at whose end the rate is 0; None for a rate that stays.
+        steps: int, steps until the rate has fallen to 0; None for a constant rate.
         warmup: int, steps of linear rise at the beginning.
 
     Returns:
@@ -58,10 +58,10 @@ def compile_like(model, original, optimizer):
 
 
 def steps_per_epoch(data, batch_size):
-    """Steps of an epoch.
+    """Number of steps of an epoch.
 
     Raises:
-        ValueError: a data set that does not tell its length.
+        ValueError: the data set has no known length.
     """
     samples = count(data)
     if samples is not None:

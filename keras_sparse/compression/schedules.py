@@ -1,4 +1,4 @@
-"""When channels are removed: at once, in several cuts, or after they were pushed to zero."""
+"""Schedules: channels are removed at once, in several cuts, or after a push to zero."""
 
 import keras
 
@@ -17,10 +17,10 @@ class OneShot(Configured):
     takes_plan = True
 
     def check(self, epochs):
-        """Any number of epochs is possible."""
+        """Does nothing: any number of epochs is possible."""
 
     def run(self, job):
-        """Cut and train; a `Recovered`."""
+        """Cuts and trains; returns a `Recovered`."""
         cut = job.cut()
         job.prepare(cut, job.epochs)
         metrics = job.training.evaluate(cut.model)
@@ -29,17 +29,17 @@ class OneShot(Configured):
 
 
 class Iterative(Configured):
-    """Several cuts, each by the same factor of the budget, with training after each.
+    """Several cuts, which all reduce the costs by the same factor, with training after each.
 
-    Between the cuts the learning rate stays at its peak. After the last one it rises and falls as
-    after one cut, over the epochs that are left. Each cut scores the channels again.
+    Between the cuts, the learning rate stays at its peak. After the last cut, it rises and falls
+    over the remaining epochs. Each cut scores the channels again.
 
     Args:
-        cuts: int, how many. Defaults to 4.
-        epochs: int, epochs of training after each cut but the last. Defaults to 1.
+        cuts: int, at least 2: the number of cuts. Defaults to 4.
+        epochs: int, at least 1: epochs of training after each cut except the last. Defaults to 1.
 
     Raises:
-        ValueError: a number below 2 or 1.
+        ValueError: `cuts` is below 2, or `epochs` below 1.
 
     Example:
 
@@ -57,7 +57,7 @@ class Iterative(Configured):
         self.epochs = check_integer("epochs", epochs, "[1, inf)")
 
     def check(self, epochs):
-        """Raises a `ValueError` unless an epoch is left for the training after the last cut."""
+        """Raises a `ValueError` if no epoch is left for the training after the last cut."""
         between = (self.cuts - 1) * self.epochs
         if epochs <= between:
             raise ValueError(
@@ -66,7 +66,7 @@ class Iterative(Configured):
             )
 
     def run(self, job):
-        """Cut and train alternately; a `Recovered`."""
+        """Cuts and trains alternately; returns a `Recovered`."""
         nested = any(isinstance(layer, keras.Model) for layer in job.model.layers)
         if nested and (job.exclude or job.latency):
             raise ValueError(
@@ -93,23 +93,24 @@ class Iterative(Configured):
 
 
 class Growing(Configured):
-    """The channels are chosen, pushed to zero by a penalty that grows, and then cut.
+    """Chosen channels are pushed to zero by a growing penalty, and then cut.
 
     While the given model trains, the weights of the chosen channels decay faster and faster, as
-    with an L2 penalty whose factor rises linearly from 0. What they computed moves to the others.
-    The learning rate stays at its peak; after the cut it rises and falls over the epochs left.
+    with an L2 penalty with a factor that rises linearly from 0. The other channels learn to replace
+    them. The learning rate stays at its peak; after the cut, it rises and falls over the remaining
+    epochs.
 
     Args:
-        epochs: int, epochs of the push. Defaults to half of all.
+        epochs: int, epochs of the push. Defaults to half of all epochs.
 
     Raises:
-        ValueError: a number below 1.
+        ValueError: `epochs` is below 1.
 
     Reference:
-        Wang et al., Neural pruning via growing regularization, arXiv 2012.09243: GReg-1. There the
-        factor rises by a fixed amount every few steps; here so that weights that nothing holds
-        have shrunk by e^-8 at the end. The decay is apart from the gradient, as in AdamW, so that
-        every optimizer does the same.
+        Wang et al., Neural pruning via growing regularization, arXiv 2012.09243: GReg-1. In the
+        paper, the factor rises by a fixed amount every few steps. Here it rises so that weights
+        without a gradient shrink to e^-8 of their size. The decay is separate from the gradient, as
+        in AdamW, so that it is the same for every optimizer.
     """
 
     takes_plan = True
@@ -118,7 +119,7 @@ class Growing(Configured):
         self.epochs = None if epochs is None else check_integer("epochs", epochs, "[1, inf)")
 
     def check(self, epochs):
-        """Raises a `ValueError` unless there are epochs before and after the cut."""
+        """Raises a `ValueError` if there are no epochs before or after the cut."""
         if epochs <= self._push(epochs) or epochs < 2:
             raise ValueError(
                 f"`epochs` must leave epochs for the push and for the training after the cut: at "
@@ -126,7 +127,7 @@ class Growing(Configured):
             )
 
     def run(self, job):
-        """Push, cut and train; a `Recovered`."""
+        """Pushes, cuts and trains; returns a `Recovered`."""
         chosen = job.cut()
         pushed = self._push(job.epochs)
         with unchanged(job.model):
@@ -149,12 +150,12 @@ def _joined(first, then):
 
 
 class _Step:
-    """The budget of one of several cuts, a function of what the model costs.
+    """The budget of one of several cuts, as a function of the model's costs.
 
     Args:
-        target: the user's.
-        part: float, how far the cut goes, 1 for all of it, in logarithms of the costs.
-        costs: `{cost: what the given model costs}`, None before the first cut.
+        target: the user's target.
+        part: float, the fraction of the whole reduction to reach, in logarithms of the costs.
+        costs: `{cost: cost of the given model}`, None before the first cut.
     """
 
     def __init__(self, target, part, costs):
@@ -180,7 +181,7 @@ def as_schedule(schedule):
     """The schedule of the argument `schedule`.
 
     Raises:
-        ValueError: there is no such schedule.
+        ValueError: the schedule is unknown.
     """
     if isinstance(schedule, str) and schedule in _BY_NAME:
         return _BY_NAME[schedule]()

@@ -1,4 +1,4 @@
-"""The shape of a model with new weights."""
+"""Gives a model new weights, to train it from scratch."""
 
 import keras
 
@@ -7,22 +7,22 @@ from keras_sparse.variables import layers_of_type
 
 
 def reinitialized(model, like=None):
-    """A model of the same shape with new weights, to be trained from scratch.
+    """Makes a model with the same architecture and new weights, to train it from scratch.
 
-    The shape that a compression finds, trained from scratch for long enough, may be as accurate as
-    with the weights that it kept. Train this beside the result to find out.
+    A compressed architecture that is trained from scratch for long enough may be as accurate as
+    with the weights kept by the compression. Train this model too, to find out.
 
     Args:
         model: a built `keras.Model`, such as `result.model` of `compress`; it is not changed.
-        like: a compiled `keras.Model` whose loss, metrics and optimizer are taken, such as the
-            model that was compressed. Defaults to `model`.
+        like: a compiled `keras.Model`, such as the model that was compressed. Its loss, metrics and
+            optimizer are used. Defaults to `model`.
 
     Returns:
-        A compiled `keras.Model`, its optimizer new. Weights that are not trained are those of
-        `model`: frozen layers and what preprocessing layers have adapted to.
+        A compiled `keras.Model` with a new optimizer. Weights that are not trained are those of
+        `model`: frozen layers and adapted states of preprocessing layers.
 
     Raises:
-        ValueError: a model with layers that cannot be made again, or one that is not compiled.
+        ValueError: a layer cannot be made again from its config, or `like` is not compiled.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""The trainings of a compression."""
+"""Trains and evaluates the models of a compression."""
 
 import dataclasses
 import warnings
@@ -24,12 +24,12 @@ class Training:
     """Trains models on the same data in the same way.
 
     Args:
-        given: the model that is compressed, the teacher of a distillation.
+        given: the model to compress, which is the teacher of a distillation.
         data, validation_data, batch_size, callbacks, verbose, distillation, student_loss_weight:
             see `compress`.
 
     Raises:
-        ValueError: `distillation` is nothing that Keras can distil the model by.
+        ValueError: Keras does not support `distillation` for the model.
     """
 
     given: keras.Model
@@ -57,13 +57,13 @@ class Training:
             )
 
     def run(self, model, epochs, folder=None, settings=None):
-        """Train a model to the end of its epochs.
+        """Trains a model to the end of its epochs.
 
         Args:
             model: a compiled `keras.Model`; its weights and its optimizer change.
-            epochs: int, epochs in all.
-            folder: folder of the checkpoints, from which it is resumed; None for none.
-            settings: JSON-serializable dict: a training with others is not resumed.
+            epochs: int, total number of epochs.
+            folder: folder of checkpoints, from which the training is resumed; None for none.
+            settings: JSON-serializable dict; a training with other settings is not resumed.
 
         Returns:
             `{name: values by epoch}`.
@@ -90,7 +90,7 @@ class Training:
         return history.history
 
     def settings(self):
-        """The settings that a continuation of a training must share, JSON-serializable."""
+        """The JSON-serializable settings that must not change when a training is resumed."""
         if self.distillation is None:
             return {"batch_size": self.batch_size}
         return {
@@ -100,7 +100,7 @@ class Training:
         }
 
     def evaluate(self, model):
-        """Loss and metrics on the validation data, `{name: float}`; empty without."""
+        """Loss and metrics on the validation data, `{name: float}`; empty without such data."""
         if self.validation_data is None:
             return {}
         given = datasets.arguments(self.validation_data, self.batch_size)

@@ -1,4 +1,4 @@
-"""The loss of a model without some of its channels, before they are removed."""
+"""Computes the loss of a model without some of its channels, before they are removed."""
 
 import contextlib
 
@@ -16,13 +16,13 @@ _MOMENTUM = 0.8
 
 
 class _Frozen(keras.optimizers.Optimizer):
-    """Changes no weight: only the statistics of batch normalisation move."""
+    """An optimizer that changes no weights; only statistics of batch normalisation change."""
 
     def __init__(self):
         super().__init__(learning_rate=0.0, name="frozen")
 
     def update_step(self, gradient, variable, learning_rate):
-        """Nothing."""
+        """Does nothing."""
 
 
 class _InTraining(keras.Model):
@@ -31,7 +31,7 @@ class _InTraining(keras.Model):
     def __init__(self, graph):
         super().__init__(name=graph.name)
         self.graph = graph
-        # What a dict of losses and of targets goes by.
+        # The names in a dict of losses or targets.
         self.output_names = graph.output_names
 
     def call(self, inputs):
@@ -42,11 +42,11 @@ class _InTraining(keras.Model):
 class Trial:
     """Sets channels of a model to zero temporarily, and evaluates it.
 
-    Batch normalisation uses the statistics of each batch: those of its moving averages are of the
+    Batch normalisation uses the statistics of each batch, because its moving averages belong to the
     model with all channels.
 
     Args:
-        model: a compiled `keras.Model`; it is as before after each trial.
+        model: a compiled `keras.Model`; each trial restores it.
         data: training data, see `compress`.
         batch_size: int, for arrays.
     """
@@ -68,7 +68,7 @@ class Trial:
 
 
 def recalibrate(model, data, batch_size=64):
-    """Compute the statistics of batch normalisation again, after channels were removed.
+    """Computes the statistics of batch normalisation again, after channels were removed.
 
     Args:
         model: a compiled `keras.Model`; its moving averages change.
@@ -83,7 +83,7 @@ def recalibrate(model, data, batch_size=64):
 
 @contextlib.contextmanager
 def _forgetting(model):
-    """Lets moving averages follow the last batches."""
+    """Lowers the momentum in the block, so that moving averages follow the last batches."""
     norms = layers_of_type(model, keras.layers.BatchNormalization)
     momenta = [layer.momentum for layer in norms]
     for layer in norms:

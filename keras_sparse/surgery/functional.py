@@ -10,7 +10,7 @@ from keras_sparse.surgery.tracing import unrecorded
 
 
 def check_model(model):
-    """Raise a `ValueError` if `model` is no `keras.Model`."""
+    """Raises a `ValueError` if `model` is not a `keras.Model`."""
     if not isinstance(model, keras.Model):
         hint = (
             " Load it first: `keras.models.load_model(path)`."

@@ -63,7 +63,7 @@ class SplitRule(Coupled):
         return config
 
     def apply(self, call, make, read):
-        """Splits the kept channels; outputs without kept channels are not read and get the input."""
+        """Splits the kept channels; outputs without any get the whole input, which is not read."""
         source = read(call.inputs[0])
         if not self.along_channels(call):
             return make()(source)
