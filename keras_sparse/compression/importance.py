@@ -14,7 +14,7 @@ class Importance(Configured):
     """Base of the importance criteria: one score for each channel of each group.
 
     Scores are compared between groups, so they must have the same meaning in all of them. A
-    subclass defines `scores`; one that needs data sets `needs_data = True`.
+    subclass defines `scores`. If it needs data, it also has `needs_data = True`.
 
     Example:
 

@@ -60,7 +60,7 @@ class Plan:
 
     @property
     def removed(self):
-        """`{group: bool array (channels,)}`: True for removed channels, those of lowest score."""
+        """`{group: bool array (channels,)}`: True for removed channels (lowest scores)."""
         return removed_channels(self.groups, self.widths, self.scores)
 
     def apply(self, model: keras.Model) -> tuple[keras.Model, surgery.Report]:
@@ -297,7 +297,7 @@ def check_allocation(allocation):
 
 
 def removed_channels(groups, widths, scores):
-    """`{group: bool array (channels,)}`: True for removed channels, those of lowest score."""
+    """`{group: bool array (channels,)}`: True for removed channels (lowest scores)."""
     masks = {}
     for group, width in zip(groups, widths, strict=True):
         order = np.argsort(scores[group], kind="stable")

@@ -31,7 +31,9 @@ def base_learning_rate(optimizer):
 
 
 def recovery_optimizer(optimizer, peak, steps, warmup):
-    """Makes an optimizer like that of the base training, with a rising and falling learning rate.
+    """Makes an optimizer like the one of the base training, with another learning rate.
+
+    The rate rises to its peak, and then falls to 0.
 
     Args:
         optimizer: the optimizer of the base training; it is not changed.

@@ -12,7 +12,7 @@ from keras_sparse.validation import check_integer
 
 
 class OneShot(Configured):
-    """One cut, then all of the training."""
+    """One cut, then the whole training."""
 
     takes_plan = True
 

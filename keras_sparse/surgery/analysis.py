@@ -69,7 +69,7 @@ class Analysis:
         self._try_couplings()
 
     def _ask(self, unit, question, argument):
-        """Call a method of the unit's rule."""
+        """Calls a method of the unit's rule."""
         try:
             return getattr(unit.rule, question)(argument)
         except Exception as error:

@@ -88,7 +88,7 @@ def moving(layer):
 
 
 def _bare(operation):
-    """An object of the same class whose `__init__` has not run."""
+    """A new object of the same class, made without running `__init__`."""
     base = keras.Layer if isinstance(operation, keras.Layer) else keras.Operation
     return base.__new__(type(operation))
 

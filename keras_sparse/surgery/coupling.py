@@ -1,4 +1,4 @@
-"""Coupled channels: which channels of which layers can only be removed together."""
+"""Finds coupled channels, which can only be removed together."""
 
 import dataclasses
 

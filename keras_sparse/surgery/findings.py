@@ -17,9 +17,9 @@ class Findings:
     Attributes:
         graph: as given.
         inputs, outputs: lists of `FollowedValue`.
-        calls: list of `FollowedCall`.
+        calls: list of `Call` between `FollowedValue`s.
         units: list of `FollowedUnit`.
-        scopes: list of `Scope`, whose calls are `FollowedCall`s.
+        scopes: list of `Scope`, with these calls.
         values: all `FollowedValue`s, in topological order.
     """
 

@@ -18,7 +18,7 @@ class Graph:
     Nested models and layers of layers are replaced by the calls inside them.
 
     Args:
-        model: a built `keras.Model`; see `functional` for what is refused.
+        model: a built `keras.Model`; `functional` documents which models are refused.
 
     Attributes:
         name: name of the model.

@@ -1,4 +1,4 @@
-"""Tracing layers whose `call` computes with open sizes, such as `ops.shape(x)[0]`.
+"""Traces layers that compute with open sizes in `call`, such as `ops.shape(x)[0]`.
 
 Keras has no symbolic sizes: an open size is None. So the layer is traced twice, with two numbers
 for each open size. Differences between the traces depend on the sizes. The calls are then made
@@ -27,7 +27,7 @@ from keras_sparse.surgery.tracing import (
 
 
 def trace_open_sizes(layer, args, kwargs, lengths):
-    """Traces a layer whose `call` reads open sizes; returns the same as `trace`.
+    """Traces a layer that reads open sizes in `call`; returns the same as `trace`.
 
     Args:
         layer: a layer of layers.

@@ -190,7 +190,6 @@ class Rebuild:
         return self.layers[unit]
 
     def _copied(self, unit, name):
-        """A copy of the layer."""
         operation = unit.operation
         if not getattr(operation, "variables", None):
             return copying.twin(operation, name)

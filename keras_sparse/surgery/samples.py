@@ -113,7 +113,6 @@ def _batch(graph, sizes):
 
 
 def _draw(value, shape, choices, whole, rng):
-    """An array for one input."""
     dtype = keras.backend.standardize_dtype(value.dtype)
     flat = _numbers(dtype, math.prod(shape), whole, rng)
     for choice in choices:

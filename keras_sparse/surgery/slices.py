@@ -38,7 +38,7 @@ class VariableSlice:
 
 
 def slice_array(array, indices):
-    """Keeps only the given indices on each axis of an array; None keeps a whole axis."""
+    """Takes the given indices on each axis of an array; None keeps a whole axis."""
     if callable(indices):
         return indices(array)
     for axis, index in enumerate(indices):

@@ -55,7 +55,7 @@ def zero_channels(
 
     Args:
         model: a built `keras.Model`; it is not changed.
-        threshold: float, not negative. Channels whose size is at most this become zero.
+        threshold: float, not negative. Channels of at most this size become zero.
         criterion: the size of a channel. `"norm"`: 2-norm of its incoming weights, which become
             zero; its bias stays. `"batch_norm"`: the magnitude of its batch normalisation's
             `gamma`, which becomes zero; `beta` stays.

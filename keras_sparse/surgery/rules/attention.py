@@ -208,7 +208,7 @@ class Attention(Rule):
         return queries, kv, kept_positions(scores[kv]), kept_positions(values[kv])
 
     def slices(self, unit):
-        """Heads and dimensions of each projection, and the channels outside."""
+        """Slices heads and dimensions of each projection, and inputs and outputs of the layer."""
         queries, kv, scores, values = self._indices(unit)
         groups = len(queries) // len(kv)
         plan = {
@@ -230,7 +230,7 @@ class Attention(Rule):
         return slices
 
     def _corrections(self, unit):
-        """`{projection: the removed constants' share in its bias}`, before slicing."""
+        """`{projection: sum to add to its bias}` of removed constants; only outputs are sliced."""
         found = {}
         query, *others = self.sides(unit)
         for side, port in zip((*_SIDES, "gate"), (query, *others, query), strict=True):

@@ -142,7 +142,7 @@ class Rule:
         """Finds the channel axes and constants of the outputs from those of the inputs.
 
         Args:
-            call: a `Call` whose inputs have been followed.
+            call: a `Call` with followed inputs.
 
         Returns:
             A list with an `(axis, Constants)` for each output.
@@ -160,7 +160,7 @@ class Rule:
         """Which channels of inputs and outputs are coupled, so kept or removed together.
 
         Args:
-            call: a `Call` whose tensors have been followed.
+            call: a `Call` with followed tensors.
 
         Returns:
             List of `(input, channels, output, channels)`, with two arrays of indices each.
@@ -295,7 +295,8 @@ def reasons_behind(source, target, lost, of, at):
         of, at: indices of the coupled channels in the source and in the target.
 
     Returns:
-        An array with a reason for each pair: `lost`, or the reason of the target channel.
+        An array with a reason for each pair: `lost`, that the constant depends on the position, or
+        the reason of the target channel.
     """
     name, constants = target.unit.name, source.constants
     varies = np.isnan(constants.uniform[of])

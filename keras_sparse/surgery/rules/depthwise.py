@@ -73,7 +73,7 @@ class DepthwiseRule(Rule):
         return [(source, outputs // (len(target.keep) // len(source.keep)), target, outputs)]
 
     def slices(self, unit):
-        """The kernel's channels; the bias has one entry for each output."""
+        """Slices the channels of the kernel; the bias has one entry for each output."""
         source = unit.inputs[0].on(self.axis(unit.operation))
         window = (None,) * (unit.array("kernel").ndim - 2)
         return {"kernel": (*window, source.kept, None), "bias": (unit.outputs[0].kept,)}

@@ -20,7 +20,7 @@ def constants_along(value, axis):
     """The constants of a tensor's channels at each index of another axis.
 
     Args:
-        value: a `Value` whose channels are followed.
+        value: a `Value` with followed channels.
         axis: the other axis, counted from the end; its size must be known.
 
     Returns:

@@ -105,7 +105,7 @@ class Padding(Beside):
         raise NotImplementedError
 
     def value(self, call):
-        """The padded value; None if the border is copied from the tensor."""
+        """The padded value; None if the border is copied or computed from the tensor."""
         return 0.0
 
     def beside(self, call):

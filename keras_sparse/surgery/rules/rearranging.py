@@ -257,7 +257,7 @@ class CopyingRule(Moving):
         return notes["relation"]
 
     def key(self, call):
-        """The call itself: its order of positions equals that of no other call."""
+        """The call itself, because no other call orders positions in the same way."""
         return call
 
     def _read_off(self, call):

@@ -21,7 +21,7 @@ def _joins_heads(call):
     before, after = call.inputs[0].shape, call.outputs[0].shape
     if len(before) != len(after) + 1 or None in (after[-1], *before[-2:]):
         return False
-    # Open sizes may be equal to any size.
+    # An open size counts as equal to any size.
     others = zip(before[:-2], after[:-1], strict=True)
     return after[-1] == before[-2] * before[-1] and all(a == b or None in (a, b) for a, b in others)
 
@@ -135,7 +135,7 @@ def best(candidates):
 def pairs(channels, others):
     """Pairs of indices that share values. None if neither index determines the other.
 
-    An output index must have equally many input indices.
+    If several channels share an index of `others`, each index must have equally many channels.
     """
     first = np.zeros(others.max() + 1, int)
     first[others] = channels

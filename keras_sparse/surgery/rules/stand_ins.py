@@ -19,7 +19,7 @@ class StandInRule(Rule):
 
 @register_rule("keras_sparse.surgery.stand_ins.Zeros")
 class ZerosRule(StandInRule):
-    """Zeros for each position."""
+    """The rule of `Zeros`, which becomes `keras.ops.zeros_like`."""
 
     def forward(self, call):
         """One unknown channel, so that it is not removed as a constant."""
@@ -36,7 +36,7 @@ class ZerosRule(StandInRule):
 
 @register_rule("keras_sparse.surgery.stand_ins.Constant")
 class ConstantRule(StandInRule):
-    """An array."""
+    """The rule of `Constant`, which becomes a sum of an array and zero."""
 
     def forward(self, call):
         return [(None, Constants.unknown(1))]
