@@ -157,8 +157,8 @@ def _random_inputs(model, seed=0, graph=None):
 def _fits(model, inputs):
     """Whether open axes have sizes that suit the model.
 
-    If an image is too small for a convolution, TensorFlow computes an empty result. Keras refuses
-    it when it computes shapes.
+    TensorFlow computes a meaningless result if an image is too small for a convolution. Keras
+    refuses such an image when it infers shapes.
     """
     if not any(None in tensor.shape[1:] for tensor in model.inputs):
         return True
@@ -266,7 +266,7 @@ def _finite(array):
 def _nudge(array):
     """Increases the magnitude of each number by one unit in the last place.
 
-    The unit is that of the type in which the backend computes.
+    The last place depends on the type in which the backend computes.
     """
     if getattr(array, "dtype", None) in (object, "string"):
         return array
