@@ -30,6 +30,39 @@ def check_random_state(model, state):
         raise ValueError(f"`random_state` does not fit the random layers, {list(layers)}")
 
 
+class SeededEpochs(keras.callbacks.Callback):
+    """Seeds PyTorch's own generators before the first step of each epoch.
+
+    On PyTorch layers without a seed draw from these generators. Seeded, they draw the same numbers
+    in an epoch whether or not the training was resumed. The seed depends on the epoch and on the
+    model's random layers, and so on `keras.utils.set_random_seed` before they were made. On other
+    backends the callback does nothing.
+
+    Args:
+        model: the model whose random layers count. Defaults to the model that is trained.
+    """
+
+    def __init__(self, model=None):
+        super().__init__()
+        self._random_model = model
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._seeded_epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Seeds before the first batch, because `fit` draws numbers when it opens the data."""
+        if batch == 0 and keras.backend.backend() == "torch":
+            _seed_torch(random_state(self._random_model or self.model), self._seeded_epoch)
+
+
+def _seed_torch(state, epoch):
+    import torch
+
+    numbers = [int(n) for arrays in state.values() for array in arrays for n in array.flat]
+    (seed,) = np.random.SeedSequence([*numbers, epoch]).generate_state(1, np.uint64)
+    torch.manual_seed(int(seed))
+
+
 def _variables(model):
     found = {}
     for layer in layers_of_type(model, keras.Layer):

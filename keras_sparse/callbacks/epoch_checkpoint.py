@@ -8,7 +8,12 @@ import keras
 
 from keras_sparse import checkpoint_files
 from keras_sparse.files import check_folder
-from keras_sparse.random_state import check_random_state, random_state, set_random_state
+from keras_sparse.random_state import (
+    SeededEpochs,
+    check_random_state,
+    random_state,
+    set_random_state,
+)
 
 _FIELDS = {
     "settings": dict,
@@ -19,7 +24,7 @@ _FIELDS = {
 }
 
 
-class EpochCheckpoint(keras.callbacks.History):
+class EpochCheckpoint(SeededEpochs, keras.callbacks.History):
     """Saves a run after each epoch, and resumes it with the same results, bit for bit.
 
     A checkpoint has the weights and the optimizer's variables, as that of

@@ -69,7 +69,7 @@ def pushing(optimizer, masks, steps):
             for variable in _keras.variables_of(self):
                 if variable.path in masks:
                     mask = _broadcast(masks[variable.path], len(variable.shape))
-                    kept = keras.ops.cast(1.0 - share * mask, variable.dtype)
+                    kept = keras.ops.cast(1.0 - keras.ops.multiply(share, mask), variable.dtype)
                     variable.assign(keras.ops.multiply(variable, kept))
 
     return Pushing.from_config(optimizer.get_config())

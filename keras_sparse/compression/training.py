@@ -14,6 +14,7 @@ from keras_sparse.compression.distilling import (
     described,
     distiller,
 )
+from keras_sparse.random_state import SeededEpochs
 
 # Keras' own default.
 STUDENT_LOSS_WEIGHT = 0.5
@@ -75,7 +76,9 @@ class Training:
             trained = distiller(self.given, model, self.distillation, self.student_loss_weight)
             checkpoint_type = StudentCheckpoint
         callbacks, first = list(self.callbacks), 0
-        if folder is not None:
+        if folder is None:
+            callbacks.append(SeededEpochs(model))
+        else:
             checkpoint = checkpoint_type(folder, callbacks, settings)
             first = checkpoint.restore(model)
             callbacks.append(checkpoint)

@@ -14,7 +14,12 @@ from keras_sparse._types import Path, Verify
 from keras_sparse.channels import DeadChannels
 from keras_sparse.files import check_folder
 from keras_sparse.loss_scaling import bare_optimizer
-from keras_sparse.random_state import check_random_state, random_state, set_random_state
+from keras_sparse.random_state import (
+    SeededEpochs,
+    check_random_state,
+    random_state,
+    set_random_state,
+)
 from keras_sparse.shrinking import state as states
 from keras_sparse.shrinking.estimate import Estimate, Stopwatch
 from keras_sparse.shrinking.relay import AfterEpoch, JoinedHistory, Relay
@@ -182,7 +187,12 @@ class ShrinkingTrainer:
                 y,
                 epochs=epochs,
                 initial_epoch=self._next_epoch,
-                callbacks=[self._relay, self.history, AfterEpoch(self._after_epoch)],
+                callbacks=[
+                    self._relay,
+                    SeededEpochs(),
+                    self.history,
+                    AfterEpoch(self._after_epoch),
+                ],
                 **arguments,
             )
             if self.model is model:

@@ -42,6 +42,15 @@ def test_cuts_the_share_asked_for_or_as_much_as_the_bounds_allow(for_gpu, sizes,
 
 
 @either_device
+@given(st.integers(2, 200), st.data())
+def test_a_share_that_is_met_exactly_takes_no_value_more(for_gpu, size, data):
+    values = np.linspace(1.0, 1.2, size, dtype="float32")  # half of them below the bound
+    zeros = data.draw(st.integers(0, size // 3))
+    (found,) = thresholds(for_gpu, [values], zeros / size)
+    assert (values <= found).sum() == zeros
+
+
+@either_device
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(0, 0.99), st.integers(0, 2**31))
 def test_of_the_channels_of_a_layer_a_tenth_stays(for_gpu, first, second, sparsity, seed):
     rng = np.random.default_rng(seed)
