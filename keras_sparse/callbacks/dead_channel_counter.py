@@ -1,4 +1,4 @@
-"""Counting the channels that died."""
+"""A callback that counts dead channels."""
 
 import json
 import pathlib
@@ -25,34 +25,33 @@ _ADAPTIVE = (
     keras.optimizers.RMSprop,
 )
 
-# Beside TensorBoard's files in `log_dir`.
+# File in `log_dir`, next to TensorBoard's files.
 _STATE = "zero_channels.json"
 
 
 class DeadChannelCounter(keras.callbacks.Callback):
     """Counts, at the end of each epoch, the channels that have died.
 
-    By default a channel is dead when the 2-norm of its incoming weights (biases do not count) is
-    below a threshold. RDA leaves exact zeros; Adam with an L2 regularizer leaves about 1e-20, while
-    live channels stay many orders of magnitude above.
+    By default a channel is dead if the 2-norm of its incoming weights (without biases) is below a
+    threshold. RDA leaves exact zeros. Adam with an L2 regularizer leaves norms of about 1e-20;
+    norms of live channels are many orders of magnitude larger.
 
-    It writes to the epoch's `logs`, which the history, the progress bar and the callbacks after
-    this one read: `zero_channels`, the sum over all layers; `zero_channels/LAYER`;
-    `zero_channels_gap`, the decades between the largest score of a dead channel and the smallest
-    score of a live one. A wide gap means a safe threshold. It is infinite if all dead scores are
-    exactly zero, and nan if no channel is dead. With Adam and L2 it also writes
-    `alpha_lambda_over_epsilon`.
+    It writes to the epoch's `logs`, which the history, the progress bar and later callbacks read:
+    `zero_channels`, the sum over all layers; `zero_channels/LAYER`; `zero_channels_gap`, the number
+    of decades between the largest score of a dead channel and the smallest score of a live one. A
+    wide gap means a safe threshold. It is infinite if all dead scores are exactly zero, and nan if
+    no channel is dead. With Adam and L2 it also writes `alpha_lambda_over_epsilon`.
 
-    It warns once if all channels of a layer are dead; once if Adam or one of its variants has
-    `weight_decay` and no weight has an L2 regularizer, because decoupled decay makes no channel
-    die; and once if `alpha_lambda_over_epsilon` is above `settling_limit` (38), because the weights
+    It gives each of these warnings once: all channels of a layer are dead; Adam or one of its
+    variants has `weight_decay` and no weight has an L2 regularizer, because decoupled decay makes
+    no channel die; `alpha_lambda_over_epsilon` is above `settling_limit` (38), because the weights
     of dead channels then grow again in bursts.
 
     Args:
         criterion: a `ChannelCriterion`, or a float: the threshold of `IncomingNorm`. Defaults to
             `IncomingNorm()`.
-        epochs: int, how many epochs in a row a channel has to be dead to be counted. Defaults to 1.
-            A second call of `fit` continues the count; so does another process, by `log_dir` or
+        epochs: int, how many epochs in a row a channel must be dead to be counted. Defaults to 1. A
+            second call of `fit` continues the count. Another process continues it with `log_dir` or
             `set_state`.
         data: for criteria that need it; see `channels.activations`.
         log_dir: folder for TensorBoard: the histogram of the scores of each layer, and the counts.
@@ -107,9 +106,9 @@ class DeadChannelCounter(keras.callbacks.Callback):
         return self.dead_channels.get_state()
 
     def set_state(self, state):
-        """Continue from what `get_state` returned, also in another process.
+        """Continue from a state that `get_state` returned, also in another process.
 
-        `record` is not restored: it has the epochs that this object has counted.
+        `record` is not restored: it has only the epochs that this object has counted.
 
         Example:
 
@@ -121,7 +120,7 @@ class DeadChannelCounter(keras.callbacks.Callback):
         self.dead_channels.set_state(state)
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Continue the count in `log_dir`, if it is that of the previous epoch."""
+        """Continue the count in `log_dir` if it was saved after the previous epoch."""
         if self._log_dir is None or self.get_state() or not self._state_path().exists():
             return
         found = json.loads(self._state_path().read_text(encoding="utf-8"))

@@ -27,28 +27,27 @@ _FIELDS = {
 class EpochCheckpoint(SeededEpochs, keras.callbacks.History):
     """Saves a run after each epoch, and resumes it with the same results, bit for bit.
 
-    A checkpoint has the weights and the optimizer's variables, as that of
-    `keras.callbacks.BackupAndRestore`, and also the history and the states of random layers and of
-    other callbacks. It is replaced as a whole, so that a process can be killed at any time. The
-    order of the data must depend on the epoch only, as in `data.Batches`; with the shuffling of
-    `fit` it does not.
+    Like `keras.callbacks.BackupAndRestore`, it saves the weights and the optimizer's variables. It
+    also saves the history and the states of random layers and of other callbacks. A checkpoint is
+    replaced as a whole, so the process can be killed at any time. The order of the data must depend
+    on the epoch only, as in `data.Batches`; the shuffling of `fit` does not work.
 
     The callback is also the history that `fit` returns. It must be the last callback.
 
     Args:
         folder: folder of the checkpoint, for one run.
-        callbacks: the callbacks of the run. The state of those with `get_state()`, which must be
-            JSON-serializable, and `set_state(state)`, such as `DeadChannelCounter`, is saved and
-            restored.
+        callbacks: the callbacks of the run. If a callback has `get_state()`, which must return
+            something JSON-serializable, and `set_state(state)`, as `DeadChannelCounter` does, its
+            state is saved and restored.
         settings: JSON-serializable dict. A run with other settings is not resumed.
-        writes: bool; False for a worker that only reads, where several train one network.
+        writes: bool; False for a worker that only reads, if several workers train one network.
 
     Attributes:
         history: dict from a log's name to its values by epoch, from the first epoch of the run.
 
     Raises:
-        ValueError: an argument of another type, a folder that cannot be written; see `restore`
-            as well.
+        ValueError: an argument of a wrong type; a folder that cannot be written; see also
+            `restore`.
 
     Example:
 
@@ -97,7 +96,7 @@ class EpochCheckpoint(SeededEpochs, keras.callbacks.History):
 
     def _take_up(self, model, path, state):
         self._check(state["settings"])
-        # By order, as weights are: Keras' names are numbered by process.
+        # By order, like weights, because Keras' names contain numbers that depend on the process.
         random_layers = dict(zip(random_state(model), state["random_state"], strict=True))
         check_random_state(model, random_layers)
         if state["epochs"][-1:] != [state["epoch"] - 1]:
@@ -130,7 +129,7 @@ class EpochCheckpoint(SeededEpochs, keras.callbacks.History):
             raise ValueError(f"it was started with {old}, not {new}")
 
     def on_train_begin(self, logs=None):
-        """Keep what was restored."""
+        """Keep the restored history."""
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
@@ -154,7 +153,7 @@ class EpochCheckpoint(SeededEpochs, keras.callbacks.History):
 
 
 class _InMemory(io.BytesIO):
-    """A buffer for `save_weights`, which checks the ending of a name."""
+    """A buffer for `save_weights`, which requires a name with a certain ending."""
 
     def __str__(self):
         return "memory.weights.h5"
@@ -168,7 +167,7 @@ def _checked(callbacks):
 
 
 def _as_json(settings):
-    """Settings as JSON returns them: tuples become lists."""
+    """Settings after a round trip through JSON: tuples become lists."""
     try:
         found = json.loads(_text({} if settings is None else settings))
     except (TypeError, ValueError) as error:

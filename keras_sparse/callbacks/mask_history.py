@@ -1,4 +1,4 @@
-"""Which weights were alive, epoch by epoch."""
+"""A record of the masks, epoch by epoch."""
 
 import base64
 
@@ -12,11 +12,12 @@ from keras_sparse.variables import path_patterns, prunable_by_patterns, prunable
 class MaskHistory(keras.callbacks.Callback):
     """Records the masks of the optimizer at the end of each epoch.
 
-    For an optimizer without masks, such as RDA, it records which weights are not zero. This takes
-    one bit for each weight and epoch. See `analysis.mask_overlap`.
+    For an optimizer without masks, such as RDA, it records which weights are not zero. The record
+    takes one bit for each weight and epoch. See `analysis.mask_overlap`.
 
     Args:
-        exclude: weights that do not count, where there are no masks; see `keras_sparse.RDA`.
+        exclude: weights that are not recorded, for an optimizer without masks; see
+            `keras_sparse.RDA`.
 
     Attributes:
         epochs: list of `{path of the weight: uint8 array}`, one dict for each epoch; the arrays
@@ -57,7 +58,7 @@ class MaskHistory(keras.callbacks.Callback):
         return {"sizes": self.sizes, "epochs": epochs}
 
     def set_state(self, state):
-        """Continue from what `get_state` returned, perhaps in another process."""
+        """Continue from a state that `get_state` returned, also in another process."""
         self.sizes = state["sizes"]
         self.epochs = [
             {path: np.frombuffer(base64.b64decode(mask), "uint8") for path, mask in epoch.items()}

@@ -9,14 +9,14 @@ from keras_sparse.validation import check_integer
 class MaskUpdate(keras.callbacks.Callback):
     """Calls `optimizer.update_masks()` every so many steps, or once an epoch.
 
-    It is for an optimizer with `update_every=None`, whose step is compiled without the update. The
+    Use it with an optimizer with `update_every=None`: its step is compiled without the update. The
     masks are the same as with the update inside the step. No update follows the last epoch.
 
     Args:
         every: int, the number of steps between updates, or `"epoch"`. Defaults to `"epoch"`.
             The count of steps is read only when an update may be due, because reading makes the
-            host wait for the device. Therefore a `train_step` that applies gradients more than
-            once a batch needs the update inside the step.
+            host wait for the device. So a `train_step` that applies gradients more than once a
+            batch needs the update inside the step.
 
     Raises:
         ValueError: `every` is neither; or, when training begins, the optimizer has no masks that
@@ -67,7 +67,7 @@ class MaskUpdate(keras.callbacks.Callback):
         if self._calls_to_skip:
             self._calls_to_skip -= 1
             return
-        # On JAX `self.model` synchronizes its variables: not in every step.
+        # On JAX `self.model` synchronizes its variables, so it is not read in every step.
         model, optimizer = self.model, self._optimizer
         if not optimizer.built:
             return

@@ -1,4 +1,4 @@
-"""Schedules that last a share of the training."""
+"""Schedules that end at a share of the training."""
 
 import keras
 
@@ -19,7 +19,7 @@ class ScheduleOverTraining(keras.callbacks.Callback):
 
     Raises:
         ValueError: a share out of its range; when training begins, an optimizer without such a
-            schedule, or data whose length is not known.
+            schedule, or data of unknown length.
 
     Example:
 

@@ -21,13 +21,14 @@ class SeparateUpdates(keras.callbacks.Callback):
     It works with every optimizer that updates inside its step: `SparseMomentum`, `RigL`, `SET`,
     `DSR`, `DeepR`, `SNIP` and `MagnitudePruning` with `update_every`, and `RDA` with a target.
 
-    The optimizer's count of steps is read at the start of an epoch; also after each update if a
-    step may be skipped (mixed precision with float16) or `train_step` is not Keras' own.
+    The optimizer's count of steps is read at the start of an epoch. It is also read after each
+    update if a step may be skipped (mixed precision with float16) or if `train_step` is not Keras'
+    own.
 
     Raises:
         ValueError: when training begins, the optimizer has no update inside its step.
-        RuntimeError: `train_step` applied gradients more than once a batch, so that an update may
-            have been left out.
+        RuntimeError: `train_step` applied gradients more than once a batch, so an update may have
+            been missed.
 
     Example:
 
@@ -75,7 +76,7 @@ class SeparateUpdates(keras.callbacks.Callback):
 
     def _read(self):
         """The optimizer's count of steps; None before it is built."""
-        # On JAX `self.model` synchronizes all variables, and waits: not in every step.
+        # On JAX `self.model` synchronizes all variables and waits, so it is not read in every step.
         optimizer = bare_optimizer(self.model.optimizer)
         if not optimizer.built:
             return None
@@ -90,7 +91,7 @@ class SeparateUpdates(keras.callbacks.Callback):
 
 
 class _TwoPrograms:
-    """A model's `train_function`, with the update or without, as set for the next batch."""
+    """A `train_function` that runs the program chosen for the next batch."""
 
     def __init__(self, model, optimizer):
         self._optimizer = optimizer
@@ -110,7 +111,7 @@ def _another_train_function(model):
     """A second `train_function`, with its own trace."""
     first, step = model.train_function, model.train_step
     overridden = vars(model).get("train_step")
-    # JAX caches traces by function: twice the same one would be one program.
+    # JAX caches traces by function, so the same function twice would give one program.
     model.train_step = functools.partial(step)
     try:
         model.make_train_function(force=True)

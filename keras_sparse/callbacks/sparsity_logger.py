@@ -1,4 +1,4 @@
-"""How sparse the network is, and what changes."""
+"""A log of the sparsity and its changes."""
 
 import keras
 import numpy as np
@@ -11,12 +11,12 @@ class SparsityLogger(keras.callbacks.Callback):
 
     The figures go into the epoch's `logs`: `sparsity`, the share of exact zeros among all prunable
     weights; `sparsity/VARIABLE` for each of them; `grown` and `pruned`, the number of weights that
-    became nonzero and zero since the epoch before (since the start of training, in the first).
-    Callbacks after it in the list write them to files: `keras.callbacks.CSVLogger` to a table,
-    `keras.callbacks.TensorBoard` to its scalars.
+    became nonzero and zero since the previous epoch (in the first epoch, since the start of
+    training). Later callbacks in the list write them to files: `keras.callbacks.CSVLogger` to a
+    table, `keras.callbacks.TensorBoard` to its scalars.
 
     Args:
-        exclude: what does not count as prunable; see `keras_sparse.RDA`.
+        exclude: weights that do not count as prunable; see `keras_sparse.RDA`.
 
     Example:
 

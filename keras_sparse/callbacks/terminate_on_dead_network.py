@@ -1,17 +1,17 @@
-"""Stopping the training of a network that died."""
+"""A callback that stops the training of a dead network."""
 
 import keras
 import numpy as np
 
-# Absolute, because logits are of the order of 1; rounding errors are below.
+# Absolute, because logits are of the order of 1; rounding errors are smaller.
 _TOLERANCE = 1e-6
 
 
 class TerminateOnDeadNetwork(keras.callbacks.Callback):
     """Stops the training when the outputs of the network no longer depend on its inputs.
 
-    This happens when a layer through which every path leads is zero. It also stops if an output is
-    not finite.
+    This happens when all weights of a layer that is part of every path are zero. It also stops if
+    an output is not finite.
 
     Args:
         data: a few different inputs, as `model.predict` takes them; 32 are plenty.
@@ -42,8 +42,9 @@ class TerminateOnDeadNetwork(keras.callbacks.Callback):
         self.died_in_epoch = None
 
     def on_epoch_end(self, epoch, logs=None):
-        # Averages of batch normalisation lag in the first hundreds of steps, and through many
-        # layers hardly anything of the inputs is left then: the batch's own statistics show it.
+        # In the first hundreds of steps the averages of batch normalisation lag behind, and in a
+        # deep network the outputs hardly depend on the inputs. So the statistics of the batch are
+        # tried too.
         if not any(self._lives(training) for training in (False, True)):
             self.died_in_epoch = epoch
             self.model.stop_training = True

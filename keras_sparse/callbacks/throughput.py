@@ -9,11 +9,12 @@ from keras_sparse.validation import check_integer
 
 
 class Throughput(keras.callbacks.Callback):
-    """Logs images per second and the peak of memory, at the end of each epoch.
+    """Logs images per second and peak memory at the end of each epoch.
 
     It writes to the epoch's `logs`: `images_per_second`, of the training steps only (in the first
-    epoch including compilation); and `peak_memory_mib`, since the start of the process: the memory
-    allocated on the first GPU or, without a GPU, the memory of the process, if it is known.
+    epoch including compilation); and `peak_memory_mib`, the peak since the start of the process.
+    This is the memory allocated on the first GPU or, without a GPU, the memory of the process, if
+    it is known.
 
     Args:
         images: int, how many images an epoch has.
@@ -54,7 +55,7 @@ class Throughput(keras.callbacks.Callback):
 
 
 def peak_memory():
-    """Peak of bytes on the first GPU or, without one, of the process; None if it is not known."""
+    """Peak memory in bytes of the first GPU or, without one, of the process; None if unknown."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

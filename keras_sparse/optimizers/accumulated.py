@@ -59,11 +59,11 @@ class GrowingThreshold(AccumulatedOptimizer):
         self._threshold = self._add_scalar("threshold")
 
     def _increment(self, learning_rate):
-        """What this step adds to the threshold, a float32 tensor."""
+        """The amount that this step adds to the threshold, a float32 tensor."""
         raise NotImplementedError
 
     def _thresholds(self, learning_rate):
-        """The thresholds of the step before and of this one."""
+        """The thresholds of the previous step and of this one."""
         before = ops.convert_to_tensor(self._threshold)
         return before, before + self._increment(learning_rate)
 

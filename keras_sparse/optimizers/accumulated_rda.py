@@ -12,7 +12,7 @@ from keras_sparse.optimizers.strength import HasStrength
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class AccumulatedRDA(HasStrength, GrowingThreshold):
-    """l1-regularized dual averaging from the initial weights; gradients add up undiminished.
+    """l1-regularized dual averaging from the initial weights, with a sum of all gradients.
 
         a_0 = w_0,   a_t = a_{t−1} − learning_rate·g_t,
         k_t = Σ_{i ≤ t} learning_rate·l1 + rho·√t,
@@ -20,31 +20,31 @@ class AccumulatedRDA(HasStrength, GrowingThreshold):
 
     It trains networks with and without batch normalisation. (`PublishedRDA` needs normalisation: it
     forgets the initial weights, and takes steps of learning_rate·√t along the mean gradient.) The
-    threshold adds up, so a lower learning rate does not revive weights. Biases and normalisation
-    parameters follow SGD. Memory: one slot per thresholded weight.
+    threshold never falls, so a lower learning rate does not revive weights. Biases and
+    normalisation parameters follow SGD. Memory: one slot per thresholded weight.
 
-    A gradient that is NaN makes the weights NaN, as in Keras' optimizers, not zero, which would
-    look sparse; `keras.callbacks.TerminateOnNaN` then stops the training. If weights are set by
-    `set_weights` or a callback, the next step continues from them, unless their layer has a
-    constraint.
+    A NaN gradient makes the weights NaN, as in Keras' optimizers. It does not make them zero,
+    because zeros would look sparse. `keras.callbacks.TerminateOnNaN` then stops the training. If
+    weights are set by `set_weights` or a callback, the next step continues from them, unless their
+    layer has a constraint.
 
     Args:
         learning_rate: float or schedule. Defaults to 0.1.
         l1: float or schedule, λ in units of the loss per weight. Its scale depends on the network:
             for mean cross-entropy try 1e-4 to 1e-3 on MNIST. Defaults to 1e-4.
-        rho: float, λ's part that falls with √t (the enhanced l1 of Xiao, section 4). Defaults to
-            0.0.
+        rho: float, the part of λ that falls as 1/√t (the enhanced l1 of Xiao, section 4). Defaults
+            to 0.0.
         groups: `"weight"` or `"channel"`: with `"channel"` all weights into one output channel
             become zero together, S(x, k) = x·max(1 − k·√n/‖x‖, 0) for their n weights, and
             `keras_sparse.surgery` can remove the channel. The last kernel, the classifier, is
             still thresholded by weight; it is better to exclude it. If a network has several
             outputs, exclude the layers that compute them:
             `exclude=keras_sparse.output_layers(model)`.
-        exclude: what is kept dense besides biases and normalisation: a regular expression for
+        exclude: variables to keep dense besides biases and normalisation: a regular expression for
             `variable.path`, a built layer, a variable, or a list of those. It stays excluded when
             the model is saved and loaded, and when channels are removed.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`. `weight_decay` and
-            `use_ema` are refused. Clipping changes what `l1` is compared with.
+            `use_ema` are refused. Clipping changes the gradients that `l1` is compared with.
 
     Raises:
         ValueError: an argument out of its range; `weight_decay` or `use_ema`; on `build`, an

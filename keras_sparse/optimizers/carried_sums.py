@@ -1,8 +1,8 @@
-"""The sums of a compact model, from which thresholding computes its weights.
+"""The sums of gradients of a compact model, from which thresholding computes its weights.
 
-By channel, the threshold is compared with the norm over all weights that the channel had; the
-removed ones still count, in separate slots. Where surgery folded a constant into a weight, its sum
-changes too.
+By channel, the threshold is compared with the norm of all weights that the channel had before
+surgery. Separate slots keep the removed weights. If surgery folded a constant into a weight, the
+sum of that weight changes too.
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ class Sums:
         steps: the sum of gradients divided by the slot.
         axes: axes of the variable over which a group spreads; None where weights are thresholded
             one by one.
-        removed: None, or what surgery removed from each group: how many weights, and the squares
-            of their sums of gradients.
+        removed: None, or for the weights that surgery removed from each group: their number, and
+            the squares of their sums of gradients.
     """
 
     slot: np.ndarray
@@ -37,7 +37,7 @@ class Sums:
 
     @classmethod
     def of(cls, record, scale, steps):
-        """Those of a `Record`."""
+        """The sums of a `Record`."""
         removed = record.removed and tuple(map(_array, record.removed))
         return cls(_array(record.slot), scale, steps, record.axes, removed)
 
@@ -46,10 +46,10 @@ def carry(record, old, weight, part):
     """Assign to the slots of a variable of the compact model.
 
     Args:
-        record: the `Record` of the variable in the compact model, its slot the kept part.
+        record: the `Record` of the variable in the compact model; its slot has the kept part.
         old: the `Sums` of the large variable.
         weight: the large variable.
-        part: its `VariableSlice`.
+        part: the `VariableSlice` of the variable.
     """
     shift = part.shift if part.shift is not None and np.any(part.shift) else None
     if record.removed is not None:
@@ -65,13 +65,13 @@ def _squares(array, axes):
 
 
 def carried_groups(part, old, weight, shift):
-    """Slot, count and squares that leave the norm of every group as it was.
+    """Slot, count and squares with which every group keeps its norm.
 
     Args:
-        part: the `VariableSlice` of it.
+        part: the `VariableSlice` of the variable.
         old: the `Sums` of the large variable.
         weight: array, the large variable.
-        shift: what was folded into the kept part, or None.
+        shift: the constant that was folded into the kept part, or None.
     """
     slot, axes, (count, squares) = old.slot, old.axes, old.removed
     total = _squares(slot, axes) + squares / old.steps**2
@@ -79,7 +79,8 @@ def carried_groups(part, old, weight, shift):
     kept, kept_total = part(slot), part.spanning(total)
     if shift is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
-            # The share of each group that the threshold leaves, the same for all its weights.
+            # The threshold scales all weights of a group by the same factor, which is computed
+            # here.
             share = np.sqrt(_squares(weight, axes) / _squares(slot * old.scale, axes))
             moved = kept + np.where(shift == 0, 0.0, shift / (part.spanning(share) * old.scale))
             # If a folded constant makes a group larger, none of it may count as removed.
@@ -92,7 +93,7 @@ def carried_groups(part, old, weight, shift):
 
 
 def carried_weights(part, old, weight, shift):
-    """The slot from which thresholding by weight computes the weights with the shift."""
+    """The slot from which thresholding by weight computes the shifted weights."""
     value, new = old.slot * old.scale, part(weight) + shift
     alive = weight != 0
     # 0 if the threshold only selects, and does not shrink.

@@ -1,4 +1,4 @@
-"""Which of its variables an optimizer makes sparse."""
+"""The choice of the variables that an optimizer makes sparse."""
 
 import math
 
@@ -15,16 +15,16 @@ from keras_sparse.variables import (
 class ChoosesVariables:
     """Base of the optimizers with an `exclude`: decides by the first paths of the variables.
 
-    The paths of variables change when Keras loads a model, and in surgery. So the first paths are
-    saved with the optimizer, in the order of the variables, and so are the shapes before surgery,
-    because a target is a share of the whole network.
+    The paths of variables change when Keras loads a model, and in surgery. So the optimizer saves
+    the first paths, in the order of the variables. It also saves the shapes before surgery, because
+    a target is a share of the whole network.
     """
 
     _first_paths = None
     _first_shapes = None
     _whole_shapes = None
     _was_saved = False
-    # Whether `fit` ends only to continue with a compact model: then no target is missed yet.
+    # Whether training continues with a compact model after `fit`: then no target is missed yet.
     training_goes_on = False
 
     def _set_exclude(self, exclude):
@@ -32,7 +32,7 @@ class ChoosesVariables:
         self._frozen_excludes = frozen_patterns(exclude)
 
     def _choose(self, variables):
-        """Whether each variable is made sparse, a list of bools; called by `build`."""
+        """A list of bools: whether each variable is made sparse. `build` calls it."""
         shapes = [list(v.shape) for v in variables]
         if self._first_paths is None or shapes != self._first_shapes:
             self._first_paths = [v.path for v in variables]
@@ -48,12 +48,12 @@ class ChoosesVariables:
         check_any_prunable(self, self._first_paths, chosen)
 
     def choose_like(self, optimizer, variables, sources):
-        """Choose as another optimizer did; call it before `build`.
+        """Choose the same variables as another optimizer; call it before `build`.
 
         Args:
             optimizer: a built optimizer of the same class.
-            variables: list of the variables that this one will be built on.
-            sources: list of the path that each of them has in `optimizer`, None for a new one.
+            variables: list of the variables on which this optimizer will be built.
+            sources: list of the path of each variable in `optimizer`, None for a new one.
         """
         own = [(v.path, list(v.shape)) for v in variables]
         paths = [v.path for v in _keras.variables_of(optimizer)]
@@ -64,12 +64,12 @@ class ChoosesVariables:
         self._first_shapes = [shape for _, shape in own]
 
     def whole_size(self, variables):
-        """How many weights some of its variables had before surgery."""
+        """How many weights these variables had before surgery."""
         indices = [_keras.index_of(self, v) for v in variables]
         return sum(math.prod(self._whole_shapes[i]) for i in indices)
 
     def get_config(self):
-        """The arguments, for `keras.saving`, and what the optimizer is built on."""
+        """The arguments, for `keras.saving`, and the paths and shapes of the variables."""
         config = super().get_config()
         config["exclude"] = [p for p in self.exclude if p not in self._frozen_excludes]
         if self._first_paths is not None:
@@ -92,12 +92,11 @@ class ChoosesVariables:
             optimizer._was_saved = True
         return optimizer
 
-    # What files do not have that were written before it was a part of the state: groups of names,
-    # the last group is the newest.
+    # Names of state that older files do not have, in groups; the last group is the newest.
     _added_to_state = ()
 
     def load_own_variables(self, store):
-        """Load the state, also of an older version; one that does not fit is an error."""
+        """Load the state, also from a file of an older version; raises if it does not fit."""
         missing = set()
         for newer in (None, *reversed(self._added_to_state)):
             missing.update(newer or ())

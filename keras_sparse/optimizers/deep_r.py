@@ -18,15 +18,16 @@ from keras_sparse.validation import check_number
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class DeepR(MovesWeights):
-    """Deep rewiring: a weight that would change its sign becomes dormant, a random one active.
+    """Deep rewiring: a weight that would change its sign is replaced by a random dormant one.
 
     Each connection has a sign that never changes, drawn with the first weights. A step adds to the
     gradient step an l1 pull `learning_rate * l1` towards 0 and Gaussian noise with variance
-    `2 * learning_rate * temperature`. A weight that would cross 0 is set to 0; at the next update
-    it becomes dormant, and as many random dormant ones of its layer become active, at 0.
+    `2 * learning_rate * temperature`. A weight that would cross 0 is set to 0, and becomes dormant
+    at the next update. As many random dormant weights of its layer then become active, with the
+    value 0.
 
     The initial weights are scaled so that each layer has the norm that it had without its mask.
-    Otherwise plain SGD takes long to make up for nine missing inputs of ten.
+    Otherwise SGD would take long to compensate for the missing inputs, nine of ten.
 
     Args:
         learning_rate: float, schedule or callable. Defaults to 0.3.
@@ -41,8 +42,8 @@ class DeepR(MovesWeights):
             `seed`, and those of `keras.optimizers.Optimizer`.
 
     Raises:
-        ValueError: `l1` or `temperature` negative; Adam inside, whose steps are not those of the
-            random walk.
+        ValueError: `l1` or `temperature` negative; Adam inside, because its steps are not a random
+            walk.
 
     Example:
 
@@ -50,7 +51,7 @@ class DeepR(MovesWeights):
 
     Reference:
         [Bellec et al., 2018](https://arxiv.org/abs/1711.05136), algorithm 1, with the count of
-        active connections constant in each layer.
+        active connections kept constant in each layer.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class DeepR(MovesWeights):
         steps_per_epoch: int | None = None,
         **kwargs: Any,
     ) -> None:
-        # Every weight at zero becomes dormant, at any time.
+        # A weight at zero becomes dormant in every update, so no schedule is needed.
         super().__init__(
             learning_rate,
             ConstantSchedule(1.0),
@@ -105,13 +106,14 @@ class DeepR(MovesWeights):
         value = value - learning_rate * self.l1 * sign
         if self.temperature:
             places = ops.arange(math.prod(value.shape), dtype="int32")
-            # A stream for each variable, different from that of the random choice.
+            # Each variable has a random stream of its own, different from that of the random
+            # choice.
             seed = ops.convert_to_tensor(self._seed) + 2 * index + 2
             noise = random_normal(places, seed, ops.cast(self.iterations, "int32"))
-            # In float32: half precision has no 1e-10.
+            # In float32, because 1e-10 is zero in half precision.
             size = ops.sqrt(2.0 * ops.cast(learning_rate, "float32") * self.temperature)
             value = value + ops.cast(size * ops.reshape(noise, value.shape), value.dtype)
-        # NaN is not dead: it stays, for the user to see.
+        # NaN stays NaN, so that the user sees it.
         return ops.where(value * sign <= 0, 0, value)
 
     def get_config(self):

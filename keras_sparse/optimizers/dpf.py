@@ -18,35 +18,35 @@ _SAMPLE = 4096
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class DPF(FindsThresholds, AccumulatedOptimizer):
-    """Dynamic pruning with feedback: a dense network learns through a sparse one.
+    """Dynamic pruning with feedback: gradients of a sparse network train a dense one.
 
         a_0 = w_0,   a_t = a_{t−1} − learning_rate·g(w_{t−1}),   w_t = m_t·a_t
 
-    The gradient is that of the sparse network w, and moves the dense sums a, so a weight that was
-    pruned by mistake comes back: that is the feedback. The mask m_t keeps the largest |a|. It is
-    chosen again every 20 steps such that the share `target_sparsity` of the prunable weights is
-    zero; the share rises over `ramp_steps` by the cubic of Zhu and Gupta. The kept weights are not
-    shrunk. Soft-thresholding by such a quantile would make them so small that kernels followed by
-    batch normalisation, whose steps grow as their norms fall, do not converge.
+    The gradient of the sparse network w updates the dense sums a. So a weight that was pruned by
+    mistake can come back; this is the feedback. The mask m_t keeps the largest |a|. It is chosen
+    again every 20 steps, so that the share `target_sparsity` of the prunable weights is zero. The
+    share rises over `ramp_steps` by the cubic schedule of Zhu and Gupta. The kept weights are not
+    shrunk. Soft-thresholding with a quantile would make them very small. Kernels followed by batch
+    normalisation would then not converge, because their steps grow as their norms fall.
 
-    This is the paper's method with SGD, which from the initial weights is dual averaging without an
-    l1. Beyond the paper, the threshold is at most 0.9 of the largest value of a variable, so that
-    none becomes empty. By channel, whole channels are compared, by ‖a‖/√n as a multiple of the mean
-    of their layer; a tenth of a layer's channels always stays, and channels that are zero do not
-    move.
+    This is the paper's method with SGD, which equals dual averaging from the initial weights
+    without an l1. Unlike in the paper, the threshold is at most 0.9 of the largest value of a
+    variable, so that no variable becomes empty. By channel, ‖a‖/√n of a channel, divided by the
+    mean of its layer, is compared with the threshold. At least a tenth of a layer's channels stays,
+    and channels that are zero are not updated.
 
     Biases and normalisation parameters follow SGD. Memory: one slot per prunable weight.
 
-    A gradient that is NaN makes the weights NaN, as in Keras' optimizers, not zero, which would
-    look sparse; `keras.callbacks.TerminateOnNaN` then stops the training. If weights are set by
-    `set_weights` or a callback, the next step continues from them, unless their layer has a
-    constraint; single weights that are set to zero may come back with the next search. A weight
-    that the loss does not depend on has a gradient of zero. Zeros that `surgery` removed still
-    count for the target. `fit` ends with a warning if the target was not met.
+    A NaN gradient makes the weights NaN, as in Keras' optimizers. It does not make them zero,
+    because zeros would look sparse. `keras.callbacks.TerminateOnNaN` then stops the training. If
+    weights are set by `set_weights` or a callback, the next step continues from them, unless their
+    layer has a constraint; single weights that are set to zero may come back with the next search.
+    A weight that the loss does not depend on has a gradient of zero. Zeros that `surgery` removed
+    still count for the target. `fit` ends with a warning if the target was not met.
 
     Args:
-        learning_rate: float or schedule. Defaults to 0.1, which trains networks without batch
-            normalisation too. Behind batch normalisation 1.0 learns faster: there is no momentum.
+        learning_rate: float or schedule. Defaults to 0.1, which also trains networks without batch
+            normalisation. With batch normalisation 1.0 learns faster, because there is no momentum.
         target_sparsity: float in [0, 1), the share of prunable weights to become zero. Defaults
             to 0.9; by channel there is no default. The weights that read a dead channel are not
             among the zeros, but surgery removes them too.
@@ -54,7 +54,7 @@ class DPF(FindsThresholds, AccumulatedOptimizer):
             `callbacks.ScheduleOverTraining` makes it a share of the training.
         groups: `"weight"` or `"channel"`: with `"channel"` all weights into one output channel
             become zero together; see `AccumulatedRDA`.
-        exclude: what is kept dense besides biases and normalisation; see `AccumulatedRDA`.
+        exclude: variables to keep dense besides biases and normalisation; see `AccumulatedRDA`.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`. `weight_decay` and
             `use_ema` are refused.
 
@@ -93,14 +93,14 @@ class DPF(FindsThresholds, AccumulatedOptimizer):
         self._set_target(target_sparsity, ramp_steps)
 
     def _thresholded_step(self, record, gradient, variable, learning_rate):
-        """Weights are chosen in a step with a search, so that sparsity holds until the next."""
-        # NaN is not dead. TensorFlow turns "not a <= b" into `a > b`, which differs for NaN, so
-        # nothing is negated.
+        """Choose weights only in a step with a search; so the sparsity stays until the next one."""
+        # NaN does not count as dead. TensorFlow turns "not a <= b" into `a > b`, which differs for
+        # NaN, so nothing is negated.
         dead = ops.logical_and(ops.convert_to_tensor(variable) == 0.0, self.iterations > 0)
         if record.axes is not None:
             dead = ops.all(dead, axis=record.axes, keepdims=True)
-            # Batch normalisation divides what a dead channel gives out by √epsilon: its gradient
-            # is some 30 times that of a live one, and would bring it back at once.
+            # Batch normalisation divides the output of a dead channel by √epsilon. So its gradient
+            # is some 30 times that of a live one, and would revive it at once.
             gradient = ops.where(dead, 0.0, gradient)
         if not self._leaves_out_update:
             dead = ops.where(self._search_due(), self._below_threshold(record, variable), dead)
@@ -116,13 +116,14 @@ class DPF(FindsThresholds, AccumulatedOptimizer):
     def _searched(self, record, variable):
         """The sums from which weights are selected, or the weights if they were set from outside.
 
-        A weight that is not zero equals its sum. If most weights of a variable differ from their
-        sums, its zeros were set from outside too. Before the first step there are no sums.
+        A weight that is not zero normally equals its sum. If most weights of a variable differ from
+        their sums, the whole variable was set from outside, also its zeros. Before the first step
+        there are no sums.
         """
         slot, weight = map(dense, (record.slot, variable))
         if not record.is_watched:
             return ops.where(ops.equal(self.iterations, 0), weight, slot)
-        # Assigning every weight that is not zero costs less than comparing it.
+        # Assigning all weights that are not zero costs less than comparing them.
         is_whole = _was_set(_sample(weight), _sample(slot))
         return ops.where(ops.logical_or(weight != 0.0, is_whole), weight, slot)
 

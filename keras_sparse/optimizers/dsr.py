@@ -26,8 +26,8 @@ class DSR(PruneAndRegrow):
         learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
             see `inner` of `MaskedOptimizer`.
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
-        prune_rate: float in [0, 1], a schedule over the steps, or None: the share of all weights
-            to which the threshold adapts. Defaults to None, `InverseTimeSchedule(0.1)`.
+        prune_rate: float in [0, 1], a schedule over the steps, or None: the share of all weights to
+            prune, to which the threshold adapts. Defaults to None, `InverseTimeSchedule(0.1)`.
         threshold: float above 0, the first threshold. Defaults to 1e-3.
         tolerance: float in [0, 1). Defaults to 0.1.
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.

@@ -1,4 +1,4 @@
-"""Masks that change while training: when, and from what."""
+"""Masks that change during training."""
 
 import functools
 
@@ -33,11 +33,11 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
     _masks_move = True
     # Whether `_rewire` looks at gradients.
     needs_gradients = False
-    # Whether the step at which masks change trains nothing.
+    # Whether a step that changes masks skips training.
     pauses = False
     # The name of the argument that is a schedule.
     _scheduled = "prune_rate"
-    # The share of a training at which the schedule ends, by `ScheduleOverTraining`.
+    # `ScheduleOverTraining` ends the schedule at this share of the training.
     schedule_share = 1.0
 
     def __init__(
@@ -54,19 +54,20 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
 
     def _add_state(self, sparse):
         changes = np.zeros(len(sparse), "int32")
-        # Part of the state: a resumed training has the schedule that it began with. 0: its own.
+        # Saved with the state, so that a resumed training keeps its schedule. 0: the schedule's own
+        # end.
         self._schedule_end = self._add_constant("schedule_end", np.int32(self._ended_at))
         self._pruned = self._add_constant("pruned", changes)
         self._grown = self._add_constant("grown", changes)
         self._extras = self._add_extras(sparse)
 
     def _add_extras(self, sparse):
-        """Create further state of a method; returns the list of the state that `_rewire` renews."""
+        """Create further state of a method; returns the list of state that `_rewire` updates."""
         return []
 
     @property
     def mask_changes(self):
-        """What the last update did: `{path: {"pruned": int, "grown": int}}`."""
+        """The changes of the last update: `{path: {"pruned": int, "grown": int}}`."""
         pruned, grown = (ops.convert_to_numpy(v) for v in (self._pruned, self._grown))
         return {
             path: {"pruned": int(pruned[k]), "grown": int(grown[k])}
@@ -74,13 +75,13 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         }
 
     def end_schedule(self, step):
-        """Let the schedule end at this step; a training that has begun keeps the end it has.
+        """Let the schedule end at this step; a training that has begun keeps its end.
 
         Args:
             step: int.
 
         Raises:
-            ValueError: there is no schedule that could end, or the training has begun with it.
+            ValueError: there is no schedule with an end, or the training has begun with it.
         """
         step = check_integer("step", step, "[1, inf)")
         if self.built:
@@ -100,9 +101,9 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
             self._schedule_end.assign(step)
 
     def _amounts(self, steps):
-        """The schedule at each of these steps, an array of which `_rewire` gets a row.
+        """The values of the schedule at these steps, an array; `_rewire` gets one row of it.
 
-        It is computed by NumPy, because compiled and eager code have different cosines.
+        NumPy computes it, because the cosine differs between compiled and eager code.
         """
         return np.array([self._schedule(step) for step in steps], "float32")
 
@@ -112,7 +113,7 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         return self._amounts(range(0, updates * self._every, self._every))
 
     def _is_active(self, amounts):
-        """Which of the updates change anything."""
+        """Whether each update changes anything."""
         return amounts > 0
 
     def _would_change(self, amount):
@@ -120,7 +121,7 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         return self._is_active(amount)
 
     def _by_update(self, table):
-        """The row of a table by update that this step would use."""
+        """The row for this step of a table with one row per update."""
         number = ops.cast(self.iterations, "int32") // self._every
         return ops.take(table, ops.minimum(number, len(table) - 1), axis=0)
 
@@ -147,7 +148,7 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         raise NotImplementedError
 
     def _tensors(self, gradients, amount):
-        """What a snapshot is made of, as plain tensors."""
+        """The contents of a snapshot, as plain tensors."""
 
         def values(variables):
             return [dense(variables[i]) for i in self._sparse]
@@ -164,7 +165,7 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         }
 
     def _scored_slots(self):
-        """The slots that `_rewire` looks at, lists by variable: the momentum, and its scale."""
+        """The slots that `_rewire` reads, as lists by variable: the momentum, and its scale."""
         return []
 
     def _rewired(self, tensors):
@@ -197,8 +198,8 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
     def batches_to_update(self, every):
         """How many batches are left before masks change every `every` steps; 0 for now.
 
-        A step takes as many batches as gradients are accumulated, and one more for each that is
-        skipped, so it may be more batches, never fewer.
+        A step takes `gradient_accumulation_steps` batches, and one more for each batch that is
+        skipped. So the number may be too small, never too large.
         """
         period = every * (self.gradient_accumulation_steps or 1)
         done = int(ops.convert_to_numpy(_keras.batches(self)))
@@ -207,12 +208,12 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
     def update_masks(self, gradients=None):
         """Change the masks before the next training step, instead of inside it.
 
-        With `update_every=None` nothing else changes them. Called when the count of steps is a
-        multiple of N, it gives the same masks as `update_every=N`. As there, the pruned weights
-        take part in the forward pass of the next step, which sets them to zero. So call it right
-        before a step, as `MaskUpdate` does, and save or evaluate after a step. RigL, which spends
-        a step on the update, sets them to zero at once. If the schedule is at zero, nothing
-        changes.
+        With `update_every=None` nothing else changes them. If it is called whenever the count of
+        steps is a multiple of N, the masks are the same as with `update_every=N`. The pruned
+        weights still take part in the forward pass of the next step, and that step sets them to
+        zero. So call it right before a step, as `MaskUpdate` does, and save or evaluate after a
+        step. RigL uses a whole step for the update, and sets them to zero at once. If the schedule
+        is at zero, nothing changes.
 
         Args:
             gradients: for methods that grow by gradient, a list of gradients, one for each

@@ -18,20 +18,20 @@ class GRDA(GrowingThreshold):
         k_t = k_{t−1} + c·learning_rate^(mu+½)·(t^mu − (t−1)^mu),
         w_t = S(a_t, k_t)
 
-    The threshold adds up, so that a learning rate that drops does not revive weights. Biases and
+    The threshold never falls, so a lower learning rate does not revive weights. Biases and
     normalisation parameters follow SGD. Memory: one slot per thresholded weight.
 
     Args:
         learning_rate: float, schedule or None. Defaults to None: 0.2 / (1 + t/300). The threshold
-            makes kernels small, and those followed by batch normalisation take larger steps as they
-            become smaller: at a constant rate a long training becomes unstable.
+            makes kernels small, and kernels followed by batch normalisation take larger steps as
+            they shrink. So a long training at a constant rate becomes unstable.
         c: float, the strength of the threshold. Defaults to 0.04, for some hundred steps or more
             at the default rate. The authors use 5e-4 for VGG-16 and 1e-3 for WRN-28-10 on
             CIFAR-10, in 78,000 steps, at a rate of 0.1.
         mu: float in (½, 1], how fast the threshold grows.
         groups: `"weight"` or `"channel"`; see `AccumulatedRDA`.
-        exclude: what is kept dense besides biases and normalisation; see `AccumulatedRDA`.
-        **kwargs: the other arguments of `keras.optimizers.Optimizer`, less `weight_decay` and
+        exclude: variables to keep dense besides biases and normalisation; see `AccumulatedRDA`.
+        **kwargs: the other arguments of `keras.optimizers.Optimizer`, except `weight_decay` and
             `use_ema`.
 
     Raises:

@@ -1,13 +1,13 @@
-"""The optimizer inside the masks: any of Keras', run as a part of the one that keeps masks."""
+"""The optimizer inside the masks: any Keras optimizer, run by the optimizer with masks."""
 
 import keras
 from keras import ops
 
 from keras_sparse import _keras
 
-# By name: rates that train small networks with and without normalisation.
+# Default rates by name; they train small networks with and without normalisation.
 LEARNING_RATES = {"adam": 3e-3, "sgd": 0.03}
-# Arguments of every optimizer that the one with masks applies for the one inside.
+# Arguments of the inner optimizer that the optimizer with masks applies itself.
 _SHARED = (
     *("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor"),
     *("use_ema", "ema_overwrite_frequency", "gradient_accumulation_steps"),
@@ -15,12 +15,12 @@ _SHARED = (
 
 
 def make(inner, momentum, nesterov):
-    """The optimizer of the argument `inner`.
+    """Make the optimizer that the argument `inner` describes.
 
     Args:
         inner: a name, a `keras.optimizers.Optimizer`, or its config as a dict.
-        momentum: float, of `"sgd"`, and the first decay rate of `"adam"`.
-        nesterov: bool, of `"sgd"`.
+        momentum: float, for `"sgd"`; also the first decay rate of `"adam"`.
+        nesterov: bool, for `"sgd"`.
 
     Raises:
         ValueError: no optimizer, or one that cannot run inside masks.
@@ -30,7 +30,7 @@ def make(inner, momentum, nesterov):
     if inner == "adam":
         return keras.optimizers.Adam(beta_1=float(momentum))
     try:
-        # `keras.optimizers.get` does not know the config of each of Keras' own.
+        # `keras.optimizers.get` does not accept the config of every Keras optimizer.
         is_config = isinstance(inner, dict) and "class_name" in inner
         deserialize = keras.saving.deserialize_keras_object
         optimizer = deserialize(inner) if is_config else keras.optimizers.get(inner)
@@ -67,7 +67,7 @@ def make(inner, momentum, nesterov):
 
 
 def learning_rate_of(inner, optimizer):
-    """The learning rate if none is given besides `inner`."""
+    """The learning rate if only `inner` is given."""
     if isinstance(inner, str) and inner in LEARNING_RATES:
         return LEARNING_RATES[inner]
     rate = _keras.learning_rate(optimizer)
@@ -75,7 +75,7 @@ def learning_rate_of(inner, optimizer):
 
 
 def shared_arguments(optimizer, arguments):
-    """`arguments` for the optimizer with masks, completed by those of the one inside."""
+    """`arguments` for the optimizer with masks, plus the arguments of the inner optimizer."""
     found = dict(arguments)
     for name in _SHARED:
         if found.get(name) is None:
@@ -89,8 +89,8 @@ class InnerStep:
     """The update step of an optimizer, with the step count and the learning rate of another.
 
     Args:
-        optimizer: the optimizer inside, not built.
-        outer: the one with masks; it clips, accumulates and averages.
+        optimizer: the inner optimizer, not built.
+        outer: the optimizer with masks; it clips, accumulates and averages.
     """
 
     def __init__(self, optimizer, outer):
@@ -101,12 +101,12 @@ class InnerStep:
         self.slots = []
 
     def build(self, variables):
-        """Create its state as a part of the outer optimizer's.
+        """Create the state as a part of the outer optimizer's state.
 
-        The slots come one kind after the other, which is the order of saved files.
+        The slots are ordered by kind, as in saved files.
         """
         optimizer = self.optimizer
-        # Its count of steps and its learning rate are replaced by the outer optimizer's.
+        # The step count and the learning rate of the outer optimizer replace its own.
         others = optimizer.variables
         _keras.share_steps(optimizer, self._outer)
         others += optimizer.variables
@@ -120,7 +120,7 @@ class InnerStep:
         self._check_precision(variables)
 
     def _check_precision(self, variables):
-        """In bfloat16 0.999 is 1, and Keras' Adam would move nothing."""
+        """Refuse bfloat16 for Adam: it rounds 0.999 to 1, and weights would not change."""
         beta_2 = getattr(self.optimizer, "beta_2", None)
         dtypes = {keras.backend.standardize_dtype(v.dtype) for v in variables}
         if beta_2 is not None and "bfloat16" in dtypes and round(beta_2 * 256) == 256:
@@ -131,7 +131,7 @@ class InnerStep:
             )
 
     def named(self, name):
-        """The slots of one name by variable, None for those without; `[]` if there are none."""
+        """The slots of one name: a list by variable with None where missing; `[]` without any."""
         for slots in self.slots:
             if any(slot is not None and slot.name.endswith(f"_{name}") for slot in slots):
                 return slots
@@ -142,15 +142,15 @@ class InnerStep:
         return [slots[index] for slots in self.slots if slots[index] is not None]
 
     def begin(self, learning_rate):
-        """What the optimizer does once a step, before any variable."""
+        """Do what the optimizer does once a step, before the first variable."""
         _keras.step_without_variables(self.optimizer, learning_rate)
 
     def update(self, gradient, variable, learning_rate):
-        """Assign to one variable and its slots."""
+        """Update one variable and its slots."""
         self.optimizer.update_step(gradient, variable, learning_rate)
 
     def decay(self, variables):
-        """Decay weights, by the rates of the outer optimizer."""
+        """Decay weights, with the rates of the outer optimizer."""
         self.optimizer.weight_decay = self._outer.weight_decay
         _keras.share_steps(self.optimizer, self._outer)
         _keras.decay_weights(self.optimizer, variables)

@@ -21,9 +21,9 @@ from keras_sparse.optimizers.updates import UpdatesEvery
 class MagnitudePruning(UpdatesEvery):
     """Prunes the smallest weights, to a constant sparsity or by a schedule.
 
-    With a schedule this is gradual pruning: it starts from a dense network and prunes while it
-    trains. With a number it is pruning and fine-tuning of a trained model: compile the model with
-    it; the smallest weights are pruned at once and stay zero while `fit` trains the others.
+    A schedule gives gradual pruning: training starts with a dense network and prunes it step by
+    step. A number prunes and fine-tunes a trained model: the smallest weights are pruned at once,
+    and stay zero while `fit` trains the others.
 
     A weight that was pruned does not come back. The last weight of a layer is never pruned.
 
@@ -95,7 +95,7 @@ class MagnitudePruning(UpdatesEvery):
         self.scope = scope
 
     def _initial_masks(self, sparse, rng):
-        # A sparsity is a share of the network as it was before surgery.
+        # The sparsity is a share of the network before surgery.
         self._shapes = [tuple(self._whole_shapes[i]) for i in self._sparse]
         self._paths = [self._first_paths[i] for i in self._sparse]
         first, _ = self._amounts([0, self.sparsity.end])
@@ -121,7 +121,8 @@ class MagnitudePruning(UpdatesEvery):
                 layer_budgets(self._shapes, self._paths, density, distribution)
                 for density in (*densities, 1.0 - self._schedule(self._schedule.end))
             )
-            # Rounding may give a layer one more at a lower density, and nothing comes back.
+            # Rounding may give a layer one weight more at a lower density, but no weight may come
+            # back.
             counts = np.maximum(counts, last)
         return np.array(counts, "int32")
 
@@ -164,7 +165,7 @@ class MagnitudePruning(UpdatesEvery):
 
 
 def _largest(x, count):
-    """The mask of the `count` largest entries, of equal ones the first."""
+    """The mask of the `count` largest entries; among equal entries the first ones."""
     mask = np.zeros(x.shape, bool)
     mask.flat[np.argsort(-x.ravel(), kind="stable")[:count]] = True
     return mask

@@ -1,4 +1,4 @@
-"""Base of the optimizers with masks: the masks, and the training step inside them."""
+"""Base of the optimizers with masks."""
 
 import random
 import warnings
@@ -21,30 +21,30 @@ from keras_sparse.validation import check_integer, check_number, check_optimizer
 
 
 class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.Optimizer):
-    """Base of the optimizers that keep a mask per weight, and train the rest by any optimizer.
+    """Base of the optimizers that mask weights, and train the others with any optimizer.
 
     The masks are optimizer variables of type bool, so a checkpoint of model and optimizer has the
     whole state. After every step the weights outside the masks are exactly 0.0, and the number of
-    weights inside is the budget. They are 0.0 before the first step too, unless the model is built
-    by its first step.
+    weights inside is the budget. The weights outside are 0.0 before the first step too, unless the
+    first step builds the model.
 
-    Gradient entries that are NaN or infinite count as zero. A weight that the loss does not depend
-    on has a gradient of zero. A moving average (`use_ema`) is zero outside the masks too.
+    NaN and infinite entries of a gradient count as zero. If the loss does not depend on a weight,
+    its gradient is zero. A moving average (`use_ema`) is zero outside the masks too.
 
     Args:
-        learning_rate: float, schedule, callable or None. Defaults to None: that of `inner`, and by
-            name 3e-3 with Adam inside, 0.03 with SGD.
+        learning_rate: float, schedule, callable or None. Defaults to None: the rate of `inner`, or,
+            for an `inner` by name, 3e-3 for Adam and 0.03 for SGD.
         momentum: float in [0, 1), for an `inner` by name: momentum of SGD, first decay rate of
             Adam. Defaults to 0.9.
-        nesterov: bool, for SGD by name. Defaults to True.
+        nesterov: bool, for `inner="sgd"`. Defaults to True.
         inner: the optimizer that trains the weights inside the masks: a
             `keras.optimizers.Optimizer`, such as `keras.optimizers.AdamW(1e-4)`, the name of one,
             or None. Its clipping, averaging, weight decay and accumulation apply.
             Defaults to None: Adam, which trains sparse networks in fewer steps, if no
             `learning_rate` is given, else SGD.
-        exclude: what is kept dense besides biases and normalisation: a regular expression for
+        exclude: variables to keep dense besides biases and normalisation: a regular expression for
             `variable.path`, a built layer, a variable, or a list of those.
-        seed: int, for random choices. Defaults to a random one, which a checkpoint keeps.
+        seed: int, for random choices. Defaults to a random seed, which a checkpoint keeps.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`: `weight_decay`, `clipnorm`,
             `clipvalue`, `global_clipnorm`, `use_ema`, `ema_momentum`, `ema_overwrite_frequency`,
             `loss_scale_factor`, `gradient_accumulation_steps`, `name`.
@@ -53,9 +53,9 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         ValueError: an argument out of its range; on `build`, a model without sparse weights.
     """
 
-    # Whether weights outside the masks keep their momentum; else it is zero, like the weight.
+    # Whether weights outside the masks keep their momentum. If not, it is zero, like the weight.
     dense_momentum = False
-    # Whether masks change after they were made.
+    # Whether masks change during training.
     _masks_move = False
 
     def __init__(
@@ -84,8 +84,9 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         self.nesterov = nesterov
         self.inner = inner if inner in ("sgd", "adam") else optimizer
         self._inner = inner_steps.InnerStep(optimizer, self)
-        # Slots outside the masks then stay zero, and norms are those of the sparse gradient. Of SGD
-        # and Adam the slots of masks that move are set to zero in each step anyway.
+        # Slots outside the masks then stay zero, and norms are computed from the sparse gradient.
+        # SGD and Adam with changing masks do not need this: their slots are set to zero in each
+        # step.
         by_name = isinstance(self.inner, str)
         self._masks_gradients = not (self.dense_momentum or (self._masks_move and by_name))
         self._set_exclude(exclude)
@@ -95,13 +96,14 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         """Create momenta and masks, and set the weights outside the masks to zero."""
         if self.built:
             return
-        # In the trace of a step, TensorFlow would make masks of millions constants of its graph.
+        # In the trace of a step, TensorFlow would add masks of millions of entries to its graph as
+        # constants.
         with outside_trace():
             self._build(variables)
 
     def _build(self, variables):
         super().build(variables)
-        # On TensorFlow `update_step` gets variables without a path: decide here, look up by index.
+        # On TensorFlow `update_step` gets variables without a path, so the choice is made here.
         chosen = self._choose(variables)
         self._check_any(chosen)
         self._sparse = [i for i, is_chosen in enumerate(chosen) if is_chosen]
@@ -119,7 +121,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
             )
         self._add_state(sparse)
         for v, mask in zip(sparse, masks, strict=True):
-            # What has no value yet is masked at the end of the first step.
+            # Variables without a value yet are masked at the end of the first step.
             if has_value(v):
                 v.assign(self._first_weights(ops.convert_to_tensor(v), mask))
         if not self.dense_momentum:
@@ -127,7 +129,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
                 self._mask_variables(slots)
 
     def _add_constant(self, name, value, layout=None):
-        """A variable with a NumPy value, also if it is made inside a trace."""
+        """A variable with a NumPy value; it works inside a trace too."""
         return self.add_variable(
             shape=value.shape,
             initializer=lambda shape, dtype=None: ops.convert_to_tensor(value, dtype=dtype),
@@ -144,7 +146,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         raise NotImplementedError
 
     def _check_loaded(self, sparse, masks):
-        """Warn of new masks on a network that is sparse already."""
+        """Warn if a network that is already sparse gets new masks."""
         if self._was_saved or not all(map(has_value, sparse)):
             return
         weights = [value_outside_trace(v) for v in sparse]
@@ -200,7 +202,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         return not getattr(variable, "overwrite_with_gradient", False)
 
     def _undo_what_refills(self):
-        """Set weights to zero again after Keras' averages and constraints."""
+        """Set masked weights to zero again after Keras' averages and constraints."""
         if self.use_ema:
             self._mask_variables(_keras.averages_of(self))
         constrained = any(_keras.variables_of(self)[i].constraint for i in self._sparse)
@@ -217,7 +219,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         self._inner.begin(learning_rate)
 
     def update_step(self, gradient, variable, learning_rate):
-        """Train one variable, and set what is outside its mask to zero."""
+        """Train one variable, and set the weights outside its mask to zero."""
         index = _keras.index_of(self, variable)
         gradient = ops.cast(self._finite(gradient), variable.dtype)
         learning_rate = ops.cast(learning_rate, variable.dtype)
@@ -242,7 +244,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
                 self.assign(v, value)
 
     def _inside(self, mask, values):
-        """A weight, and slots that must be zero too, with zeros outside the mask."""
+        """Set a weight and its slots to zero outside the mask."""
         changes = self._masks_move and not self.dense_momentum
         weight, *slots = values
         fit = [changes and tuple(slot.shape) == tuple(mask.shape) for slot in slots]
@@ -258,11 +260,11 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         return None
 
     def _regularize(self, index, value, learning_rate):
-        """A further change of a sparse weight, after the step and before the mask."""
+        """Change a sparse weight further, after the step and before the mask is applied."""
         return value
 
     def take_over(self, old, slices):
-        """Keep the weights after surgery, also a constant folded into a masked weight.
+        """Keep the weights after surgery, also a constant that was folded into a masked weight.
 
         Args:
             old: the optimizer, built, of the model before channels were removed.

@@ -43,16 +43,16 @@ class InverseSqrtDecay(keras.optimizers.schedules.LearningRateSchedule):
 class ProxSGD(ProximalOptimizer):
     """Proximal SGD: w ← S(w − α_t·g, α_t·l1), the baseline of the RDA paper.
 
-    Its threshold falls with α_t; that of RDA does not. Biases and normalisation parameters follow
-    SGD. It has no slots.
+    The threshold falls with α_t, unlike the threshold of RDA. Biases and normalisation parameters
+    follow SGD. It has no slots.
 
     Args:
         learning_rate: float, schedule or None, α_t. None is the paper's α_t = 1/√t:
             `InverseSqrtDecay(1.0)`. Defaults to 0.3, which makes more zeros in fewer steps.
         l1: float, λ in units of the loss per weight. Defaults to 3e-3.
         groups: `"weight"` or `"channel"`; see `AccumulatedRDA`.
-        exclude: what is kept dense besides biases and normalisation; see `AccumulatedRDA`.
-        **kwargs: the other arguments of `keras.optimizers.Optimizer`, less `weight_decay` and
+        exclude: variables to keep dense besides biases and normalisation; see `AccumulatedRDA`.
+        **kwargs: the other arguments of `keras.optimizers.Optimizer`, except `weight_decay` and
             `use_ema`.
 
     Raises:

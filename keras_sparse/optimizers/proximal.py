@@ -1,7 +1,7 @@
 """Soft-thresholding, per weight or per group: the proximal operator of the l1 and group norms.
 
 `axes=None` means per weight. Otherwise the weights that differ only in their index along `axes`
-are one group, which becomes zero as a whole.
+form one group, and all weights of a group become zero together.
 """
 
 import math
@@ -10,10 +10,10 @@ from keras import ops
 
 
 def channel_axes(name, shape):
-    """Axes of a kernel over which one output channel's incoming weights spread.
+    """Axes of a kernel that hold the incoming weights of one output channel.
 
-    The last axis of a Keras kernel counts the output channels. A depthwise kernel has its channels
-    on the last two axes (input channel, multiplier).
+    The last axis of a Keras kernel is the output channel. A depthwise kernel has its channels on
+    the last two axes (input channel, multiplier).
 
     Args:
         name: the variable's name, the last part of its path.
@@ -37,8 +37,8 @@ def group_size(x, axes=None, removed=None):
     Args:
         x: tensor.
         axes: None, or the axes of a group.
-        removed: None, or `(count, sum of squares of each group)` of weights that belonged to the
-            groups and still count for their norms.
+        removed: None, or `(count, sum of squares of each group)` of the weights that surgery
+            removed from the groups; they still count in the norms.
 
     Returns:
         A tensor like `x`, but of length 1 along `axes`.
@@ -57,8 +57,8 @@ def soft_threshold(x, threshold, axes=None, removed=None):
     """Proximal operator of `threshold·‖x‖₁`, or of the group norm scaled by √size.
 
     Per weight, sign(x)·max(|x| − threshold, 0). Per group,
-    x·max(1 − threshold·√size/‖x_group‖, 0). Zeros are +0.0 (also for x = −0.0), and NaN stays
-    NaN, so that a diverged network is not taken for a sparse one.
+    x·max(1 − threshold·√size/‖x_group‖, 0). Zeros are +0.0 (also for x = −0.0). NaN stays NaN, so
+    that a diverged network does not look sparse.
 
     Args:
         x: tensor.
@@ -71,7 +71,7 @@ def soft_threshold(x, threshold, axes=None, removed=None):
 
     Reference:
         Make l1 regularization effective in training sparse CNN, arXiv 1807.04222, equation 6;
-        the group form is that of Yuan and Lin, 2006.
+        the group form is from Yuan and Lin, 2006.
     """
     if axes is None:
         return x - ops.clip(x, -threshold, threshold)

@@ -24,11 +24,11 @@ class Record:
     Attributes:
         is_thresholded: whether its weights may become zero.
         axes: the axes of a group, or None where each weight is thresholded by itself.
-        is_watched: whether a weight that differs from the optimizer's result was set from outside.
-            Not so with a constraint, which moves the weights after each step.
+        is_watched: whether a weight that differs from the optimizer's result counts as set from
+            outside. False with a constraint, because it changes the weights after each step.
         slot: the sum or the mean of the gradients, or None.
-        removed: None, or how many weights surgery removed from each group, and the squares of their
-            sums of gradients.
+        removed: None, or for the weights that surgery removed from each group: their number, and
+            the squares of their sums of gradients.
         center: the initial value of a bias, or None.
         threshold: the threshold found for a target, or None.
         last_threshold: the threshold of the previous step, or None.
@@ -44,7 +44,7 @@ class Record:
     last_threshold: keras.Variable | None = None
 
     def removed_from(self, value, scale=1.0):
-        """What surgery removed from the groups, multiplied by `scale` to be on `value`'s scale."""
+        """The removed weights of the groups, multiplied by `scale` to match `value`."""
         if self.removed is None:
             return None
         count, squares = map(ops.convert_to_tensor, self.removed)
@@ -61,15 +61,14 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
 
     Args:
         learning_rate: float, schedule or callable.
-        groups: `"weight"`, every weight by itself, or `"channel"`: all weights of one output
-            channel become zero together. By channel, the last kernel, which in a classifier has a
-            column for each class, is still thresholded by weight. In a network with several
-            outputs, exclude the layers that compute them:
-            `exclude=keras_sparse.output_layers(model)`.
-        exclude: what is kept dense besides biases and normalisation: a regular expression for
+        groups: `"weight"`, each weight alone, or `"channel"`: all weights of one output channel
+            become zero together. By channel, the last kernel (the classifier, with a column for
+            each class) is still thresholded by weight. In a network with several outputs, exclude
+            the layers that compute them: `exclude=keras_sparse.output_layers(model)`.
+        exclude: variables to keep dense besides biases and normalisation: a regular expression for
             `variable.path`, a built layer, a variable, or a list of those.
         **kwargs: the other arguments of `keras.optimizers.Optimizer` (`clipnorm`, `name`, …),
-            less `weight_decay` and `use_ema`.
+            except `weight_decay` and `use_ema`.
     """
 
     _added_to_state = (
@@ -77,7 +76,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         ("ramp_end",),
         ("last_rate", "_last_threshold"),
     )
-    # Whether biases and normalisation are thresholded as all other weights are.
+    # Whether biases and normalisation are thresholded like all other weights.
     _includes_biases = False
 
     def __init__(self, learning_rate, groups="weight", exclude=None, **kwargs):
@@ -104,7 +103,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
-        # On TensorFlow `update_step` gets variables without a path: decide here, look up by index.
+        # On TensorFlow `update_step` gets variables without a path, so the choice is made here.
         chosen = self._choose(variables)
         kernels = [i for i, v in enumerate(variables) if is_prunable(v)]
         self._records = [
@@ -138,10 +137,11 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         return self._add_scalar(f"{variable.path.replace('/', '_')}_{name}")
 
     def _add_removed(self):
-        """Slots for removed weights, whose sums of gradients still count for their group.
+        """Slots for removed weights: their sums of gradients still count in their group.
 
-        The threshold is compared with the norm of all weights of a channel. Without those that read
-        dead channels, whose gradients are zero, the others would move several times as fast.
+        The threshold is compared with the norm of all weights of a channel. The removed weights
+        read dead channels, so their gradients are zero. Without them, the remaining weights would
+        move several times as fast.
         """
         for variable, record in self._variables_and_records():
             if record.is_thresholded and record.axes is not None:
@@ -151,7 +151,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
                 record.removed = self._add_scalar_of(variable, "removed_count"), squares
 
     def start_fine_tuning(self):
-        """From now on a weight that is or becomes zero stays zero.
+        """Start the phase in which a weight that is or becomes zero stays zero.
 
         This is the second phase of adaptive sparse retraining (ASR). The zeros of the weights are
         the mask, and the phase is a variable of the optimizer, so a checkpoint has both.
@@ -169,15 +169,15 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
             )
         self._fine_tuning.assign(True)
 
-    # A method, not a property: Keras reads every attribute when it saves, and that must not warn.
+    # A method, not a property: Keras reads every attribute when it saves, which must not warn.
     start_retraining = _renamed.method(start_fine_tuning, "start_retraining", "start_fine_tuning")
 
     def _step(self):
-        """Number of this step from 1, in float32: half precision cannot count."""
+        """Number of this step, from 1, in float32; half precision is too coarse for counting."""
         return ops.cast(self.iterations, "float32") + 1.0
 
     def _is_update(self):
-        """Whether the step that just ended was a whole update."""
+        """Whether the last step was a complete update."""
         micro_steps = self.gradient_accumulation_steps or 1
         return ops.equal(ops.convert_to_tensor(_keras.batches(self)) % micro_steps, 0)
 
@@ -188,18 +188,18 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         variable.assign(ops.where(self._is_update(), value, ops.convert_to_tensor(variable)))
 
     def _before_threshold(self, record, weight, value, threshold, removed_scale=1.0):
-        """The value that gives the weights when it is thresholded.
+        """The value from which thresholding computes the weights.
 
         Args:
-            record: of the variable.
-            weight: tensor, the weights as they are.
+            record: the `Record` of the variable.
+            weight: tensor, the current weights.
             value: tensor, the optimizer's own value.
             threshold: scalar tensor, the threshold of the previous step.
             removed_scale: see `Record.removed_from`.
 
         Returns:
-            `value` where it gives the weights, else a value that does; and a bool tensor, True
-            where it does not.
+            `value` where thresholding it gives the weights, elsewhere another value that does; and
+            a bool tensor, True where another value was needed.
         """
         axes, threshold = record.axes, ops.cast(threshold, value.dtype)
         removed = record.removed_from(value, removed_scale)
@@ -227,20 +227,20 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         self._assign_or_stay_zero(variable, value)
 
     def _assign_or_stay_zero(self, variable, value):
-        """Assign, but in the fine-tuning phase what is zero stays zero."""
+        """Assign; in the fine-tuning phase weights that are zero stay zero."""
         stays_zero = ops.logical_and(
             ops.convert_to_tensor(self._fine_tuning), ops.convert_to_tensor(variable) == 0.0
         )
         self.assign(variable, ops.where(stays_zero, ops.zeros_like(value), value))
 
     def finalize_variable_values(self, var_list):
-        """Called by `fit` when training ends: warns of a network that died."""
+        """Called by `fit` when training ends: warns if the network died."""
         super().finalize_variable_values(var_list)
         warn_of_dead_layers(dead_layers(self.thresholded_variables))
 
     @property
     def thresholded_variables(self):
-        """The variables that are made sparse, a list."""
+        """List of the variables that are made sparse."""
         return [v for v, record in self._variables_and_records() if record.is_thresholded]
 
     def take_over(self, old, slices):
@@ -259,7 +259,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
                 carry(record, Sums.of(before, scale, steps), weight, part)
 
     def _slot_scale(self):
-        """The factor on a slot before the threshold, and the number of steps it is the mean of."""
+        """The factor on a slot before the threshold, and the number of steps that it averages."""
         return 1.0, 1
 
     def get_config(self):
@@ -267,12 +267,13 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
 
 
 def differs(weight, expected, reach):
-    """Where a weight is not what the optimizer made it, also where one of the two is NaN."""
-    # A comparison with NaN is false: a NaN that was set, or one that was mended, would be lost.
+    """Where a weight differs from the optimizer's result, also where only one of them is NaN."""
+    # Comparisons with NaN are false. So a NaN that was set, or one that was replaced, would be
+    # missed.
     difference = ops.abs(weight - expected)
     return ops.logical_or(difference > reach, ops.isnan(difference))
 
 
 def tolerance(x):
-    """How far a weight may be, as a share, from what it is computed to be."""
+    """The relative difference allowed between a weight and its computed value."""
     return 1e-3 if keras.backend.standardize_dtype(x.dtype) in ("float32", "float64") else 0.04

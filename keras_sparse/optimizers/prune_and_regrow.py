@@ -16,9 +16,9 @@ class MovesWeights(UpdatesEvery, WithDensity):
     """Base of the methods that move a constant number of weights through the network.
 
     An update prunes some weights of each layer, the smallest first, and grows as many. This base
-    grows at random and keeps the count of every layer. A method defines how many are pruned, and
-    overrides what differs. Grown weights are 0; one that is pruned and grown in the same update
-    keeps its value.
+    grows random weights and keeps the number of weights in every layer. A method defines how many
+    weights are pruned, and overrides what differs. Grown weights are 0. A weight that is pruned and
+    grown in the same update keeps its value.
     """
 
     def _rewire(self, snapshot):
@@ -38,11 +38,11 @@ class MovesWeights(UpdatesEvery, WithDensity):
         return select_largest(snapshot.weight_keys, counts, snapshot.packing, snapshot.mask)
 
     def _regrow_counts(self, snapshot, pruned, free):
-        """How many weights each layer gets: int32 of shape (layers,), the sum of `pruned`."""
+        """How many weights each layer gets: int32 of shape (layers,), with the sum of `pruned`."""
         return pruned
 
     def _grow(self, snapshot, keep, counts):
-        """Packed bool: the `counts` weights of each layer, none of them in `keep`, that grow."""
+        """Packed bool: the `counts` weights of each layer that grow; none of them is in `keep`."""
         missing = snapshot.missing(keep)
         return select_largest(snapshot.random_keys, counts, snapshot.packing, missing)
 
@@ -51,7 +51,7 @@ class MovesWeights(UpdatesEvery, WithDensity):
 
 
 class PruneAndRegrow(MovesWeights):
-    """Base of the methods that prune a share of the weights, which a schedule gives.
+    """Base of the methods that prune a share of the weights given by a schedule.
 
     The last weight of a layer is never pruned.
 
@@ -97,6 +97,6 @@ class PruneAndRegrow(MovesWeights):
 
 
 def share_of(rate, nonzeros):
-    """`ceil(rate * nonzeros)`, and never the last one: int32 of the shape of `nonzeros`."""
+    """`ceil(rate * nonzeros)`, at most `nonzeros - 1`: int32 of the shape of `nonzeros`."""
     counts = ops.cast(ops.ceil(rate * ops.cast(nonzeros, "float32")), "int32")
     return ops.minimum(counts, ops.maximum(nonzeros - 1, 0))

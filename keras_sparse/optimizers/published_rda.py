@@ -13,7 +13,7 @@ from keras_sparse.optimizers.strength import HasStrength
 
 
 class _DualAveraging(ProximalOptimizer):
-    """Algorithm 1 of the paper; a subclass says what λ_t is."""
+    """Algorithm 1 of the paper; a subclass defines λ_t."""
 
     # A constant that surgery folds into a bias is added to its centre too.
     weight_slots = ("center",)
@@ -59,7 +59,7 @@ class _DualAveraging(ProximalOptimizer):
         if record.is_thresholded:
             threshold = step * self._strength(record) + self._extra_threshold()
             self.assign(record.last_threshold, threshold)
-            # 0 − x, not −x, which is −0.0 where x is zero. What was removed are sums of gradients.
+            # 0 − x, because −x is −0.0 where x is zero. The removed values are sums of gradients.
             self._assign_thresholded(record, variable, 0.0 - moved, threshold, step / t)
         else:
             center = self._center(record, variable, before)
@@ -78,8 +78,8 @@ class _DualAveraging(ProximalOptimizer):
         return 0.0
 
     def _average_before(self, record, variable):
-        """The mean gradient so far, or one that gives the weights if they were set from outside."""
-        average = dense(record.slot)  # as it is now: it is assigned before it is used
+        """The mean gradient so far, or a matching one if the weights were set from outside."""
+        average = dense(record.slot)  # a copy, because the slot changes
         if not (record.is_thresholded and record.is_watched):
             return average
         last = ops.convert_to_tensor(self._last_rate)
@@ -96,7 +96,7 @@ class _DualAveraging(ProximalOptimizer):
         return ops.where(is_set, 0.0 - found / ops.where(rate > 0.0, rate, 1.0), average)
 
     def _center(self, record, variable, average):
-        """The initial value of a bias, or one that gives its value if it was set from outside."""
+        """The initial value of a bias, or a matching one if the bias was set from outside."""
         weight, center = map(ops.convert_to_tensor, (variable, record.center))
         first = ops.where(ops.equal(self.iterations, 0), weight, center)
         if not record.is_watched:
@@ -108,7 +108,7 @@ class _DualAveraging(ProximalOptimizer):
         return ops.where(rate > 0.0, ops.where(is_set, weight + moved, center), first)
 
     def apply(self, grads, trainable_variables=None):
-        """Apply gradients, and keep the factor on the mean gradients."""
+        """Apply gradients, and store the factor on the mean gradients for the next step."""
         rate = self._rate(self.learning_rate)
         super().apply(grads, trainable_variables)
         self._assign_after_update(self._last_rate, rate)
@@ -129,28 +129,28 @@ class PublishedRDA(HasStrength, _DualAveraging):
         w_{t+1} = S(−(√t/γ)·ḡ_t, (√t/γ)·λ_t),   λ_t = l1 + γ·rho/√t,   γ = 1/learning_rate
         S(x, k) = sign(x)·max(|x| − k, 0)
 
-    Every step moves from zero along the mean of all gradients so far and soft-thresholds, so
-    weights are exactly zero during training. It forgets the initial weights after one step, and
+    Every step starts from zero, moves along the mean of all gradients so far, and soft-thresholds.
+    So weights are exactly zero during training. It forgets the initial weights after one step. It
     needs batch normalisation, a wide initialization (`keras_sparse.ScaledUniform`) and an `l1` of
     the right order of magnitude. With `l1=0` it is SGD with a rate of 1/(γ√t) and a decay factor of
     √((t−1)/t), which tends to 1 (Lemma 1). Memory: one slot per weight.
 
-    A gradient that is NaN makes the weights NaN, as in Keras' optimizers. If weights are set from
-    outside, the next step continues from them, unless their layer has a constraint.
+    A NaN gradient makes the weights NaN, as in Keras' optimizers. If weights are set from outside,
+    the next step continues from them, unless their layer has a constraint.
 
     Args:
         learning_rate: float or schedule, 1/γ. Defaults to 1.0, the paper's for CIFAR-10.
         l1: float or schedule, λ in units of the loss per weight. Its scale depends on the network:
             for mean cross-entropy try 1e-4 to 1e-3 on MNIST. Defaults to 1e-4.
-        rho: float, λ's part that falls with √t (the enhanced l1 of Xiao, section 4). Defaults to
-            0.0.
-        center: `"initial"` or `"zero"`: where biases and normalisation parameters move from. With
-            `"initial"` they are not thresholded. With `"zero"` they are treated as all other
-            weights are, threshold included, as in the paper's experiments; this is fragile.
+        rho: float, the part of λ that falls as 1/√t (the enhanced l1 of Xiao, section 4). Defaults
+            to 0.0.
+        center: `"initial"` or `"zero"`: the starting point of biases and normalisation parameters.
+            With `"initial"` they are not thresholded. With `"zero"` they are treated like all other
+            weights, including the threshold, as in the paper's experiments; training may then fail.
         groups: `"weight"` or `"channel"`; see `AccumulatedRDA`.
         exclude: what is kept dense besides biases and normalisation; see `AccumulatedRDA`.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`. `weight_decay` and
-            `use_ema` are refused. Clipping changes what `l1` is compared with.
+            `use_ema` are refused. Clipping changes the gradients that `l1` is compared with.
 
     Raises:
         ValueError: an argument out of its range; `weight_decay` or `use_ema`; on `build`, an
@@ -190,9 +190,9 @@ class PublishedRDA(HasStrength, _DualAveraging):
 class PublishedRDAToTarget(FindsThresholds, _DualAveraging):
     """`PublishedRDA` that finds λ while training, so that a share of the weights is zero.
 
-    λ is the quantile of |ḡ_t| over all prunable weights together that leaves the share
-    `target_sparsity` of them at zero; the share rises over `ramp_steps`. See `DPF`, which finds
-    its threshold in the same way and does not shrink by it.
+    λ is a quantile of |ḡ_t| over all prunable weights together. It is chosen so that the share
+    `target_sparsity` of them is zero; the share rises over `ramp_steps`. `DPF` finds its threshold
+    in the same way, but does not shrink the weights.
 
     Args:
         learning_rate: float or schedule, 1/γ. Defaults to 1.0.

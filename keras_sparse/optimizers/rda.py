@@ -13,7 +13,7 @@ from keras_sparse.validation import check_number
 
 
 class RDA:
-    """Dual averaging, whose arguments choose the algorithm; it makes an optimizer of that class.
+    """Dual averaging: makes an optimizer of the class that the arguments choose.
 
     - By default, and with a `target_sparsity`: dynamic pruning with feedback, `DPF`. The largest
       accumulated weights are kept, and none is shrunk.
@@ -28,19 +28,20 @@ class RDA:
     right order of magnitude.
 
     Args:
-        learning_rate: float or schedule; 1/γ in the paper. Defaults to 0.1, which trains networks
-            without batch normalisation too. Behind batch normalisation 1.0 learns faster: there is
-            no momentum.
+        learning_rate: float or schedule; 1/γ in the paper. Defaults to 0.1, which also trains
+            networks without batch normalisation. With batch normalisation 1.0 learns faster,
+            because there is no momentum.
         l1: float or schedule, λ in units of the loss per weight. Defaults to None: there is a
             target instead.
         target_sparsity: float in [0, 1), the share of prunable weights to become zero. Defaults
             to 0.9 where no `l1` is given; by channel there is no default.
         ramp_steps: int, the steps over which the sparsity rises to its target. Defaults to 1000.
-        rho: float, λ's part that falls with √t. Defaults to 0.0.
+        rho: float, the part of λ that falls as 1/√t. Defaults to 0.0.
         variant: `"accumulated"` or `"published"`. Defaults to `"accumulated"`.
         center: `"initial"` or `"zero"`, for biases and normalisation in the published variant.
-        groups: `"weight"` or `"channel"`: what becomes zero together; see `AccumulatedRDA`.
-        exclude: what is kept dense besides biases and normalisation; see `AccumulatedRDA`.
+        groups: `"weight"` or `"channel"`: the weights that become zero together; see
+        `AccumulatedRDA`.
+        exclude: variables to keep dense besides biases and normalisation; see `AccumulatedRDA`.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`. `weight_decay` and
             `use_ema` are refused.
 
@@ -79,7 +80,7 @@ class RDA:
         exclude: Exclude | None = None,
         **kwargs: Any,
     ) -> Any:
-        """An optimizer of the class that the arguments choose."""
+        """Make an optimizer of the class that the arguments choose."""
         _check_choices(variant, center, l1, target_sparsity, rho)
         kwargs.update(learning_rate=learning_rate, groups=groups, exclude=exclude)
         if variant == "published":
@@ -96,9 +97,9 @@ class RDA:
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """The optimizer of the arguments, also by their names in files of earlier versions.
+        """Make the optimizer from a config, also from one of an earlier version.
 
-        In those files all variants were one class.
+        In earlier versions all variants were one class, with other argument names.
         """
         config = {"l1": None, "target_sparsity": None, **config}
         form = config.pop("form", "accumulated")
@@ -116,7 +117,7 @@ class RDA:
         return kind.from_config(config, custom_objects)
 
 
-# What files call it.
+# The name in saved files.
 keras.saving.get_custom_objects()["keras_sparse>RDA"] = RDA
 
 

@@ -11,17 +11,17 @@ class RigL(PruneAndRegrow):
     """RigL: drops the smallest weights, grows where the gradient is largest.
 
     The number of weights of each layer is constant. Grown weights are 0, and so is their momentum.
-    The step that changes the masks uses its batch for the gradient of the missing weights, and does
-    not train.
+    The step that changes the masks uses its batch only for the gradient of the missing weights. It
+    does not train.
 
     Args:
         learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
             see `inner` of `MaskedOptimizer`.
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
-        prune_rate: float in [0, 1], a schedule over the steps, or None. The paper anneals it to
-            three quarters of training: `CosineSchedule(0.3, 0.0, end=int(0.75 * steps))`; where it
-            is 0, every step trains. Defaults to None, `InverseTimeSchedule(0.3)`, which
-            does not depend on the length of the training.
+        prune_rate: float in [0, 1], a schedule over the steps, or None. The paper anneals it to 0
+            at three quarters of training: `CosineSchedule(0.3, 0.0, end=int(0.75 * steps))`. Once
+            it is 0, every step trains. Defaults to None, `InverseTimeSchedule(0.3)`, which does not
+            depend on the length of the training.
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for
             `update_masks(gradients)` only. Defaults to 100.
         steps_per_epoch: int, the number of batches of an epoch.

@@ -8,7 +8,7 @@ from keras_sparse import _keras
 
 
 class SeparableUpdate:
-    """Interface of an optimizer with an update in some of its steps to `SeparateUpdates`.
+    """Interface that `SeparateUpdates` uses for optimizers that update masks in some steps.
 
     In a compiled step a conditional decides whether the update is due. If the host counts the
     steps, it can run a program without the conditional.
@@ -36,7 +36,7 @@ class SeparableUpdate:
             done: int, `iterations` so far, counted in batches where gradients are accumulated.
 
         Returns:
-            int or infinity, 0 if the next batch may update; None if no step ever does.
+            int or infinity; 0 if the next batch may update; None if no step ever updates.
         """
         steps = self._updating_steps()
         if steps is None:
@@ -47,16 +47,17 @@ class SeparableUpdate:
         return first - done if done <= first else (first - done) % period
 
     def _is_last_micro_step(self):
-        # JAX runs the whole step for each accumulated gradient, and keeps what the last one did.
+        # JAX runs the whole step for each accumulated gradient, and keeps the result of the last
+        # one.
         micro_steps = self.gradient_accumulation_steps or 1
         return ops.equal((ops.convert_to_tensor(_keras.batches(self)) + 1) % micro_steps, 0)
 
 
 def once_known(gradients, condition):
-    """`condition`, written such that XLA evaluates it after all gradients, a list of tensors.
+    """`condition`, written so that XLA evaluates it after all gradients, a list of tensors.
 
-    Nothing runs in parallel with a conditional. Otherwise XLA would put it among the gradients of
-    the layers, which do run in parallel; on a CPU that made the steps of LeNet-5 15% longer.
+    Nothing runs in parallel with a conditional, but the gradients of the layers run in parallel. If
+    XLA put the conditional between them, steps of LeNet-5 on a CPU would be 15% longer.
     """
     undefined = [ops.cast(ops.isnan(ops.ravel(g)[0]), "int32") for g in gradients]
     return ops.logical_and(condition, sum(undefined) <= len(undefined))

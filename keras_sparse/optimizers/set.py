@@ -11,8 +11,8 @@ from keras_sparse.optimizers.prune_and_regrow import PruneAndRegrow
 class SET(PruneAndRegrow):
     """Sparse evolutionary training: prunes the weights nearest 0, grows as many at random.
 
-    Each update drops a share of a layer's positive weights, the smallest, and the same share of
-    its negative ones, and grows as many at random places of the same layer.
+    Each update drops the smallest positive weights of a layer, and the same share of its negative
+    weights, those nearest 0. It grows as many at random places of the same layer.
 
     Args:
         learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
@@ -41,17 +41,17 @@ class SET(PruneAndRegrow):
 def keep_by_sign(snapshot, counts):
     """Packed bool: the `counts` weights of each layer that stay, split between the signs.
 
-    Positive and negative ones stay in proportion to their numbers. A weight that is still 0 counts
-    as positive.
+    Positive and negative weights stay in proportion to their numbers. A weight that is still 0
+    counts as positive.
     """
     packing = snapshot.packing
     positive = ops.logical_and(snapshot.mask, snapshot.weights >= 0)
-    # Not `< 0`: a NaN must be of one sign or the other, or it would be lost.
+    # Not `< 0`: a NaN must count as positive or negative, or it would be lost.
     negative = ops.logical_xor(snapshot.mask, positive)
     positives = packing.count(positive)
     share = ops.cast(positives, "float32") / ops.cast(snapshot.nonzeros, "float32")
     kept_positive = ops.cast(ops.round(share * ops.cast(counts, "float32")), "int32")
-    # Rounding must not take more weights of a sign than there are.
+    # Rounding must not keep more weights of a sign than there are.
     negatives = snapshot.nonzeros - positives
     kept_positive = ops.clip(kept_positive, ops.maximum(counts - negatives, 0), positives)
     kept_positive = ops.minimum(kept_positive, counts)

@@ -9,7 +9,7 @@ from keras_sparse.masks.selection import magnitude_keys, mean_magnitude
 
 
 class Snapshot:
-    """The network before a step, with all its layers in one array.
+    """The state of the network before a step, with all layers in one array.
 
     Args:
         packing: the `Packing` of the sparse weights.
@@ -36,12 +36,12 @@ class Snapshot:
 
     @functools.cached_property
     def nonzeros(self):
-        """Ones of the masks by layer, int32."""
+        """Number of weights inside the mask, by layer, int32."""
         return self.packing.count(self.mask)
 
     @functools.cached_property
     def sizes(self):
-        """Weights by layer, int32."""
+        """Number of weights, by layer, int32."""
         return ops.convert_to_tensor(self.packing.sizes)
 
     @functools.cached_property
@@ -51,7 +51,7 @@ class Snapshot:
 
     @functools.cached_property
     def weight_keys(self):
-        """Packed integers in the order of |weight|."""
+        """Packed integers that order like |weight|."""
         return magnitude_keys(self.weights)
 
     @functools.cached_property
@@ -61,7 +61,7 @@ class Snapshot:
 
     @functools.cached_property
     def momentum_by_layer(self):
-        """The momentum that weights are scored by, a list of float32 tensors."""
+        """The momentum by which weights are scored, a list of float32 tensors."""
         momentum, *second = (
             [ops.cast(array, "float32") for array in slot] for slot in self._tensors["slots"]
         )

@@ -19,10 +19,10 @@ from keras_sparse.validation import check_number
 class SNIP(DynamicMaskOptimizer):
     """Single-shot pruning: the first batch decides which weights are kept.
 
-    The first step trains nothing. It scores every weight by |gradient * weight| and keeps the
-    largest scores of the whole network, at least one in each layer, `round(density * N)` of `N`
-    weights. The masks then stay. With `gradient_accumulation_steps` the first step has that
-    many batches.
+    The first step trains nothing. It scores every weight by |gradient * weight|. Of the `N` weights
+    of the whole network it keeps the `round(density * N)` with the largest scores, at least one in
+    each layer. The masks then stay. With `gradient_accumulation_steps` the first step has that many
+    batches.
 
     Args:
         learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;

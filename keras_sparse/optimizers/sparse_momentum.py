@@ -29,14 +29,14 @@ class SparseMomentum(PruneAndRegrow):
 
     Each update, with prune rate `p`:
 
-    1. shares: the mean |momentum| of a layer's weights, over the sum of those of all layers;
-    2. prune: the `ceil(p * n)` smallest of a layer's `n` weights; a layer that would grow loses at
-       most the share of itself that is missing;
-    3. redistribute: all that was pruned, in proportion to the shares; what exceeds the free places
-       of a layer goes equally to the others. The sum of weights stays the same, exactly;
-    4. grow: the places of the largest |momentum|; of equal ones the first by index.
+    1. share of each layer: the mean |momentum| of its weights, divided by the sum over all layers;
+    2. prune the `ceil(p * n)` smallest of a layer's `n` weights; a layer that would grow loses at
+       most the share of its weights that is missing;
+    3. redistribute all pruned weights in proportion to the shares. If a layer has too few free
+       places, the other layers get the rest in equal parts. The total stays exactly the same;
+    4. grow weights at the places with the largest |momentum|; of equal ones the first by index.
 
-    Where Adam or a variant of it trains, weights are scored by `m / (sqrt(v) + 1e-8)`.
+    With Adam or a variant of it inside, weights are scored by `m / (sqrt(v) + 1e-8)`.
 
     Args:
         learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;
@@ -48,8 +48,9 @@ class SparseMomentum(PruneAndRegrow):
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.
             The paper updates once an epoch. Defaults to 100.
         steps_per_epoch: int, the number of batches of an epoch.
-        redistribution: by what layers share the pruned weights: `"momentum"`, `"magnitude"` (mean
-            |weight|), `"nonzero"` (their count) or `"none"` (each layer regrows what it lost).
+        redistribution: the measure by which layers share the pruned weights: `"momentum"`,
+            `"magnitude"` (mean |weight|), `"nonzero"` (number of weights) or `"none"` (each layer
+            regrows what it lost).
         growth: `"momentum"`, `"momentum_by_channel"` (shared among the output channels of a layer
             by their mean |momentum| first), `"random"` or `"gradient"`.
         prune: `"magnitude"` by layer, `"set"` (the smallest positive and the smallest negative
@@ -123,7 +124,7 @@ class SparseMomentum(PruneAndRegrow):
             )
 
     def _scored_slots(self):
-        # Second moments, by which Adam and its variants divide.
+        # Second moments; Adam and its variants divide by their square roots.
         velocity = []
         if hasattr(self._inner.optimizer, "beta_2"):
             velocity = self._inner.named("velocity")
@@ -131,7 +132,7 @@ class SparseMomentum(PruneAndRegrow):
 
     @property
     def needs_gradients(self):
-        """Whether an update looks at the gradients."""
+        """Whether an update reads the gradients."""
         return self.growth == "gradient"
 
     def _prune_counts(self, snapshot):
@@ -149,7 +150,7 @@ class SparseMomentum(PruneAndRegrow):
 
     def _global_prune_counts(self, snapshot):
         total = ops.sum(snapshot.nonzeros)
-        # Each layer keeps at least one: there are as many weights left as layers, or more.
+        # Each layer keeps at least one weight, so at least one weight per layer must be left.
         keep = ops.maximum(total - share_of(snapshot.amount, total), snapshot.packing.num_groups)
         kept = select_globally(snapshot.weight_keys, keep, snapshot.packing, snapshot.mask)
         return snapshot.nonzeros - snapshot.packing.count(kept)
@@ -160,14 +161,14 @@ class SparseMomentum(PruneAndRegrow):
         return super()._keep(snapshot, counts)
 
     def _by_share(self, snapshot, pruned):
-        """What each layer would get, if it had the places."""
+        """How many weights each layer would get, ignoring its free places."""
         if self.redistribution == "nonzero":
             shares = ops.cast(snapshot.nonzeros, "float32")
         elif self.redistribution == "magnitude":
             shares = snapshot.mean_weights
         else:
             shares = snapshot.mean_momentum
-        # Without any momentum yet all shares are 0: each layer regrows what it lost.
+        # All shares are 0 before there is any momentum: each layer then regrows what it lost.
         return ops.where(
             ops.any(shares >= SMALLEST_SHARE), proportional(ops.sum(pruned), shares), pruned
         )

@@ -17,28 +17,29 @@ from keras_sparse.validation import check_integer, check_number
 # in between, a search costs LeNet-300-100 5 points of accuracy for a while.
 SEARCH_EVERY = 20
 
-# What surgery removed from the network: how many zeros, how many weights of variables that were
-# removed entirely, and by variable the sum of the sizes that thresholds are compared with.
+# What surgery removed from the network: the number of zeros, the number of weights of variables
+# that were removed entirely, and by variable the sum of the sizes that thresholds are compared
+# with.
 _NOTHING = {"zeros": 0, "vanished": 0, "sizes": {}}
 
 
 class FindsThresholds(SeparableUpdate):
-    """Mixin of the optimizers with a `target_sparsity` in place of an `l1`.
+    """Mixin of the optimizers with a `target_sparsity` instead of an `l1`.
 
     The threshold is the quantile, over all thresholded variables, that sets the requested share to
     zero. The share rises over `ramp_steps` by the cubic of Zhu and Gupta.
 
-    The threshold is at most 0.9 of the largest value of a variable, so that none becomes empty;
-    where this bound applies, more is taken from the other variables. By channel, whole channels are
-    compared, by ‖x‖/√n as a multiple of the mean of their layer; a tenth of a layer's channels
-    always stays.
+    The threshold is at most 0.9 of the largest value of a variable, so that no variable becomes
+    empty. If this bound applies, more weights of the other variables become zero. By channel,
+    ‖x‖/√n of a channel, divided by the mean of its layer, is compared with the threshold; at least
+    a tenth of a layer's channels stays.
 
-    A subclass has `_searched`, and reads `Record.threshold`.
+    A subclass defines `_searched`, and reads `Record.threshold`.
     """
 
-    # The share of a training over which the sparsity rises, by `ScheduleOverTraining`.
+    # `ScheduleOverTraining` lets the sparsity rise over this share of the training.
     schedule_share = 0.5
-    # The optimizer's name in messages: what users write.
+    # The optimizer's name in messages: the name that users write.
     made_by = "RDA"
     _cut_out = _NOTHING
 
@@ -51,16 +52,16 @@ class FindsThresholds(SeparableUpdate):
             return
         super().build(variables)
         self._check_any([record.is_thresholded for record in self._records])
-        # Part of the state: a resumed training has the ramp that it began with.
+        # Saved with the state, so that a resumed training keeps its ramp.
         ramp_steps = keras.initializers.Constant(self.ramp_steps)
         self._ramp_end = self._add_scalar("ramp_end", initializer=ramp_steps)
         for variable, record in self._variables_and_records():
             if record.is_thresholded:
-                # Named after its variable, as a slot, for `slice_optimizer`.
+                # Named after its variable, like a slot, so that `slice_optimizer` finds it.
                 record.threshold = self._add_scalar_of(variable, "threshold")
 
     def apply(self, grads, trainable_variables=None):
-        """Apply gradients, with thresholds that are found first in every 20th step."""
+        """Apply gradients; in every 20th step, search for the thresholds first."""
         grads = list(grads)
         if trainable_variables is not None:
             trainable_variables = list(trainable_variables)
@@ -75,7 +76,7 @@ class FindsThresholds(SeparableUpdate):
         """Zeros for the gradients of weights that the loss does not depend on."""
         variables = variables or _keras.variables_of(self)
         if len(grads) != len(variables) or all(grad is None for grad in grads):
-            return grads  # which Keras refuses
+            return grads # Keras refuses them
         return [
             ops.zeros(v.shape, v.dtype) if grad is None and self._record(v).is_thresholded else grad
             for grad, v in zip(grads, variables, strict=True)
@@ -97,12 +98,12 @@ class FindsThresholds(SeparableUpdate):
         return SEARCH_EVERY, SEARCH_EVERY
 
     def _searched_records(self):
-        """Index, variable and record of those that are thresholded."""
+        """Index, variable and record of each thresholded variable."""
         pairs = enumerate(self._variables_and_records())
         return [(i, v, record) for i, (v, record) in pairs if record.is_thresholded]
 
     def _searched(self, record, variable):
-        """What is compared with the threshold of a variable, before its size is taken."""
+        """The values of a variable whose sizes are compared with the threshold."""
         raise NotImplementedError
 
     def _search(self):
@@ -115,8 +116,8 @@ class FindsThresholds(SeparableUpdate):
         wanted = (self._sparsity_now() * whole - cut["zeros"]) / present
         if self.groups == "weight":
             return find_thresholds(sizes, wanted)
-        # The channels of a layer differ by a few percent, layers by much more: compare each
-        # channel with its layer's mean, over the removed ones too.
+        # The channels of a layer differ by a few percent, layers by much more. So each channel is
+        # compared with its layer's mean, which includes the removed channels.
         removed = [
             self._removed_channels(i, size) for (i, _, _), size in zip(searched, sizes, strict=True)
         ]
@@ -131,7 +132,7 @@ class FindsThresholds(SeparableUpdate):
         return [threshold * mean for threshold, mean in zip(found, means, strict=True)]
 
     def _sizes(self, record, variable):
-        """What is compared with the threshold of a variable, in float32."""
+        """The sizes that are compared with the threshold of a variable, in float32."""
         value = ops.cast(dense(self._searched(record, variable)), "float32")
         return group_size(value, record.axes, record.removed_from(value))
 
@@ -139,7 +140,7 @@ class FindsThresholds(SeparableUpdate):
         return math.prod(self._whole_shapes[index])
 
     def _weights_of_each(self, index):
-        """How many weights each of the sizes stood for before surgery."""
+        """How many weights each size represented before surgery."""
         axes = self._records[index].axes or ()
         return math.prod(self._whole_shapes[index][axis] for axis in axes)
 
@@ -147,7 +148,7 @@ class FindsThresholds(SeparableUpdate):
         return self._whole_size(index) // self._weights_of_each(index) - math.prod(sizes.shape)
 
     def take_over(self, old, slices):
-        """Continue where the optimizer of the network before surgery left off.
+        """Continue from the state of the optimizer of the network before surgery.
 
         Removed zeros still count for the target.
 
@@ -187,7 +188,7 @@ class FindsThresholds(SeparableUpdate):
         """Let the sparsity rise until this step; a training that has begun keeps its ramp.
 
         Args:
-            step: int, instead of `ramp_steps`.
+            step: int, replaces `ramp_steps`.
         """
         step = check_integer("step", step, "[1, inf)")
         if int(ops.convert_to_numpy(self.iterations)) > 0:
@@ -197,7 +198,7 @@ class FindsThresholds(SeparableUpdate):
             self._ramp_end.assign(step)
 
     def finalize_variable_values(self, var_list):
-        """Called by `fit` when training ends: warns of a target that is not met."""
+        """Called by `fit` when training ends: warns if the target is not met."""
         super().finalize_variable_values(var_list)
         warn_of_missed_target(
             self, self.target_sparsity, self.thresholded_variables, self._why_not()
@@ -213,7 +214,7 @@ class FindsThresholds(SeparableUpdate):
         )
 
     def get_config(self):
-        """The arguments, for `keras.saving`, and what surgery removed."""
+        """The arguments, for `keras.saving`, and the counts of what surgery removed."""
         config = {
             **super().get_config(),
             "target_sparsity": self.target_sparsity,

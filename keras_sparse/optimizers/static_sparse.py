@@ -7,7 +7,7 @@ from keras_sparse.optimizers.with_density import WithDensity
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class StaticSparse(WithDensity):
-    """Trains a network with a random mask that never changes.
+    """Trains a network inside a random mask that never changes.
 
     It is the baseline for methods that move weights.
 

@@ -28,20 +28,20 @@ class MissedTargetWarning(UserWarning):
 
 
 def _name(optimizer):
-    """The name of the class, and of what users call to make it."""
+    """The name of the class, and the name that users call to make it."""
     name, made_by = type(optimizer).__name__, getattr(optimizer, "made_by", None)
     return name if made_by is None else f"{made_by} ({name})"
 
 
 def warn_of_missed_target(optimizer, asked, variables, why):
-    """Give a `MissedTargetWarning`, at the end of `fit`, if fewer weights are zero than requested.
+    """Give a `MissedTargetWarning` at the end of `fit` if too few weights are zero.
 
     An optimizer calls it in `finalize_variable_values`, which `fit` calls when training ends.
 
     Args:
         optimizer: the optimizer.
         asked: float, the share of zeros that was requested.
-        variables: the `keras.Variable`s of which the share is taken.
+        variables: the `keras.Variable`s over which the share is computed.
         why: str, a sentence on the cause and what to change.
     """
     if optimizer.training_goes_on:
@@ -54,7 +54,7 @@ def warn_of_missed_target(optimizer, asked, variables, why):
 
 
 def why_too_short(end, steps):
-    """The `why` of a schedule that ends at step `end`, for a training of `steps` steps."""
+    """The `why` if the schedule ends at step `end`, after a training of `steps` steps."""
     return (
         f"The sparsity rises until step {end}, and training had {steps} steps. Train longer, end "
         "the schedule sooner, or give `fit` the callback `ScheduleOverTraining()`."

@@ -10,32 +10,34 @@ from keras_sparse.masks.digits import count_candidates, largest_where
 from keras_sparse.masks.packing import Packing
 
 _BISECTIONS = 20
-# The threshold is at most this share of a variable's largest value, so that none becomes empty.
+# The threshold is at most this share of a variable's largest value, so that no variable becomes
+# empty.
 LARGEST_CUT = 0.9
-# Sums of float32 miss a share by so much of it; without this, one value more became zero.
+# Relative rounding error of a sum of float32; without it, one value too many became zero.
 _ROUNDING = 2.0**-22
-# The channels of a layer lie closer together: a tenth of them stays.
+# Norms of the channels of a layer are closer together, so at least a tenth of them is kept.
 _KEPT_CHANNELS = 0.1
 
 
 def find_thresholds(magnitudes, sparsity, weights=None, removed=None):
     """Threshold per variable at which a share of all their weights becomes zero.
 
-    All variables have the same threshold, found by bisection (a sort would cost 10 to 40 times as
-    much). But a variable's threshold is at most `LARGEST_CUT` of its largest value, and a tenth of
-    its groups stays; where these bounds apply, more is taken from the other variables.
+    All variables have the same threshold, found by bisection (a sort would take 10 to 40 times as
+    long). But a variable's threshold is at most `LARGEST_CUT` of its largest value, and a tenth of
+    its groups stays. If these bounds apply, more values of the other variables become zero.
 
     Args:
         magnitudes: list of tensors, not negative, one for each variable.
-        sparsity: scalar tensor below 1, the share of all values that are to be at or below
-            their threshold.
-        weights: list of int, how many weights each value of a variable stands for. By default one.
-        removed: list of int, how many values surgery removed from each variable; a tenth of all
-            of them is kept. Defaults to none.
+        sparsity: scalar tensor below 1, the share of all values that should be at or below their
+            threshold.
+        weights: list of int, how many weights each value of a variable represents. Defaults to one.
+        removed: list of int, how many values surgery removed from each variable; they count in the
+            tenth that is kept. Defaults to none.
 
     Returns:
         A list of scalar tensors. The share of values that they set to zero is at least `sparsity`,
-        unless all bounds apply, and exceeds it by what lies within 2⁻²⁰ of the largest value.
+        unless all bounds apply. It exceeds `sparsity` only by values within 2⁻²⁰ of the largest
+        value.
 
     Example:
 
@@ -52,12 +54,12 @@ def find_thresholds(magnitudes, sparsity, weights=None, removed=None):
 
 
 def threshold_by_halves(parts, largest, sparsity):
-    """The threshold for all variables, in a loop that halves a bracket.
+    """The threshold for all variables, by bisection in a loop.
 
     Args:
-        parts: list of a variable's values, the largest threshold that it takes, and the share of
-            all weights that a value of it stands for.
-        largest: scalar tensor, the largest threshold of all.
+        parts: list with one tuple per variable: its values, its largest allowed threshold, and the
+            share of all weights that one value represents.
+        largest: scalar tensor, the largest threshold of all variables.
         sparsity: scalar tensor, the share of all weights to become zero.
 
     Returns:
@@ -81,7 +83,7 @@ def threshold_by_halves(parts, largest, sparsity):
 
 
 def threshold_by_digits(parts, largest, sparsity):
-    """The same without a loop, faster on a GPU; it may differ in the last bit."""
+    """`threshold_by_halves` without a loop, faster on a GPU; it may differ in the last bit."""
     values, bounds, shares = zip(*parts, strict=True)
     packing = Packing([v.shape for v in values])
     packed = ops.expand_dims(packing.pack(values, np.nan), 1)  # no threshold reaches the padding
@@ -104,5 +106,5 @@ def _bound(values, weight, removed):
         return LARGEST_CUT * ops.max(values)
     values = ops.sort(ops.reshape(values, (-1,)))
     kept = math.ceil(_KEPT_CHANNELS * (values.shape[0] + removed))
-    # The largest of those that may become zero; below all of them if none may.
+    # The largest value that may become zero, or a number below all values if none may.
     return values[-kept - 1] if kept < values.shape[0] else -ops.ones((), values.dtype)

@@ -1,4 +1,4 @@
-"""When masks change: every so many steps, once an epoch, or on a call."""
+"""Times at which masks change: every so many steps, once an epoch, or on a call."""
 
 from keras_sparse.optimizers.dynamic_mask import DynamicMaskOptimizer
 from keras_sparse.validation import check_integer
@@ -13,7 +13,7 @@ class UpdatesEvery(DynamicMaskOptimizer):
         update_every: int, the number of steps between updates; `"epoch"`, with `steps_per_epoch`;
             or None, only `update_masks()` changes the masks.
         steps_per_epoch: int, the number of batches of an epoch, for `update_every="epoch"`.
-        **kwargs: the arguments of the other base, and of `MaskedOptimizer`.
+        **kwargs: the arguments of the other base class, and of `MaskedOptimizer`.
     """
 
     def __init__(self, learning_rate, schedule, update_every=100, steps_per_epoch=None, **kwargs):

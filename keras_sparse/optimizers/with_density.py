@@ -1,4 +1,4 @@
-"""Masks that keep a share of the weights, spread over layers."""
+"""Masks that keep a share of the weights, distributed over layers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,21 +9,20 @@ from keras_sparse.masks.first import first_masks
 from keras_sparse.optimizers.masked import MaskedOptimizer
 from keras_sparse.validation import check_number
 
-# The default; ignored if the weights decide.
+# The default; not used if the masks follow from the weights.
 _DENSITY = 0.1
 
 
 class WithDensity(MaskedOptimizer):
-    """Base of the optimizers whose first masks keep a density, by a distribution.
+    """Base of the optimizers whose first masks have a given density and distribution.
 
     Args:
         learning_rate: float, schedule, callable or None; see `MaskedOptimizer`.
         density: float in (0, 1], the share of the sparse weights that are kept. Defaults to 0.1.
-        distribution: how the density is spread over layers: `"erk"`, `"uniform"` or a dict from
-            patterns to densities, see `masks.distributions.layer_budgets`; or `"zeros"`: the
-            weights that are not zero are kept, as many as there are; or `"2:4"`: the two largest
-            of every four inputs of an output, or other numbers, where the masks do not change.
-            Defaults to `"erk"`.
+        distribution: how the density is distributed over layers: `"erk"`, `"uniform"` or a dict
+            from patterns to densities, see `masks.distributions.layer_budgets`; `"zeros"`: all
+            weights that are not zero are kept; or `"2:4"`: the two largest of every four inputs of
+            an output (or other numbers), only for masks that do not change. Defaults to `"erk"`.
         **kwargs: the other arguments of `MaskedOptimizer`.
 
     Raises:
@@ -31,7 +30,7 @@ class WithDensity(MaskedOptimizer):
             empty.
     """
 
-    # Whether the masks are those of a saved state that is not loaded yet.
+    # Whether the masks will come from a saved state that is not loaded yet.
     _awaits_state = False
 
     def __init__(
@@ -58,7 +57,7 @@ class WithDensity(MaskedOptimizer):
 
     def _initial_masks(self, sparse, rng):
         paths = [self._first_paths[i] for i in self._sparse]
-        # Keras builds the optimizer of a file before it loads the weights.
+        # Keras builds a saved optimizer before it loads the weights.
         required = not self._was_saved
         masks = first_masks(sparse, paths, self.density, self.distribution, rng, required)
         zeros = self.distribution == "zeros"
