@@ -1,8 +1,8 @@
-"""The uses of Keras beyond its public interface.
+"""All uses of Keras beyond its public interface.
 
-Each function names the public interface that it complements. `tests/test_keras.py` checks what is
-expected of Keras here. A change of Keras needs changes in this file only, and in
-`surgery.copying`, which copies layers attribute by attribute.
+Each function names the public interface that it complements. `tests/test_keras.py` tests the
+behaviour of Keras that is expected here. After a change of Keras, only this file and
+`surgery.copying`, which copies layers attribute by attribute, need changes.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 def learning_rate(optimizer):
     """The schedule, callable or variable that an optimizer was given.
 
-    `optimizer.learning_rate` is the value at the present step.
+    `optimizer.learning_rate` is the value at the current step.
     """
     return optimizer._learning_rate
 
@@ -29,7 +29,7 @@ def share_steps(optimizer, outer):
     optimizer._learning_rate = outer._learning_rate
     if hasattr(outer, "_distribution_strategy"):
         optimizer._distribution_strategy = outer._distribution_strategy
-    # Its state is a part of the other's, and saved with it.
+    # Its state is a part of the outer optimizer's state, and is saved with it.
     optimizer.save_own_variables = lambda store: None
     optimizer.load_own_variables = lambda store: None
 
@@ -64,8 +64,8 @@ def adopt_variables(outer, variables):
 
 
 def step_without_variables(optimizer, rate):
-    """What an optimizer does once a step besides `update_step` for each variable, as Nadam does."""
-    # On PyTorch all variables are updated there, and there must be some.
+    """Run the part of a step that is independent of the variables; Nadam has one."""
+    # On PyTorch this also updates all variables, and it needs at least one.
     own = (
         type(optimizer)._backend_update_step is not keras.optimizers.Optimizer._backend_update_step
     )
@@ -79,20 +79,20 @@ def decay_weights(optimizer, variables):
 
 
 def batches(optimizer):
-    """The variable that counts gradients; `optimizer.iterations` counts those that were applied.
+    """The variable that counts gradients; `optimizer.iterations` counts applied gradients.
 
-    They differ where gradients are accumulated.
+    They differ if gradients are accumulated.
     """
     return optimizer._iterations
 
 
 def variables_of(optimizer):
-    """The variables that an optimizer is built on, which `optimizer.build` was given."""
+    """The variables that were given to `optimizer.build`."""
     return optimizer._trainable_variables
 
 
 def index_of(optimizer, variable):
-    """The place of a variable, or of TensorFlow's own, among those of `variables_of`."""
+    """The index of a variable, or of TensorFlow's variable inside it, in `variables_of`."""
     return optimizer._get_variable_index(variable)
 
 
@@ -102,22 +102,22 @@ def averages_of(optimizer):
 
 
 def layout_of(variable):
-    """Over which devices a variable is spread: the `layout` of `optimizer.add_variable`."""
+    """The distribution of a variable over devices: the `layout` of `optimizer.add_variable`."""
     return getattr(variable, "_layout", None)
 
 
 class FinalGradients:
-    """Mixin of an optimizer that looks at the gradients of all variables at once.
+    """Mixin of an optimizer that reads the gradients of all variables at once.
 
-    `apply` gets them before they are accumulated, clipped and summed over replicas, and also in
-    steps that are skipped; `update_step` gets those of one variable.
+    `apply` gets the gradients before they are accumulated, clipped and summed over replicas, and
+    also in steps that are skipped. `update_step` gets the gradient of one variable.
     """
 
     def _before_step(self, gradients, variables):
         """Called in each step with the final gradients, before `update_step`."""
 
     def _before_variables(self, learning_rate):
-        """Called in each step before all variables, outside of a replica."""
+        """Called in each step before all variables are updated, outside of a replica."""
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         if keras.backend.backend() != "tensorflow":
@@ -126,14 +126,14 @@ class FinalGradients:
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
-        # On TensorFlow only.
+        # Called on TensorFlow only.
         grads_and_vars = super()._all_reduce_sum_gradients(grads_and_vars)
         self._before_step(*zip(*grads_and_vars, strict=True))
         return grads_and_vars
 
 
 def flatten_layers(model, include_self=True):
-    """All layers, those inside nested models and layers of layers too; `model.layers` has none."""
+    """All layers, including those inside nested models and layers; `model.layers` omits them."""
     return model._flatten_layers(include_self=include_self)
 
 
@@ -152,7 +152,7 @@ def nodes_by_depth(model):
 
 
 def origin(tensor):
-    """Where a symbolic tensor comes from: `operation`, `node_index`; None for another tensor."""
+    """The origin of a symbolic tensor: `operation`, `node_index`; None for other tensors."""
     return getattr(tensor, "_keras_history", None)
 
 
@@ -162,12 +162,12 @@ def node_of(tensor):
 
 
 def inbound_nodes(operation):
-    """The calls of an operation, the list itself."""
+    """The list of the calls of an operation (not a copy)."""
     return operation._inbound_nodes
 
 
 def outbound_nodes(operation):
-    """The calls that read what an operation gives, the list itself."""
+    """The list of the calls that read an operation's outputs (not a copy)."""
     return operation._outbound_nodes
 
 
@@ -184,18 +184,18 @@ def set_mask(tensor, mask):
 def make_dense(tensor):
     """Marks a symbolic tensor as dense.
 
-    Keras marks the product of one and an array as sparse, which layers refuse.
+    Keras marks the product of a symbolic tensor and an array as sparse, and layers refuse it.
     """
     vars(tensor)["_sparse"] = False
 
 
 def inputs_structure(model):
-    """The inputs of a functional model as it takes them; `model.inputs` is flat."""
+    """The nested structure of a functional model's inputs; `model.inputs` is flat."""
     return model._inputs_struct
 
 
 def outputs_structure(model):
-    """The outputs of a functional model as it gives them; `model.outputs` is flat."""
+    """The nested structure of a functional model's outputs; `model.outputs` is flat."""
     return model._outputs_struct
 
 
@@ -206,13 +206,13 @@ def build_for(model, batch):
 
 
 def infers_output():
-    """Whether a layer's `call` runs to infer its output, in which no symbolic tensors are."""
+    """Whether a layer's `call` runs only to infer its output, without symbolic tensors."""
     return in_symbolic_scope()
 
 
 @contextlib.contextmanager
 def symbolic_like_arrays():
-    """Within the block, symbolic tensors take `x[None]` and `x[1:]`, and their rank is a number."""
+    """Within the block, symbolic tensors support `x[None]` and `x[1:]`, with an int rank."""
     tensor, rank = keras.KerasTensor.__getitem__, keras.ops.ndim
 
     def item(self, key):
@@ -230,7 +230,7 @@ def symbolic_like_arrays():
 
 @contextlib.contextmanager
 def backend_unsaid():
-    """Within the block, layers that ask for the backend find none for which they do otherwise."""
+    """Within the block, layers see the backend "none", so they use no backend-specific code."""
     places = keras.config, keras.backend
     own = [place.backend for place in places]
     for place in places:
@@ -247,7 +247,7 @@ _NO_TENSORS = "outputs must be tensors"
 
 @contextlib.contextmanager
 def outputs_as_called():
-    """Within the block, layers' outputs have the sizes that their `call` gives."""
+    """Within the block, outputs of layers have the sizes that `call` computes."""
     infer = keras.Layer.symbolic_call
 
     def told(self, *args, **kwargs):
@@ -261,10 +261,10 @@ def outputs_as_called():
 
 
 def _as_called(layer, outputs, args, kwargs):
-    """What a layer says of its output, and what its `call` says where this tells more.
+    """The declared output of a layer, completed by the output of its `call` if that knows more.
 
-    `compute_output_shape` of a subclass may tell of one output where `call` returns several: the
-    layer is looked through then. `EinsumDense` does not tell sizes that its config leaves open.
+    `compute_output_shape` of a subclass may declare one output where `call` returns several; then
+    the layer is traced. `EinsumDense` does not declare sizes that its config leaves open.
     """
     if type(layer).compute_output_shape is keras.Layer.compute_output_shape:
         return outputs
@@ -279,7 +279,7 @@ def _as_called(layer, outputs, args, kwargs):
     others = keras.tree.flatten(called)
     if len(flat) != len(others):
         raise ValueError(f"{_NO_TENSORS}, as many as `compute_output_shape` says")
-    # What a subclass makes of open sizes may be inferred wrongly.
+    # For a subclass, an output that depends on open sizes may be inferred wrongly.
     sure = of_keras or not _open(keras.tree.flatten((args, kwargs)))
     return called if _open(flat) and sure else outputs
 
@@ -290,17 +290,17 @@ def _open(leaves):
 
 @contextlib.contextmanager
 def calls_seen(layers, replace, inline):
-    """Within the block, layers that are called on arrays only are called on placeholders.
+    """Within the block, layers called on arrays only are called on placeholders instead.
 
     `layer(array)` runs at once, and is not in the graph. Calls that a layer makes while its output
-    is inferred are not changed. Arguments that are None are not passed on: a layer may take them in
-    `call`, but not in the `compute_output_spec` that it inherits.
+    is inferred are not changed. Arguments that are None are not passed on, because a layer may
+    accept them in `call`, but not in its inherited `compute_output_spec`.
 
     Args:
         layers: list of layers.
-        replace: function from each leaf of the arguments to what the layer is called on.
-        inline: function `(layer, args, kwargs)` that returns the outputs of a layer with other
-            outputs than tensors, which Keras refuses in a graph.
+        replace: function that maps each leaf of the arguments to its replacement.
+        inline: function `(layer, args, kwargs)` that returns the outputs of a layer if some are not
+            tensors, which Keras refuses in a graph.
     """
     with outputs_as_called():
         yield from _calls_seen({id(layer) for layer in layers}, replace, inline)

@@ -1,4 +1,4 @@
-"""Old public names, which work until the next release, with a `FutureWarning`."""
+"""Old public names; they work until the next release, with a `FutureWarning`."""
 
 import functools
 import importlib
@@ -10,7 +10,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def module_getattr(module, names):
-    """A `__getattr__` for a module that gives the new object for each old name.
+    """A `__getattr__` for a module that returns the new object for each old name.
 
     Args:
         module: str, the module's `__name__`.
@@ -46,9 +46,9 @@ def arguments(**names: str) -> Callable[[_F], _F]:
 
 
 def methods(cls, names):
-    """Gives a class the new names of methods that it defines by their old names, and the reverse.
+    """Gives a class the new names of methods that it defines by old names, and the reverse.
 
-    Each class has its own, so that `super()` reaches the method of the class above by both names.
+    Each class has both names, so that `super()` finds the method of the base class by both.
     """
     for old, new in names.items():
         own = vars(cls)
@@ -62,8 +62,8 @@ def methods(cls, names):
 def method(function, old, new):
     """A method that calls `function` by its old name.
 
-    It takes the function instead of looking up its name: `super().old()` in a subclass must not
-    end in that subclass again.
+    It takes the function itself and does not look up its name. Otherwise `super().old()` in a
+    subclass would call the subclass again.
     """
 
     def call(self, *args, **kwargs):

@@ -1,4 +1,4 @@
-"""A training run's folder: the model and the other state of the run."""
+"""The folder of a training run: the model and the other state of the run."""
 
 import json
 import pathlib
@@ -14,8 +14,8 @@ def save(folder, suffix, write, state):
     """Write the state of a run; the previous one stays valid until this one is complete.
 
     Args:
-        folder: a folder; it is made if need be.
-        suffix: of the model's file, `".keras"` or `".weights.h5"`.
+        folder: a folder; it is made if it does not exist.
+        suffix: suffix of the model's file, `".keras"` or `".weights.h5"`.
         write: function that writes the model to a path, `model.save` or `model.save_weights`.
         state: JSON-serializable dict, with the key `"epoch"`.
 
@@ -37,18 +37,18 @@ def save(folder, suffix, write, state):
 
 
 def load(folder, suffix, fields):
-    """What `save` wrote last.
+    """Load what `save` wrote last.
 
     Args:
         folder: a folder that may not exist.
-        suffix: of the model's file.
+        suffix: suffix of the model's file.
         fields: dict from the keys of the state, besides `"epoch"`, to their types.
 
     Returns:
         `(path of the model's file, state)`, or None if nothing was saved there.
 
     Raises:
-        ValueError: a state that is damaged, or a model that is not the file that belongs to it.
+        ValueError: a damaged state, or a model file that does not belong to it.
     """
     folder = pathlib.Path(folder)
     remove_left_behind(folder)
@@ -66,7 +66,7 @@ def load(folder, suffix, fields):
                 f"{_STATE} is damaged: {name!r} is of type {type(state[name]).__name__}, not "
                 f"{kind.__name__}"
             )
-    # No other name: it could lead out of the folder, or to another epoch.
+    # Other names are refused: they could lead out of the folder, or to another epoch.
     if state["epoch"] < 1 or state["model"] != _model_name(state["epoch"], suffix):
         raise ValueError(
             f"{_STATE} is damaged: 'epoch' is {state['epoch']} and 'model' {state['model']!r}"
@@ -79,12 +79,12 @@ def _model_name(epoch, suffix):
 
 
 def _own(path):
-    """The path, unless it leads elsewhere."""
+    """The path; refuses a link."""
     if path.is_symlink() or not path.is_file():
         raise ValueError(f"{path.name} is missing, or no file of the folder's own")
     return path
 
 
 def _plain(value):
-    """NumPy's numbers and arrays, which callbacks may log, as JSON's."""
+    """Convert NumPy's numbers and arrays, which callbacks may log, for JSON."""
     return np.asarray(value).tolist()

@@ -1,4 +1,4 @@
-"""Objects with a config of their arguments."""
+"""Objects whose config is their arguments."""
 
 
 class Configured:

@@ -10,7 +10,7 @@ import tempfile
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing is locked there, and nothing removed
+except ImportError:  # Windows: nothing is locked or removed there
     fcntl = None
 
 _ENDING = ".writing"
@@ -18,15 +18,15 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def check_folder(name, folder):
-    """Check that files can be written to a folder, which may not be there yet.
+    """Check that files can be written to a folder, which need not exist.
 
     Args:
         name: str, the name of the argument.
-        folder: what was given.
+        folder: its value.
 
     Raises:
         ValueError: it is no path.
-        UnwritableError: it, or what is there of its parents, is a file or may not be written.
+        UnwritableError: the folder, or its first existing parent, is a file or is not writable.
     """
     if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
         raise ValueError(f"`{name}` must be the path of a folder. Received: {name}={folder!r}")
@@ -55,7 +55,7 @@ def replacing(path):
         path: the file to write.
 
     Yields:
-        A `pathlib.Path` of the same name in a new folder beside `path`.
+        A `pathlib.Path` with the same name in a new folder next to `path`.
 
     Raises:
         UnwritableError: `path` is a folder, its folder does not exist or cannot be written.
@@ -91,13 +91,13 @@ def replacing(path):
 
 
 def remove_left_behind(folder, name=None):
-    """Removes the temporary folders of `replacing` whose processes were killed.
+    """Removes the temporary folders of `replacing` that killed processes left.
 
-    Those of processes that are still writing stay.
+    Folders of processes that are still writing stay.
 
     Args:
-        folder: where the files were to be written.
-        name: of the file; None for all files.
+        folder: the folder for the files.
+        name: name of the file; None for all files.
     """
     if fcntl is None:
         return
@@ -110,15 +110,15 @@ def remove_left_behind(folder, name=None):
 
 
 def _new_folder(path):
-    """A folder beside `path`, with a lock that ends with this process."""
+    """A folder next to `path`, with a lock that ends with this process."""
     while True:
         folder = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_ENDING)
         try:
             lock = _lock(folder)
         except (FileNotFoundError, BlockingIOError):
-            continue  # another process removed it as left behind
+            continue  # another process has removed it
         except OSError:
-            lock = None  # a file system without locks, where none is removed either
+            lock = None  # a file system without locks; nothing is removed there
         if os.path.exists(folder):
             return pathlib.Path(folder), lock
 

@@ -10,12 +10,12 @@ class ScaledUniform(keras.initializers.VarianceScaling):
     """Uniform values in ±`scale`·a, the wide initialization that dual averaging needs.
 
     Dual averaging around zero forgets the initial weights after one step, but the gradients of that
-    step depend on them: with initial weights that are too small the network dies (with zeros it
-    never moves, Proposition 1 of the paper). The bound a depends on the fan-in n, which is
+    step depend on them. If the initial weights are too small, the network dies. If they are zero,
+    it never changes (Proposition 1 of the paper). The bound a depends on the fan-in n, which is
     `channels * kernel_size` for a convolution and the number of inputs for a dense layer.
 
-    The paper does not say which of the two usual bounds it uses: `"torch"` is a = 1/√n, the default
-    of PyTorch's layers and more likely; `"lecun"` is a = √(3/n), which has unit gain.
+    The paper does not state which of the two usual bounds it uses. `"torch"` is a = 1/√n, the
+    default of PyTorch's layers, and more likely. `"lecun"` is a = √(3/n), which has unit gain.
 
     Args:
         scale: float, above 0. The paper's s: 10 for ResNet-18 and 20 for VGG-16 on CIFAR-10.

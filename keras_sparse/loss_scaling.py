@@ -1,4 +1,4 @@
-"""The user's optimizer, which mixed precision with float16 wraps in one that scales the loss."""
+"""Unwrapping the optimizer that mixed precision with float16 wraps to scale the loss."""
 
 
 def bare_optimizer(optimizer):

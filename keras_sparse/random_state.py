@@ -1,4 +1,4 @@
-"""The state of a model's random layers, which neither a config nor a `.keras` file has."""
+"""The state of a model's random layers, which configs and `.keras` files do not contain."""
 
 import keras
 import numpy as np
@@ -7,12 +7,12 @@ from keras_sparse.variables import copied, layers_of_type
 
 
 def random_state(model):
-    """`{layer name: list of NumPy arrays}` of the layers that draw, such as dropout."""
+    """`{layer name: list of NumPy arrays}` of the random layers, such as dropout."""
     return {name: list(map(copied, variables)) for name, variables in _variables(model).items()}
 
 
 def set_random_state(model, state):
-    """Set the state of the layers; layers that it does not contain are unchanged."""
+    """Set the state of the layers; layers without an entry are unchanged."""
     for name, variables in _variables(model).items():
         values = state.get(name, [])
         if len(values) == len(variables):
@@ -21,7 +21,7 @@ def set_random_state(model, state):
 
 
 def check_random_state(model, state):
-    """Raise a ValueError unless a state, as JSON has it, has a place for all of its arrays."""
+    """Raise a ValueError unless all arrays of a state (from JSON) match the model's layers."""
     layers = _variables(model)
     shapes = {name: [tuple(v.shape) for v in variables] for name, variables in layers.items()}
     arrays = {name: [np.asarray(value) for value in values] for name, values in state.items()}

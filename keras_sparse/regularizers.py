@@ -1,4 +1,4 @@
-"""Regularizers that push whole channels, or the features of a channel, towards zero."""
+"""Regularizers that push whole channels, or the inputs of a channel, towards zero."""
 
 import keras
 from keras import ops
@@ -41,15 +41,14 @@ class GroupLasso(_OfGroups):
     """Group lasso: `factor` times the sum over channels of √n · ‖w‖₂.
 
     w are the n incoming weights of one channel. The penalty pulls all weights of a channel towards
-    zero together, and equally strongly when they are small. Gradient steps make them small, but not
-    zero: use the threshold of `surgery.zero_channels`, or the channel-wise step of
+    zero together, and the pull does not weaken when they are small. Gradient steps make them small,
+    but not zero: use the threshold of `surgery.zero_channels`, or the channel-wise step of
     `RDA(groups="channel")`.
 
     Args:
         factor: float, 0 or more. Defaults to 1e-3.
-        axis: int or tuple of int, the axes of the weight that count its channels. Defaults to -1,
-            right for dense layers and convolutions. Transposed convolutions: -2. Depthwise ones:
-            (-2, -1).
+        axis: int or tuple of int, the channel axes of the weight. Defaults to -1, for dense layers
+            and convolutions. Use -2 for transposed and (-2, -1) for depthwise convolutions.
 
     Raises:
         ValueError: a factor below 0, axes that the weight does not have.
@@ -75,12 +74,12 @@ class GroupLasso(_OfGroups):
 class ExclusiveSparsity(_OfGroups):
     """Exclusive sparsity: `factor` times the sum over groups of ½ · ‖w‖₁².
 
-    A group are the incoming weights of one channel, for the features that it reads. They compete,
-    so that each channel keeps few of them, and different channels different ones. No channel dies.
+    A group is the incoming weights of one channel. The weights of a group compete, so each channel
+    keeps few inputs, and different channels keep different inputs. No channel dies.
 
     Args:
         factor: float, 0 or more. Defaults to 1e-3.
-        axis: int or tuple of int, the axes of the weight that count the groups; see `GroupLasso`.
+        axis: int or tuple of int, the axes of the weight that index the groups; see `GroupLasso`.
 
     Raises:
         ValueError: a factor below 0, axes that the weight does not have.
@@ -111,11 +110,11 @@ class CombinedSparsity(_OfGroups):
 
     Args:
         factor: float, 0 or more. Defaults to 1e-3.
-        share: float in [0, 1], of exclusive sparsity; the paper's μ. Defaults to 0.5.
-        axis: int or tuple of int, the axes of the weight that count its channels; see `GroupLasso`.
+        share: float in [0, 1], the share of exclusive sparsity; the paper's μ. Defaults to 0.5.
+        axis: int or tuple of int, the channel axes of the weight; see `GroupLasso`.
 
     Raises:
-        ValueError: a factor below 0, a share outside, axes that the weight does not have.
+        ValueError: a factor below 0, a share out of its range, axes that the weight does not have.
 
     Example:
 
@@ -123,7 +122,7 @@ class CombinedSparsity(_OfGroups):
 
     Reference:
         Yoon and Hwang, Combined group and exclusive sparsity for deep neural networks, ICML 2017,
-        section 3. The group's term has the √n of `GroupLasso`.
+        section 3. The term of the group lasso has the √n of `GroupLasso`.
     """
 
     def __init__(self, factor=1e-3, share=0.5, axis=-1):
@@ -141,23 +140,25 @@ class CombinedSparsity(_OfGroups):
 
 
 def set_combined_sparsity(model, factor=1e-3, lowest=0.0, exclude=None):
-    """Set `CombinedSparsity` on the layers of a model, its exclusive share rising with depth.
+    """Set `CombinedSparsity` on the layers of a model, with a share that rises with depth.
 
-    The share rises evenly, from `lowest` in the first layer to 1 − `lowest` in the last.
+    The share of exclusive sparsity rises evenly, from `lowest` in the first layer to 1 − `lowest`
+    in the last.
 
     Args:
-        model: a built `keras.Model`. Its dense layers and convolutions get the regularizer in
-            place of the one that they have. `fit` compiles its functions again.
+        model: a built `keras.Model`. The regularizer replaces that of its dense layers and
+            convolutions. `fit` compiles its functions again.
         factor: float, 0 or more, of all layers.
         lowest: float in [0, 0.5], the smallest share of either term; the paper's m.
-        exclude: what keeps its regularizer: regular expressions for `variable.path`, built layers
-            or variables, as in `prunable_variables`.
+        exclude: weights that keep their regularizer: regular expressions for `variable.path`, built
+            layers or variables, as in `prunable_variables`.
 
     Returns:
         `{layer: its regularizer}`, in the order of the model.
 
     Raises:
-        ValueError: a model without such layers, `exclude` matches nothing, a number outside.
+        ValueError: a model without such layers, `exclude` matches nothing, a number out of its
+            range.
 
     Example:
 
@@ -188,8 +189,8 @@ def set_network_slimming(model, factor=1e-4):
     finds such channels; `surgery.zero_channels(model, threshold, "batch_norm")` sets them to zero.
 
     Args:
-        model: a built `keras.Model`. Its batch normalisations get the regularizer in place of the
-            one that their γ has. `fit` compiles its functions again.
+        model: a built `keras.Model`. The regularizer replaces that of γ in its batch
+            normalisations. `fit` compiles its functions again.
         factor: float, 0 or more. Defaults to 1e-4.
 
     Returns:
@@ -226,7 +227,7 @@ def _group_lasso(x, others):
     for axis in others:
         size *= x.shape[axis]
     squares = ops.sum(ops.square(x), axis=others)
-    # A group of zeros costs nothing, and its root has a gradient.
+    # The penalty of a group of zeros is 0, and the gradient of its root is finite.
     norms = ops.where(
         squares > _SMALLEST_SQUARE, ops.sqrt(ops.maximum(squares, _SMALLEST_SQUARE)), 0.0
     )
@@ -263,11 +264,11 @@ def _attribute(layer):
 
 
 def _set(layer, attribute, weight, regularizer):
-    """The weight's regularizer counts in `fit`, the layer's is what is saved."""
+    """Set it on the weight, which `fit` uses, and on the layer, which is saved."""
     setattr(layer, attribute, regularizer)
     weight.regularizer = regularizer
 
 
 def _compile_again(model):
-    """Compile again, because traced functions have the old losses."""
+    """Compile again, because traced functions contain the old losses."""
     model.train_function = model.test_function = None

@@ -6,7 +6,7 @@ import numbers
 import numpy as np
 from keras.optimizers.schedules import LearningRateSchedule
 
-# The numbers among the arguments of `keras.optimizers.Optimizer`; what is None is not used.
+# The numeric arguments of `keras.optimizers.Optimizer`; None means that an argument is not used.
 _OPTIMIZER_NUMBERS = {
     "weight_decay": "[0, inf)",
     "clipnorm": "(0, inf)",
@@ -23,14 +23,14 @@ def check_number(name, value, interval="(-inf, inf)"):
 
     Args:
         name: str, the name of the argument.
-        value: what was given. A bool is no number here.
+        value: its value. A bool is no number here.
         interval: str in mathematical notation, `"[0, 1)"` or `"(0, inf)"`.
 
     Returns:
         The value as a Python float, or int if it is an integer.
 
     Raises:
-        ValueError: `value` is no number, is NaN or infinite, or lies outside.
+        ValueError: `value` is no number, is NaN or infinite, or is outside the interval.
 
     Example:
 
@@ -61,7 +61,7 @@ def check_learning_rate(value):
     """Check the `learning_rate` of an optimizer: a number above 0, a schedule or a callable.
 
     Returns:
-        The value, a number as a float, which Keras asks for.
+        The value; a number becomes a float, because Keras requires one.
     """
     if isinstance(value, LearningRateSchedule) or callable(value):
         return value
@@ -86,11 +86,12 @@ def check_finite_samples(what, array):
     """Refuse samples with NaN or infinity.
 
     Args:
-        what: their name in the message.
+        what: the name of the samples in the message.
         array: NumPy array of shape `(samples, ...)`.
 
     Raises:
-        ValueError: a number that is not finite; it says in how many samples, and the first.
+        ValueError: a number that is not finite; the message has the number of such samples and the
+            first.
     """
     finite = np.isfinite(array)
     if not finite.all():

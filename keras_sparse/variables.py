@@ -10,9 +10,9 @@ import numpy as np
 from keras_sparse import _keras
 from keras_sparse._types import Exclude
 
-# What every method takes to multiply an input, whatever its shape.
+# Names of weights that multiply an input; they are prunable with any shape.
 _KERNEL = re.compile(r"kernel|(^|_)embeddings?(_|$)")
-# Weights that are added, or that scale or normalise.
+# Names of weights that are added, or that scale or normalise.
 _DENSE = re.compile(
     r"(^|_)(alpha|beta|bias|biases|gamma|scale|temperature|tokens?|mean|variance)(_|\d|$)"
     r"|^moving_|_history$"
@@ -21,7 +21,7 @@ _POSITION = re.compile(r"(^|_)pos(ition(al|s)?)?(_|\d|$|emb|enc)")
 
 
 def path_patterns(exclude):
-    """Regular expressions over `variable.path` of the variables to keep dense.
+    """Regular expressions for `variable.path` of the variables to keep dense.
 
     Args:
         exclude: None, or one or a list of: a string, a regular expression searched for in
@@ -80,7 +80,7 @@ def exact_pattern(path):
 
 
 def frozen_patterns(exclude):
-    """Those of `path_patterns(exclude)` that name a weight that is not trained now."""
+    """The patterns of `path_patterns(exclude)` that match a weight that is not trained now."""
     items = exclude if isinstance(exclude, (list, tuple, set)) else [exclude]
     weights = [
         weight
@@ -102,16 +102,16 @@ def check_patterns_match(patterns, paths):
 
 
 def copied(variable):
-    """The value of a variable, as an array that stays when the variable changes.
+    """A copy of a variable's value as an array.
 
-    `keras.ops.convert_to_numpy` gives a view of it on PyTorch.
+    On PyTorch, `keras.ops.convert_to_numpy` returns a view of the variable.
     """
     return np.array(keras.ops.convert_to_numpy(variable))
 
 
 @contextlib.contextmanager
 def restored(variables):
-    """Gives variables their values back at the end of the block."""
+    """Restores the values of variables at the end of the block."""
     before = [(variable, copied(variable)) for variable in variables]
     try:
         yield
@@ -140,16 +140,16 @@ def layers_of_type(model: keras.Model, layer_types: type | tuple[type, ...]) -> 
 def is_prunable(variable, exclude=(), path=None):
     """Whether a variable is a kernel or an embedding, which a method may make sparse.
 
-    Variables that multiply an input are prunable. By Keras' names these are kernels and embeddings.
-    A variable with another name is prunable if it has two axes longer than one, unless the first
-    axis is of length one, as in `(1, 1, 8)`, which is broadcast over a batch. Not prunable are
-    biases, scales, tokens and positions by their names, parameters of a normalisation or an
+    Variables that multiply an input are prunable. In Keras they are named kernels and embeddings. A
+    variable with another name is prunable if it has two axes longer than one, unless its first axis
+    has length one, as in `(1, 1, 8)`: such a variable is broadcast over a batch. Not prunable are
+    biases, scales, tokens and positions (by their names), parameters of a normalisation or an
     activation, and variables that Keras overwrites with their gradient.
 
     Args:
-        variable: a `keras.Variable`; its `path` is read, so not TensorFlow's own variable.
+        variable: a `keras.Variable`, not a TensorFlow variable, because its `path` is read.
         exclude: regular expressions, as `path_patterns` makes them.
-        path: str, read instead of `variable.path`.
+        path: str, used instead of `variable.path`.
 
     Returns:
         A bool.
@@ -172,7 +172,7 @@ def _is_kernel(path, shape):
 
 
 def check_any_prunable(optimizer, paths, prunable):
-    """Raise a ValueError if the `exclude` of an optimizer leaves it nothing to make sparse."""
+    """Raise a ValueError if an optimizer's `exclude` leaves no variable to make sparse."""
     if not any(prunable):
         raise ValueError(
             f"{type(optimizer).__name__} finds no weight to make sparse: kernels and embeddings "
@@ -188,8 +188,8 @@ def prunable_variables(
 
     Args:
         model: a built `keras.Model`.
-        exclude: what does not count; see `path_patterns`.
-        include_frozen: bool, whether weights count that are not trained. Defaults to False.
+        exclude: variables to leave out; see `path_patterns`.
+        include_frozen: bool, whether to include weights that are not trained. Defaults to False.
 
     Returns:
         A list of `keras.Variable`s; see `is_prunable`.
@@ -205,7 +205,7 @@ def prunable_variables(
 
 
 def prunable_by_patterns(model, patterns, include_frozen=False):
-    """The same for patterns that need not match: paths change when channels are removed."""
+    """`prunable_variables` for patterns that need not match: surgery changes paths."""
     weights = model.weights if include_frozen else model.trainable_weights
     return [weight for weight in weights if is_prunable(weight, patterns)]
 
@@ -219,9 +219,9 @@ def sparsity(
 
     Args:
         model: a built `keras.Model`.
-        exclude: what does not count either: a regular expression for `variable.path`, a built
+        exclude: more variables to leave out: a regular expression for `variable.path`, a built
             layer, a variable, or a list of those.
-        include_frozen: bool, whether weights count that are not trained. Defaults to False.
+        include_frozen: bool, whether to include weights that are not trained. Defaults to False.
 
     Returns:
         A float in [0, 1]; 0.0 for a model without prunable weights.
@@ -245,12 +245,12 @@ def share_of_zeros(variables):
 
 
 def dead_layers(variables):
-    """Paths of the variables that are all zero: the network is dead behind them."""
+    """Paths of the variables that are all zero; the network is dead after such a layer."""
     return [v.path for v in variables if not np.any(keras.ops.convert_to_numpy(v))]
 
 
 def warn_of_dead_layers(paths):
-    """Warn that weight matrices are all zero, and say what to change; nothing for no paths."""
+    """Warn that all weights of these variables are zero, and say what to change."""
     if paths:
         warnings.warn(
             f"All weights of {', '.join(paths)} are zero: the network is dead there and cannot "

@@ -13,12 +13,12 @@ _BINS = 40
 def plot_channel_scores(record, size="score"):
     """Plots a histogram of the channels' scores by epoch, as colour, for each layer.
 
-    Dead and live channels are two bands; a wider gap between them makes the threshold safer. The
+    Dead and live channels form two bands; a wider gap between them makes the threshold safer. The
     dashed line is the threshold. Zero is drawn at 1e-45.
 
     Args:
         record: list of `EpochRecord`, as `DeadChannelCounter.record`.
-        size: label of the axis of scores: `"norm of incoming weights"`.
+        size: label of the axis of scores, such as `"norm of incoming weights"`.
 
     Returns:
         A `matplotlib.figure.Figure`.
@@ -102,11 +102,11 @@ def plot_dead_channels(record):
 
 
 def plot_by_layer(values, label):
-    """Draws a quantity of the channels of each layer: one dot a channel, the median as a bar.
+    """Draws a value for each channel of each layer: one dot per channel, the median as a bar.
 
     Args:
-        values: `{layer name: array (channels,)}`, such as `selectivity` gives; nan is left out.
-        label: what it is, for the axis.
+        values: `{layer name: array (channels,)}`, as from `selectivity`; nan is omitted.
+        label: label of the axis.
 
     Returns:
         A `matplotlib.figure.Figure`.

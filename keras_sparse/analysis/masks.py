@@ -1,15 +1,15 @@
-"""How much the masks of a training change."""
+"""Changes of the masks during a training."""
 
 import numpy as np
 
-# Bytes of masks that are unpacked at once, each into eight floats.
+# Number of bytes of masks to unpack at once; each gives eight floats.
 _CHUNK = 2**16
 
 
 def mask_overlap(history, path=None):
     """Overlap of the masks of any two epochs: intersection over union.
 
-    1 is the same mask; two masks that are drawn at random at density d have d / (2 − d).
+    It is 1 for identical masks, and d / (2 − d) for two random masks of density d.
 
     Args:
         history: a `callbacks.MaskHistory` after training.
@@ -19,8 +19,8 @@ def mask_overlap(history, path=None):
         A symmetric float64 array `(epochs, epochs)`; two empty masks have overlap 1.
 
     Raises:
-        ValueError: no epochs, an unknown path, or weights that changed their size (the model was
-            shrunk): then masks cannot be compared.
+        ValueError: no epochs; an unknown path; weights that changed their size, so that masks
+            cannot be compared (channels were removed).
 
     Example:
 

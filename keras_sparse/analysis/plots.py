@@ -27,13 +27,13 @@ def plot_history(history, dense=None):
         A `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: none of them is there.
+        ValueError: the history has none of these.
 
     Example:
 
     >>> plot_history(model.fit(x, y, callbacks=[SparsityLogger()]).history).savefig("run.png")
     """
-    # Imported here: the library trains without matplotlib.
+    # Imported here, so that training does not need matplotlib.
     from matplotlib.figure import Figure
 
     lines = [(history[name], *look) for name, look in _ACCURACIES.items() if name in history]
@@ -64,7 +64,7 @@ def plot_history(history, dense=None):
 
 
 def _limits(lines):
-    """Limits of an axis on which the last two thirds of all lines are seen."""
+    """Limits of an axis that shows the last two thirds of all lines."""
     late = [values[len(values) // 3 :] for values in lines]
     low = min(float(np.percentile(values, 10)) for values in late)
     high = max(max(values) for values in late)

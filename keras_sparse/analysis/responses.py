@@ -1,4 +1,4 @@
-"""Measures of what channels respond to."""
+"""Measures of the response of channels to images and classes."""
 
 import dataclasses
 
@@ -10,9 +10,9 @@ from keras_sparse.channels import Selectivity, activations
 def selectivity(model, data, relative=1e-3):
     """Share of the images that do not activate a channel.
 
-    An image activates a channel when the largest |activation| over all positions reaches
-    `relative` times the channel's largest over all images. 0 is a universal channel, to which
-    every image matters; 1 one that no image activates.
+    An image activates a channel if the largest |activation| over all positions reaches `relative`
+    times the channel's largest over all images. 0 means that every image activates the channel, 1
+    that none does.
 
     Args:
         model: a functional or Sequential `keras.Model`.
@@ -41,7 +41,8 @@ class Specialization:
     Args:
         shares: float64 array `(channels,)`: the largest share of a channel's total |activation|
             that is due to one class; nan for a channel without any activation.
-        classes: int array `(channels,)`: that class; -1 for a channel without any activation.
+        classes: int array `(channels,)`: the class of that share; -1 for a channel without any
+            activation.
     """
 
     shares: np.ndarray
@@ -51,13 +52,13 @@ class Specialization:
 def class_specialization(model, data):
     """For each channel the largest share of its total |activation| that is due to one class.
 
-    With C classes of as many images each, a channel that does not tell them apart has 1/C, one
-    that responds to a single class 1.
+    With C classes of the same size, the share is 1/C for a channel that does not distinguish them,
+    and 1 for a channel that responds to a single class.
 
     Args:
         model: a functional or Sequential `keras.Model`.
         data: images with int class labels, `(x, y)` or batches of them; see
-            `channels.activations`. One-hot labels are taken too.
+            `channels.activations`. One-hot labels work too.
 
     Returns:
         `{layer name: Specialization}`.

@@ -15,7 +15,7 @@ from keras_sparse.surgery import remove_dead_channels
 from keras_sparse.surgery.graph import Graph, inputs_structure
 from keras_sparse.variables import is_prunable
 
-# A burst of calls lasts about this long, so that the clock and a switch of tasks matter little.
+# Calls are timed in bursts of about this length, so that the clock and task switches matter little.
 _BURST_SECONDS = 0.01
 _MOST_CALLS = 200
 
@@ -25,8 +25,8 @@ class LayerTime:
     """One layer with a kernel.
 
     Args:
-        name: the layer's name; its path, `"block/conv"`, inside a nested model.
-        milliseconds: measured time of its calls for one batch, each compiled by itself.
+        name: the layer's name; inside a nested model its path, `"block/conv"`.
+        milliseconds: measured time of its calls for one batch, each compiled separately.
         density: share of its kernel's weights that are not zero.
         empty_channels: share of its output channels whose incoming weights are all zero.
     """
@@ -39,7 +39,7 @@ class LayerTime:
 
 @dataclasses.dataclass(frozen=True)
 class Speedup:
-    """Estimated speed-ups, and the measured one beside them.
+    """Estimated speed-ups and the measured speed-up.
 
     Args:
         layers: list of `LayerTime`, in the order in which they run.
@@ -57,22 +57,22 @@ class Speedup:
 
     @property
     def layers_ms(self):
-        """Time of all layers with kernels, each by itself."""
+        """Sum of the times of all layers with kernels, each measured separately."""
         return sum(layer.milliseconds for layer in self.layers)
 
     @property
     def sparse_convolution(self):
-        """Estimated: if the time of every layer were proportional to its density."""
+        """Estimated speed-up if the time of every layer were proportional to its density."""
         return _ratio(self.layers_ms, sum(x.milliseconds * x.density for x in self.layers))
 
     @property
     def dense_convolution(self):
-        """Estimated: if every layer saved the share of its output channels that is empty."""
+        """Estimated speed-up if every layer skipped its empty output channels."""
         left = sum(x.milliseconds * (1 - x.empty_channels) for x in self.layers)
         return _ratio(self.layers_ms, left)
 
     def to_dict(self):
-        """Everything, JSON-serializable but for an infinite ratio."""
+        """All fields as a dict; JSON-serializable, except for an infinite ratio."""
         names = ("layers_ms", "sparse_convolution", "dense_convolution")
         return {**dataclasses.asdict(self), **{name: getattr(self, name) for name in names}}
 
@@ -110,19 +110,19 @@ class Speedup:
 def speedup(model, compact=None, batch_size=1, rounds=20):
     """Estimates the speed-up of zeros, as the sparse momentum paper does, and measures it.
 
-    Two estimates from the measured time of each layer with a kernel: for convolutions that skip
-    every zero, time × density; for ordinary dense ones, time × share of channels that are not
-    empty. Beside them the measured speed-up of the model without its dead channels. Everything is
-    timed alternately, in bursts of about 10 ms, on random input, and the median over the rounds is
-    taken, so that a change of the machine's speed affects all alike.
+    It makes two estimates from the measured time of each layer with a kernel: time × density, for
+    convolutions that skip every zero; and time × share of channels that are not empty, for ordinary
+    dense convolutions. It also measures the speed-up of the model without its dead channels.
+    Everything is timed alternately, in bursts of about 10 ms, on random input. The result is the
+    median over the rounds. So a change of the machine's speed affects all times equally.
 
-    No sparse convolutions are run: the first estimate is an upper bound that no kernel of Keras
-    reaches. The second omits what a layer saves by reading fewer channels.
+    No sparse convolutions are run. The first estimate is an upper bound that no kernel of Keras
+    reaches. The second ignores that a layer also saves time by reading fewer channels.
 
     Args:
-        model: a built `keras.Model` whose shapes are known but for the batch.
-        compact: the model to measure it against. Defaults to None, what
-            `surgery.remove_dead_channels(model)` gives.
+        model: a built `keras.Model` whose shapes are known, except for the batch.
+        compact: the model to compare with. Defaults to None: the result of
+            `surgery.remove_dead_channels(model)`.
         batch_size: int. Defaults to 1.
         rounds: int. Defaults to 20.
 
@@ -130,7 +130,7 @@ def speedup(model, compact=None, batch_size=1, rounds=20):
         A `Speedup`; `print` or `rich.print` shows a table.
 
     Raises:
-        ValueError: shapes that the model leaves open; an argument that is no positive integer.
+        ValueError: unknown shapes in the model; an argument that is no positive integer.
 
     Example:
 
@@ -189,7 +189,7 @@ def _model_call(graph, batch_size):
 
 
 def _wait(outputs):
-    """Until a device has computed them."""
+    """Wait until the device has computed the outputs."""
     for output in keras.tree.flatten(outputs):
         keras.ops.convert_to_numpy(output)
 
@@ -207,7 +207,7 @@ def _random(value, batch_size):
 
 
 def _times(functions, rounds):
-    """Milliseconds of one call of each function by round, timed alternately."""
+    """Milliseconds of one call of each function in each round, timed alternately."""
     bursts = []
     for function in functions:
         function()  # compiles

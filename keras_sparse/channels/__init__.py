@@ -1,4 +1,4 @@
-"""Criteria for dead channels, and the channels that are dead by them."""
+"""Criteria for dead channels."""
 
 from keras_sparse.channels.activations import activations
 from keras_sparse.channels.activity import APoZ, LargestActivation, Selectivity

@@ -9,7 +9,7 @@ from keras_sparse import _keras
 from keras_sparse.channels.names import by_name
 from keras_sparse.channels.norms import layers_with_channels
 
-# Layers that a channel crosses by itself on its way to its nonlinearity.
+# Layers that do not mix channels, which may come between a layer and its nonlinearity.
 _PASSED = (
     keras.layers.BatchNormalization,
     keras.layers.GroupNormalization,
@@ -21,8 +21,8 @@ _PASSED = (
     keras.layers.GaussianDropout,
     keras.layers.GaussianNoise,
 )
-# Names of functions, and without underscores of layers and operations too: LeakyReLU, Relu.
-# Functions that mix channels, such as softmax, are not among them.
+# Names of functions. Without underscores, they match layers and operations too: LeakyReLU, Relu.
+# Functions that mix channels, such as softmax, are not included.
 _ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)} | {"prelu"}
 _ACTIVATIONS -= {"linear", "softmax", "logsoftmax", "sparsemax", "glu"}
 
@@ -30,10 +30,10 @@ _ACTIVATIONS -= {"linear", "softmax", "logsoftmax", "sparsemax", "glu"}
 def activations(model, data, batch_size=128):
     """Activations of the channels of a model's layers, batch by batch, at inference.
 
-    A channel is read after its nonlinearity: the layer's own, or that of the activation layer (or
-    function of `keras.ops`) which it reaches through normalisations and dropout only. If there is
-    none, it is read before other channels are mixed in: after its normalisation and before an
-    addition, for example.
+    A channel is read after its nonlinearity. This is the layer's own activation, or an activation
+    layer (or function of `keras.ops`) that follows, with only normalisations and dropout in
+    between. Without a nonlinearity, it is read before channels are mixed: for example, after its
+    normalisation and before an addition.
 
     Args:
         model: a functional or Sequential `keras.Model`, nested or not.
@@ -44,12 +44,12 @@ def activations(model, data, batch_size=128):
 
     Returns:
         An iterator over `({layer name: array (images, positions, channels)}, labels)`, one for each
-        batch, of the layers in `layers_with_channels`; calls of a shared layer are further
-        positions; labels are None if there are none. Layers inside wrappers (`TimeDistributed`)
-        are left out.
+        batch, for the layers in `layers_with_channels`. The calls of a shared layer become
+        additional positions. Labels are None if there are none. Layers inside wrappers
+        (`TimeDistributed`) are omitted.
 
     Raises:
-        ValueError: a model whose graph is not known.
+        ValueError: a model without a known graph.
 
     Example:
 
@@ -60,12 +60,12 @@ def activations(model, data, batch_size=128):
 
 
 def reader(model):
-    """A reader of the channels of a model, to be reused: it is compiled once."""
+    """A reader of the channels of a model; reuse it, because it is compiled only once."""
     return _Reader(model, {id(v): k for k, v in by_name(layers_with_channels(model)).items()})
 
 
 def read(reader, data, batch_size=128):
-    """`activations` by a `reader` of the model."""
+    """`activations` with a `reader` of the model."""
     for x, y in batches(data, batch_size):
         found = {}
         for name, values in reader.read(keras.tree.flatten(x)):
@@ -74,7 +74,7 @@ def read(reader, data, batch_size=128):
 
 
 def batches(data, batch_size):
-    """Batches `(x, y)` of what `activations` takes as data; y is None if there are no labels."""
+    """Batches `(x, y)` of the data that `activations` takes; y is None without labels."""
     if not _is_arrays(data):
         for batch in data:
             x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
@@ -91,7 +91,7 @@ def _rows(array, rows):
 
 
 def _is_arrays(data):
-    """Whether data is inputs, or a tuple of inputs and labels, rather than batches of them."""
+    """Whether data is inputs or a tuple of inputs and labels, not an iterable of batches."""
     return all(map(_is_inputs, data)) if isinstance(data, tuple) else _is_inputs(data)
 
 
@@ -103,10 +103,10 @@ def _is_inputs(data):
 
 
 class _Reader:
-    """Reads the channels of a model by a separate model, which shares the layers.
+    """Reads the channels of a model with a second model that shares the layers.
 
-    Nested models have their own readers, because a call of them would be added to the calls that
-    Keras records of the user's layers.
+    Nested models have their own readers, because Keras would record a call of them in the user's
+    layers.
     """
 
     def __init__(self, model, names):
@@ -136,7 +136,7 @@ class _Reader:
         """Pairs of a layer's name and its activations, for a flat list of inputs."""
         if self._features is None:
             return
-        # Keras gives a single output without its list.
+        # Keras returns a single output without a list.
         outputs = keras.tree.flatten(self._features.predict_on_batch(inputs))
         for (name, axis), output in zip(self._taps, outputs, strict=False):
             values = np.moveaxis(np.asarray(output), axis, -1)
@@ -156,7 +156,7 @@ class _Walk:
                 self._readers.setdefault(id(tensor), []).append(node)
 
     def behind_nonlinearity(self, node):
-        """The tensor in which the channels of a call are read."""
+        """The tensor from which the channels of a call are read."""
         (tensor,) = node.output_tensors
         if getattr(node.operation, "activation", None) not in (None, keras.activations.linear):
             return tensor

@@ -1,4 +1,4 @@
-"""Criteria for dead channels by their activations on data."""
+"""Criteria for dead channels that use activations on data."""
 
 import weakref
 
@@ -9,13 +9,13 @@ from keras_sparse.channels.activations import read, reader
 from keras_sparse.channels.criteria import ChannelCriterion
 from keras_sparse.validation import check_number
 
-# Below it a channel's largest activation counts as none: the paper's threshold.
+# A channel is inactive if its largest activation is below this threshold of the paper.
 SILENT = 1e-12
 
 
 class _OnData(ChannelCriterion):
     needs_data = True
-    # The reader of the last model, which is usually the same each epoch.
+    # The reader of the last model, kept because the model is usually the same in each epoch.
     _model = _reader = None
 
     def scores(self, model, data=None):
@@ -75,16 +75,15 @@ class LargestActivation(_OnData):
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class Selectivity(_OnData):
-    """Share of the images that activate a channel: 1 − selectivity, so that small is dead.
+    """Share of the images that activate a channel: 1 − selectivity. A small score means dead.
 
-    An image activates a channel when the largest |activation| over all positions reaches
-    `relative` times the channel's largest over all images. A channel that stays below 1e-12 on
-    all of them is activated by none. All images are needed at once: 4 bytes for each image and
-    channel.
+    An image activates a channel if the largest |activation| over all positions reaches `relative`
+    times the channel's largest over all images. If the channel stays below 1e-12 on all images, no
+    image activates it. Memory: 4 bytes for each image and channel.
 
     Args:
-        threshold: float, a share. Defaults to 1e-3; the paper calls no channel dead by it. A
-            channel that is rarely active has an effect: removing it changes the outputs.
+        threshold: float, a share. Defaults to 1e-3; the paper has no such threshold. A rarely
+            active channel has an effect: removing it changes the outputs.
         relative: float in (0, 1). Defaults to 1e-3, the paper's.
 
     Raises:
@@ -116,14 +115,14 @@ class Selectivity(_OnData):
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class APoZ(_OnData):
-    """Share of a channel's activations that are not zero: 1 − APoZ, so that small is dead.
+    """Share of a channel's activations that are not zero: 1 − APoZ. A small score means dead.
 
-    APoZ is the average percentage of zeros behind a ReLU, over images and positions.
+    APoZ is the average percentage of zeros after a ReLU, over images and positions.
 
     Args:
-        threshold: float, a share, or None for the paper's rule: dead is what is more than one
-            standard deviation below its layer's mean. Defaults to None. A channel that
-            is mostly zero has an effect: removing it changes the outputs.
+        threshold: float, a share, or None for the paper's rule: a channel is dead if its score is
+            more than one standard deviation below the mean of its layer. Defaults to None. A
+            channel that is mostly zero has an effect: removing it changes the outputs.
 
     Raises:
         ValueError: a threshold that is not positive.

@@ -6,13 +6,13 @@ from keras_sparse.loss_scaling import bare_optimizer
 
 
 def largest_l2(model):
-    """The strongest L2 regularizer of a model's weights, Keras' argument; 0.0 without any."""
+    """The largest L2 factor (Keras' argument) of a model's weights; 0.0 without any."""
     regularizers = [getattr(weight, "regularizer", None) for weight in model.trainable_weights]
     return max((float(getattr(r, "l2", 0.0) or 0.0) for r in regularizers), default=0.0)
 
 
 def alpha_lambda_over_epsilon(model):
-    """Adam's learning rate × λ / ε: whether weights that only L2 moves converge to zero.
+    """Adam's learning rate × λ / ε: decides whether weights that only L2 moves converge to zero.
 
     If |λw| is far below ε, Adam's step is αλ/ε times the running average of w. Below
     `settling_limit` this is a damped oscillation and w converges to zero. Above it w grows in
@@ -23,8 +23,8 @@ def alpha_lambda_over_epsilon(model):
         model: a compiled `keras.Model`.
 
     Returns:
-        A float, by the strongest L2 regularizer and the learning rate as it is now; None if the
-        optimizer is not Adam or Adamax, or if there is no L2 regularizer.
+        A float, for the strongest L2 regularizer and the current learning rate; None if the
+        optimizer is not Adam or Adamax, or without an L2 regularizer.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Criteria for dead channels by their weights, and the base of all criteria."""
+"""Criteria for dead channels that use weights, and the base class of all criteria."""
 
 import keras
 import numpy as np
@@ -42,11 +42,11 @@ class ChannelCriterion(Configured):
             data: only for criteria that need it: what `channels.activations` takes.
 
         Returns:
-            `{layer name: float64 array (channels,)}`. A layer is named by its path where several
-            have its name.
+            `{layer name: float64 array (channels,)}`. If several layers have the same name, their
+            paths are used.
 
         Raises:
-            ValueError: no data where they are needed.
+            ValueError: no data, for a criterion that needs it.
         """
         raise NotImplementedError
 
@@ -60,14 +60,14 @@ class ChannelCriterion(Configured):
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class IncomingNorm(ChannelCriterion):
-    """2-norm of the weights that lead into a channel; biases do not count.
+    """2-norm of the incoming weights of a channel, without biases.
 
-    RDA leaves exact zeros. Adam with an L2 regularizer leaves about 1e-20, while live channels
-    stay many orders of magnitude above, so that the exact threshold does not matter.
+    RDA leaves exact zeros. Adam with an L2 regularizer leaves norms of about 1e-20; norms of live
+    channels are many orders of magnitude larger. So the exact threshold does not matter.
 
     Args:
-        threshold: float, in units of the weights. Defaults to 1e-6. The paper's own value is not
-            known.
+        threshold: float, in units of the weights. Defaults to 1e-6. The paper does not state its
+            value.
 
     Example:
 
@@ -90,7 +90,8 @@ class IncomingNorm(ChannelCriterion):
 class BatchNormScale(ChannelCriterion):
     """Size of a channel's scale in batch normalisation, |γ|.
 
-    The scores are by batch normalisation layer, for its γ decides; layers without γ are left out.
+    The scores are named by batch normalisation layer, because its γ decides. Layers without γ are
+    omitted.
 
     Args:
         threshold: float. Defaults to 1e-3, the paper's.

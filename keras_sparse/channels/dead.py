@@ -1,4 +1,4 @@
-"""Channels that have been dead for some epochs, and their gap to the live ones."""
+"""Channels that have been dead for some epochs, and the gap to live channels."""
 
 import dataclasses
 import math
@@ -12,11 +12,11 @@ from keras_sparse.validation import check_integer
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """Between the dead channels and those that are alive; wide if the threshold is safe.
+    """The gap between the scores of dead and live channels; a wide gap means a safe threshold.
 
     Args:
-        dead: largest score among the dead, None if there are none.
-        alive: smallest score among the others, None if there are none.
+        dead: largest score of a dead channel, None if there are none.
+        alive: smallest score of a live channel, None if there are none.
     """
 
     dead: float | None
@@ -24,7 +24,7 @@ class Gap:
 
     @property
     def decades(self):
-        """log10(alive / dead); infinite if the dead are exact zeros, nan if one side is empty."""
+        """log10(alive / dead); infinite if dead scores are zero, nan if one side is empty."""
         if self.dead is None or self.alive is None:
             return math.nan
         if self.dead == 0:
@@ -65,11 +65,13 @@ class DeadChannels:
 
     Args:
         criterion: a `ChannelCriterion`. Defaults to `IncomingNorm()`.
-        epochs: int, 1 or more: how often in a row. Defaults to 1.
+        epochs: int, 1 or more, the number of updates in a row. Defaults to 1.
 
     Attributes:
-        scores: `{layer name: float64 array (channels,)}` of the last update, empty before.
-        below: `{layer name: bool array (channels,)}`, which of these the criterion calls dead.
+        scores: `{layer name: float64 array (channels,)}` of the last update; empty before the
+        first.
+        below: `{layer name: bool array (channels,)}`, whether the criterion calls each of them
+            dead.
 
     Raises:
         ValueError: no criterion; `epochs` is no positive integer.
@@ -100,16 +102,16 @@ class DeadChannels:
     def update(self, model, data=None):
         """Score the channels once more.
 
-        The count starts from the beginning for a new layer, and for one whose number of channels
-        changed without a call of `keep`.
+        The count starts again for a new layer, and for a layer whose number of channels changed
+        without a call of `keep`.
 
         Args:
             model: a built `keras.Model`.
             data: for criteria that need it; see `activations`.
 
         Returns:
-            `{layer name: bool array (channels,)}`, dead in this and the `epochs - 1` updates
-            before.
+            `{layer name: bool array (channels,)}`: dead in this and the previous `epochs - 1`
+            updates.
         """
         self.scores = self.criterion.scores(model, data)
         self.below = self.criterion.dead(self.scores)
@@ -124,23 +126,23 @@ class DeadChannels:
 
     @property
     def dead(self):
-        """What the last update returned; also after `keep` and `set_state`."""
+        """The result of the last update; also after `keep` and `set_state`."""
         return {name: streak >= self.epochs for name, streak in self._streaks.items()}
 
     def gap(self):
-        """The `Gap` over all layers, at the last update."""
+        """The `Gap` over all layers, for the last update."""
         return gap(self.scores, self.below)
 
     def layer_gaps(self):
-        """The `Gap` of each layer, at the last update."""
+        """The `Gap` of each layer, for the last update."""
         return layer_gaps(self.scores, self.below)
 
     def keep(self, kept):
-        """Follow the removal of channels from the model.
+        """Update the counts after channels were removed from the model.
 
         Args:
-            kept: `{layer name: indices of the channels that are left, or a bool array}`. Layers
-                that are not named keep all; a layer of which none are left is forgotten.
+            kept: `{layer name: indices of the remaining channels, or a bool array}`. Layers that
+                are not named keep all channels. A layer without remaining channels is dropped.
         """
         self.scores, self.below, self._streaks = (
             _kept(found, kept) for found in (self.scores, self.below, self._streaks)
@@ -151,10 +153,10 @@ class DeadChannels:
         return {name: streak.tolist() for name, streak in self._streaks.items()}
 
     def set_state(self, state):
-        """Continue from what `get_state` returned.
+        """Continue from a state that `get_state` returned.
 
         Raises:
-            ValueError: something else.
+            ValueError: not a state of `get_state`.
         """
         counts = isinstance(state, dict) and all(
             isinstance(streak, list) and all(type(n) is int and n >= 0 for n in streak)
@@ -176,7 +178,7 @@ class DeadChannels:
 
 
 def _kept(arrays, kept):
-    """The kept entries of `{name: array}`, without the arrays of which nothing is left."""
+    """The kept entries of `{name: array}`, without arrays that become empty."""
     left = {}
     for name, array in arrays.items():
         index = np.asarray(kept[name]) if name in kept else slice(None)

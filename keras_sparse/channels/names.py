@@ -4,7 +4,7 @@ from collections import Counter
 
 
 def by_name(layers):
-    """`{name: layer}`, in order; a layer's path where its name stands for several (nested models).
+    """`{name: layer}`, in order; the path if several layers have the same name (nested models).
 
     Args:
         layers: list of built layers.

@@ -1,4 +1,4 @@
-"""The norm of the weights that lead into each output channel."""
+"""The norm of the incoming weights of each output channel."""
 
 import keras
 import numpy as np
@@ -21,22 +21,22 @@ _PLAIN = (
 
 
 def layers_with_channels(model):
-    """The built layers of `model`, nested ones included, whose channels `channel_norms` knows.
+    """The built layers of `model`, nested ones included, that `channel_norms` accepts.
 
-    Those are dense layers and convolutions of all kinds, in the order of the model.
+    These are dense layers and convolutions of all kinds, in the order of the model.
     """
     kinds = _PLAIN + _TRANSPOSED + _DEPTHWISE + _SEPARABLE
     return [layer for layer in layers_of_type(model, kinds) if layer.built]
 
 
 def channel_norms(layer):
-    """2-norm of the incoming weights of each output channel of a layer; biases do not count.
+    """2-norm of the incoming weights of each output channel of a layer, without biases.
 
     A channel whose norm is zero gives the same output for every input.
 
     Args:
-        layer: a built layer, one of `layers_with_channels`. A separable convolution is judged by
-            its pointwise kernel.
+        layer: a built layer, one of `layers_with_channels`. For a separable convolution, the
+            pointwise kernel is used.
 
     Returns:
         A float64 array of shape `(channels,)`.
@@ -51,14 +51,14 @@ def channel_norms(layer):
     if not layer.built:
         raise ValueError(f"The layer {layer.name!r} has no weights yet: build the model first.")
     weight, axes = channel_weight(layer)
-    # Squares of what Adam + L2 leaves, 1e-25 and less, vanish in float32.
+    # Adam + L2 leaves weights of 1e-25 and less; their squares are zero in float32.
     squares = np.square(keras.ops.convert_to_numpy(weight).astype("float64"))
     others = tuple(axis for axis in range(squares.ndim) if axis - squares.ndim not in axes)
     return np.sqrt(squares.sum(axis=others)).ravel()
 
 
 def channel_weight(layer):
-    """The weight that leads into a layer's output channels, and the axes that count them.
+    """The weight that computes a layer's output channels, and its channel axes.
 
     Args:
         layer: a built layer, one of `layers_with_channels`.

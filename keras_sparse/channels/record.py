@@ -17,9 +17,9 @@ class EpochRecord:
     Args:
         epoch: int, counted from 0 as Keras does.
         scores: `{layer name: float64 array (channels,)}`.
-        dead: `{layer name: bool array (channels,)}`, dead for as many epochs as were requested.
-        gap: `Gap` of the scores over all layers, by this epoch alone.
-        threshold: float, below which the criterion calls a channel dead; None if it has another
+        dead: `{layer name: bool array (channels,)}`, dead for the requested number of epochs.
+        gap: `Gap` of the scores over all layers, for this epoch alone.
+        threshold: float, below which the criterion calls a channel dead; None if it uses another
             rule.
         alpha_lambda_over_epsilon: see the function of that name.
     """

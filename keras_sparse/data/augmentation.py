@@ -5,7 +5,7 @@ import numpy as np
 
 
 def taken(array, indices):
-    """Entries of the first axis; of a tensor as a tensor, on the device where it is."""
+    """Entries along the first axis; a tensor stays a tensor, on its device."""
     if keras.ops.is_tensor(array):
         return keras.ops.take(array, indices, axis=0)
     return array.take(indices, axis=0)
@@ -15,10 +15,10 @@ def crop_and_flip(images, rng, pad=4):
     """Pads by reflection, crops each image at random, and mirrors half of them.
 
     Args:
-        images: array or tensor of shape `(images, height, width, channels)`; any dtype, which is
-            kept. A tensor is cropped on the device where it is.
+        images: array or tensor of shape `(images, height, width, channels)` and any dtype; the
+            dtype is kept. A tensor is cropped on its device.
         rng: `numpy.random.Generator`.
-        pad: int, pixels that are added on each side before the crop, less than the image has.
+        pad: int, pixels to add on each side before the crop; less than the image size.
 
     Returns:
         An array like `images`.
@@ -43,7 +43,7 @@ def crop_and_flip(images, rng, pad=4):
     columns = rng.integers(0, 2 * pad + 1, count)[:, None] + np.arange(width)
     columns = np.where(rng.integers(0, 2, (count, 1), bool), columns[:, ::-1], columns)
     rows, columns = _reflected(rows - pad, height), _reflected(columns - pad, width)
-    # One look-up does all three, and NumPy's `take` releases the GIL.
+    # One look-up pads, crops and flips, and NumPy's `take` releases the GIL.
     rows += np.arange(count)[:, None] * height
     pixels = rows[:, :, None] * width + columns[:, None, :]
     flat = (keras.ops if keras.ops.is_tensor(images) else np).reshape(images, (-1, channels))
@@ -51,6 +51,6 @@ def crop_and_flip(images, rng, pad=4):
 
 
 def _reflected(index, size):
-    """Indices outside 0 to `size` − 1 as the pixels that they mirror, the border not repeated."""
+    """Reflect indices outside 0 to `size` − 1 into the image, without repeating the border."""
     index = np.abs(index)
     return np.where(index >= size, 2 * (size - 1) - index, index)

@@ -12,7 +12,7 @@ import numpy as np
 from keras_sparse.data.augmentation import taken
 from keras_sparse.validation import check_integer
 
-# Batches that are made in the background, so that the training thread finds the next one ready.
+# Number of batches to prepare in the background, so that the next one is always ready.
 _AHEAD = 8
 _THREADS = 4
 
@@ -25,13 +25,15 @@ class Batches(keras.utils.PyDataset):
     `first_epoch=e` gets the same batches as an uninterrupted one, on every backend. The next
     batches are made by a few threads in the background.
 
-    The last batch of an epoch is smaller where `batch_size` does not divide the images, as in the
-    papers' recipes; XLA compiles a step once more for it. `keras.distribution.DataParallel` can
-    only split what its devices divide, so both sizes are checked when a distribution is set.
+    If `batch_size` does not divide the number of images, the last batch of an epoch is smaller, as
+    in the papers' recipes, and XLA compiles a step once more for it. With
+    `keras.distribution.DataParallel`, the number of devices must divide both batch sizes; this is
+    checked when a distribution is set.
 
-    Give Keras the length of an epoch: `steps_per_epoch=len(batches)`. It runs
-    `steps_per_execution` steps at a time, across the end of an epoch if need be, so a number that
-    does not divide `len(batches)` moves the epochs apart: see `steps_per_execution`.
+    Give Keras the length of an epoch: `steps_per_epoch=len(batches)`. Keras runs
+    `steps_per_execution` steps at a time, even across the end of an epoch. If this number does not
+    divide `len(batches)`, the epochs of Keras and of the batches drift apart; see
+    `steps_per_execution`.
 
     Images that fit into the memory of an accelerator can stay there, on JAX: give them as tensors,
     `keras.ops.convert_to_tensor(x)`. Batches are then gathered, and cropped by `crop_and_flip`, on
@@ -43,12 +45,12 @@ class Batches(keras.utils.PyDataset):
         batch_size: int, images a step.
         seed: int, 0 or more.
         augment: function of a batch of images and a `numpy.random.Generator` that returns the
-            batch varied, such as `crop_and_flip`; it is called from several threads. None: the
-            images as they are.
+            augmented batch, such as `crop_and_flip`; several threads call it. None: no
+            augmentation.
         first_epoch: int, the epoch at which to start.
 
     Raises:
-        ValueError: sizes that do not fit together, or below what they must be.
+        ValueError: sizes that do not match or are too small.
 
     Example:
 
@@ -82,18 +84,18 @@ class Batches(keras.utils.PyDataset):
 
     @property
     def num_batches(self):
-        """None: a stream without an end.
+        """None: the stream has no end.
 
-        With an end, Keras starts the next epoch before it ends one, and reads first batches to
-        inspect them; here the index of a batch is sufficient.
+        With an end, Keras would start the next epoch before it ends the current one, and would read
+        the first batches to inspect them.
         """
         return None
 
     def __getitem__(self, index):
         """The batch of step `index`, counted from the start of `first_epoch`."""
         with self._lock:
-            # What was requested in another order, as when Keras looks at first batches, is kept
-            # only if it is still ahead.
+            # If batches were requested in another order, as when Keras inspects the first batches,
+            # keep only those that are still ahead.
             self._pending = {
                 i: self._pending.get(i) or self._pool.submit(self._batch, i)
                 for i in range(index, index + _AHEAD + 1)
@@ -102,7 +104,7 @@ class Batches(keras.utils.PyDataset):
         return batch.result()
 
     def from_epoch(self, epoch):
-        """The same batches from another epoch on.
+        """The same batches, starting at another epoch.
 
         Args:
             epoch: int, the `first_epoch` of the result.
@@ -126,7 +128,7 @@ class Batches(keras.utils.PyDataset):
         chosen = _order(self.seed, epoch, len(self._x))[start : start + self.batch_size]
         x, y = taken(self._x, chosen), taken(self._y, chosen)
         if self._augment:
-            # The step is a separate key: after seed and epoch a step of 0 would be ignored.
+            # The step is a separate key, because a 0 after seed and epoch would be ignored.
             source = np.random.SeedSequence([self.seed, epoch], spawn_key=(step,))
             x = self._augment(x, np.random.default_rng(source))
         return x, y

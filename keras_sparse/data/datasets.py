@@ -41,17 +41,17 @@ class Dataset:
     def held_out(self, share):
         """The same task with the last training images as its test images.
 
-        It is for choosing settings without the test images; the sparse momentum paper trains on
-        the first 90% only.
+        Use it to choose settings without the test images. The sparse momentum paper trains on the
+        first 90% only.
 
         Args:
             share: float in (0, 1), the share of the training images that are held out.
 
         Returns:
-            A `Dataset`; its images stay normalised as they were.
+            A `Dataset`; the images are not normalised again.
 
         Raises:
-            ValueError: a share that leaves no image on one of the sides.
+            ValueError: a share that leaves no image for training or for testing.
 
         Example:
 
@@ -154,9 +154,9 @@ def _checked(name, arrays):
 
 
 def _checked_part(name, part, x, y):
-    """Images as (n, h, w, c) and labels as (n,), or a ValueError that says what is wrong."""
+    """Images as (n, h, w, c) and labels as (n,); a ValueError says what is wrong."""
     shape, classes = DATASETS[name]
-    # CIFAR's labels are a column, MNIST's images have no channel axis.
+    # The labels of CIFAR are a column; the images of MNIST have no channel axis.
     labels = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     layouts = (shape, shape[:2]) if shape[-1] == 1 else (shape,)
     if x.shape[1:] not in layouts:
@@ -175,7 +175,7 @@ def _checked_part(name, part, x, y):
         )
     if not np.issubdtype(x.dtype, np.integer) and not np.issubdtype(x.dtype, np.floating):
         raise ValueError(f"x_{part} of {name} must hold real numbers. Received: {x.dtype}")
-    # Larger ones could become infinite when they are normalised in float32.
+    # Larger values could become infinite in the normalisation in float32.
     if not np.isfinite(x).all() or max(-float(x.min()), float(x.max())) > _LARGEST:
         raise ValueError(
             f"x_{part} of {name} must hold finite numbers, of at most {_LARGEST:.0e}. Received: "

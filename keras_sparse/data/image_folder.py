@@ -1,4 +1,4 @@
-"""Images in a folder for each class."""
+"""Images in one folder per class."""
 
 import pathlib
 
@@ -10,21 +10,21 @@ _ENDINGS = (".jpeg", ".jpg", ".png")
 
 
 class ImageFolder(ImageStream):
-    """A classification task in a folder with `train/CLASS/*` and `val/CLASS/*`, as of ImageNet.
+    """A classification task in a folder with `train/CLASS/*` and `val/CLASS/*`, like ImageNet.
 
-    Files that end as JPEG and PNG do are images; others are ignored. The classes are numbered in
-    the order of their folders' names. See `ImageStream` for the preparation of images.
+    Files with an extension of JPEG or PNG are images; others are ignored. The classes are numbered
+    in the order of their folders' names. See `ImageStream` for the preparation of images.
 
     Args:
         folder: path of the folder that holds `train` and `val`.
         size: int, height and width of the prepared images.
 
     Attributes:
-        class_names: tuple of str, the classes' folders.
+        class_names: tuple of str, the names of the classes' folders.
 
     Raises:
-        ValueError: a folder that is missing; a class without images, or that only one of `train`
-            and `val` has.
+        ValueError: a missing folder; a class without images, or a class in only one of `train` and
+            `val`.
 
     Example:
 
@@ -64,7 +64,7 @@ class ImageFolder(ImageStream):
         paths = np.concatenate([self._train[0], self._test[0]])
 
         def checked(path):
-            # Without the sum, TensorFlow would not decode.
+            # Without the sum, TensorFlow would skip the decoding.
             return path, tf.reduce_sum(tf.shape(decoded(tf.io.read_file(path))))
 
         files = tf.data.Dataset.from_tensor_slices(paths)

@@ -1,4 +1,4 @@
-"""Large images, read from a disk while a model trains, by tf.data."""
+"""Large images that tf.data reads from disk during training."""
 
 import abc
 import contextlib
@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_sparse.validation import check_integer
 
-# Of ImageNet's training images, the usual figures; pixels from 0 to 255.
+# The usual figures for ImageNet's training images, for pixels from 0 to 255.
 _MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 _STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 # A centre crop of 224 of 256 pixels.
@@ -18,11 +18,11 @@ _CENTRE = 224 / 256
 class ImageStream(abc.ABC):
     """A classification task whose images do not fit into memory, prepared as for ImageNet.
 
-    A training image is a part of random size (8% to 100% of the area) and shape (3:4 to 4:3) that
-    is resized to a square, and mirrored half of the time. A test image is the central square
-    that a centre crop of 224 leaves of an image whose shorter side is 256, resized. Both are
-    resized bilinearly, without antialiasing, which would double the work, and normalised by the
-    mean and standard deviation of ImageNet's channels.
+    A training image is a random crop, with 8% to 100% of the area and a shape of 3:4 to 4:3. It is
+    resized to a square, and mirrored half of the time. A test image is the central square, resized;
+    it has 224/256 of the shorter side. Both are resized bilinearly, without antialiasing, which
+    would double the work. They are normalised by the mean and standard deviation of ImageNet's
+    channels.
 
     `tf.data` reads and prepares the images in parallel, for TensorFlow and for JAX.
 
@@ -66,13 +66,13 @@ class ImageStream(abc.ABC):
         return self.train_images // batch_size
 
     def train(self, batch_size, seed=0, first_epoch=0):
-        """Shuffled and varied batches, one epoch after the other without end.
+        """Shuffled and augmented batches, one epoch after the other without end.
 
-        The order of epoch e depends on `seed` and e alone, and so does what is done to the n-th
-        image of it: with `first_epoch=e` a training continues with the same bits. The images of an
-        epoch that do not fill a batch are left out; they are others in each epoch. (ImageNet has
-        1,281,167 training images, of which no two devices could share the rest of any even batch
-        size.)
+        The order of epoch e and the augmentation of its n-th image depend only on `seed` and e. So
+        with `first_epoch=e` a training continues with bit-identical batches. The last images of an
+        epoch that do not fill a batch are omitted; they differ in each epoch. (ImageNet has
+        1,281,167 training images; with an even batch size, two devices could not share the last
+        batch.)
 
         Args:
             batch_size: int, images a step.
@@ -84,7 +84,8 @@ class ImageStream(abc.ABC):
             `(batch_size, size, size, 3)` and int32 of shape `(batch_size,)`.
 
         Raises:
-            ValueError: a number below what it must be; a batch larger than the training images.
+            ValueError: a number that is too small; a batch larger than the number of training
+                images.
 
         Example:
 
@@ -116,7 +117,7 @@ class ImageStream(abc.ABC):
         return _finished(epochs.flat_map(epoch))
 
     def test(self, batch_size):
-        """The test images once, in the order of the source, the last batch as large as it comes.
+        """The test images once, in the order of the source; the last batch may be smaller.
 
         Args:
             batch_size: int, images a step.
@@ -145,7 +146,7 @@ class ImageStream(abc.ABC):
 
     @abc.abstractmethod
     def _tested(self):
-        """Dataset of `(encoded image, int32 label)`, always in one order."""
+        """Dataset of `(encoded image, int32 label)`, always in the same order."""
 
 
 def tensorflow():
@@ -155,7 +156,7 @@ def tensorflow():
     except ImportError as error:
         raise ImportError("Images are read by tf.data: pip install tensorflow") from error
     if keras.backend.backend() != "tensorflow":
-        with contextlib.suppress(RuntimeError):  # it runs already
+        with contextlib.suppress(RuntimeError):  # TensorFlow is already initialised
             tf.config.set_visible_devices([], "GPU")
     return tf
 
@@ -163,7 +164,7 @@ def tensorflow():
 def decoded(encoded):
     """Pixels of a JPEG or PNG file as a uint8 tensor of shape `(height, width, 3)`."""
     tf = tensorflow()
-    # The name is shown when training stops at a damaged file.
+    # TensorFlow shows this name if training stops at a damaged file.
     name = "damaged_file.ImageFolder.damaged_lists_them"
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False, name=name)
     return tf.ensure_shape(image, (None, None, 3))
@@ -199,7 +200,8 @@ def _centre(encoded, size):
 
 def _resized(image, size):
     tf = tensorflow()
-    # Whole images of them: TensorFlow takes several times as long to spread three numbers.
+    # Arrays of the image size, because TensorFlow takes several times as long to broadcast three
+    # numbers.
     mean, std = (np.full((size, size, 3), figures, "float32") for figures in (_MEAN, _STD))
     return (tf.image.resize(image, (size, size)) - mean) / std
 
@@ -207,7 +209,7 @@ def _resized(image, size):
 def _finished(batches):
     tf = tensorflow()
     options = tf.data.Options()
-    # Each worker takes its share of every batch; files cannot be told apart in here.
+    # Each worker takes its share of every batch; a split by files is not possible here.
     policy = tf.data.experimental.AutoShardPolicy.DATA
     options.experimental_distribute.auto_shard_policy = policy
     return batches.with_options(options).prefetch(tf.data.AUTOTUNE)

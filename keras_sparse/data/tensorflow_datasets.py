@@ -7,11 +7,11 @@ _BUFFER = 10_000
 
 
 class TensorFlowDataset(ImageStream):
-    """A classification task of TensorFlow Datasets, such as ImageNet, that was prepared before.
+    """A classification task of TensorFlow Datasets, such as ImageNet, that is already prepared.
 
-    It has the splits `train`, and `validation` or else `test`, with an `image` and a `label` for
-    each example. See `ImageStream` for the preparation of images. Images are shuffled in a buffer
-    of 10,000, in the order of the files, which TensorFlow Datasets shuffled when it wrote them.
+    It needs the splits `train`, and `validation` or `test`, with an `image` and a `label` for each
+    example. See `ImageStream` for the preparation of images. Images are shuffled in a buffer of
+    10,000, in the order of the files, which TensorFlow Datasets shuffled when it wrote them.
 
     Args:
         name: str, for `tensorflow_datasets.builder`, such as `"imagenet2012"`.
@@ -20,8 +20,8 @@ class TensorFlowDataset(ImageStream):
 
     Raises:
         ImportError: the package tensorflow-datasets is not installed.
-        ValueError: an unknown name, a data set that was not prepared, or none of images with
-            labels.
+        ValueError: an unknown name, a data set that is not prepared, or a data set without images
+            and labels.
 
     Example:
 
@@ -68,7 +68,7 @@ class TensorFlowDataset(ImageStream):
 
     def _shuffled(self, key):
         tf = tensorflow()
-        # Keras' set_random_seed would be mixed into the order: in here it is another.
+        # Otherwise the seed of Keras' set_random_seed would change the order.
         tf.compat.v1.set_random_seed(1)
         seed = tf.random.stateless_uniform((), key, None, None, "int64")
         images = self._parts[0].shuffle(_BUFFER, seed, reshuffle_each_iteration=False)

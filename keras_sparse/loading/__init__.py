@@ -1,4 +1,4 @@
-"""Reading model files, also those of Keras 2 that Keras 3 refuses or misreads."""
+"""Reading model files, including files of Keras 2 that Keras 3 refuses or misreads."""
 
 from keras_sparse.loading.files import load_model
 

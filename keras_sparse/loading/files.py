@@ -14,26 +14,26 @@ from keras_sparse.loading import keras2_model, keras2_weights
 def load_model(path, custom_objects=None, compile=False):
     """Reads a model from a `.keras` or HDF5 file, of Keras 3 or of Keras 2.
 
-    A file that Keras 3 wrote is read by `keras.saving.load_model`. A file that Keras 2 (tf.keras)
-    wrote is translated, layer by layer, and its weights are assigned: Keras 3 refuses most such
-    files, for an argument that it no longer has or for TensorFlow functions in the graph, and
-    misreads some, for example `hard_sigmoid`, which has another slope there. A file without a
-    certain meaning in Keras 3 is refused.
+    `keras.saving.load_model` reads a file that Keras 3 wrote. A file that Keras 2 (tf.keras) wrote
+    is translated layer by layer, and its weights are assigned. Keras 3 refuses most such files,
+    because of arguments that it no longer has or TensorFlow functions in the graph. It misreads
+    others: for example, `hard_sigmoid` has another slope in Keras 2. A file without a clear meaning
+    in Keras 3 is refused.
 
     Args:
-        path: the file. Which Keras wrote it is read from the file, not from its name.
+        path: the file. The version of Keras is read from the contents, not from the name.
         custom_objects: `{name: class or function}` of objects that are neither in Keras nor
             registered by `keras.saving.register_keras_serializable`.
         compile: bool, whether to compile a model that Keras 3 saved with its loss and optimizer. A
             model of Keras 2 is never compiled.
 
     Returns:
-        A `keras.Model`. One of Keras 2 has the same outputs as there, up to rounding. `/` in its
-        layers' names becomes `_`, because Keras 3 forbids slashes.
+        A `keras.Model`. A model of Keras 2 has the same outputs as in Keras 2, up to rounding. `/`
+        in names of its layers becomes `_`, because Keras 3 forbids slashes.
 
     Raises:
-        ValueError: `path` is no model file or holds something that cannot be read; the message is
-            one line that names the layer and says what to do.
+        ValueError: `path` is no model file or contains something that cannot be read; the message
+            is one line that names the layer and says what to do.
 
     Example:
 

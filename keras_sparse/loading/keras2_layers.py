@@ -1,4 +1,4 @@
-"""Layers of Keras 3 from their configs of Keras 2."""
+"""Layers of Keras 3, made from configs of Keras 2."""
 
 import inspect
 
@@ -8,8 +8,8 @@ MODELS = ("Functional", "Model", "Sequential")
 
 _ANY = object()
 
-# Arguments that Keras 3 no longer has, with the value that is harmless to lose. `_ANY` marks those
-# that say how to compute or to draw, not what; and shapes, which building the layer finds again.
+# Arguments that Keras 3 no longer has, with the value that can be dropped. `_ANY` marks arguments
+# that do not change the result, and shapes, which are found again when the layer is built.
 _GONE = {
     "adjustment": None,
     "batch_input_shape": _ANY,
@@ -41,7 +41,7 @@ _ACTIVATIONS = {
     },
     **{name: name for name in ("mish", "relu", "relu6", "selu", "sigmoid", "silu", "softmax")},
     **{name: name for name in ("softplus", "softsign", "tanh")},
-    # TensorFlow's functions go by these names.
+    # Names of TensorFlow's functions.
     "log_softmax_v2": "log_softmax",
     "softmax_v2": "softmax",
     "swish": "silu",
@@ -89,7 +89,7 @@ def make_layer(entry, build_model):
         build_model: function from the entry of a model, which a wrapper may hold, to the model.
 
     Raises:
-        ValueError: it has no certain meaning in Keras 3.
+        ValueError: the entry has no clear meaning in Keras 3.
     """
     kind, name = entry["class_name"], entry["config"].get("name")
     try:
@@ -130,7 +130,7 @@ def _layer(entry, build_model):
 
 
 def _known(cls, config):
-    """`config` without removed arguments, which must have harmless values."""
+    """`config` without the arguments that Keras 3 dropped; their values must be harmless."""
     parameters = _parameters(cls)
     for key in sorted(config.keys() - parameters):
         value = config[key]
@@ -143,7 +143,7 @@ def _known(cls, config):
 
 
 def _parameters(cls):
-    """The arguments of a class, and of its bases as far as it hands its own on to them."""
+    """The arguments of a class, and those that it passes on to its base classes."""
     names = set()
     for base in cls.__mro__:
         signature = inspect.signature(base.__init__).parameters
@@ -154,7 +154,7 @@ def _parameters(cls):
 
 
 def _value(key, value, build_model):
-    """One argument: objects within it are translated too."""
+    """Translate the value of one argument, including objects inside it."""
     if key in ("activation", "recurrent_activation") and not _is_object(value):
         return _activation(value)
     if key == "axis" and isinstance(value, list) and len(value) == 1:
@@ -183,7 +183,7 @@ def _object(key, entry, build_model):
 
 
 def _part(key, entry, build_model):
-    """A layer, initializer, regularizer or constraint within a layer."""
+    """Make a layer, initializer, regularizer or constraint that is an argument of a layer."""
     kind, config = entry["class_name"], entry["config"]
     if keras.saving.get_registered_object(entry.get("registered_name") or kind) is not None:
         return entry
@@ -193,7 +193,7 @@ def _part(key, entry, build_model):
     cls = getattr(_MODULES[role], kind, None)
     if cls is None:
         raise ValueError(f"its {key} {kind} is not in Keras 3. Pass its class in `custom_objects`.")
-    # Older versions also saved a dtype, and axes, which are not needed.
+    # Older versions also saved a dtype and axes, which are not needed.
     config = {name: value for name, value in config.items() if name in _parameters(cls)}
     return _builtin(f"keras.{role}s", kind, config)
 

@@ -1,4 +1,4 @@
-"""A model's config as Keras 2 wrote it, built again by calling layers in Keras 3."""
+"""Building a model in Keras 3 from a config of Keras 2, by calling its layers."""
 
 import dataclasses
 import re
@@ -21,8 +21,8 @@ class Part:
         name: the layer's name in the file.
         kind: its class in the file.
         layer: the `keras.Layer` or `keras.Model`.
-        parts: a model's own parts, None for any other layer. Inputs and operations, which have no
-            weights, are left out.
+        parts: a model's own parts, None for any other layer. Inputs and operations are omitted,
+            because they have no weights.
     """
 
     name: str
@@ -38,14 +38,14 @@ def build(entry):
         entry: `{"class_name": ..., "config": ...}` from the file.
 
     Raises:
-        ValueError: a layer, or how it is used, has no certain meaning in Keras 3.
+        ValueError: a layer, or its use, has no clear meaning in Keras 3.
     """
     _refuse_merged_masks(entry)
     return _model(entry)
 
 
 def _refuse_merged_masks(entry):
-    """Keras 2 keeps a step that all merged tensors keep; Keras 3 one that any of them keeps."""
+    """Refuse merged masks: Keras 2 combines them with "and", Keras 3 with "or"."""
     layers = list(_all_layers(entry))
     masking = [each for each in layers if each["class_name"] == "Masking"]
     masking += [each for each in layers if each["config"].get("mask_zero")]
@@ -59,7 +59,7 @@ def _refuse_merged_masks(entry):
 
 
 def _all_layers(entry):
-    """The entries of all layers in a model's entry, those within layers included."""
+    """The entries of all layers in a model's entry, including layers inside layers."""
     if isinstance(entry, dict):
         if isinstance(entry.get("config"), dict) and "class_name" in entry:
             yield entry
@@ -77,7 +77,7 @@ def _model(entry):
             "code and call its `load_weights`, then save it whole."
         )
     if kind == "Sequential":
-        # Old versions wrote the list of layers alone.
+        # Old versions wrote only the list of layers.
         return _sequential(entry, config if isinstance(config, dict) else {"layers": config})
     return _functional(entry, config)
 
@@ -119,7 +119,7 @@ def _sequential(entry, config):
 
 
 def _dtype(config):
-    """The type of an input: that of the layer's computation, except for indices."""
+    """The dtype of an input: the layer's compute dtype, except for indices."""
     dtype = config.get("dtype")
     return dtype if isinstance(dtype, str) and not dtype.startswith("mixed") else None
 
@@ -136,7 +136,7 @@ def _functional(entry, config):
 
 
 class _Graph:
-    """Calls the layers of a functional model, each as soon as its inputs are there.
+    """Calls the layers of a functional model, each as soon as its inputs exist.
 
     Args:
         entries: the layers in the file, with their calls under `"inbound_nodes"`.
@@ -167,7 +167,7 @@ class _Graph:
             self._functions[name] = config["function"]
         else:
             self.parts[name] = _part(entry)
-        # A model that was built by its own input has its own call before those of the graph.
+        # A model that was built with its own input has one more call, before those of the graph.
         layers = config.get("layers") if kind in MODELS else None
         self._skipped[name] = int(bool(layers) and layers[0]["class_name"] == "InputLayer")
         self._waiting[name] = list(entry["inbound_nodes"])
@@ -189,7 +189,7 @@ class _Graph:
                     del self._waiting[name]
 
     def read(self, structure):
-        """`structure` with tensors in the place of references to them."""
+        """`structure` with tensors instead of references."""
         if _is_reference(structure):
             name, call, tensor = structure[:3]
             if name == "_CONSTANT_VALUE":
@@ -202,7 +202,7 @@ class _Graph:
         return structure
 
     def _known(self, structure):
-        """Whether all tensors that a call refers to are there."""
+        """Whether all tensors that a call refers to exist."""
         if _is_reference(structure):
             name, call = structure[:2]
             there = name == "_CONSTANT_VALUE" or (
@@ -232,7 +232,7 @@ class _Graph:
 
 
 def _reserve(names):
-    """Keeps Keras from naming an operation after a layer: `"multiply"`, `"add_1"`."""
+    """Keeps Keras from giving an operation the name of a layer: `"multiply"`, `"add_1"`."""
     for name in names:
         stem, number = re.fullmatch(r"(.*?)(?:_(\d{1,4}))?", name).groups()
         while keras.backend.get_uid(stem) <= int(number or 0):
@@ -246,7 +246,7 @@ def _is_reference(structure):
 
 
 def _arguments(node):
-    """What a call gets beside its first argument; each reference in that repeats it."""
+    """The arguments of a call besides the first; each reference in the first repeats them."""
     if _is_reference(node):
         return node[3] if len(node) == 4 else {}
     items = node.values() if isinstance(node, dict) else node
@@ -255,7 +255,7 @@ def _arguments(node):
 
 
 def _unwrap(structure):
-    """One tensor was written as a list of one."""
+    """Unwrap a list of one tensor; Keras 2 wrote single tensors as such lists."""
     if isinstance(structure, list) and len(structure) == 1:
         return structure[0]
     return structure

@@ -1,7 +1,7 @@
 """TensorFlow functions that Keras 2 put into graphs, written with `keras.ops`.
 
-Each has the argument names of TensorFlow's, so that an argument that is not understood is a
-TypeError. A tensor's shape is a tuple here, with a `_Size` where it is not known.
+Each function has TensorFlow's argument names, so an unknown argument raises a TypeError. A tensor's
+shape is a tuple here, with a `_Size` for each unknown size.
 """
 
 import dataclasses
@@ -15,18 +15,18 @@ _REBUILD = "Rebuild the model with a layer or `keras.ops` in its place, and load
 
 
 def apply(function, first, arguments):
-    """Calls the TensorFlow function of that name, `"nn.relu6"` for `tf.nn.relu6`.
+    """Calls the equivalent of a TensorFlow function, `"nn.relu6"` for `tf.nn.relu6`.
 
     Args:
         function: the name.
         first: the first argument, a `KerasTensor`, a list of them, or a shape.
-        arguments: the others, by name.
+        arguments: the other arguments, by name.
 
     Returns:
-        A list of what TensorFlow's function returns, symbolically.
+        A list of the symbolic results.
 
     Raises:
-        ValueError: the function, or this use of it, is not known.
+        ValueError: the function, or this use of it, is unknown.
     """
     if function not in _FUNCTIONS:
         raise ValueError(f"tf.{function} is not translated. {_REBUILD}")
@@ -41,7 +41,7 @@ def apply(function, first, arguments):
 
 @dataclasses.dataclass(frozen=True)
 class _Size:
-    """The size of a tensor along an axis, not known before run time."""
+    """The size of a tensor along an axis that is unknown before run time."""
 
     tensor: keras.KerasTensor
     axis: int
@@ -52,7 +52,7 @@ def _binary(op):
 
 
 def _same_type(x, y):
-    """TensorFlow gives a constant the type of the tensor beside it."""
+    """Give both the same dtype: TensorFlow gives a constant the dtype of the other operand."""
     tensors = [each for each in (x, y) if keras.backend.is_keras_tensor(each)]
     if not tensors:
         raise ValueError(f"calculating with shapes is not translated. {_REBUILD}")
@@ -132,7 +132,7 @@ def _add_n(inputs):
 
 
 def _squeeze(x, axis=None):
-    # The batch is None here even if it is 1 at run time, where TensorFlow would squeeze it.
+    # The batch is None here, but TensorFlow would squeeze it if it is 1 at run time.
     if axis is None or axis == []:
         raise ValueError(f"tf.squeeze without an axis is not translated. {_REBUILD}")
     return ops.squeeze(x, axis=tuple(axis) if isinstance(axis, list) else axis)
@@ -150,7 +150,7 @@ def _reshape(tensor, shape):
 
 
 def _resolve(tensor, shape):
-    """`shape` with its -1 resolved, if it is for the tensor's only unknown size."""
+    """`shape` with its -1 resolved, if it refers to the tensor's only unknown size."""
     kept = [n for n in shape if isinstance(n, _Size)]
     rest = [n for axis, n in enumerate(tensor.shape) if [axis] != [size.axis for size in kept]]
     if len(kept) != 1 or kept[0].tensor is not tensor or None in rest or shape.count(-1) != 1:
@@ -256,7 +256,7 @@ _FUNCTIONS = {
     "tile": _tile,
     "unstack": _unstack,
 }
-# The others mean something else, or nothing, for whole numbers.
+# Other functions behave differently for integers, or do not accept them.
 _ANY_TYPE = {
     "__operators__.add",
     "__operators__.getitem",

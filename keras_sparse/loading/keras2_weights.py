@@ -6,17 +6,17 @@ import h5py
 import keras
 import numpy as np
 
-# What a model's layers were filed under in TensorFlow 2.12.
+# The group with a model's layers in files of TensorFlow 2.12.
 _OLD_LAYERS = "_layer_checkpoint_dependencies"
 
 
 def text(value):
-    """An attribute of an HDF5 file, which is bytes in older ones."""
+    """An attribute of an HDF5 file as str; older files have bytes."""
     return value.decode() if hasattr(value, "decode") else str(value)
 
 
 def load_from_lists(part, group):
-    """Assigns the weights of an HDF5 file of Keras 2: one list for each layer of the model.
+    """Assigns the weights of an HDF5 file of Keras 2, which has one list for each layer.
 
     Args:
         part: the model's `Part`.
@@ -61,7 +61,7 @@ def _non_trainable(part):
 
 
 def _check_order(part, variables, names):
-    """Layers within a wrapper may be listed in another order, which shapes need not show."""
+    """Check the order of layers in a wrapper: it may differ, and shapes need not show this."""
     expected = [variable.name for variable in variables]
     found = [name.split("/")[-1].split(":")[0] for name in names]
     if found != expected and sorted(found) == sorted(expected):
@@ -85,7 +85,7 @@ def _assign(part, variables, arrays):
 
 
 def _finish(part):
-    """Lets adapted layers compute with the statistics that they were given."""
+    """Makes adapted layers use the statistics that were assigned."""
     for child in part.parts or []:
         _finish(child)
     if isinstance(part.layer, keras.layers.Normalization) and part.layer.weights:
@@ -93,11 +93,11 @@ def _finish(part):
 
 
 def load_from_tree(part, group):
-    """Assigns the weights of a `.keras` file of Keras 2, where groups follow the layers.
+    """Assigns the weights of a `.keras` file of Keras 2, where each layer has a group.
 
     Args:
         part: the `Part` of a model or a layer.
-        group: its group in the file's weights.
+        group: the group of the part in the file's weights.
 
     Raises:
         ValueError: they do not fit.
@@ -111,7 +111,7 @@ def load_from_tree(part, group):
 
 
 def _by_class(items, kind, group):
-    """Pairs items with the groups that are named after their class and counted, in order."""
+    """Pairs items with groups in order; groups are named after the class and numbered."""
     found = {}
     for name in group:
         stem, number = re.fullmatch(r"(.*?)(?:_(\d+))?", name).groups()
@@ -142,7 +142,7 @@ def _load_layer(part, group):
 
 
 def _load_object(layer, group):
-    """Groups are named after the attributes that hold the layers."""
+    """Load the layers inside a layer; groups are named after the attributes that hold them."""
     for name, child in group.items():
         if name == "vars":
             if len(child):

@@ -1,4 +1,4 @@
-"""How many weights each layer gets: exact in integers, with a total that is known at run time."""
+"""Exact integer budgets of layers, for a total that is known only at run time."""
 
 import math
 
@@ -19,11 +19,11 @@ def proportional(total, shares):
             Smaller ones count as 0, as in compiled code.
 
     Returns:
-        int32 tensor of shape (n,) that sums to `total`, each within one of its exact share (or
-        within 2^-24 of the total, for a total above 2^24).
+        int32 tensor of shape (n,) that sums to `total`. Each entry differs from its exact share by
+        less than one (or by 2^-24 of the total, for a total above 2^24).
     """
-    # Shares as integers small enough that their sum fits: their running sum is then exact, and
-    # rounding the running total instead of each part makes the parts add up.
+    # Shares become integers so small that their sum fits, so their running sum is exact. The parts
+    # add up because the running total is rounded instead of each part.
     bits = INT_BITS - 2 - math.ceil(math.log2(max(shares.shape[0], 2)))
     units = ops.cast(shares / power_of_two_below(ops.max(shares)) * 2.0**bits, "int32")
     running = ops.cumsum(units)
@@ -35,23 +35,23 @@ def proportional(total, shares):
 
 
 def water_fill(wanted, free):
-    """Moves what does not fit equally to where there is room, repeatedly, in closed form.
+    """Distributes what does not fit equally over layers with room, in closed form.
 
-    Each layer gets `min(wanted + level, free)` with one level for all, and the few that an integer
-    level leaves over go one each to the first layers with room.
+    Each layer gets `min(wanted + level, free)` with one integer level for all layers. The few that
+    remain go to the first layers with room, one each.
 
     Args:
         wanted: int32 tensor of shape (n,).
         free: int32 tensor of shape (n,), the free places; their sum is at least that of `wanted`.
 
     Returns:
-        int32 tensor of shape (n,), nowhere above `free`, with the sum of `wanted`.
+        int32 tensor of shape (n,), at most `free`, with the sum of `wanted`.
     """
     total = ops.sum(wanted)
     base = ops.minimum(wanted, free)
     room = free - base
-    # The sum is linear between the levels at which a layer becomes full: the last of those that
-    # is not too high, and from there an equal part for each layer that still has room.
+    # The sum is linear between the levels at which a layer becomes full. Find the last such level
+    # that is not too high, and from there give an equal part to each layer that has room.
     levels = ops.pad(room, (1, 0))
     sums = ops.sum(base) + ops.sum(ops.minimum(ops.expand_dims(levels, 1), room), axis=1)
     level = ops.max(ops.where(sums <= total, levels, 0))

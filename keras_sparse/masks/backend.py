@@ -1,4 +1,4 @@
-"""What masks need of a backend besides `keras.ops`."""
+"""Backend functions for masks that `keras.ops` does not have."""
 
 import contextlib
 import sys
@@ -9,11 +9,12 @@ import keras
 def compiled(function):
     """`function`, compiled by XLA once per set of shapes, also if its caller is not compiled.
 
-    Between training steps nothing else is compiled, and on a CPU Keras compiles nothing on
-    TensorFlow: an update of the masks of a ResNet-18 would take 10 s instead of 1 s.
+    Keras does not compile code between training steps, and with TensorFlow on a CPU it compiles
+    nothing. Without compilation, an update of the masks of a ResNet-18 would take 10 s instead of 1
+    s.
 
     Args:
-        function: takes and returns (nested lists and dicts of) tensors, with no other effect.
+        function: takes and returns (nested lists and dicts of) tensors, without side effects.
 
     Returns:
         A function of the same arguments.
@@ -30,7 +31,7 @@ def compiled(function):
 
 
 def compiles_for_gpu():
-    """Whether what is traced now is compiled by XLA for a GPU."""
+    """Whether XLA compiles the current trace for a GPU."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -43,7 +44,7 @@ def compiles_for_gpu():
 
 
 def _is_mac_gpu():
-    # As in Keras: TensorFlow has no XLA for the GPU of a Mac.
+    # As in Keras: TensorFlow has no XLA for GPUs of Macs.
     import tensorflow as tf
 
     return sys.platform == "darwin" and bool(tf.config.list_physical_devices("GPU"))
@@ -52,8 +53,8 @@ def _is_mac_gpu():
 def outside_trace():
     """A context in which variables have values and keep what is assigned to them.
 
-    TensorFlow builds an optimizer while it traces the first training step: an `assign` would
-    become a part of a trace that is thrown away.
+    TensorFlow builds an optimizer while it traces the first training step. An `assign` would become
+    a part of that trace, which is discarded.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -65,7 +66,7 @@ def outside_trace():
 def has_value(variable):
     """Whether a variable can be read now.
 
-    It cannot for the weights of a model that TensorFlow builds in the trace of its first step.
+    It cannot be read if TensorFlow builds the model in the trace of its first step.
     """
     if keras.backend.backend() == "tensorflow":
         with outside_trace():
@@ -92,13 +93,13 @@ def value_outside_trace(variable):
 def dense(value):
     """A variable or a gradient as a plain tensor.
 
-    On TensorFlow an embedding's gradient comes as `IndexedSlices`, and `ops.convert_to_tensor`
-    gives a variable that no function accepts while the trace that made it is open.
+    On TensorFlow an embedding's gradient comes as `IndexedSlices`. `ops.convert_to_tensor` returns
+    a variable that no function accepts until its trace ends.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         return tf.convert_to_tensor(value)
     value = keras.ops.convert_to_tensor(value)
-    # On PyTorch that is the variable itself, which changes when something is assigned to it.
+    # On PyTorch the result is the variable itself, which changes on an assignment.
     return keras.ops.copy(value) if keras.backend.backend() == "torch" else value

@@ -1,8 +1,8 @@
 """Searches for a GPU: many candidates at once, and no loop.
 
-On a GPU the host launches each iteration of a loop, and XLA can put a conditional into a CUDA
-graph, so that the host need not wait, only if there is no loop in it. On a CPU a loop over single
-bits is faster, because the candidates of a digit are compared one after the other.
+On a GPU the host launches each iteration of a loop. XLA can put a conditional into a CUDA graph, so
+that the host need not wait, but only if it contains no loop. On a CPU a loop over single bits is
+faster, because the candidates of a digit are compared one after the other.
 """
 
 from keras import ops
@@ -14,17 +14,18 @@ def largest_where(holds, bits, num_groups):
     """The largest integer of each group that passes a test, found digit by digit.
 
     Args:
-        holds: function of an int32 tensor of shape (groups, n), that returns a bool tensor of the
-            same shape. If it holds for an integer of a group, then for all those below.
+        holds: function of an int32 tensor of shape (groups, n) that returns a bool tensor of the
+            same shape. If it is true for an integer of a group, it must be true for all smaller
+            ones.
         bits: int, at most 31.
         num_groups: int.
 
     Returns:
-        int32 tensor of shape (groups,), below `2**bits`; 0 where nothing above it passes.
+        int32 tensor of shape (groups,), below `2**bits`; 0 where no larger integer passes.
     """
     value = ops.zeros((num_groups,), "int32")
     while bits > 0:
-        # The first digit is the short one, so that the rest are whole.
+        # The first digit has fewer bits, so that all others are complete.
         digit_bits = bits % DIGIT_BITS or DIGIT_BITS
         bits -= digit_bits
         steps = ops.convert_to_tensor([d << bits for d in range(1, 2**digit_bits)], "int32")

@@ -1,4 +1,4 @@
-"""How a sparsity is spread over layers, as whole numbers of weights that add up exactly."""
+"""The distribution of a sparsity over layers, in whole numbers that add up exactly."""
 
 import math
 import re
@@ -17,14 +17,14 @@ def layer_budgets(shapes, paths, density, distribution):
         shapes: list of shapes of the sparse weights.
         paths: list of their paths, for a distribution by pattern and for messages.
         density: float in (0, 1], the share of weights that are kept.
-        distribution: `"uniform"`, the same density everywhere; `"erk"`, density in proportion to
-            the sum of a shape over its product, so that large layers are the sparsest; or a dict
-            from regular expressions, searched for in the paths, to the density of the layers they
-            match, in which `density` is for all other layers.
+        distribution: `"uniform"`, the same density everywhere; `"erk"`, a density in proportion to
+            the sum of the shape divided by its product, so that large layers are the sparsest; or a
+            dict from regular expressions, searched for in the paths, to the densities of the layers
+            that match. All other layers then have `density`.
 
     Returns:
-        A list of ints. By name, they sum to `round(density * number of weights)`; by pattern, each
-        layer gets `round(its density * its size)`.
+        A list of ints. For `"uniform"` and `"erk"` they sum to `round(density * number of
+        weights)`. For a dict, each layer gets `round(its density * its size)`.
 
     Raises:
         ValueError: a density outside (0, 1], an unknown distribution, a pattern that matches
@@ -63,11 +63,11 @@ def layer_budgets(shapes, paths, density, distribution):
 
 
 def global_budget(sizes, density):
-    """How many weights a choice among all layers keeps: `round(density * sum(sizes))`.
+    """How many weights a choice from all layers together keeps: `round(density * sum(sizes))`.
 
     Raises:
-        ValueError: a density outside (0, 1], or fewer weights than layers, one of which would be
-            left empty.
+        ValueError: a density outside (0, 1], or fewer weights than layers, so that a layer would be
+            empty.
     """
     check_number("density", density, "(0, 1]")
     total = round(density * sum(sizes))
@@ -90,8 +90,8 @@ def check_distribution(distribution):
 
     Args:
         distribution: `"erk"`, `"uniform"`, a dict from patterns to densities; `"zeros"`, the
-            weights that are not zero; or `"2:4"`, two of every four consecutive inputs of an
-            output, and other numbers in the same way.
+            weights that are not zero; or `"2:4"`, two of every four consecutive inputs of an output
+            (other numbers work too).
 
     Returns:
         The distribution, with densities as Python floats.
@@ -141,7 +141,7 @@ def _by_pattern(sizes, paths, density, patterns):
 
 
 def _erk(shapes, sizes, total):
-    """Budgets before rounding: a layer that would pass 1 is dense, and the rest solved again."""
+    """Budgets before rounding; layers above density 1 become dense, the others are solved again."""
     raw = [sum(shape) / math.prod(shape) for shape in shapes]
     dense = set()
     while True:
@@ -158,7 +158,7 @@ def _erk(shapes, sizes, total):
 
 
 def _round_to_total(exact, sizes, total):
-    """Largest remainders: rounds down, and gives what is missing to the largest fractions."""
+    """Rounds down, and gives the missing weights to the largest fractions."""
     floors = np.minimum(np.floor(exact), sizes).astype("int64")
     remainders = np.where(floors < sizes, np.asarray(exact) - floors, -1.0)
     order = np.argsort(-remainders, kind="stable")

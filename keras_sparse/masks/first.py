@@ -15,21 +15,20 @@ def first_masks(variables, paths, density, distribution, rng, required=True):
         variables: list of `keras.Variable`s.
         paths: list of their paths, for a distribution by pattern and for messages.
         density: float in (0, 1], the share of weights that are kept.
-        distribution: see `distributions.check_distribution`. By `"erk"`, `"uniform"` and by
-            pattern the masks are random, with the budgets of `layer_budgets`. For `"zeros"` they
-            are the weights that are not zero, for `"2:4"` the two largest of four; both ignore the
-            density.
+        distribution: see `distributions.check_distribution`. For `"erk"`, `"uniform"` and a dict
+            the masks are random, with the budgets of `layer_budgets`. `"zeros"` keeps the weights
+            that are not zero, `"2:4"` the two largest of four; both ignore the density.
         rng: a `numpy.random.Generator`.
-        required: bool; whether the weights must have zeros for `"zeros"`. False where saved masks
-            are loaded next.
+        required: bool; whether `"zeros"` requires zeros in the weights. False if saved masks are
+            loaded next.
 
     Returns:
         A list of bool NumPy arrays.
 
     Raises:
-        ValueError: a layer that would keep no weight; a network without zeros for `"zeros"`; a
-            number of inputs that 4 does not divide for `"2:4"`; weights without a value yet, if the
-            masks depend on the values.
+        ValueError: a layer that would keep no weight; for `"zeros"`, a network without zeros; for
+            `"2:4"`, a number of inputs that is no multiple of 4; weights without a value yet, if
+            the masks depend on the values.
     """
     if distribution == "zeros":
         masks = [value_outside_trace(v) != 0 for v in variables]
@@ -66,7 +65,7 @@ def _check_zeros(masks, paths):
 
 
 def _largest_of(weights, path, n, m):
-    """The mask of the n largest of each m inputs of an output; of equal ones the first."""
+    """The mask of the n largest of each m inputs of an output; among equal ones the first."""
     inputs = weights.shape[-2]
     if inputs % m:
         raise ValueError(

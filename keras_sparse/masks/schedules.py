@@ -1,4 +1,4 @@
-"""How a prune rate or a sparsity changes over training."""
+"""Schedules of a prune rate or a sparsity over training."""
 
 import dataclasses
 import math
@@ -11,8 +11,8 @@ from keras_sparse.validation import check_integer, check_number
 class Schedule:
     """Base class: a number for each training step.
 
-    Subclasses are frozen dataclasses with an `end`, the step from which on the value is constant,
-    and a `__call__(step)` in plain Python.
+    Subclasses are frozen dataclasses with an `end`, the step after which the value is constant, and
+    a `__call__(step)` in plain Python.
     """
 
     def ending_at(self, step: int) -> "Schedule":
@@ -109,7 +109,8 @@ class LinearSchedule(_Ramp):
 class CosineSchedule(_Ramp):
     """Half a cosine from `initial` at step `begin` to `final` at step `end`.
 
-    The prune rate of sparse momentum (to the last step) and of RigL (to three quarters of them).
+    The prune rate of sparse momentum (until the last step) and of RigL (until three quarters of the
+    steps).
 
     Args:
         initial: float in [0, 1].
@@ -129,7 +130,7 @@ class CosineSchedule(_Ramp):
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class CubicSchedule(_Ramp):
-    """The sparsity of gradual pruning: fast at first, slow as the weights become scarce.
+    """The sparsity of gradual pruning: fast at first, and slow when few weights are left.
 
     `final + (initial - final) * (1 - (step - begin) / (end - begin))**3`
 
@@ -155,7 +156,7 @@ class CubicSchedule(_Ramp):
 @keras.saving.register_keras_serializable(package="keras_sparse")
 @dataclasses.dataclass(frozen=True)
 class InverseTimeSchedule(Schedule):
-    """A value that falls as 1/t, for a training whose length is not known.
+    """A value that falls as 1/t, for a training of unknown length.
 
     `initial / (1 + step / halved_at)`, constant from step `100 * halved_at` on. If the length is
     known, use `CosineSchedule`, as the papers do.
@@ -179,7 +180,7 @@ class InverseTimeSchedule(Schedule):
 
     @property
     def end(self):
-        """The step from which on the value is constant."""
+        """The step after which the value is constant."""
         return 100 * self.halved_at
 
     def ending_at(self, step: int) -> "Schedule":
@@ -194,7 +195,7 @@ class InverseTimeSchedule(Schedule):
 @keras.saving.register_keras_serializable(package="keras_sparse")
 @dataclasses.dataclass(frozen=True)
 class OneShotSchedule(Schedule):
-    """Zero before a step, `value` from it on: train, prune at once, fine-tune.
+    """Zero before a step, then `value`: train, prune at once, fine-tune.
 
     Args:
         value: float in [0, 1].
@@ -213,7 +214,7 @@ class OneShotSchedule(Schedule):
         check_integer("end", self.end, "[1, inf)")
 
     def ending_at(self, step: int) -> "Schedule":
-        """The same value from another step on."""
+        """The same value, starting at another step."""
         return dataclasses.replace(self, end=step)
 
     def __call__(self, step: int) -> float:

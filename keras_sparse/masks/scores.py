@@ -1,4 +1,4 @@
-"""Random keys by which weights are ranked, without a state."""
+"""Random keys to rank weights, from a generator without state."""
 
 import math
 
@@ -14,7 +14,7 @@ def random_keys(index, seed, step):
     """Random integers that depend on the arguments only.
 
     They are the same on every backend, replica and device, compiled or not, and after a restart. A
-    random generator with a state is not, in a compiled branch.
+    random generator with a state does not ensure this in a compiled branch.
 
     Args:
         index: int32 tensor, one number for each key.
@@ -29,7 +29,7 @@ def random_keys(index, seed, step):
 
 
 def random_normal(index, seed, step):
-    """Standard normal float32 numbers from the same keys (Box and Muller)."""
+    """Standard normal float32 numbers from `random_keys`, by the method of Box and Muller."""
     radius = _uniform(random_keys(index, seed, step))
     angle = _uniform(random_keys(index, seed + 1, step))
     return ops.sqrt(-2.0 * ops.log(radius)) * ops.cos(2.0 * math.pi * angle)
@@ -47,5 +47,5 @@ def _mix(h):
 
 
 def _shift(h, bits):
-    """Shift that brings in zeros: of a signed integer, `right_shift` would bring in the sign."""
+    """Shift right with zeros; `right_shift` of a signed integer would repeat the sign bit."""
     return ops.bitwise_and(ops.right_shift(h, bits), 2 ** (32 - bits) - 1)

@@ -1,8 +1,8 @@
 """Exact selection of the k largest, for a k that is known only when the step runs.
 
-A float that is not negative orders like the integer with the same bits. The k-th largest of those
-integers is found bit by bit with one count per bit: 31 passes, no sort, and a `k` that may be a
-traced value under XLA. For a GPU four bits are found in one pass.
+Floats that are not negative have the same order as the integers with the same bits. The k-th
+largest of these integers is found bit by bit, with one count per bit. This takes 31 passes and no
+sort, and `k` may be a traced value under XLA. On a GPU one pass finds four bits.
 """
 
 from keras import ops
@@ -15,7 +15,7 @@ INT_BITS = 31
 
 
 def magnitude_keys(x):
-    """Integers that order like |x|.
+    """Integers with the same order as |x|.
 
     Args:
         x: float tensor of any dtype.
@@ -28,11 +28,11 @@ def magnitude_keys(x):
 
 
 def select_largest(keys, k, packing, among):
-    """Marks the k largest of each group; of equal keys the first by index.
+    """Marks the k largest of each group; among equal keys the first by index.
 
     Args:
         keys: packed int32, not negative, as `magnitude_keys` makes them.
-        k: int32 tensor of shape (groups,). Above the number of candidates: all of them.
+        k: int32 tensor of shape (groups,). If it exceeds the number of candidates, all are marked.
         packing: the `Packing` of `keys`.
         among: packed bool, the candidates.
 
@@ -46,36 +46,36 @@ def select_largest(keys, k, packing, among):
 
 
 def _selected(keys, index, key, stop):
-    # Above the key, or equal and before the stop. One comparison: XLA makes no branches of it.
+    # Above the key, or equal and before the stop. XLA makes no branches of a single comparison.
     return keys - ops.cast(index >= stop, "int32") >= key
 
 
 def find_by_bits(keys, k, packing):
-    """What `select_largest` selects by, in a loop over the bits.
+    """The limits that `select_largest` selects by, found in a loop over the bits.
 
     Args:
-        keys: packed int32, -1 for what is no candidate.
+        keys: packed int32, -1 for entries that are no candidates.
         k: int32 tensor of shape (groups,).
         packing: the `Packing` of `keys`.
 
     Returns:
-        Two int32 tensors of shape (groups,): the key of the last that is selected, and the index
-        from which on what has that key is not.
+        Two int32 tensors of shape (groups,): the smallest selected key, and the index from which
+        entries with that key are not selected.
     """
     index = packing.index()
     index_bits = _index_bits(packing)
-    # Of plain numbers Keras makes integers as wide as floatx.
+    # Keras turns Python numbers into integers as wide as floatx.
     one, key_bits, all_bits = (
         ops.convert_to_tensor(n, "int32") for n in (1, INT_BITS, INT_BITS + index_bits)
     )
 
     def goes_on(i, key, stop, reached):
-        # Equal keys are rare, or (regrown weights, dead inputs) very many: the bits of the index
-        # are searched only where not all the equal ones are taken.
+        # Equal keys are either rare or very many (regrown weights, dead inputs). The bits of the
+        # index are searched only if not all entries with an equal key are selected.
         return ops.logical_or(i < INT_BITS, ops.any(reached > k))
 
     def body(i, key, stop, reached):
-        # One loop for both searches takes XLA half as long to compile as two.
+        # XLA compiles one loop for both searches in half the time of two loops.
         of_key = i < INT_BITS
         bit = ops.left_shift(one, ops.where(of_key, key_bits, all_bits) - 1 - i)
         next_key = ops.where(of_key, ops.bitwise_or(key, bit), key)
@@ -93,7 +93,7 @@ def find_by_bits(keys, k, packing):
         )
 
     zeros = ops.zeros((packing.num_groups,), "int32")
-    # Should there be fewer than k with a key above 0, nothing is known to be reached.
+    # The start for groups with fewer than k keys above 0, where no candidate passes the test.
     start = (ops.zeros((), "int32"), zeros, zeros, zeros + INT_MAX)
     _, key, stop, reached = ops.while_loop(
         goes_on, body, start, maximum_iterations=INT_BITS + index_bits
@@ -102,7 +102,7 @@ def find_by_bits(keys, k, packing):
 
 
 def find_by_digits(keys, k, packing):
-    """What `find_by_bits` finds, without a loop: the same selection, faster on a GPU."""
+    """The same as `find_by_bits`, without a loop; faster on a GPU."""
     keys = ops.expand_dims(keys, 1)
     index = ops.expand_dims(packing.index(), 1)
     k = ops.expand_dims(k, -1)
@@ -133,7 +133,7 @@ def select_globally(keys, k, packing, among):
         among: packed bool, the candidates.
 
     Returns:
-        Packed bool with exactly `min(k, candidates)` true in all.
+        Packed bool with exactly `min(k, candidates)` true in total.
     """
     ones = ops.ones((packing.num_groups,), "int32")
     best = select_largest(keys, ones, packing, among)
@@ -142,14 +142,14 @@ def select_globally(keys, k, packing, among):
 
 
 def mean_magnitude(x, among, packing):
-    """Mean of |x| over the marked entries of each group, the same bits compiled or not.
+    """Mean of |x| over the marked entries of each group, bit-identical compiled or not.
 
-    A sum of floats depends on the order of the additions, which differs between eager code, XLA
-    and devices. The shares of a budget must not differ, so the magnitudes are summed as integers,
-    in units of 2^-23 of the power of two below the largest of the group.
+    A sum of floats depends on the order of the additions, which differs between eager code, XLA and
+    devices. The shares of a budget must not differ. So magnitudes are summed as integers, in units
+    of 2^-23 of the power of two below the largest magnitude of the group.
 
     Args:
-        x: packed float32. Not finite counts as 0.
+        x: packed float32. Values that are not finite count as 0.
         among: packed bool.
         packing: their `Packing`.
 
@@ -170,14 +170,14 @@ def mean_magnitude(x, among, packing):
 
 
 def power_of_two_below(x):
-    """The largest power of two that is not above x, and 1 for 0: to divide by it rounds nothing."""
+    """The largest power of two up to x, and 1 for 0; a division by it does not round."""
     exponent = ops.bitwise_and(ops.view(x, "int32"), 0x7F800000)
     return ops.where(exponent > 0, ops.view(exponent, "float32"), 1.0)
 
 
 def _exact_sum(units, packing):
     """Sum by group of packed integers below 2^24, as float32, added in one fixed order."""
-    # A row of 256 of them fits 32 bits without a sign; then 8 bits times all rows fit an int32.
+    # The sum of a row of 256 fits uint32. Then 8 bits of each row, over all rows, fit an int32.
     rows = ops.expand_dims(ops.sum(ops.cast(units, "uint32"), axis=1), -1)
     bits = (24, 16, 8, 0)
     shifted = ops.right_shift(rows, ops.convert_to_tensor(bits, "uint32"))

@@ -59,7 +59,7 @@ def alexnet_b(
     kernel_regularizer=None,
     name="alexnet_b",
 ):
-    """AlexNet-b: as `alexnet_s`, with dense layers of 2048; 8,501,322 trainable parameters.
+    """AlexNet-b: like `alexnet_s`, with dense layers of 2048; 8,501,322 trainable parameters.
 
     Example:
 

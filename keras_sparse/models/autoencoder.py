@@ -16,8 +16,8 @@ def autoencoder(
 ):
     """Autoencoder of MLPerf Tiny's anomaly detection: four layers of 128 units, 8, and four again.
 
-    269,992 parameters, the averages of batch normalisation included, of which 267,928 are trained;
-    the benchmark asks for an AUC of 0.85 on ToyADMOS.
+    It has 269,992 parameters, including the averages of batch normalisation; 267,928 are trained.
+    The benchmark requires an AUC of 0.85 on ToyADMOS.
 
     Args:
         input_shape: `(features,)`: five frames of 128 mel bands.

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-# Of PyTorch's batch normalisation, which the papers use: 1 − 0.1.
+# The momentum of PyTorch's batch normalisation, which the papers use: 1 − 0.1.
 _BATCH_NORM_MOMENTUM = 0.9
 
 
@@ -21,8 +21,8 @@ def channels_at(width, count):
 def kernel_arguments(initializer, regularizer):
     """The arguments for the kernel of one layer, with its own initializer.
 
-    With one initializer, all layers of a shape would have the same values, and its seed would be
-    drawn when it is made instead of when the network is.
+    If layers shared one initializer, all layers of the same shape would have the same values, and
+    the seed would be drawn before the network is made.
     """
     if isinstance(initializer, keras.initializers.Initializer):
         initializer = initializer.clone()
@@ -33,7 +33,7 @@ class Blocks:
     """Layers of one network.
 
     Args:
-        width: float above 0; every count of channels but the input's and the output's is
+        width: float above 0; every number of channels, except of the input and the output, is
             multiplied by it and rounded, to at least 1.
         kernel_initializer: of all kernels.
         kernel_regularizer: of all kernels, depthwise ones too.
@@ -54,7 +54,7 @@ class Blocks:
         return kernel_arguments(keras.initializers.get(self._initializer), self._regularizer)
 
     def conv(self, x, filters, size, name, strides=1):
-        """A convolution with `same` padding; `filters` are taken as they are."""
+        """A convolution with `same` padding; `filters` is not multiplied by the width."""
         return layers.Conv2D(
             filters, size, strides, "same", use_bias=self._use_bias, name=name, **self._kernel()
         )(x)
@@ -87,12 +87,12 @@ class Blocks:
         return self.bn_relu(x, name)
 
     def dense(self, x, units, name):
-        """A dense layer with a bias; `units` are taken as they are."""
+        """A dense layer with a bias; `units` is not multiplied by the width."""
         return layers.Dense(units, name=name, **self._kernel())(x)
 
     def classifier(self, x, classes, activation):
         """The last layer, named `logits`."""
-        # Half precision is for what comes before: a softmax or loss of it is too coarse.
+        # Half precision is too coarse for the softmax and the loss.
         return layers.Dense(classes, activation, dtype="float32", name="logits", **self._kernel())(
             x
         )

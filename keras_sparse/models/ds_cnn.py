@@ -20,11 +20,11 @@ def ds_cnn(
 ):
     """DS-CNN of MLPerf Tiny's keyword spotting: 49 frames of 10 coefficients, 64 channels.
 
-    24,908 parameters, the averages of batch normalisation included; the benchmark asks for 90%
-    accuracy on Speech Commands.
+    It has 24,908 parameters, including the averages of batch normalisation. The benchmark requires
+    90% accuracy on Speech Commands.
 
     Args:
-        input_shape: `(frames, coefficients, channels)`, at least 4 of each of the first two.
+        input_shape: `(frames, coefficients, channels)`, at least 4 frames and 4 coefficients.
         classes: int, number of outputs.
         activation: of the outputs. Defaults to None, logits.
         width: float, multiplies all counts of hidden channels.

@@ -25,7 +25,7 @@ def lenet_300_100(
         classes: int, number of outputs.
         activation: of the outputs. Defaults to None, logits.
         width: float, multiplies all counts of hidden units and channels.
-        batch_norm: bool, batch normalisation before each ReLU, which makes the bias there needless.
+        batch_norm: bool, whether to use batch normalisation, instead of a bias, before each ReLU.
         kernel_initializer: of all kernels.
         kernel_regularizer: of all kernels.
         name: the model's name.
@@ -71,7 +71,7 @@ def lenet_5(
         classes: int, number of outputs.
         activation: of the outputs. Defaults to None, logits.
         width: float, multiplies all counts of hidden units and channels.
-        batch_norm: bool, batch normalisation before each ReLU, which makes the bias there needless.
+        batch_norm: bool, whether to use batch normalisation, instead of a bias, before each ReLU.
         kernel_initializer: of all kernels.
         kernel_regularizer: of all kernels.
         name: the model's name.

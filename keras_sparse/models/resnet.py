@@ -17,8 +17,8 @@ def resnet_8(
 ):
     """ResNet-8 of MLPerf Tiny's image classification: three blocks of 16, 32 and 64 channels.
 
-    78,666 parameters on CIFAR-10, the averages of batch normalisation included; the benchmark
-    asks for 85% accuracy.
+    It has 78,666 parameters on CIFAR-10, including the averages of batch normalisation. The
+    benchmark requires 85% accuracy.
 
     Args:
         input_shape: `(height, width, channels)`, at least 4 pixels high and wide.
@@ -70,8 +70,8 @@ def resnet_18(
 ):
     """ResNet-18: four stages of two blocks, 64 to 512 channels.
 
-    11,173,962 trainable parameters on CIFAR-10 with the CIFAR stem, 11,689,512 on ImageNet with
-    1000 classes and ImageNet's.
+    It has 11,173,962 trainable parameters on CIFAR-10 with the CIFAR stem, and 11,689,512 on
+    ImageNet with 1000 classes and the ImageNet stem.
 
     Args:
         input_shape: `(height, width, channels)`.
@@ -110,7 +110,7 @@ def resnet_50(
     kernel_regularizer=None,
     name="resnet_50",
 ):
-    """ResNet-50: bottleneck blocks, the stride in the 3x3 convolution ("v1.5").
+    """ResNet-50: bottleneck blocks, with the stride in the 3x3 convolution ("v1.5").
 
     25,557,032 trainable parameters on ImageNet. See `resnet_18` for the arguments.
 

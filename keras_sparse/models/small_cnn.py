@@ -46,7 +46,8 @@ def small_cnn(
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv{i}", **kernel())(
             x
         )
-        # Small data sets have few steps an epoch, which the default of 0.99 lags behind.
+        # Small data sets have few steps per epoch; averages with the default of 0.99 would lag
+        # behind.
         x = layers.BatchNormalization(momentum=0.9, name=f"conv{i}_bn")(x)
         x = layers.ReLU(name=f"conv{i}_relu")(x)
         if i < 3:

@@ -64,9 +64,9 @@ def vgg16_c(
 ):
     """VGG16-C: as `vgg16_d`, with a 1x1 kernel in the third convolution of blocks 3 to 5.
 
-    It has 11,323,466 trainable parameters on CIFAR-10, as in the papers, whose 1x1 convolutions pad
-    by 1, as their 3x3 ones do: images grow by 2 there, and 2x2 pixels reach the dense layers. See
-    `vgg16_d` for the arguments.
+    It has 11,323,466 trainable parameters on CIFAR-10, as in the papers. As in the papers, the 1x1
+    convolutions pad by 1, like the 3x3 convolutions. So images grow by 2 there, and 2x2 pixels
+    reach the dense layers. See `vgg16_d` for the arguments.
 
     Example:
 

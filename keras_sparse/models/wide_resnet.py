@@ -20,11 +20,10 @@ def wide_resnet(
     """WRN-depth-width: three groups of pre-activated residual blocks, 16, 32 and 64 times `width`.
 
     Trainable parameters on CIFAR-10: WRN-16-8 10,961,370; 16-10 17,116,634; 22-8 17,158,106;
-    28-2 1,467,610; 28-10 36,479,194. The convolutions that bridge a change of width are named
-    `group*_shortcut`.
+    28-2 1,467,610; 28-10 36,479,194. The convolutions in the shortcuts are named `group*_shortcut`.
 
     Args:
-        depth: int, 6n + 4: the number of convolutions, bridges and the first one included.
+        depth: int, 6n + 4: the number of convolutions, including the shortcuts and the first one.
         width: float, the factor on the channels of the three groups; the first convolution has
             16 channels at any width.
         input_shape: `(height, width, channels)`.

@@ -65,7 +65,7 @@ class DeepR(MovesWeights):
         steps_per_epoch: int | None = None,
         **kwargs: Any,
     ) -> None:
-        # A weight at zero becomes dormant in every update, so no schedule is needed.
+        # Every update prunes all weights at zero, so the schedule is constant.
         super().__init__(
             learning_rate,
             ConstantSchedule(1.0),

@@ -76,7 +76,7 @@ class FindsThresholds(SeparableUpdate):
         """Zeros for the gradients of weights that the loss does not depend on."""
         variables = variables or _keras.variables_of(self)
         if len(grads) != len(variables) or all(grad is None for grad in grads):
-            return grads # Keras refuses them
+            return grads  # Keras refuses them
         return [
             ops.zeros(v.shape, v.dtype) if grad is None and self._record(v).is_thresholded else grad
             for grad, v in zip(grads, variables, strict=True)

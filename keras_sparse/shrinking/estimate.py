@@ -1,21 +1,21 @@
-"""Whether it pays to remove channels now."""
+"""An estimate of whether removing channels saves time."""
 
 import dataclasses
 
-# A part of a step's time does not depend on the multiply-accumulates.
+# Savings must be twice the costs, because a part of a step's time does not depend on the MACs.
 _MARGIN = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What removing the dead channels now would cost and save.
+    """The cost and the savings of removing the dead channels now.
 
     Attributes:
-        epochs_left: epochs that are still to be trained.
-        epoch_seconds: the fastest epoch of the present network, its first one aside; None before
-            there is one.
-        compile_seconds: by how much its first epoch took longer: tracing and compiling.
-        surgery_seconds: how long surgery took.
+        epochs_left: number of epochs still to train.
+        epoch_seconds: time of the fastest epoch of the current network, except the first; None
+            before there is one.
+        compile_seconds: the additional time of the first epoch, for tracing and compiling.
+        surgery_seconds: time of surgery.
         macs: multiply-accumulates for one sample, `(before, after)`.
         parameters: `(before, after)`.
     """
@@ -29,14 +29,14 @@ class Estimate:
 
     @property
     def seconds_saved(self):
-        """How much shorter the remaining epochs would be, in proportion to the MACs."""
+        """The time saved in the remaining epochs, in proportion to the MACs."""
         before, after = self.macs
         share = 1.0 - after / before if before else 0.0
         return self.epochs_left * (self.epoch_seconds or 0.0) * share
 
     @property
     def seconds_spent(self):
-        """How long surgery took, and compiling the compact network will take."""
+        """The time of surgery and of compiling the compact network."""
         return (self.compile_seconds or 0.0) + self.surgery_seconds
 
     @property
@@ -57,11 +57,11 @@ class Stopwatch:
 
     @property
     def epoch_seconds(self):
-        """Of an epoch with everything compiled; None before there was one."""
+        """Time of the fastest epoch after the first; None before there is one."""
         return min(self._seconds[1:], default=None)
 
     @property
     def compile_seconds(self):
-        """By how much the first epoch took longer; None before there was another."""
+        """Additional time of the first epoch; None before there is a second one."""
         steady = self.epoch_seconds
         return None if steady is None else max(self._seconds[0] - steady, 0.0)

@@ -1,4 +1,4 @@
-"""Several calls of `fit` as one for the user's callbacks."""
+"""Callbacks for several calls of `fit` that look like one call to the user's callbacks."""
 
 import time
 
@@ -15,13 +15,13 @@ _BATCH_HOOKS = (
 
 
 class Relay(keras.callbacks.Callback):
-    """Passes events on to callbacks; the begin and the end of training only once.
+    """Passes events on to callbacks, but the begin and the end of training only once.
 
     Args:
         callbacks: the user's callbacks, in a (nested) list, or None.
 
     Attributes:
-        goes_on: whether another call of `fit` is going to follow.
+        goes_on: whether another call of `fit` will follow.
     """
 
     def __init__(self, callbacks):
@@ -41,7 +41,7 @@ class Relay(keras.callbacks.Callback):
         self._pass_on("set_params", params)
 
     def set_model(self, model):
-        """Pass on: the callbacks see the model that is trained now."""
+        """Pass on the current model to the callbacks."""
         super().set_model(model)
         self._pass_on("set_model", model)
 
@@ -61,7 +61,7 @@ class Relay(keras.callbacks.Callback):
         self._pass_on("on_epoch_begin", epoch, logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Pass on; what the callbacks add to `logs` is seen by those that follow."""
+        """Pass on; later callbacks see what earlier ones add to `logs`."""
         self._pass_on("on_epoch_end", epoch, logs)
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -84,7 +84,7 @@ class Relay(keras.callbacks.Callback):
 
 
 def _is_async_safe(callback):
-    """As Keras judges it: safe by its own word, or without anything to do at a batch."""
+    """Keras' rule: safe if the callback declares it, or if it does nothing at a batch."""
     base = keras.callbacks.Callback
     return getattr(callback, "async_safe", False) or all(
         getattr(type(callback), hook) is getattr(base, hook) for hook in _BATCH_HOOKS
@@ -99,7 +99,7 @@ class JoinedHistory(keras.callbacks.History):
         self.epoch = []
 
     def on_train_begin(self, logs=None):
-        """Keep what the calls before have written."""
+        """Keep what earlier calls have written."""
 
     def restore(self, epochs, logs):
         """Continue after other epochs.
@@ -109,7 +109,7 @@ class JoinedHistory(keras.callbacks.History):
             logs: dict from a log's name to the list of its values.
 
         Raises:
-            ValueError: something else.
+            ValueError: not a history of this form.
         """
         numbers = isinstance(epochs, list) and all(type(n) is int and n >= 0 for n in epochs)
         lists = isinstance(logs, dict) and all(isinstance(v, list) for v in logs.values())
@@ -119,10 +119,10 @@ class JoinedHistory(keras.callbacks.History):
 
 
 class AfterEpoch(keras.callbacks.Callback):
-    """Calls a function when all other callbacks have seen an epoch, and may end `fit` there.
+    """Calls a function after all other callbacks have seen an epoch; it may end `fit`.
 
     Args:
-        function: takes the epoch's number and its seconds; returns whether to end `fit`.
+        function: takes the epoch's number and its time in seconds; returns whether to end `fit`.
     """
 
     def __init__(self, function):

@@ -1,4 +1,4 @@
-"""The compact model of a compiled one, with its optimizer's state."""
+"""Surgery on a compiled model, with the state of its optimizer."""
 
 import contextlib
 
@@ -38,23 +38,23 @@ def zeroed(model, dead):
 
 
 def _scored_layers(model):
-    """`{name: layer}` of the layers that criteria on weights look at."""
+    """`{name: layer}` of the layers that criteria on weights score."""
     normalisations = layers_of_type(model, keras.layers.BatchNormalization)
     return {**by_name(normalisations), **by_name(layers_with_channels(model))}
 
 
 def _leading_weight(layer):
-    """What makes a layer's channels constant when it is zero, and its channel axes."""
+    """The weight that makes a layer's channels constant if it is zero, and its channel axes."""
     if isinstance(layer, keras.layers.BatchNormalization):
         return layer.gamma, (-1,)
     return channel_weight(layer)
 
 
 def remove_dead(model, dead, verify=True):
-    """A model without its dead channels, with the optimizer's state, compiled like the model.
+    """A copy of a model without its dead channels, compiled, with the optimizer's state.
 
     Args:
-        model: a compiled `keras.Model` that was trained.
+        model: a compiled and trained `keras.Model`.
         dead: `{layer name: bool array (channels,)}`.
         verify: the inputs to compare on; see `surgery.remove_dead_channels`.
 
@@ -70,16 +70,16 @@ def remove_dead(model, dead, verify=True):
 
 
 def followed(model, compact, report):
-    """Which channels of the scored layers are left, and the layers' new names.
+    """The remaining channels of the scored layers, and the layers' new names.
 
     Layers of nested models get new names, because the models are inlined.
 
     Args:
-        model, compact, report: as `remove_dead` takes and returns them.
+        model, compact, report: the argument and the results of `remove_dead`.
 
     Returns:
-        `(kept, names)`: `{name in model: indices}`, none for a layer that was removed, and
-        `{name in model: name in compact}`.
+        `(kept, names)`: `{name in model: indices}`, without indices for a removed layer, and `{name
+        in model: name in compact}`.
     """
     olds = {name: _leading_weight(layer) for name, layer in _scored_layers(model).items()}
     by_path = {weight.path: name for name, (weight, _) in olds.items() if weight is not None}
@@ -94,7 +94,7 @@ def followed(model, compact, report):
 
 
 def _kept_channels(part, axes):
-    """Numbers of the channels, which lie along `axes`, that a `VariableSlice` keeps."""
+    """Indices of the channels, along `axes`, that a `VariableSlice` keeps."""
     shape = [1] * len(part.shape)
     for axis in axes:
         shape[axis] = part.shape[axis]
@@ -109,10 +109,10 @@ def compile_like(model, compact, optimizer):
 
 
 def compile_arguments(model):
-    """What a model was compiled with, its optimizer aside, in new objects.
+    """The arguments of a model's `compile` except the optimizer, as new objects.
 
     Raises:
-        ValueError: the model is not compiled, or with something that cannot be made again.
+        ValueError: the model is not compiled, or an argument cannot be made again.
     """
     if not model.compiled:
         raise ValueError("`model` is not compiled: call `model.compile(...)` first.")

@@ -1,4 +1,4 @@
-"""A training run's folder: the model and the trainer's state."""
+"""The folder of a training run: the model and the trainer's state."""
 
 import pathlib
 
@@ -22,7 +22,7 @@ def save(folder, model, state):
 
 
 def load(folder):
-    """What `save` wrote last.
+    """Load what `save` wrote last.
 
     Args:
         folder: a folder that may not exist.

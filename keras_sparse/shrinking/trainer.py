@@ -1,4 +1,4 @@
-"""`fit`, with a network that becomes smaller."""
+"""Training that removes dead channels between epochs."""
 
 import dataclasses
 import operator
@@ -35,7 +35,7 @@ class Shrink:
     """One removal of dead channels during training.
 
     Attributes:
-        epoch: how many epochs had been trained.
+        epoch: number of epochs trained before.
         channels: `{layer name: (before, after)}` of the layers that lost channels.
         parameters: of the model, `(before, after)`.
         macs: multiply-accumulates for one sample, `(before, after)`.
@@ -50,28 +50,29 @@ class Shrink:
 
 
 class ShrinkingTrainer:
-    """Trains with `model.fit`, and removes dead channels from the network while it trains.
+    """Trains with `model.fit`, and removes dead channels from the network during training.
 
-    At the end of an epoch, if enough channels have been dead for some epochs in a row and it pays,
-    their incoming weights (nearly zero by then) are set to zero, surgery removes the channels, and
-    training continues with the compact network: the same epochs, callbacks, learning rate, step
-    count, momentum and masks. The loss does not jump, because the outputs stay as they are.
+    At the end of an epoch it removes channels if enough of them have been dead for some epochs in a
+    row and the removal saves time. It sets their incoming weights (already nearly zero) to zero,
+    and surgery removes the channels. Training continues with the compact network, and with the same
+    epochs, callbacks, learning rate, step count, momentum and masks. The loss does not jump,
+    because the outputs stay the same.
 
-    A removal pays if the remaining epochs would be shorter by more than twice the time of the
-    removal and of compiling again. The time saved is that of the epochs times the share of the
-    multiply-accumulates removed; compiling takes the time by which the network's first epoch was
-    longer than its fastest. Measured times decide only when channels are removed: those that are
-    dead when training ends are removed then, with a warning if no removal paid before. Until
-    something dies, this is `model.fit`, bit for bit.
+    A removal pays if it saves more than twice the time that it and the new compilation take. The
+    time saved is the time of the remaining epochs times the share of the multiply-accumulates
+    removed. The time of compiling is the time of the network's first epoch minus that of its
+    fastest. Measured times decide only when channels are removed. Channels that are dead at the end
+    of training are removed then, with a warning if no removal paid before. Before the first
+    removal, the result is bit-identical to `model.fit`.
 
     Use it with an optimizer that kills channels: Adam with an L2 `kernel_regularizer`,
     `RDA(groups="channel")`, `SparseMomentum(growth="momentum_by_channel")`.
 
-    With a `folder`, the network and all state are written there after each epoch, and a trainer
-    made with the same folder resumes an interrupted training, with the network as small as it was.
-    The result is that of an uninterrupted run, bit for bit, if the order of the data depends on the
-    epoch only (with Keras' own shuffling it does not: each call of `fit` draws again) and removals
-    do not depend on measured times (`must_pay=False`). Other callbacks' states are not written.
+    With a `folder`, the network and all state are saved there after each epoch. A trainer with the
+    same folder resumes an interrupted training with the compact network. The result is
+    bit-identical to an uninterrupted run under two conditions: the order of the data depends on the
+    epoch only (Keras' own shuffling draws a new order in each call of `fit`), and removals do not
+    depend on measured times (`must_pay=False`). States of other callbacks are not saved.
 
     Args:
         model: a compiled and built `keras.Model` with Keras' own `train_step`. After a removal
@@ -80,22 +81,23 @@ class ShrinkingTrainer:
             `DeadChannels(IncomingNorm(1e-6), epochs=3)`.
         min_dead: float in (0, 1], the share of all channels that must have died since the last
             removal before the next. Defaults to 0.05.
-        must_pay: bool, or a function from an `Estimate` to bool. True: the rule above, and channels
-            that are dead at the end are removed too. False: remove whenever enough are dead and
-            epochs are left. A function decides alone. Defaults to True.
-        folder: where the run is saved after each epoch, or None. One folder holds one run.
+        must_pay: bool, or a function from an `Estimate` to bool. True: the rule above; channels
+            that are dead at the end are removed too. False: remove whenever enough channels are
+            dead and epochs are left. A function replaces the rule. Defaults to True.
+        folder: the folder in which the run is saved after each epoch, or None. One folder holds one
+        run.
         verify: inputs on which the outputs before and after a removal are compared, True for random
             inputs, or False for no comparison; see `surgery.remove_dead_channels`.
 
     Attributes:
-        model: the model as it is now, compiled.
+        model: the current model, compiled.
         history: the `keras.callbacks.History` of all epochs.
         shrinks: list of `Shrink`, one for each removal.
 
     Raises:
-        ValueError: an argument out of its range; a model that is not compiled, not built, has a
-            custom training step, or that surgery cannot read; a folder whose state cannot be read
-            or belongs to another model.
+        ValueError: an argument out of its range; a model that is not compiled or not built, that
+            has a custom training step, or that surgery cannot read; a folder with a state that
+            cannot be read or that belongs to another model.
 
     Example:
 
@@ -159,21 +161,21 @@ class ShrinkingTrainer:
     ) -> keras.callbacks.History:
         """Train; the arguments are those of `model.fit`.
 
-        Data that `steps_per_epoch` splits into epochs start again after a removal.
+        If `steps_per_epoch` splits the data into epochs, the data start again after a removal.
 
         Args:
             x, y: data, as `model.fit` takes them.
             epochs: int, the epoch to stop at.
-            initial_epoch: int, the epoch to start at, where the folder holds no run.
-            callbacks: list of callbacks. They see one training: `set_model` is called with each
-                new model.
+            initial_epoch: int, the epoch to start at if the folder holds no run.
+            callbacks: list of callbacks. They see a single training; `set_model` is called with
+                each new model.
             **arguments: the other arguments of `model.fit`.
 
         Returns:
-            The `keras.callbacks.History` of all epochs, also of those before an interruption.
+            The `keras.callbacks.History` of all epochs, including those before an interruption.
 
         Raises:
-            ValueError: a callback that puts back weights of a larger network.
+            ValueError: a callback that restores weights of a larger network.
         """
         _check_callbacks(callbacks)
         self._epochs = epochs
@@ -199,12 +201,12 @@ class ShrinkingTrainer:
                 break
         if self.must_pay is True:
             self._remove_at_the_end()
-        # Another training starts from the beginning, as with `model.fit`.
+        # Another call of `fit` starts a new training, as with `model.fit`.
         self._next_epoch = 0
         return self.history
 
     def _remove_at_the_end(self):
-        """Remove what did not pay by the measured times, which a busy machine may distort."""
+        """Remove channels whose removal did not pay: a busy machine may distort the times."""
         dead, declined = self.dead_channels.dead, self._declined
         self._declined = None
         if _count(dead) <= self._dead_kept or not self._shrink(dead, epochs_left=0):
@@ -242,7 +244,7 @@ class ShrinkingTrainer:
         at_the_end = not epochs_left
         if self.must_pay is True and self._stopwatch.epoch_seconds is None and not at_the_end:
             return False
-        # In any case, the next check is when more have died.
+        # In any case, the next check waits until more channels have died.
         self._dead_before = _count(dead)
         start = time.perf_counter()
         try:
@@ -275,7 +277,7 @@ class ShrinkingTrainer:
         self.dead_channels.keep(kept)
         streaks = self.dead_channels.get_state()
         self.dead_channels.set_state({names[name]: streaks[name] for name in streaks})
-        # Dead channels that had to stay are no reason for another removal.
+        # Dead channels that surgery kept must not trigger another removal.
         self._dead_before = self._dead_kept = _count(self.dead_channels.dead)
         return True
 
