@@ -1,4 +1,4 @@
-"""Modules of this package that run in separate processes."""
+"""Running modules of this package in separate processes."""
 
 import os
 import pathlib
@@ -12,12 +12,12 @@ _NOTE = re.compile(r"INFO|WARNING|[IW]\d{4} ")
 
 
 def command(module, *arguments):
-    """The command that runs a module, by the same Python."""
+    """The command that runs a module with the same Python."""
     return [sys.executable, "-P", "-m", module, *map(str, arguments)]
 
 
 def environment(**variables):
-    """This process' environment and more, in which the module is found."""
+    """This process' environment plus `variables`, in which Python finds the module."""
     python_path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": python_path, **variables}
 
@@ -27,7 +27,7 @@ def how_it_ended(code, log):
 
     Args:
         code: its `returncode`.
-        log: what it wrote to stderr.
+        log: its output on stderr.
     """
     reason = signal.strsignal(-code) if code < 0 else f"exit status {code}"
     lines = [line for line in log.splitlines() if line and not _NOTE.match(line)]

@@ -1,4 +1,4 @@
-"""Common parts of the programs of this package, without importing Keras."""
+"""Common parts of the programs of this package; it does not import Keras."""
 
 import contextlib
 import functools
@@ -12,7 +12,7 @@ from absl import app, flags
 from export import usage
 from export.quiet import quiet_import
 
-# What Keras, TensorFlow and LiteRT count in 32 bits: sizes, threads, rounds.
+# Keras, TensorFlow and LiteRT use 32 bits for sizes, threads and rounds.
 LARGEST_INTEGER = 2**31 - 1
 _MOMENT = 0.1
 count = functools.partial(flags.DEFINE_integer, lower_bound=1, upper_bound=LARGEST_INTEGER)
@@ -24,8 +24,8 @@ def run(name, main):
     Wrong flags, files that cannot be read or written and a full disk end it with one line.
 
     Args:
-        name: of the program, for that line: `"export.convert"`.
-        main: function of the arguments that are no flags, the program's name first.
+        name: name of the program in that line: `"export.convert"`.
+        main: function of the arguments that are no flags; the first is the program's name.
     """
     try:
         app.run(main, flags_parser=lambda argv: _parse(name, argv))
@@ -40,16 +40,16 @@ def _parse(name, argv):
         sys.exit(0)
     try:
         return flags.FLAGS(argv)
-    except (flags.Error, UnicodeError) as error:  # a file of flags that is no text
+    except (flags.Error, UnicodeError) as error:  # a file of flags that is not text
         sys.exit(f"{name}: {' '.join(str(error).split())} (--help shows the flags)")
 
 
 def output(path):
-    """A context manager: the file to write in the place of `path`, None where that is empty."""
+    """A context manager: a temporary file that replaces `path`; None if `path` is empty."""
     if not path:
         return contextlib.nullcontext()
     check_output(path)
-    # It imports Keras, which is slow.
+    # This imports Keras, which is slow.
     with quiet_import():
         from keras_sparse.files import replacing
 
@@ -74,7 +74,7 @@ def check_files(source, target, samples=None):
 
 
 def check_output(path, name="`path`"):
-    """A ValueError unless a file can be written; None is no file."""
+    """A ValueError if the file cannot be written; None is allowed."""
     folder = os.path.dirname(path or "") or "."
     if path and (
         not os.path.isdir(folder) or not os.access(folder, os.W_OK) or os.path.isdir(path)
@@ -86,16 +86,16 @@ def check_output(path, name="`path`"):
 
 
 def check_plot(path):
-    """A ValueError unless Matplotlib can write a picture there; None is no file."""
+    """A ValueError if Matplotlib cannot write a picture there; None is allowed."""
     check_output(path)
     if path and pathlib.Path(path).suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--plot must end in .png, .svg or .pdf. Received: {path}")
 
 
 def check_model(path):
-    """A ValueError unless a file begins as one with a Keras model does: .keras is zip, .h5 HDF5."""
+    """A ValueError unless a file starts like a Keras model: .keras is zip, .h5 is HDF5."""
     if not os.path.isfile(path):
-        return  # the reader reports what it is
+        return  # reading it reports the error
     with open(path, "rb") as file:
         start = file.read(8)
     if not start.startswith((b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")):
@@ -103,7 +103,7 @@ def check_model(path):
 
 
 def clean_up_when_terminated():
-    """Lets SIGTERM end the program as an exit does, so that no half-written file stays."""
+    """Lets SIGTERM end the program like an exit, so that no half-written file stays."""
     signal.signal(signal.SIGTERM, _exit)
     sys.unraisablehook = sent_again({SystemExit: (signal.SIGTERM, _exit)}, sys.unraisablehook)
 
@@ -113,18 +113,18 @@ def _exit(number, _):
 
 
 def sent_again(signals, ordinary):
-    """A `sys.unraisablehook` with which exceptions of signal handlers are not lost.
+    """A `sys.unraisablehook` that does not lose exceptions of signal handlers.
 
-    A handler may run in a callback of the garbage collector or in a `__del__`. Exceptions there are
-    printed and dropped, and the program would continue. So the handler is called again, a moment
+    A handler may run in a callback of the garbage collector or in a `__del__`. Python prints and
+    drops exceptions there, and the program would continue. So the handler is called again a moment
     later.
 
     Args:
-        signals: `{kind of exception: (the signal, the handler that raises it)}`.
-        ordinary: the hook for everything else.
+        signals: `{type of exception: (the signal, the handler that raises it)}`.
+        ordinary: the hook for all other exceptions.
 
     Returns:
-        A function of what the hook gets.
+        The hook.
     """
 
     def hook(lost):
@@ -133,7 +133,7 @@ def sent_again(signals, ordinary):
             return
         number, handler = signals[lost.exc_type]
         signal.signal(signal.SIGALRM, lambda *_: handler(number, None))
-        # Last, for what is raised here is lost as well.
+        # This is last, because an exception here would be lost too.
         signal.setitimer(signal.ITIMER_REAL, _MOMENT)
 
     return hook

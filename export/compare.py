@@ -1,26 +1,25 @@
-"""Differences of the outputs of a TFLite file from those of its Keras model."""
+"""Differences between the outputs of a TFLite file and of its Keras model."""
 
 import numpy as np
 
 from export.errors import ExportError
 
-# A column of the last axis is lost if it differs by more than this share of the range that it has,
-# and this many times as much as the best column does.
+# A column of the last axis is lost if its error exceeds this share of its own range, and this
+# multiple of the error of the best column.
 _LOST, _WORSE = 0.5, 4.0
 
 
 def compare(path, wanted, got, labels, tolerance, drawn, advice=None):
-    """Figures of a `Verification` from outputs by name, or an ExportError.
+    """Compute the figures of a `Verification` from outputs by name; or raise an ExportError.
 
     Args:
         path: the file, for the messages.
-        wanted, got: dict from an output's name to an array `(n, ...)`, of the model and of the
-            file.
+        wanted, got: outputs of the model and of the file, dicts from names to arrays `(n, ...)`.
         labels: integer classes `(n,)`, or None.
         tolerance: a `Tolerance`.
         drawn: True if the samples are random: then only integer outputs must agree, not
             predictions.
-        advice: function that returns advice for a file that differs, for the messages.
+        advice: function that returns advice for a file that differs, used in messages.
     """
     if _shapes(wanted) != _shapes(got):
         raise ExportError(f"{path} has the outputs {_shapes(got)}, the model {_shapes(wanted)}.")
@@ -80,7 +79,7 @@ def _error(value, other):
 
 
 def _relative_error(value, other):
-    """Of floats relative to the output's scale; of integers the share that differs."""
+    """The error of floats relative to the output's scale; the share of integers that differ."""
     if _is_integer(value):
         return float(np.mean(value != other))
     scale = float(np.abs(value).max())
@@ -113,10 +112,10 @@ def _error_faults(pairs, figures, tolerance, drawn):
 
 
 def _lost_column(value, other, tolerance, drawn):
-    """The worst column whose variation is lost, as `(axis, column)`, or None.
+    """The worst column that lost its variation, as `(axis, column)`, or None.
 
-    Numbers from 0 to 1 are assumed to be probabilities with a common scale: a class that never
-    occurs may vanish, and so may a feature that is zero for more than half of the samples.
+    Numbers from 0 to 1 are taken as probabilities with a common scale. So a class that never occurs
+    may become constant, and so may a feature that is zero for more than half of the samples.
     """
     if value.ndim < 2 or (value.min() >= 0 and value.max() <= 1):
         return None
@@ -128,9 +127,9 @@ def _lost_column(value, other, tolerance, drawn):
 
 
 def _column_axes(value):
-    """The axes along which an output has quantities of different kinds."""
+    """The axes of an output whose entries have different meanings."""
     last = value.ndim - 1
-    # Some detectors have boxes and scores first, and many places behind them.
+    # In some detectors boxes and scores are on the first axis, and many places on later axes.
     first = value.ndim > 2 and value.shape[1] < min(value.shape[2:])
     return [1, last] if first else [last]
 
@@ -144,7 +143,7 @@ def _lost_along(axis, value, other, tolerance, drawn):
         return None
     errors = np.abs(value - other).max(axis=0)
     shares = np.where(varies, errors / np.where(varies, ranges, 1), 0)
-    # Of a network that hardly varies on what it is given all columns are as bad as each other.
+    # If a network hardly varies on the samples, all columns are equally bad.
     worse = shares > _WORSE * shares[varies].min()
     if not drawn:
         worse |= np.ptp(other, axis=0) == 0
@@ -154,7 +153,7 @@ def _lost_along(axis, value, other, tolerance, drawn):
 
 
 def _agreements(pairs):
-    """Shares of equal predictions by output: of the largest of a vector, of equal integers."""
+    """Shares of equal predictions by output: equal largest entries, or equal integers."""
     return {
         name: float(
             np.mean(value == other)
@@ -184,7 +183,7 @@ def _prediction_faults(pairs, figures, tolerance, drawn):
 
 
 def _accuracies(pairs, labels):
-    """Accuracy of the model and of the file, (None, None) without labels."""
+    """Accuracy of the model and of the file; (None, None) without labels."""
     if labels is None:
         return None, None
     shapes = [value.shape[1:] for value, _ in pairs.values()]

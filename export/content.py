@@ -1,4 +1,4 @@
-"""Checks of a TFLite file's content, without running it."""
+"""Checks of the content of a TFLite file, without running it."""
 
 import re
 
@@ -10,13 +10,13 @@ from export.integers import check_int8
 from export.kinds import kind_of
 from export.tflite_file import Runner, flex_operators, operators
 
-# Converted with the wrong trackable object, a file holds these in place of its weights, loads and
-# computes garbage from memory that was never written.
+# If a model is converted with the wrong trackable object, the file has these operators instead of
+# its weights. It loads, but reads memory that was never written.
 VARIABLE_OPERATORS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 
 
 def check_content(model, path, quantize=None, sparse_encoding=False, input_output=None):
-    """Counts the operators of a file; an ExportError if what it holds cannot be right."""
+    """Counts the operators of a file; an ExportError if its content cannot be right."""
     counts = operators(path)
     if any(name.startswith("Flex") for name in counts):
         raise ExportError(flex_refusal(path, model, flex_operators(path)))
@@ -41,7 +41,7 @@ def _check_ends(model, path, input_output):
     specs = keras.tree.flatten(open_input_specs(model))
     ends = (("input", specs), ("output", getattr(model, "outputs", None) or []))
     for (what, own), dtypes in zip(ends, Runner(path).dtypes, strict=True):
-        # What is an integer in Keras, such as an index or a pixel, stays one.
+        # Inputs that are integers in Keras, such as indices or pixels, stay integers.
         others = {tensor.dtype for tensor in own if "float" not in tensor.dtype}
         for name, dtype in dtypes.items():
             if dtype not in {input_output, "int32", "int64", "bool", *others}:
@@ -52,12 +52,12 @@ def _check_ends(model, path, input_output):
 
 
 def flex_refusal(path, model, found):
-    """Says which layers need TensorFlow's operators.
+    """The error message that names the layers that need TensorFlow's operators.
 
     Args:
         path: the file.
         model: the `keras.Model`.
-        found: what `flex_operators` returned.
+        found: the result of `flex_operators`.
     """
     named = []
     for name, tensor in found:
@@ -70,7 +70,7 @@ def flex_refusal(path, model, found):
 
 
 def _layer_of(model, tensor):
-    """The innermost layer in a tensor's name, which may have `_1` behind a layer's; or None."""
+    """The innermost layer in a tensor's name, which may end in `_1`; or None."""
     from keras_sparse._keras import flatten_layers
 
     layers = {layer.name: layer for layer in flatten_layers(model, include_self=False)}
@@ -84,7 +84,7 @@ def _layer_of(model, tensor):
 def _check_size(model, path, weight_bytes, sparse_encoding):
     import keras
 
-    # Equal tensors are stored once, so only the distinct ones must be there.
+    # Equal tensors are stored once, so only distinct tensors are counted.
     distinct = {}
     for weight in model.weights:
         value = keras.ops.convert_to_numpy(weight)

@@ -1,4 +1,4 @@
-"""The error of `export` when the work itself fails; bad arguments are a ValueError."""
+"""The error of `export` if the work itself fails; bad arguments are a ValueError."""
 
 
 class ExportError(RuntimeError):

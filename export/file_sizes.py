@@ -1,4 +1,4 @@
-"""Measures how large the TFLite files of a Keras model are, for `keras_sparse.compress`."""
+"""Measures the size of a Keras model's TFLite files, for `keras_sparse.compress`."""
 
 import pathlib
 import tempfile
@@ -19,8 +19,8 @@ _ANY = Tolerance(error=float("inf"), agreement=0.0, accuracy=1.0)
 class FileSizes:
     """Measures the TFLite files of a Keras model, in float32 and in int8.
 
-    Give it to `keras_sparse.compress` as `files`. Each measurement converts the model twice, by
-    `export.convert`. For int8 the samples are random: the size does not depend on them.
+    Pass it to `keras_sparse.compress` as `files`. Each measurement converts the model twice with
+    `export.convert`. For int8 the samples are random, because the size does not depend on them.
 
     Example:
 
@@ -44,13 +44,13 @@ class FileSizes:
 
 
 def convert_for_size(model, path, quantize, **arguments):
-    """Converts a model, with random samples for the ranges of int8: its size is what counts.
+    """Converts a model only for its size, with random samples for the ranges of int8.
 
     Args:
         model, path, quantize, **arguments: see `export.convert`.
 
     Returns:
-        What `export.convert` returns.
+        The result of `export.convert`.
     """
     import keras
 

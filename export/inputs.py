@@ -17,11 +17,11 @@ def input_specs(model, batch_size=1, input_shape=None):
     """The inputs of a model with a fixed batch size, nested as the model takes them.
 
     Args:
-        model: a built `keras.Model`. One that is neither functional nor `Sequential` must take its
-            inputs in one argument. Keras keeps only their shapes: they count as floats.
+        model: a built `keras.Model`. A subclassed model must take its inputs in one argument. Keras
+            keeps only their shapes, so they count as floats.
         batch_size: int of at least 1.
-        input_shape: the sizes of inputs with unknown ones, without the batch: a shape for a single
-            input, or a list of them or a dict by the inputs' names. None in a shape leaves a size
+        input_shape: shapes without the batch, for inputs with unknown sizes: a shape for a single
+            input, a list of shapes, or a dict by the inputs' names. None in a shape leaves a size
             open.
 
     Returns:
@@ -29,8 +29,8 @@ def input_specs(model, batch_size=1, input_shape=None):
         dict of them.
 
     Raises:
-        ValueError: a bad batch size, an unbuilt model, inputs that are not known, an unknown
-            dimension other than the batch, or a shape that is not the model's.
+        ValueError: a bad batch size, an unbuilt model, unknown inputs, an unknown dimension other
+            than the batch, or a shape that does not fit the model.
     """
     import keras
 
@@ -85,7 +85,7 @@ def _symbolic_inputs(model):
 
     if isinstance(model, keras.Sequential):
         return model.inputs[0]
-    # A functional model's `input` keeps the nesting that `inputs` flattens.
+    # `input` of a functional model is nested, `inputs` is flat.
     if getattr(model, "inputs", None):
         return model.input
     shapes = (model.get_build_config() or {}).get("input_shape")
@@ -164,19 +164,18 @@ def check_samples(samples, specs, name="samples"):
 
     Args:
         samples: what `model.predict` takes: an array of shape `(n, ...)`, or for several inputs
-            a list, tuple or dict by name of arrays that share `n`. Or what gives batches or
-            single samples one after the other: a generator, a `tf.data.Dataset`, a
-            `keras.utils.PyDataset`, a list of batches, or a function that returns any of these.
-            Of a tuple `(x, y)` that it gives only `x` is taken.
-        specs: what `input_specs` returned.
-        name: of the argument, for the messages.
+            a list, tuple or dict by name of arrays that share `n`. Or a stream of batches or single
+            samples: a generator, a `tf.data.Dataset`, a `keras.utils.PyDataset`, a list of batches,
+            or a function that returns any of these. From a tuple `(x, y)` only `x` is used.
+        specs: the result of `input_specs`.
+        name: the name of the argument, for messages.
 
     Returns:
         A list of arrays in the flattened order of `specs`, each with the input's dtype.
 
     Raises:
-        ValueError: another number of arrays, other names or another shape than the model's; no
-            samples; NaN, infinity, or numbers that the input's dtype does not hold.
+        ValueError: the number of arrays, the names or a shape does not fit the model; no samples;
+            NaN, infinity, or numbers that do not fit the input's dtype.
     """
     import keras
 
@@ -193,7 +192,7 @@ def check_samples(samples, specs, name="samples"):
 
 
 def _cast(array, spec, name):
-    """The array in the dtype of an input, or a ValueError if that changes more than rounding."""
+    """The array in the dtype of an input; a ValueError if the cast does more than round."""
     dtype = array.dtype
     what = f"`{name}` for the input {spec.name!r}"
     if dtype.kind not in "biuf" and "float" not in dtype.name:
@@ -218,15 +217,16 @@ def _cast(array, spec, name):
 def draw_samples(specs, seed=0, size=DRAWN_SIZE):
     """Samples from a seeded generator: standard normal floats, integers that are 0 or 1.
 
-    Small integers, because what an integer input may hold (the rows of an embedding) is not known.
+    The integers are small, because the valid range of an integer input (the rows of an embedding)
+    is unknown.
 
     Args:
         specs: what `input_specs` returned.
         seed: of `numpy.random.default_rng`.
-        size: int, for sizes that are open.
+        size: int, used for open sizes.
 
     Returns:
-        A list of `DRAWN_SAMPLES` samples per input, as `check_samples` returns them.
+        A list of `DRAWN_SAMPLES` samples per input, like the result of `check_samples`.
     """
     import keras
 
@@ -245,15 +245,15 @@ def read_samples(path, specs):
     """Samples and labels from a file that `numpy.save` or `numpy.savez` wrote.
 
     Args:
-        path: a `.npy` file with the samples of the one input, or a `.npz` file with an array for
-            each input by its name (`x` will do for a single one), and, if there are labels, `y`.
+        path: a `.npy` file with the samples of a single input, or a `.npz` file with an array for
+            each input by name (or `x` for a single input), and, if there are labels, `y`.
         specs: what `input_specs` returned.
 
     Returns:
-        `(samples, labels)`: samples as the model takes them, labels of shape `(n,)` or None.
+        `(samples, labels)`: samples nested like the model's inputs, labels of shape `(n,)` or None.
 
     Raises:
-        ValueError: a file that is missing, damaged, lacks an input or has other arrays.
+        ValueError: a file that is missing, damaged, lacks an input or has unknown arrays.
     """
     import keras
 
@@ -281,6 +281,6 @@ def read_samples(path, specs):
     check_samples(inputs, specs, f"arrays of {path}")
     samples = arrays_of(inputs, specs, f"arrays of {path}")
     labels = None if "y" in names else arrays.get("y")
-    # CIFAR's labels are a column.
+    # The labels of CIFAR are a column.
     labels = labels[:, 0] if np.ndim(labels) == 2 and labels.shape[1] == 1 else labels
     return keras.tree.pack_sequence_as(specs, samples), labels

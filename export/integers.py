@@ -8,10 +8,10 @@ import numpy as np
 from export.errors import ExportError
 from export.tflite_file import operator_name, read
 
-# LiteRT has these for int8, and they take nearly all of the time.
+# LiteRT has int8 kernels for these, and they take nearly all of the time.
 _ALWAYS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST")
-# In so wide a range, none of int8's 256 levels is left for numbers of the size of 1.
+# With such a wide range, int8's 256 levels are too coarse for numbers around 1.
 _WIDE = 1e4
 
 
@@ -26,7 +26,7 @@ class _Result:
 
 
 def check_int8(path):
-    """An ExportError if a file computes in floats what int8 files compute in integers."""
+    """An ExportError if a file computes in floats where int8 files compute in integers."""
     results = [result for result in _results(path) if result.kind not in _CONVERSIONS]
     floats = [result for result in results if result.type == "FLOAT32"]
     slow = [result for result in floats if result.kind in _ALWAYS]
@@ -40,7 +40,7 @@ def check_int8(path):
 
 
 def float_operators(path):
-    """How often each operator of a file computes in floats, by name."""
+    """The number of operators that compute in floats, by name."""
     return dict(
         collections.Counter(
             result.kind
@@ -51,14 +51,14 @@ def float_operators(path):
 
 
 def widest_range(path):
-    """`(name, least, largest)` of the int8 tensor with the widest range, if that is very wide."""
+    """`(name, minimum, maximum)` of the int8 tensor with the widest range, if it is very wide."""
     ranges = [(result.name, *result.range) for result in _results(path) if result.range]
     widest = max(ranges, key=lambda found: found[2] - found[1], default=None)
     return widest if widest and widest[2] - widest[1] > _WIDE else None
 
 
 def about_a_wide_range(name, least, largest):
-    """Advice for a tensor that leaves no levels for small numbers."""
+    """Advice for a tensor with a range that is too wide for small numbers."""
     return (
         f"The tensor {name!r} goes from {least:.3g} to {largest:.3g}, which leaves none of the 256 "
         "levels to small numbers. If it is a mask, add -100 in place of the least float."

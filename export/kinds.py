@@ -1,6 +1,6 @@
-"""Kinds of numbers that a TFLite file may be in: one `Kind` each, in `KINDS`.
+"""The kinds of quantization of a TFLite file: one `Kind` each, in `KINDS`.
 
-A new kind is an entry here, which flags, checks, converter and verification read.
+To add a kind, add an entry here; flags, checks, converter and verification read it.
 """
 
 import dataclasses
@@ -10,16 +10,17 @@ from collections.abc import Callable
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
-    """How far a file may be from its Keras model.
+    """The allowed difference between a file and its Keras model.
 
     Args:
         error: largest difference, relative to the largest absolute value of the output tensor over
-            all samples. Columns of the last axis that vary must not be lost either: none may
-            differ by more than this, or half, of the range that it has itself, and by four times
-            as much as the best column does, or be constant.
-        agreement: smallest share of samples whose largest output is the same, and of equal
-            elements where an output is integers; of any number one may differ.
-        accuracy: largest loss of accuracy, as a share of the samples; one sample is no loss.
+            all samples. Also, no column of the last axis that varies may be lost. A column is lost
+            if it is constant, or if its error exceeds both this share (or half) of its own range
+            and four times the error of the best column.
+        agreement: smallest share of samples with the same largest output, and of equal elements for
+            integer outputs; one sample or element may always differ.
+        accuracy: largest loss of accuracy, as a share of the samples; a loss of one sample is
+            always allowed.
     """
 
     error: float
@@ -28,7 +29,7 @@ class Tolerance:
 
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
-            # Infinity is no limit.
+            # Infinity means no limit.
             if not is_limit(value):
                 raise ValueError(
                     f"`{name}` must be a number of 0 or more. Received: {name}={value!r}"
@@ -36,23 +37,23 @@ class Tolerance:
 
 
 def is_limit(value):
-    """Whether a value limits something: a number of 0 or more."""
+    """Whether a value is a limit: a number of 0 or more."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and value >= 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of numbers.
+    """A kind of quantization.
 
     Attributes:
         weight_bytes: int, bytes of a weight in the file.
-        tolerance: the `Tolerance` of a file by default.
-        advice: what to do about a file that is too far from its model, in a sentence.
+        tolerance: the default `Tolerance` of a file.
+        advice: a sentence with advice for a file that differs too much from its model.
         configure: function of the module `tensorflow` and a `tf.lite.TFLiteConverter` that sets the
             attributes of the converter, besides those of calibrated kinds.
-        calibrated: whether ranges of activations are read from representative samples. Then the
+        calibrated: whether ranges of activations are measured on representative samples. If so, the
             file computes in int8, and its inputs and outputs may be integers.
-        takes_sparse_encoding: whether LiteRT loads files of this kind without their zeros.
+        takes_sparse_encoding: whether LiteRT loads sparsely encoded files of this kind.
     """
 
     weight_bytes: int
@@ -72,10 +73,10 @@ def _float16(tf, converter):
     converter.target_spec.supported_types = [tf.float16]
 
 
-# Only a broken file shall fail; rounding errors are in the report.
-# A network trained on the digits has errors of 5e-7, 4e-4, 0.006 and 0.05 of the outputs' scale and
-# agrees on all samples; a ResNet-18 with random weights, whose predictions are nearer to ties,
-# agrees on 1, 1, 0.97 and 0.94 of them (`benchmarks/quantized.py`).
+# Only a broken file should fail; the report has the rounding errors. A network trained on the
+# digits has errors of 5e-7, 4e-4, 0.006 and 0.05 of the outputs' scale and agrees on all samples; a
+# ResNet-18 with random weights, whose predictions are nearer to ties, agrees on 1, 1, 0.97 and 0.94
+# of them (`benchmarks/quantized.py`).
 KINDS = {
     None: Kind(
         weight_bytes=4,
@@ -105,12 +106,12 @@ KINDS = {
         calibrated=True,
     ),
 }
-# Besides float32.
+# All kinds except float32.
 NAMES = tuple(name for name in KINDS if name)
 
 
 def kind_of(quantize):
-    """The `Kind` that `quantize=` names, or a ValueError."""
+    """The `Kind` of an argument `quantize`; a ValueError if unknown."""
     if quantize not in KINDS:
         raise ValueError(
             f"`quantize` must be one of {tuple(KINDS)}. Received: quantize={quantize!r}"

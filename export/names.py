@@ -1,11 +1,11 @@
-"""What the inputs and outputs of a model are called in a TFLite file."""
+"""Names of a model's inputs and outputs in a TFLite file."""
 
 import keyword
 import re
 
 # TensorFlow quietly renames an argument with any other name.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-# Keras counts these up, so they are others in another process and after loading.
+# Keras numbers these, so they differ in another process and after loading.
 _COUNTED = re.compile(r"(input_layer|keras_tensor)(_\d+)?")
 _MODELS = ("functional", "sequential", "model")
 
@@ -30,7 +30,7 @@ def input_names(structure):
         operation = _operation(tensor)
         found.append([*path * flat, tensor.name, *([operation.name] if operation else [])])
     first = [
-        # TensorFlow makes a function's parameter of each.
+        # TensorFlow uses each as the name of a function's parameter.
         "" if keyword.iskeyword(names[0]) or names[0] == "self" else names[0]
         for names in found
     ]
@@ -42,12 +42,12 @@ def output_names(model, count):
     """The names of a model's outputs in a file.
 
     Args:
-        model: a built `keras.Model` that gives no dict.
+        model: a built `keras.Model` that returns no dict.
         count: number of its outputs, flattened.
 
     Returns:
-        A list of what the user named the layers that give the outputs; `output_0`, ... by position
-        where Keras made the name up.
+        A list of the user's names of the layers that compute the outputs; `output_0`, ... by
+        position if Keras generated the name.
     """
     by_position = [f"output_{index}" for index in range(count)]
     tensors = getattr(model, "outputs", None) or []
@@ -64,7 +64,7 @@ def output_names(model, count):
 
 
 def gives_dict(model):
-    """True if a functional model gives its outputs as a dict."""
+    """True if a functional model returns its outputs as a dict."""
     import keras
 
     functional = getattr(model, "outputs", None) and not isinstance(model, keras.Sequential)
@@ -72,13 +72,13 @@ def gives_dict(model):
 
 
 def with_named_outputs(model):
-    """A model of the same layers that gives a dict by `output_names`, where it can be made.
+    """A model of the same layers that returns a dict by `output_names`, if possible.
 
     Subclassed models, whose outputs have no names, are returned as they are.
     """
     import keras
 
-    # A class that is called in a way of its own need not give its symbolic outputs.
+    # A class with its own `call` may return something else than its symbolic outputs.
     own_call = not type(model).call.__module__.startswith("keras.")
     if own_call or not getattr(model, "outputs", None) or gives_dict(model):
         return model
@@ -88,7 +88,7 @@ def with_named_outputs(model):
 
 
 def by_name(model, outputs):
-    """What a model returned, as a dict from the names that a file has."""
+    """The outputs of a model, as a dict by the names in a file."""
     import keras
 
     if isinstance(outputs, dict):
@@ -103,7 +103,7 @@ def _operation(tensor):
 
 
 def _is_made_up(name, operation):
-    """True for `dense_3` of a `Dense`, and for an input that is handed through."""
+    """True for `dense_3` of a `Dense`, and for an input that is also an output."""
     import keras
 
     word = re.sub(r"_\d+$", "", name).replace("_", "")
@@ -115,7 +115,7 @@ def _is_made_up(name, operation):
 
 
 def _plain(names):
-    """Names, by position those that are not plain, and all of them if two are equal."""
+    """Names; those that are not plain by position, or all by position if two are equal."""
     plain = [
         name if _PLAIN.fullmatch(name) and not _COUNTED.fullmatch(name) else other
         for name, other in names

@@ -1,4 +1,4 @@
-"""Time TFLite files on an Android phone. A package so that `python -m export.android` runs."""
+"""Time TFLite files on an Android phone: `python -m export.android`."""
 
 from export.android.adb import AndroidError
 from export.android.phone import Phone, find_phone

@@ -42,11 +42,11 @@ NUM_RUNS = count("num_runs", 50, "Fewest inferences of a turn.")
 RESULT_JSON = flags.DEFINE_string("result_json", "android.json", "Where the figures are written.")
 MARKDOWN = flags.DEFINE_string("markdown", "android.md", "Where a table in Markdown is written.")
 
-INTERRUPTED = 130  # what a shell reports for Ctrl-C
+INTERRUPTED = 130  # exit status of a shell after Ctrl-C
 
 
 def main(argv):
-    """Times the files `argv[1:]` on the phone, writes and prints the figures."""
+    """Time the files `argv[1:]` on the phone, write and print the figures."""
     if len(argv) < 2 or not BINARY.value:
         sys.exit(
             "export.android: give --benchmark_binary=... and one or more .tflite files "
@@ -54,9 +54,9 @@ def main(argv):
         )
     for path in (RESULT_JSON.value, MARKDOWN.value):
         folder = pathlib.Path(path).absolute().parent
-        if not os.access(folder, os.W_OK):  # an error before the work
+        if not os.access(folder, os.W_OK):  # fail before the work
             sys.exit(f"export.android: {path} cannot be written: {folder} is no writable folder")
-    signal.signal(signal.SIGTERM, _interrupt)  # so that the phone is cleaned up then, too
+    signal.signal(signal.SIGTERM, _interrupt)  # cleans up the phone
     try:
         with progress_bar() as progress:
             result = benchmark_on_android(
@@ -83,7 +83,7 @@ def main(argv):
 def _benchmark_flags():
     try:
         return shlex.split(BENCHMARK_FLAGS.value)
-    except ValueError as error:  # a quotation mark without its partner
+    except ValueError as error:  # an unmatched quotation mark
         raise ValueError(
             "--benchmark_flags must be flags as --name=value with spaces between. "
             f"Received: {BENCHMARK_FLAGS.value} ({error})"
@@ -95,7 +95,7 @@ def _interrupt(*_):
 
 
 def _save(result):
-    with quiet_import():  # that of Keras
+    with quiet_import():  # the import of Keras
         from keras_sparse.files import replacing
 
     text = json.dumps(result.to_dict(), indent=2) + "\n"

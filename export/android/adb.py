@@ -1,4 +1,4 @@
-"""The `adb` program: one function that runs it, and errors that say what to do."""
+"""Running the `adb` program, with errors that say what to do."""
 
 import re
 import shutil
@@ -6,16 +6,16 @@ import subprocess
 
 from export.errors import ExportError
 
-SECONDS = 120  # longer than any command here but a benchmark takes
+SECONDS = 120  # enough for every command except a benchmark
 _STATUS = re.compile(r"\n?keras_sparse_status=(\d+)\s*\Z")
 
 
 class AndroidError(ExportError):
-    """The phone, the connection to it, or what was run there failed."""
+    """The phone, the connection to it, or a program on it failed."""
 
 
 class ConnectionLostError(AndroidError):
-    """The phone does not answer any more."""
+    """The phone no longer answers."""
 
 
 class Adb:
@@ -35,10 +35,10 @@ class Adb:
             )
 
     def run(self, *arguments, timeout=SECONDS):
-        """Runs `adb` and returns what it printed; stderr is part of it.
+        """Runs `adb` and returns its output, including stderr.
 
         Raises:
-            AndroidError: another exit status than 0, or no answer in `timeout` seconds.
+            AndroidError: an exit status other than 0, or no answer within `timeout` seconds.
         """
         done = self._run(arguments, timeout)
         if done.returncode:
@@ -48,16 +48,16 @@ class Adb:
     def shell(self, command, timeout=SECONDS):
         """Runs a command line on the phone.
 
-        The exit status is printed after the output and read from it: phones before Android 7 do not
-        return it, and if it is missing the output is incomplete.
+        The exit status is printed after the output and read from there, because phones before
+        Android 7 do not return it. If it is missing, the output is incomplete.
 
         Returns:
             The exit status and the output, with stderr.
 
         Raises:
-            ConnectionLostError: the phone went away, or the end of the output is missing.
+            ConnectionLostError: the phone is disconnected, or the end of the output is missing.
         """
-        # `$?` must be that of the command, not of the empty line before the marker.
+        # `$?` must be the status of the command, not of the `echo` before the marker.
         marked = f"{{ {command}; }} 2>&1; status=$?; echo; echo keras_sparse_status=$status"
         done = self._run(("shell", marked), timeout)
         text = done.stdout.replace("\r\n", "\n")
@@ -77,7 +77,7 @@ class Adb:
                 text=True,
                 errors="replace",
                 timeout=timeout,
-                start_new_session=True,  # Ctrl-C is for this process, which then cleans up
+                start_new_session=True,  # only this process gets Ctrl-C, and cleans up
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
@@ -87,7 +87,7 @@ class Adb:
             ) from error
 
     def _error(self, action, output, cut=False):
-        """The error for an `adb` that failed or whose output was cut."""
+        """The error for an `adb` that failed, or for an incomplete output."""
         lines = [line.strip() for line in output.splitlines() if line.strip()]
         last = lines[-1] if lines else ""
         full = next((line for line in lines if "No space left" in line), None)

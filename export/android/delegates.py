@@ -1,4 +1,4 @@
-"""The processor that `benchmark_model` shall use, and the one that it reports."""
+"""The processor that `benchmark_model` should use, and the one that it reports."""
 
 import dataclasses
 import re
@@ -6,7 +6,7 @@ import re
 from export.android.adb import AndroidError
 
 DELEGATES = ("cpu", "gpu", "npu")
-# Flags that `export.android` sets itself, and what to give instead.
+# Flags that `export.android` sets itself, and the arguments to use instead.
 _OURS = {
     "graph": "the files themselves",
     "num_threads": "num_threads",
@@ -40,14 +40,14 @@ _ACCELERATORS = {"gpu": ("GPU",), "npu": ("NNAPI", "NPU")}
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """Where one run of `benchmark_model` says that it executed the graph.
+    """The processors on which a run of `benchmark_model` reports that it executed the graph.
 
     Attributes:
         processors: tuple of names, such as `("GPU", "CPU (XNNPACK)")`; empty if the program does
             not report them.
-        nodes: tuple with `(taken, of)` for each of them, or None where the program gives no
-            numbers.
-        refused: tuple of the delegates without a node, with the program's names.
+        nodes: tuple with `(nodes on it, nodes in total)` for each processor, or None if the program
+            prints no numbers.
+        refused: tuple of the delegates without a node, by the program's names.
     """
 
     processors: tuple
@@ -64,7 +64,7 @@ class Execution:
 
 
 def parse_execution(text):
-    """Reads from the output of `benchmark_model` where the graph ran.
+    """Reads the processors that ran the graph from the output of `benchmark_model`.
 
     Args:
         text: stdout and stderr together.
@@ -126,7 +126,7 @@ def check_flags(flags):
 
 
 def check_delegate(delegate):
-    """Raises a ValueError if `delegate` is none of `DELEGATES` and not None."""
+    """Raises a ValueError unless `delegate` is None or one of `DELEGATES`."""
     if delegate is not None and delegate not in DELEGATES:
         raise ValueError(
             f"`delegate` must be None or one of {', '.join(DELEGATES)}. "
@@ -138,9 +138,9 @@ def delegate_flags(delegate, usage):
     """The flags of `benchmark_model` for a delegate.
 
     Args:
-        delegate: one of `DELEGATES`, or None for what the program does by itself.
-        usage: what `benchmark_model --help` prints: LiteRT's program and TFLite's call the NPU
-            differently.
+        delegate: one of `DELEGATES`, or None for the program's default.
+        usage: the output of `benchmark_model --help`: LiteRT's program and TFLite's have different
+            names for the NPU.
 
     Raises:
         AndroidError: the program knows no such delegate.
@@ -158,7 +158,7 @@ def delegate_flags(delegate, usage):
 
 
 def unknown_flags(text):
-    """The flags that `benchmark_model` says it ignores, as text, or None."""
+    """The flags that `benchmark_model` reports as ignored, as text, or None."""
     found = _UNKNOWN.search(text)
     return found[1] if found else None
 

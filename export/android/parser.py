@@ -1,4 +1,4 @@
-"""What `benchmark_model` prints, in the form of TFLite's program (v1) and of LiteRT's (v2)."""
+"""Parsing the output of `benchmark_model`, of TFLite's program (v1) and LiteRT's (v2)."""
 
 import dataclasses
 import re
@@ -6,7 +6,7 @@ import re
 from export.android.delegates import Execution, parse_execution
 from export.benchmark.summary import parse_summary
 
-# From the start of the line: the profiler's summary has such counts after other words.
+# At the start of a line, because the profiler's summary has such counts after other words.
 _STATISTICS = re.compile(r"^(?:INFO: )?(?:\[\S+\] )?count=(\d+)\b(.*)", re.MULTILINE)
 _FIELD = re.compile(r"\b(first|curr|min|max|avg|std|p5|median|p95)=([-+.\deE]+)")
 _V2 = re.compile(
@@ -28,10 +28,11 @@ class Measurement:
 
     Attributes:
         version: 1 for TFLite's program, 2 for LiteRT's.
-        latency: dict with the keys of `litert-benchmark`, in ms; None for what was not printed.
+        latency: dict with the keys of `litert-benchmark`, in ms; None for values that were not
+        printed.
         memory: dict with `init_mb`, `overall_mb` and `peak_mb`, likewise.
         operators: list of `OperatorTime`; empty where nothing was profiled.
-        execution: `Execution`, where the program says that it ran.
+        execution: `Execution`, the processors that the program reports.
     """
 
     version: int
@@ -42,16 +43,17 @@ class Measurement:
 
 
 def parse_output(text):
-    """Reads what `benchmark_model` printed.
+    """Parses the output of `benchmark_model`.
 
     Args:
-        text: stdout and stderr together; other lines may be between.
+        text: stdout and stderr together; other lines may be in between.
 
     Returns:
         A `Measurement`.
 
     Raises:
-        ValueError: a part that every run prints is missing: the output was cut or is another's.
+        ValueError: a part that every run prints is missing: the output is incomplete, or from
+            another program.
 
     Example:
 
@@ -104,9 +106,10 @@ def _latency_v2(found):
 
 
 def _add_statistics(latency, text):
-    """Fills in the lines `count=...`: of the warm-up, then of the runs, in microseconds.
+    """Adds the values of the lines `count=...`: of the warm-up, then of the runs, in microseconds.
 
-    Both programs print them, with more digits than the rest; older ones without percentiles.
+    Both programs print these lines, with more digits than elsewhere; older versions without
+    percentiles.
     """
     lines = _STATISTICS.findall(text)
     if len(lines) < 2:

@@ -26,10 +26,10 @@ class Phone:
 
     Attributes:
         serial: as `adb devices` names it.
-        manufacturer, model, board: as the phone gives them, `""` where it does not.
+        manufacturer, model, board: as the phone reports them, `""` if unknown.
         android: version, `"14"`.
         sdk: API level, `"34"`.
-        abis: tuple of the ABIs it runs, the best first: `("arm64-v8a", "armeabi-v7a")`.
+        abis: tuple of the supported ABIs, the best first: `("arm64-v8a", "armeabi-v7a")`.
     """
 
     serial: str
@@ -51,7 +51,8 @@ def find_phone(serial=None):
         A `Phone`.
 
     Raises:
-        AndroidError: there is none, there are several and no `serial`, or it does not let us in.
+        AndroidError: no phone, several phones and no `serial`, or a phone that does not allow
+            debugging.
     """
     states = _states(Adb().run("devices"))
     if serial is None:
@@ -75,7 +76,7 @@ def find_phone(serial=None):
 
 
 def _states(listing):
-    """`{serial: state}` of what `adb devices` prints."""
+    """`{serial: state}` from the output of `adb devices`."""
     lines = listing.partition("List of devices attached")[2].splitlines()
     pairs = (line.split("\t", 1) for line in lines if "\t" in line)
     return {serial.strip(): state.strip() for serial, state in pairs}
@@ -103,7 +104,7 @@ def binary_abis(path):
     """The ABIs that a binary is for, from its ELF header.
 
     Raises:
-        ValueError: the file is no ELF binary, or for another kind of processor.
+        ValueError: the file is no ELF binary, or is for another kind of processor.
     """
     with pathlib.Path(path).open("rb") as file:
         head = file.read(20)
@@ -117,7 +118,7 @@ def binary_abis(path):
 
 
 def check_abi(phone, path):
-    """Raises an AndroidError where the phone does not run the binary."""
+    """Raises an AndroidError if the phone cannot run the binary."""
     abis = binary_abis(path)
     if not set(abis) & set(phone.abis):
         raise AndroidError(
@@ -127,7 +128,7 @@ def check_abi(phone, path):
 
 
 def check_space(adb, folder, needed):
-    """Raises an AndroidError where fewer than `needed` bytes are free in `folder`."""
+    """Raises an AndroidError if fewer than `needed` bytes are free in `folder`."""
     status, output = adb.shell(f"df -k {folder}")
     sizes = re.search(r"\s(\d+)\s+(\d+)\s+(\d+)\s+\d+%", output)
     if status or not sizes:
@@ -141,7 +142,7 @@ def check_space(adb, folder, needed):
 
 
 def read_battery(adb):
-    """Battery and temperature as `dumpsys battery` gives them.
+    """Battery and temperature from `dumpsys battery`.
 
     Returns:
         dict with `level_percent`, `temperature_c` and `powered`; None for unknown values.

@@ -19,14 +19,14 @@ _TERMINAL = (0, 1, 4, 5, 7, 9, 10)  # the columns that fit 80 characters
 
 @dataclasses.dataclass
 class ModelRuns:
-    """One file's runs.
+    """The runs of one file.
 
     Attributes:
         path: the file, as it was given.
         bytes: its size.
         macs: `FileMacs`, with the tiles of ARM.
         runs: list of `Measurement`, one a round.
-        operators: list of `OperatorTime`, from a separate run; empty before that.
+        operators: list of `OperatorTime`, from a separate run; empty before it.
     """
 
     path: str
@@ -37,11 +37,11 @@ class ModelRuns:
 
     @property
     def latency(self):
-        """The rounds together, in ms, with the keys of `litert-benchmark`.
+        """Statistics over all rounds, in ms, with the keys of `litert-benchmark`.
 
-        The fastest and the slowest of all, the mean over all inferences, the number of all; of
-        the rest the median over the rounds, as the phone tells no single times. None for what
-        the program does not print.
+        Minimum, maximum, mean and number are over all inferences. Other statistics are medians over
+        the rounds, because the phone prints no single times. Values that the program does not print
+        are None.
         """
         columns = {key: [run.latency[key] for run in self.runs] for key in self.runs[0].latency}
         return {
@@ -58,12 +58,12 @@ class ModelRuns:
 
     @property
     def peak_mb(self):
-        """Largest peak of memory, of the whole process, or None."""
+        """Largest peak memory of the whole process, or None."""
         return max((run.memory["peak_mb"] or 0 for run in self.runs), default=0) or None
 
     @property
     def execution(self):
-        """Where the file ran, as an `Execution`; None before its first run."""
+        """The processors that ran the file, as an `Execution`; None before the first run."""
         return self.runs[0].execution if self.runs else None
 
     def to_dict(self, num_threads):
@@ -98,9 +98,9 @@ class AndroidResult(Shown):
         files: list of `ModelRuns`, in the order of the given paths.
         delegate: the delegate that was requested, or None.
         benchmark_flags: tuple of the flags that were passed on.
-        battery_before, battery_after: dicts as `read_battery` gives them, or None.
+        battery_before, battery_after: dicts from `read_battery`, or None.
         complete: True if nothing is missing.
-        error: None, or what ended the work.
+        error: None, or the error that ended the work.
     """
 
     phone: Phone
@@ -117,16 +117,17 @@ class AndroidResult(Shown):
 
     @property
     def ratios(self):
-        """Latency of each file relative to the first: of the fastest inferences; None if unknown.
+        """Latency of each file relative to the first, by the fastest inferences; None if unknown.
 
-        Of the fastest, as a phone that throttles slows long inferences more than short ones.
+        The fastest are used because a phone that throttles slows long inferences more than short
+        ones.
         """
         fastest = [file.latency["min_ms"] if file.runs else None for file in self.files]
         return [f / fastest[0] if f and fastest[0] else None for f in fastest]
 
     @property
     def macs_ratios(self):
-        """Multiply-accumulates of each file relative to the first; None where that has none."""
+        """Multiply-accumulates of each file relative to the first; None if the first has none."""
         return ratios_to_first([file.macs.total for file in self.files])
 
     def to_dict(self):
@@ -155,14 +156,14 @@ class AndroidResult(Shown):
         }
 
     def _used(self, file):
-        """Whether the file ran on the delegate that was requested; None where none was."""
+        """Whether the file ran on the requested delegate; None without a request."""
         if self.delegate is None or not file.runs:
             return None
         return not missed(self.delegate, file.execution)
 
     @property
     def placements(self):
-        """A sentence for each file that was run: where it ran, and where it did not."""
+        """A sentence for each file that was run: the processors that ran it or refused it."""
         return [self._placement(file) for file in self.files if file.runs]
 
     def _placement(self, file):
@@ -208,7 +209,7 @@ class AndroidResult(Shown):
         return "; ".join(parts) + "."
 
     def _table(self):
-        """Rows of text, the first of them the head."""
+        """Rows of text; the first is the header."""
         head = ["file", "MB", "rounds", "start-up ms", "min ms", "median ms", "mean ms", "p95 ms"]
         yield [*head, "peak MB", "ratio", "MACs ratio"]
         for file, ratio, macs_ratio in zip(self.files, self.ratios, self.macs_ratios, strict=True):

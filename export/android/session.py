@@ -25,8 +25,8 @@ from export.benchmark.macs import file_macs
 TEMPORARY = "/data/local/tmp"  # where `adb shell` may write and execute
 RUN_SECONDS = 600  # benchmark_model itself stops after 150 s of warm-up and 150 s of runs
 SPARE_BYTES = 2**20
-_LAST_CORE = 1023  # more cores no Linux has a mask for
-# What the shell adds when a signal ends a program.
+_LAST_CORE = 1023  # the largest core number in a mask of Linux
+# Text that the shell adds when a signal ends a program.
 _EPITAPHS = ("Aborted", "Segmentation fault", "Bus error", "Illegal instruction", "Killed")
 _NOT_EXECUTABLE = (126, 127)
 PROFILE_FLAGS = {1: "--enable_op_profiling=true", 2: "--use_profiler=true"}
@@ -48,31 +48,31 @@ def benchmark_on_android(
 ):
     """Times TFLite files side by side on an Android phone, through `adb`.
 
-    Binary and files are pushed to a new folder on the phone, which is removed at the end, also
-    after an error or Ctrl-C. In each round every file has a turn. The order changes with the round,
-    so a phone that becomes warm slows all files alike. Each turn is one process of
-    `benchmark_model`, with its own warm-up of half a second and at least a second of runs. Last,
-    each file is run once more with the profiler.
+    Binary and files are pushed to a new folder on the phone. The folder is removed at the end, also
+    after an error or Ctrl-C. Every file runs once in each round. The order changes with the round,
+    so a phone that becomes warm slows all files equally. Each turn is one process of
+    `benchmark_model`, with half a second of warm-up and at least a second of runs. At the end, each
+    file runs once more with the profiler.
 
     The result has the processor on which each file ran, as reported by `benchmark_model`. If a GPU
     or NPU refuses a file, the runtime falls back to the CPU, and the result reports it.
 
     Args:
-        paths: the `.tflite` files; the first is what the others are compared with.
+        paths: the `.tflite` files; the others are compared with the first.
         benchmark_binary: the `benchmark_model` program, TFLite's or LiteRT's, for the phone's ABI.
         serial: which phone, as `adb devices` names it; None for the only one.
         num_threads: threads of the interpreter, at least 1.
         rounds: number of rounds, at least 1.
-        num_runs: fewest inferences of a turn, at least 1.
+        num_runs: minimum number of inferences of a turn, at least 1.
         cores: numbers of the cores to run on, or None for the system's choice.
-        delegate: `"cpu"`, `"gpu"` or `"npu"`; None for what the program does by itself, which is
-            the CPU. The NPU is reached through NNAPI by TFLite's program, and through a vendor's
-            library by LiteRT's, which takes flags that say where it lies.
+        delegate: `"cpu"`, `"gpu"` or `"npu"`; None for the program's default, the CPU. TFLite's
+            program uses the NPU through NNAPI. LiteRT's program uses it through a vendor's library,
+            and needs flags for the library's folder.
         benchmark_flags: list of flags of `benchmark_model`, each as `"--name=value"`:
             `"--warmup_runs=10"`, `"--input_layer_shape=1,224,224,3"`, `"--use_xnnpack=false"`.
         progress: called as `progress(done, total)` after each of the `total` turns, or None.
-        save: called as `save(result)` after each turn, with all that was measured so far, and at
-            the end, also that of an error; or None.
+        save: called as `save(result)` after each turn, with all measurements so far, and at the
+            end, also after an error; or None.
 
     Returns:
         An `AndroidResult`, with `.files`, `.ratios`, `.to_dict()` and `.to_markdown()`;
@@ -80,9 +80,9 @@ def benchmark_on_android(
 
     Raises:
         ValueError: a bad argument, before the phone is touched.
-        AndroidError: no phone or several, one that does not let us in, a binary for another ABI,
-            a full disk, a crash, a file that the runtime refuses, flags that the program does not
-            know, a phone that goes away.
+        AndroidError: no phone or several, a phone that does not allow debugging, a binary for
+            another ABI, a full disk, a crash, a file that the runtime refuses, unknown flags, a
+            phone that is disconnected.
 
     Example:
 
@@ -122,10 +122,10 @@ def benchmark_on_android(
 
 
 def parse_cores(text):
-    """The cores that a command line names: `"0,4-6"` as [0, 4, 5, 6], and None as None.
+    """The cores named on a command line: `"0,4-6"` as [0, 4, 5, 6], and None as None.
 
     Raises:
-        ValueError: the text has another form, or a number that no core has.
+        ValueError: the text has another form, or a number is too large for a core.
     """
     if text is None:
         return None
@@ -154,7 +154,7 @@ def _check(paths, benchmark_binary, cores):
 
 @contextlib.contextmanager
 def _reporting(result, save, adb):
-    """Completes the result, also that of an error, and saves it if anything was measured."""
+    """Completes the result, also after an error, and saves it if anything was measured."""
     try:
         yield
     except BaseException as error:
@@ -202,7 +202,7 @@ class _Turns:
         self.flags = ()
 
     def choose_delegate(self):
-        """Finds the program's name of the delegate, if there is one."""
+        """Finds the program's flags for the delegate, if one is requested."""
         delegate = self.result.delegate
         usage = ""
         if delegate:
@@ -223,7 +223,7 @@ class _Turns:
             self.adb.run("push", file.path, self._remote(index), timeout=RUN_SECONDS)
 
     def run(self):
-        """Runs everything, and yields after each turn."""
+        """Runs all turns, and yields after each."""
         files = self.result.files
         for first in range(self.result.rounds):
             for place in range(len(files)):

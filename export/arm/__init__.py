@@ -1,4 +1,4 @@
-"""Run TFLite files on an emulated ARM processor. A package for `python -m export.arm`."""
+"""Run TFLite files on an emulated ARM processor: `python -m export.arm`."""
 
 from export.arm.check import ArmCheck, check_on_arm
 

@@ -1,4 +1,4 @@
-"""Compares what LiteRT computes on ARM, emulated by qemu, with what it computes here."""
+"""Compares the outputs of LiteRT on ARM, emulated by qemu, with its outputs here."""
 
 import dataclasses
 import os
@@ -17,7 +17,7 @@ RUNNER = pathlib.Path(__file__).with_name("runner.py")
 PROFILER = pathlib.Path(__file__).parents[1] / "benchmark" / "profiler.py"
 PROCESSOR = "cortex-a76"
 PYTHON = "usr/bin/python3.11"
-SITE = "/opt/site"  # where prepare.sh puts the packages
+SITE = "/opt/site"  # folder of the packages that prepare.sh installs
 SECONDS = 1800  # qemu is a hundred times slower than the processor
 SAMPLES = 4
 
@@ -28,10 +28,10 @@ class ArmCheck:
 
     Attributes:
         path: the file, as it was given.
-        max_abs_error: largest difference of ARM's outputs to the host's.
+        max_abs_error: largest difference between the outputs on ARM and on the host.
         max_relative_error: the same, relative to the largest absolute value of that output.
-        operators: tuple of `OperatorTime`: the kernels that ran. Their shares are of an emulator's
-            instructions, not of time.
+        operators: tuple of `OperatorTime`: the kernels that ran. Their shares are shares of time in
+            the emulator, which say nothing about an ARM processor.
     """
 
     path: str
@@ -41,15 +41,15 @@ class ArmCheck:
 
     @property
     def sparse(self):
-        """True if sparse kernels ran (XNNPACK's SPMM): zeros were skipped."""
+        """True if sparse kernels ran (XNNPACK's SPMM), which skip zeros."""
         return any("SPMM" in operator.name for operator in self.operators)
 
 
 def check_on_arm(paths, root, *, tolerance=1e-4):
-    """Runs TFLite files with the aarch64 build of LiteRT under qemu, for correctness alone.
+    """Runs TFLite files with the aarch64 build of LiteRT under qemu, to check correctness only.
 
-    Each file must load, and give the host's outputs for a few random samples. Nothing is timed,
-    because an emulator's speed is unrelated to a phone's.
+    Each file must load, and give the same outputs as on the host for a few random samples. Nothing
+    is timed, because an emulator's speed is unrelated to a phone's.
 
     Args:
         paths: the `.tflite` files.
@@ -93,7 +93,7 @@ def _check(path, emulator, tolerance):
             _run([*python, str(RUNNER), path, str(folder / "inputs.npz"), str(target)], path, where)
             outputs.append(dict(np.load(target)))
     absolute, relative = _difference(*outputs)
-    if not relative <= tolerance:  # so that NaN fails
+    if not relative <= tolerance:  # NaN fails too
         raise ExportError(
             f"{path} gives other outputs on ARM: they differ by {absolute:.3g}, {relative:.3g} of "
             f"the outputs' scale; the tolerance is {tolerance:.3g}."
@@ -103,7 +103,7 @@ def _check(path, emulator, tolerance):
 
 
 def _samples(path):
-    """By number of the input, `SAMPLES` random tensors: normal, whole range of bytes, or zeros."""
+    """`SAMPLES` random tensors for each input: normal floats, any bytes, or zeros."""
     from ai_edge_litert.interpreter import Interpreter
 
     rng = np.random.default_rng(0)
@@ -144,7 +144,7 @@ def _run(command, path, where):
 
 
 def _difference(host, arm):
-    """Largest absolute and relative difference over all outputs; NaN where there is one."""
+    """Largest absolute and relative difference over all outputs; NaN if an output has NaN."""
     absolute = relative = 0.0
     for name, output in host.items():
         wanted = output.astype("float64")

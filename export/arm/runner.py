@@ -1,6 +1,6 @@
 """The process that runs one file: `runner.py model.tflite inputs.npz outputs.npz`.
 
-Run by its path, on the host and under the emulator alike, with NumPy and LiteRT alone.
+It is run by its path, on the host and under the emulator, and needs only NumPy and LiteRT.
 """
 
 import sys

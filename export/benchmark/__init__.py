@@ -1,4 +1,4 @@
-"""Time TFLite files. A package so that `python -m export.benchmark` runs cleanly."""
+"""Time TFLite files: `python -m export.benchmark`."""
 
 from export.benchmark.host import benchmark
 from export.benchmark.result import BenchmarkResult, FileTiming

@@ -26,7 +26,7 @@ WORKER = pathlib.Path(__file__).with_name("worker.py")
 PROFILER = pathlib.Path(__file__).with_name("profiler.py")
 BURST_MS = 20.0
 FEWEST_RUNS, MOST_RUNS = 5, 500
-STARTS = 3  # the very first is slow, and any may be interrupted: the median is taken
+STARTS = 3  # the median is used: the first is slow, and any may be interrupted
 PROFILE_MS = 300.0
 TIMEOUT = 600  # seconds for a load, or for a burst of inferences
 FEWEST_PROFILED, MOST_PROFILED = 3, 1000
@@ -44,18 +44,18 @@ def benchmark(
     """Times TFLite files side by side on the host with LiteRT.
 
     Every file is loaded by its own process, which imports only LiteRT and NumPy. In each round the
-    processes run one after the other: first the warm-up, which is not part of the figures, then a
-    burst of about 20 ms (at least 5 inferences, the same number in every round). The order changes
-    from round to round, so that a change of the machine's speed affects all files alike. Start-up
-    is the median of three processes. Inputs are random. At the end, LiteRT's profiler measures the
-    time by operator, in separate processes, because profiling slows the inferences down.
+    processes run one after the other: first a warm-up that is not counted, then a burst of about 20
+    ms (at least 5 inferences, the same number in every round). The order changes from round to
+    round, so a change of the machine's speed affects all files equally. Start-up is the median of
+    three processes. Inputs are random. At the end, LiteRT's profiler measures the time by operator,
+    in separate processes, because profiling slows the inferences down.
 
     Args:
-        paths: the `.tflite` files; the first is what the others are compared with.
+        paths: the `.tflite` files; the others are compared with the first.
         num_threads: threads of each interpreter, at least 1.
         rounds: number of rounds, at least 1.
         warmup_runs: inferences before each burst that are not counted, at least 1, because other
-            files ran in between; a processor that raises its clock slowly may need more.
+            files ran in between. A processor that raises its clock slowly may need more.
         timeout: seconds that a process may take to load its file, for one burst, or for the
             profile.
         progress: called as `progress(done, total)` after each of the `total` steps, or None.
@@ -103,7 +103,7 @@ def _steps(progress, total):
 
 
 def _take_turns(workers, rounds, warmup_runs, step):
-    """The workers' answers, a list of `rounds` bursts for each."""
+    """Runs the workers alternately; returns a list of `rounds` bursts for each."""
     runs = [_runs_per_burst(worker) for worker in workers]
     bursts = [[] for _ in workers]
     for first in range(rounds):
@@ -150,7 +150,7 @@ def _largest(bursts, name):
 
 
 def _profile(path, num_threads, median_ms, timeout):
-    """Time by operator and None, or nothing and the reason."""
+    """`(times by operator, None)`, or no times and the reason."""
     runs = int(np.clip(PROFILE_MS / max(median_ms, 1e-6), FEWEST_PROFILED, MOST_PROFILED))
     try:
         done = subprocess.run(
@@ -171,7 +171,7 @@ def _profile(path, num_threads, median_ms, timeout):
 
 
 class _Worker:
-    """A process that holds one file; a context manager that leaves no process behind."""
+    """A process with one file; a context manager that always ends the process."""
 
     def __init__(self, path, num_threads, timeout=TIMEOUT):
         self.path = path
@@ -180,8 +180,8 @@ class _Worker:
 
     def __enter__(self):
         self._log = tempfile.TemporaryFile("w+", errors="replace")
-        # By path and with -P, so that neither this package nor the working folder is imported;
-        # in a session of its own, so that Ctrl-C reaches it through us, without a traceback.
+        # Run by path and with -P, so that neither this package nor the working folder is imported.
+        # Its own session keeps Ctrl-C away: this process ends it, without a traceback.
         self.process = subprocess.Popen(
             [sys.executable, "-P", str(WORKER), self.path, str(self.num_threads)],
             stdin=subprocess.PIPE,
@@ -205,7 +205,7 @@ class _Worker:
 
     def ask(self, runs, warmup_runs=1):
         question = {"runs": runs, "warmup_runs": warmup_runs}
-        with contextlib.suppress(BrokenPipeError):  # its missing answer shows it
+        with contextlib.suppress(BrokenPipeError):  # the missing answer is noticed below
             self.process.stdin.write(json.dumps(question) + "\n")
         return self._answer()
 

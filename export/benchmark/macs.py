@@ -1,15 +1,15 @@
-"""Multiply-accumulates of a TFLite file, read from the file itself."""
+"""Counting the multiply-accumulates of a TFLite file."""
 
 import dataclasses
 import math
 
 from export.tflite_file import operator_name, read
 
-# XNNPACK's kernels compute output channels in blocks of this many; a block that is partly filled
-# costs as much as a full one. Floats on ARM have the smaller blocks.
+# XNNPACK's kernels compute output channels in blocks of this size; a partly filled block takes as
+# long as a full one. Floats on ARM have smaller blocks.
 TILE = 16
 ARM_FLOAT_TILE = 8
-# The shapes do not show the cost of these.
+# The cost of these operators does not follow from shapes.
 UNCOUNTED = ("WHILE", "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "SVDF")
 
 
@@ -19,9 +19,9 @@ class FileMacs:
 
     Attributes:
         total: products with weights, and of activations in matrix products.
-        tiled: the same with the channels of every hidden layer rounded up to whole tiles; at
-            equal kernels, latency follows this number more closely than `total`.
-        uncounted: names of the operators in the file whose work does not follow from shapes.
+        tiled: the same with the channels of every hidden layer rounded up to whole tiles. For the
+            same kernels, latency follows this number more closely than `total`.
+        uncounted: names of the operators in the file whose cost does not follow from shapes.
     """
 
     total: int
@@ -32,12 +32,12 @@ class FileMacs:
 def file_macs(path, *, arm=False):
     """Counts the multiply-accumulates of a TFLite file without running it.
 
-    Counted are convolutions of all kinds, fully connected layers and matrix products; zeros count
-    like other weights. Of a loop's body, one turn is counted.
+    Convolutions of all kinds, fully connected layers and matrix products are counted. Zeros count
+    like other weights. The body of a loop is counted once.
 
     Args:
         path: a `.tflite` file that LiteRT loads.
-        arm: True for tiles of 8 channels where weights are floats, as XNNPACK has on ARM. Else, and
+        arm: True for tiles of 8 channels for float weights, as in XNNPACK on ARM. Otherwise, and
             for integers, tiles are 16 channels wide.
 
     Returns:
@@ -61,7 +61,7 @@ def _count(model, floats, arm):
     total = tiled = 0
     uncounted = set()
     for subgraph in map(model.Subgraphs, range(model.SubgraphsLength())):
-        computed = set()  # tensors that come out of a product, directly or not
+        computed = set()  # tensors that depend on the output of a product
         for operator in map(subgraph.Operators, range(subgraph.OperatorsLength())):
             name = operator_name(model, operator)
             inputs = _indices(operator.InputsAsNumpy(), subgraph)
@@ -73,7 +73,7 @@ def _count(model, floats, arm):
                 is_float = subgraph.Tensors(weights).Type() in floats
                 tile = ARM_FLOAT_TILE if arm and is_float else TILE
                 total += fixed * channels * out
-                # The pixels' own channels are not padded by anything.
+                # The channels of the model's input are not padded.
                 hidden = _up(channels, tile) if source in computed else channels
                 tiled += fixed * hidden * _up(out, tile)
             if sizes or any(index in computed for index in inputs):
@@ -94,8 +94,8 @@ def _up(channels, tile):
     return math.ceil(channels / tile) * tile
 
 
-# Each gives (positions and kernel, channels in, channels out, input, weights), the first three of
-# which are multiplied.
+# Each returns (positions and kernel, channels in, channels out, input, weights). The first three
+# are multiplied.
 
 
 def _nothing(operator, subgraph):

@@ -1,4 +1,4 @@
-"""A benchmark's figures as a page."""
+"""The figures of a benchmark as a page."""
 
 from export.benchmark import report
 from export.benchmark.reasons import why_latency_falls_less

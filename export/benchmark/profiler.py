@@ -1,8 +1,8 @@
 """The process that profiles one file through LiteRT's C interface.
 
-Run by its path, as the worker is: `profiler.py model.tflite threads runs`. Prints the profiler's
-summary. The wheel exports the interface without a Python wrapper for the profiler. It runs in a
-separate process, because a changed C interface ends in a crash.
+It is run by its path, like the worker: `profiler.py model.tflite threads runs`. It prints the
+profiler's summary. LiteRT's wheel has the C interface, but no Python wrapper for the profiler. The
+process is separate, because a changed C interface would cause a crash.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ def main():
 
 
 def profile(path, num_threads, runs):
-    """The summary that the runtime prints of `runs` inferences with zeros as inputs."""
+    """The runtime's summary of `runs` inferences with zeros as inputs."""
     runtime = Runtime()
     environment = runtime.make("LiteRtCreateEnvironment", 0, None)
     model = runtime.make("LiteRtCreateModelFromFile", environment, path.encode())
@@ -49,7 +49,7 @@ def profile(path, num_threads, runs):
 
 
 class Runtime:
-    """The C interface. What it makes is not freed: the process ends."""
+    """The C interface. Its objects are not freed, because the process ends."""
 
     def __init__(self):
         folder = pathlib.Path(importlib.util.find_spec("ai_edge_litert").origin).parent
@@ -65,13 +65,13 @@ class Runtime:
             raise RuntimeError(f"{name} failed with status {status}")
 
     def make(self, name, *arguments):
-        """The handle that a function writes to its last argument."""
+        """Calls a function that writes a handle to its last argument; returns the handle."""
         handle = ctypes.c_void_p()
         self.call(name, *arguments, ctypes.byref(handle))
         return handle
 
     def add_option(self, options, name, text):
-        """Options travel as text that the runtime frees."""
+        """Adds an option as text, which the runtime frees."""
         copy = ctypes.c_void_p(self._c.strdup(text))
         free = ctypes.cast(self._c.free, ctypes.c_void_p)
         self.call(
@@ -88,7 +88,7 @@ class Runtime:
         buffers = (ctypes.c_void_p * count.value)()
         for index in map(ctypes.c_size_t, range(count.value)):
             tensor = self.make(f"LiteRtGetSignature{kind}TensorByIndex", signature, index)
-            tensor_type = ctypes.create_string_buffer(256)  # more than the structure has
+            tensor_type = ctypes.create_string_buffer(256)  # larger than the structure
             self.call("LiteRtGetRankedTensorType", tensor, tensor_type)
             needs = self.make(
                 f"LiteRtGetCompiledModel{kind}BufferRequirements",

@@ -11,9 +11,9 @@ _PARTS = 4
 
 @contextlib.contextmanager
 def progress_bar():
-    """A bar on the terminal that is removed at the end, as a function of (done, total).
+    """A function of (done, total) that shows a progress bar and removes it at the end.
 
-    Where the standard error is a file, a line tells each quarter that is done.
+    If the standard error is a file, it writes a line after each quarter instead.
     """
     console = rich.console.Console(stderr=True)
     if not console.is_terminal:

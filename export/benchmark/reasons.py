@@ -1,4 +1,4 @@
-"""Why latency falls less than multiply-accumulates do, from the figures of a benchmark."""
+"""Reasons why latency falls less than multiply-accumulates, from the figures of a benchmark."""
 
 # The smallest difference that is mentioned.
 _WORTH = 1.1
@@ -6,13 +6,13 @@ _PRODUCTS = ("convolution", "conv_", "fully", "matrix", "matmul")
 
 
 def why_latency_falls_less(before, after):
-    """Sentences on two files of one benchmark.
+    """Sentences that explain why latency falls less for two files of one benchmark.
 
     Args:
         before, after: entries of `BenchmarkResult.to_dict()["files"]`.
 
     Returns:
-        Text; "" where latency falls about as much as multiply-accumulates, or these do not fall.
+        Text; "" if latency falls about as much as multiply-accumulates, or if these do not fall.
 
     Example:
 
@@ -49,7 +49,7 @@ def why_latency_falls_less(before, after):
 
 
 def _beside_products(file):
-    """Share of the time in operators without multiply-accumulates; None where it is not known."""
+    """Share of the time in operators without multiply-accumulates; None if unknown."""
     operators = file["operators"]
     if not operators:
         return None

@@ -1,4 +1,4 @@
-"""A benchmark's figures as Markdown and as a picture."""
+"""The figures of a benchmark as Markdown and as a picture."""
 
 LONGEST_OPERATORS = 5
 _ABOUT = (
@@ -36,12 +36,12 @@ def plot(result, path):
 
 
 def figure(result):
-    """What `BenchmarkResult.plot` draws."""
+    """The figure of `BenchmarkResult.plot`."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(6, 6), layout="constrained")
     axes = drawn.add_subplot()
-    # A colour for each file: names beside the points would overlap.
+    # A colour for each file, because names next to the points would overlap.
     points = zip(
         result.names, result.macs_ratios, result.tiled_macs_ratios, result.ratios, strict=True
     )
@@ -62,7 +62,7 @@ def figure(result):
 
 
 def table(result):
-    """Rows of text, the first of them of headings, and how they are read."""
+    """Rows of text, the first with the headings, and an explanation."""
     return [["file", *(label for label, _ in _COLUMNS)], *_rows(result)], _ABOUT
 
 

@@ -11,36 +11,37 @@ from export.benchmark.macs import FileMacs
 from export.machine import processor
 from export.shown import Shown
 
-MEGABYTE = 2**20  # as litert-benchmark counts
-NAME_COLUMNS = 24  # with all figures, 80 columns
+MEGABYTE = 2**20  # the definition of litert-benchmark
+NAME_COLUMNS = 24  # gives 80 columns with all figures
 
 
 @dataclasses.dataclass(frozen=True)
 class FileTiming:
-    """One file's figures.
+    """The figures of one file.
 
     Attributes:
         path: the file, as it was given.
         bytes: its size.
-        gzip_bytes: its size in gzip, level 6: about what is downloaded.
+        gzip_bytes: its size in gzip, level 6: about the size of a download.
         num_threads: threads of the interpreter.
         signature: name of the file's first signature, or None.
         input_bytes: size of the inputs of one inference.
-        init_ms: start-up, making the interpreter and allocating its tensors: the median over a few
+        init_ms: start-up (making the interpreter and allocating its tensors), the median over a few
             processes.
-        first_ms: the first inference, likewise.
-        warm_up_ms: milliseconds of the inferences that precede the bursts, an array of shape
-            `(rounds * warmup_runs,)`.
+        first_ms: the first inference, also the median.
+        warm_up_ms: milliseconds of the inferences before the bursts, an array of shape `(rounds *
+            warmup_runs,)`.
         rounds_ms: milliseconds of every timed inference, an array of shape `(rounds, runs)`.
-        peak_memory: growth of the process's peak resident memory since before the file was
-            loaded, in bytes; None where the system has no /proc.
-        anonymous_memory: growth of the part that cannot be read again from the file, in bytes, the
-            largest that was seen after a burst; or None.
-        file_backed_memory: growth of the part that the system may drop and read again, likewise.
+        peak_memory: increase of the process's peak resident memory since before the file was
+            loaded, in bytes; None on a system without /proc.
+        anonymous_memory: increase of the part that cannot be read again from the file, in bytes,
+            the largest after any burst; or None.
+        file_backed_memory: increase of the part that the system may drop and read again, measured
+        in the same way.
         macs: `FileMacs`.
-        operators: a tuple of `OperatorTime`, the longest first; empty where `operators_error` says
-            why there is none.
-        operators_error: None, or why the profiler gave nothing.
+        operators: a tuple of `OperatorTime`, the longest first; empty if there is an
+            `operators_error`.
+        operators_error: None, or the reason why the profiler failed.
     """
 
     path: str
@@ -71,7 +72,7 @@ class FileTiming:
         return float(self.rounds_ms.min())
 
     def percentile_ms(self, q: float) -> float:
-        """The time that `q` percent of the inferences stayed below."""
+        """The `q`-th percentile of the times of inferences."""
         return float(np.percentile(self.rounds_ms, q))
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,7 +85,7 @@ class FileTiming:
             "gzip_size_bytes": self.gzip_bytes,
             "accelerators": ["CPU"],
             "signature": self.signature,
-            "fully_accelerated": True,  # as litert-benchmark has it where the CPU was requested
+            "fully_accelerated": True,  # the value of litert-benchmark for the CPU
             "num_threads": self.num_threads,
             "latency": {
                 "init_ms": self.init_ms,
@@ -136,23 +137,23 @@ class BenchmarkResult(Shown):
 
     @property
     def macs_ratios(self) -> list[float | None]:
-        """Multiply-accumulates of each file relative to the first; None where that has none."""
+        """Multiply-accumulates of each file relative to the first; None if the first has none."""
         return ratios_to_first([file.macs.total for file in self.files])
 
     @property
     def tiled_macs_ratios(self) -> list[float | None]:
-        """The same for tiled multiply-accumulates."""
+        """`macs_ratios` for tiled multiply-accumulates."""
         return ratios_to_first([file.macs.tiled for file in self.files])
 
     @property
     def names(self) -> list[str]:
-        """The files' names, or paths where two have the same name."""
+        """The files' names, or their paths if two have the same name."""
         names = [os.path.basename(file.path) for file in self.files]
         same = len(set(names)) < len(names)
         return [file.path for file in self.files] if same else names
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: `{"files": [...]}`, one entry of `FileTiming.to_dict` each."""
+        """Plain values for JSON: `{"files": [...]}`, with `FileTiming.to_dict` of each file."""
         ratios = zip(self.ratios, self.macs_ratios, self.tiled_macs_ratios, strict=True)
         keys = ("ratio_to_first", "macs_ratio_to_first", "macs_tiled_ratio_to_first")
         return {
@@ -163,7 +164,7 @@ class BenchmarkResult(Shown):
         }
 
     def to_markdown(self) -> str:
-        """The figures as a Markdown table, and for each file the operators that took longest."""
+        """The figures as a Markdown table, and the slowest operators of each file."""
         from export.benchmark.report import markdown
 
         return markdown(self)
@@ -172,14 +173,14 @@ class BenchmarkResult(Shown):
         """The figures as a page: one file of HTML that loads nothing.
 
         Args:
-            command: how the files were timed, to copy; "" leaves it out.
+            command: the command that timed the files, to copy; "" to omit it.
         """
         from export.benchmark.page import html
 
         return html(self, command)
 
     def plot(self, path: str | os.PathLike) -> None:
-        """Writes a picture: latency ratio over MACs ratio, and the line where both are equal.
+        """Writes a picture: latency ratio against MACs ratio, and the line where both are equal.
 
         Args:
             path: file to write; its ending (`.png`, `.svg`) gives the format.
@@ -221,7 +222,7 @@ class BenchmarkResult(Shown):
 
 
 def ratios_to_first(counts):
-    """Each count over the first; None where that is 0."""
+    """Each count divided by the first; None if the first is 0."""
     return [count / counts[0] if counts[0] else None for count in counts]
 
 

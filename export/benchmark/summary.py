@@ -1,4 +1,4 @@
-"""The text that LiteRT's profiler prints, on the host as on a phone."""
+"""Parsing the output of LiteRT's profiler, from the host or a phone."""
 
 import dataclasses
 import re
@@ -16,8 +16,8 @@ class OperatorTime:
 
     Attributes:
         name: as the runtime names it, `"Delegate/Convolution (NHWC, F32) IGEMM"`.
-        nodes: how many there are in the graph.
-        share: their part of the time that the profiler saw, 0 to 1.
+        nodes: their number in the graph.
+        share: their share of the profiled time, 0 to 1.
     """
 
     name: str
@@ -28,14 +28,14 @@ class OperatorTime:
 def parse_summary(text):
     """Reads the table "Summary by node type".
 
-    Not its milliseconds: whether they are by call or by inference differs between versions.
+    Its milliseconds are not used: some versions count them by call, others by inference.
 
     Args:
-        text: what was printed, of which the table may be any part.
+        text: the output, which contains the table.
 
     Returns:
-        A list of `OperatorTime`, in the order of the table, the longest first; empty where there
-        is no such table. Where there are several (one for the warm-up), the last is read.
+        A list of `OperatorTime`, in the order of the table, the longest first; empty without such a
+        table. If there are several tables (one for the warm-up), the last is read.
 
     Example:
 

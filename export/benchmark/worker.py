@@ -1,8 +1,9 @@
 """The child process of `export.benchmark`: loads one file and runs it when asked.
 
-It is run by its path and imports only NumPy and LiteRT, so that memory and start-up are those of
-the file. It reads and writes one JSON object per line: first an answer without a question, then one
-answer, or `{"error": ...}`, to each `{"runs": n, "warmup_runs": m}` until its input ends.
+It is run by its path and imports only NumPy and LiteRT, so that only the file determines memory and
+start-up. It reads and writes one JSON object per line. First it writes an answer without a
+question. Then it answers each `{"runs": n, "warmup_runs": m}`, or writes `{"error": ...}`, until
+its input ends.
 """
 
 import gc
@@ -17,10 +18,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 def main():
     """Answers questions about the file `argv[1]` with `argv[2]` threads."""
-    # Answers keep the pipe to themselves; what the runtime prints goes to stderr.
+    # The pipe is only for answers; output of the runtime goes to stderr.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    # Neither the collector nor what Python's start left behind may show in the figures.
+    # Garbage collection and leftovers of Python's start must not affect the figures.
     gc.collect()
     gc.disable()
     try:
@@ -39,7 +40,7 @@ def main():
     answers.write(json.dumps({"init_ms": init_ms, "first_ms": first_ms, **facts}) + "\n")
     for question in sys.stdin:
         asked = json.loads(question)
-        warm_up = run(interpreter, asked["warmup_runs"])  # the other turns emptied the caches
+        warm_up = run(interpreter, asked["warmup_runs"])  # other files have used the caches
         times = run(interpreter, asked["runs"])
         answer = {"warm_up_ms": warm_up, "ms": times, **memory_since(before)}
         answers.write(json.dumps(answer) + "\n")
@@ -56,7 +57,7 @@ def run(interpreter, runs):
 
 
 def check_sizes(interpreter):
-    """A ValueError if sizes beside the batch are open: LiteRT would run with each of them 1."""
+    """A ValueError if sizes other than the batch are open; LiteRT would use 1 for them."""
     for detail in interpreter.get_input_details():
         if -1 in detail["shape_signature"][1:]:
             shape = tuple(map(int, detail["shape_signature"]))
@@ -66,7 +67,7 @@ def check_sizes(interpreter):
 
 
 def fill_inputs(interpreter, seed=0):
-    """Standard normal floats, bytes over their whole range, zeros for wider integers (indices)."""
+    """Fill inputs: standard normal floats, any bytes, zeros for wider integers (indices)."""
     rng = np.random.default_rng(seed)
     for detail in interpreter.get_input_details():
         shape, dtype = detail["shape"], np.dtype(detail["dtype"])
@@ -86,13 +87,13 @@ def signature(interpreter):
 
 
 def input_bytes(interpreter):
-    """Size of what one inference reads."""
+    """Size of the inputs of one inference in bytes."""
     details = interpreter.get_input_details()
     return sum(int(np.prod(d["shape"])) * np.dtype(d["dtype"]).itemsize for d in details)
 
 
 def memory_status():
-    """VmHWM, RssAnon and RssFile of this process in bytes; None where there is no /proc."""
+    """VmHWM, RssAnon and RssFile of this process in bytes; None without /proc."""
     try:
         with open("/proc/self/status") as file:
             rows = (line.split() for line in file)
@@ -103,7 +104,7 @@ def memory_status():
 
 
 def reset_peak():
-    """Sets VmHWM back to the present size where the kernel allows it; returns `memory_status`."""
+    """Resets VmHWM to the current size if the kernel allows it; returns `memory_status`."""
     try:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")
@@ -113,7 +114,7 @@ def reset_peak():
 
 
 def memory_since(before):
-    """Growth of the peak, of the anonymous and of the file-backed part, in bytes, or None."""
+    """Increase of the peak, the anonymous and the file-backed part, in bytes, or None."""
     names = {"peak": "VmHWM", "anonymous": "RssAnon", "file_backed": "RssFile"}
     if before is None:
         return dict.fromkeys(names)

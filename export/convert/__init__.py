@@ -1,4 +1,4 @@
-"""Keras model in, TFLite file out. A package so that `python -m export.convert` runs cleanly."""
+"""Conversion of Keras models to TFLite files: `python -m export.convert`."""
 
 from export.convert.litert import convert
 from export.convert.sparse_report import SparseRuntimeReport, sparse_runtime_report

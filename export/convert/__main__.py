@@ -18,7 +18,7 @@ _CALIBRATED = 200
 
 
 def define_flags():
-    """Defines the flags; not on import, since other programs have some of the same names."""
+    """Defines the flags; not on import, because other programs share some names."""
     flags.DEFINE_enum("quantize", None, NAMES, "Default: float32.")
     flags.DEFINE_string(
         "representative",
@@ -96,7 +96,7 @@ def _convert(source, target, values):
 
 
 def _input_shape(texts):
-    """What `convert` takes as `input_shape`: None, a shape, or a dict of them by name."""
+    """The argument `input_shape` of `convert`: None, a shape, or a dict of shapes by name."""
     shapes = {}
     for text in texts:
         name, _, sizes = text.rpartition(":")

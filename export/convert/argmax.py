@@ -1,4 +1,4 @@
-"""`keras.ops.argmax` in a form that LiteRT has."""
+"""`keras.ops.argmax` with operators that LiteRT has."""
 
 import contextlib
 import functools
@@ -8,10 +8,10 @@ import functools
 def plain_argmax(model):
     """While the block runs, argmax and argmin of a functional model are traced as TensorFlow's.
 
-    Keras' own look at the sign of zeros first, with an operator that LiteRT does not have.
+    Keras' own functions check the sign of zeros first, with an operator that LiteRT does not have.
 
     Args:
-        model: a `keras.Model`; it is as before when the block ends.
+        model: a `keras.Model`; it is restored when the block ends.
     """
     found = [each for each in _operations(model) if type(each).__name__ in ("Argmax", "Argmin")]
     for operation in found:

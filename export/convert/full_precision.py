@@ -8,10 +8,10 @@ _HALF = ("mixed_float16", "mixed_bfloat16")
 
 
 def in_float32(model):
-    """The model itself if it computes in float32, else a copy that does, with its weights.
+    """The model if it computes in float32, otherwise a copy in float32 with its weights.
 
-    The converter writes TensorFlow ("Flex") operators for layers that compute in half precision,
-    which LiteRT does not run.
+    For layers in half precision the converter writes TensorFlow ("Flex") operators, which LiteRT
+    does not run.
 
     Args:
         model: a built `keras.Model`; it is not changed.
@@ -27,7 +27,7 @@ def in_float32(model):
     if not half:
         return model
     policy = keras.config.dtype_policy()
-    # Layers that make their own layers give them the global policy.
+    # Layers made inside other layers get the global policy.
     keras.config.set_dtype_policy("float32")
     try:
         copy = keras.models.clone_model(model, clone_function=_rebuild)
@@ -66,7 +66,7 @@ def _rebuild(layer):
 
 
 def _with_float32(config):
-    """A layer's config with every mixed policy in it, also of layers in layers, replaced."""
+    """A layer's config with every mixed policy replaced, also in nested layers."""
     if isinstance(config, dict):
         if config.get("class_name") == "DTypePolicy" and config["config"]["name"] in _HALF:
             return "float32"

@@ -1,4 +1,4 @@
-"""The operators of a TFLite file as a graph, with the properties that sparse kernels need."""
+"""The graph of a TFLite file, with the properties that sparse kernels require."""
 
 import dataclasses
 
@@ -15,8 +15,8 @@ class Tensor:
         name: its name.
         shape: of ints.
         float: True for float32 and float16.
-        data: its values if it is constant and stored whole, else None.
-        stored: number of values that are stored of a sparsely encoded constant, else None.
+        data: its values if it is constant and stored densely, else None.
+        stored: number of stored values of a sparsely encoded constant, else None.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Operator:
     Args:
         kind: `"CONV_2D"` and so on.
         inputs, outputs: indices of tensors.
-        options: dict of its strides, padding and dilation.
+        options: dict of strides, padding and dilation.
     """
 
     kind: str
@@ -75,7 +75,7 @@ class FileGraph:
         self.operators = []
         for operator in found:
             if operator.kind in ("DENSIFY", "DEQUANTIZE") and self.constant(operator.inputs[0]):
-                # What it writes is the constant that it unpacks.
+                # Its output is the constant that it unpacks.
                 source = self.tensors[operator.inputs[0]]
                 unpacked = self.tensors[operator.outputs[0]]
                 self.tensors[operator.outputs[0]] = dataclasses.replace(
@@ -95,7 +95,7 @@ class FileGraph:
         return tensor.data is not None or tensor.stored is not None
 
     def variable_inputs(self, operator):
-        """The inputs of an operator that are computed or given."""
+        """The inputs of an operator that are not constant."""
         return [index for index in operator.inputs if index >= 0 and not self.constant(index)]
 
 
@@ -115,7 +115,7 @@ def _tensor(model, tensor):
     if buffer.DataLength() and dtype:
         data = buffer.DataAsNumpy().view(dtype)
         if tensor.Sparsity() is not None:
-            # Rows that end early are filled up within blocks, not in the format of convolutions.
+            # Short rows are padded in the format with blocks, but not in that of convolutions.
             data, stored = None, int(np.count_nonzero(data))
         else:
             data = data.reshape(shape)

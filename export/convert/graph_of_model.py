@@ -14,10 +14,10 @@ def save_graph(model, specs, folder, settings, samples):
 
     Args:
         model: a built `keras.Model`.
-        specs: what `input_specs` returned.
+        specs: the result of `input_specs`.
         folder: the folder to write.
         settings: a `Settings`.
-        samples: representative samples as `check_samples` returned them, or None.
+        samples: representative samples from `check_samples`, or None.
     """
     import keras
 

@@ -46,43 +46,42 @@ def convert(
     The file is written under a temporary name, checked by `export.verify`, and then moved to
     `path`. If the check fails, no file is left behind, and an existing file is kept. Inputs and
     outputs have the user's names in the file: the keys of a dict, or the names of the input and
-    output layers. If Keras generated a name, or it is no plain identifier, it is `input_0`,
+    output layers. If Keras generated a name, or it is no plain identifier, the name is `input_0`,
     `output_0` and so on, by position. A model in `mixed_float16` or `mixed_bfloat16` is rebuilt in
     float32 first.
 
-    The converters run in a separate process, so that their crash is an `ExportError`. The process
+    The converters run in a separate process, so that a crash becomes an `ExportError`. The process
     is kept for the next conversion, and ends after a minute without one. For `"int8"`, an LSTM
-    becomes one operator; other recurrent layers, and all with the route `"quantizer"`, are
-    unrolled, so that their files grow with the number of steps.
+    becomes one operator. Other recurrent layers, and all with the route `"quantizer"`, are
+    unrolled, so their files grow with the number of steps.
 
     Args:
         model: a built `keras.Model`, with one or several inputs and outputs. Needs the TensorFlow
             backend.
         path: the file to write, ending in `.tflite`.
         quantize: None for float32. `"float16"`: weights in 2 bytes, for half the file.
-            `"dynamic"`: weights in int8, activations rounded as they come, for a quarter; faster
-            for dense layers and large convolutions only. `"int8"`: weights, per channel, and
-            activations in int8, for a quarter of the file and of the time.
-        representative: for `"int8"`, 100 to 200 real samples, from which the ranges of the
-            activations are read, in any of the forms of `samples`.
-        input_output: for `"int8"`, numbers that the file takes and gives: `"float32"`, `"int8"` or
-            `"uint8"`.
+            `"dynamic"`: weights in int8, activations quantized at run time, for a quarter of the
+            file; faster only for dense layers and large convolutions. `"int8"`: weights (per
+            channel) and activations in int8, for a quarter of the file and of the time.
+        representative: for `"int8"`, 100 to 200 real samples to measure the ranges of the
+            activations, in any of the forms of `samples`.
+        input_output: for `"int8"`, the type of the file's inputs and outputs: `"float32"`, `"int8"`
+            or `"uint8"`.
         route: for `"int8"`, the tool: `"litert"`, TensorFlow's converter, or `"quantizer"`,
             ai-edge-quantizer (`pip install 'keras-sparse[quantizer]'`).
-        sparse_encoding: True leaves zeros out of the file, where at least 30% of a kernel are
-            zero. For float32 and float16. The file needs more memory and starts more slowly; see
-            `sparse_runtime_report` for whether it is faster on a phone.
-        batch_size: int, samples that the file takes at once.
+        sparse_encoding: True omits zeros from the file for kernels with at least 30% zeros. For
+            float32 and float16. The file needs more memory and starts more slowly;
+            `sparse_runtime_report` says whether it is faster on a phone.
+        batch_size: int, the batch size of the file.
         input_shape: for inputs with unknown sizes, the sizes without the batch, such as
-            `(224, 224, 3)`; for several inputs a list of shapes, or a dict by name. None in a
-            shape leaves a size open: the runtime then resizes the file's input, which takes
-            memory and time when it changes.
+            `(224, 224, 3)`; for several inputs a list of shapes, or a dict by name. None in a shape
+            leaves a size open: the runtime then resizes the file's input. This takes memory and
+            time when the size changes.
         samples: what to compare with Keras, as `model.predict` takes it: an array of shape
             `(n, ...)`, or a list, tuple or dict by name of them for several inputs. Or a
             `tf.data.Dataset`, a `keras.utils.PyDataset`, a generator, a list of batches, or a
-            function that returns one of these, as other converters take it; its targets are
-            ignored. With None, random samples are drawn with a fixed seed; real data are a better
-            check.
+            function that returns one of these, as for other converters; targets are ignored. With
+            None, random samples are drawn with a fixed seed; real data are a better check.
         labels: integer classes `(n,)` of the samples: accuracies are then compared too.
         tolerance: an `export.verify.Tolerance`, or a number for its largest error; see `verify`.
 
@@ -92,7 +91,7 @@ def convert(
 
     Raises:
         ValueError: a bad argument, before any work.
-        ExportError: the model cannot be converted, or the file is not equal to the model.
+        ExportError: the model cannot be converted, or the file does not equal the model.
 
     Example:
 
@@ -114,7 +113,7 @@ def convert(
     if representative is not None:
         calibration = check_samples(representative, specs, "representative")
     if samples is not None:
-        # A generator gives its samples once.
+        # A generator yields its samples only once.
         same = samples is representative
         compared = calibration if same else check_samples(samples, specs)
     if labels is not None:
@@ -145,7 +144,7 @@ def convert(
 
 
 def checked_model(model, path):
-    """The model in float32, if it can become a TFLite file of that name; else a ValueError."""
+    """The model in float32; a ValueError if it cannot become a TFLite file of that name."""
     import keras
 
     from export.convert.full_precision import in_float32
@@ -169,7 +168,7 @@ def checked_model(model, path):
 
 @contextlib.contextmanager
 def real_name(temporary, path):
-    """Errors about a temporary file name the file that it was to become."""
+    """Within the block, errors name the final file instead of the temporary one."""
     try:
         yield
     except ExportError as error:
@@ -178,7 +177,7 @@ def real_name(temporary, path):
 
 @contextlib.contextmanager
 def _about_open_sizes(specs):
-    """Adds to errors of a file with open sizes that it could have fixed ones."""
+    """Adds to errors of a file with open sizes the advice to fix them."""
     import keras
 
     try:
@@ -194,7 +193,7 @@ def _about_open_sizes(specs):
 
 @contextlib.contextmanager
 def _about_ranges(model, calibration):
-    """Adds to errors of an int8 file a tensor with numbers that are too large for int8."""
+    """Adds to errors of an int8 file a tensor with values that are too large for int8."""
     try:
         yield
     except ExportError as error:
@@ -225,7 +224,7 @@ def _write(model, path, specs, settings, samples):
         np.savez(calibration, *_batched(samples, keras.tree.flatten(specs)[0].shape[0]))
     try:
         answer = WORKER.ask(
-            # The process may have been started in another current folder.
+            # The process may have another current folder.
             source=os.path.abspath(source),
             target=os.path.abspath(path),
             quantize=settings.quantize,
@@ -252,7 +251,7 @@ def _refusal(model, error):
 
 
 def _way_out(settings):
-    """Advice for a crash."""
+    """Advice after a crash."""
     if not kind_of(settings.quantize).calibrated:
         return "Convert parts of the model to find the layer that the converter cannot take."
     other = "quantizer" if settings.route == "litert" else "litert"
@@ -263,7 +262,7 @@ def _way_out(settings):
 
 
 def _batched(samples, size):
-    """Samples as arrays of batches, `(batches, size, ...)`; a rest is left out."""
+    """Samples as arrays of batches, `(batches, size, ...)`; an incomplete batch is omitted."""
     count = max(len(samples[0]) // size, 1)
     rows = np.arange(count * size).reshape(count, size)
     return [value.take(rows, axis=0, mode="wrap") for value in samples]

@@ -1,4 +1,4 @@
-"""The process that runs the converters, kept for the next conversion."""
+"""The process that runs the converters; it is kept for the next conversion."""
 
 import atexit
 import contextlib
@@ -20,8 +20,8 @@ class WorkerDied(RuntimeError):  # noqa: N818
 class Worker:
     """A process of `export.convert.worker`; started when it is first needed.
 
-    A conversion that crashes ends this process instead of the user's. Importing TensorFlow takes
-    most of the time, so one process is used for all conversions.
+    A conversion that crashes ends this process instead of the user's. One process is used for all
+    conversions, because importing TensorFlow takes most of the time.
     """
 
     def __init__(self):
@@ -40,7 +40,7 @@ class Worker:
             try:
                 return self._ask(json.dumps(request) + "\n")
             except BaseException:
-                self._stop()  # its work is no longer needed
+                self._stop()  # its work is not needed now
                 raise
 
     def stop(self):
@@ -51,13 +51,13 @@ class Worker:
     def _ask(self, question):
         self._start()
         said_before = os.fstat(self._log.fileno()).st_size
-        with contextlib.suppress(BrokenPipeError):  # its missing answer shows it
+        with contextlib.suppress(BrokenPipeError):  # the missing answer is noticed below
             self._process.stdin.write(question)
         line = self._process.stdout.readline()
         if line.endswith("\n"):
             return json.loads(line)
         code = self._process.wait()
-        if code == 0:  # it ended at this moment, after its minute
+        if code == 0:  # it has just ended, after its minute
             return self._ask(question)
         self._log.seek(said_before)
         raise WorkerDied(how_it_ended(code, self._log.read()))
@@ -74,9 +74,9 @@ class Worker:
             stderr=self._log,
             text=True,
             bufsize=1,
-            # Calibration runs on the processor, and the GPU's memory is the caller's.
+            # Calibration runs on the CPU, and the caller may need the GPU's memory.
             env=environment(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3"),
-            start_new_session=True,  # Ctrl-C reaches it through us
+            start_new_session=True,  # this process ends it after Ctrl-C
         )
         self._owner = os.getpid()
 

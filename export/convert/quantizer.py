@@ -6,7 +6,7 @@ from export.tflite_file import SIGNATURE
 
 
 def check_installed():
-    """A ValueError that says how to install ai-edge-quantizer, if it is not there."""
+    """A ValueError with the installation command if ai-edge-quantizer is missing."""
     try:
         import ai_edge_quantizer  # noqa: F401
     except ImportError as error:
@@ -18,11 +18,11 @@ def check_installed():
 def quantize_file(source, target, batches, input_output):
     """Writes a float32 file as static int8, weights per channel.
 
-    The ranges are the least and the largest value. The default of ai-edge-quantizer, a moving
-    average of them, clips the largest.
+    The ranges are the minimum and the maximum. The default of ai-edge-quantizer, a moving average
+    of them, clips the largest values.
 
     Args:
-        source, target: TFLite files; the first is read, the second written.
+        source, target: the TFLite files to read and to write.
         batches: list of representative batches, each a dict from an input's name to an array.
         input_output: `"float32"` or `"int8"`.
     """
@@ -37,7 +37,7 @@ def quantize_file(source, target, batches, input_output):
     ranges = calibrator.Calibrator(
         str(source),
         num_threads=1,
-        # The other mode reads every tensor, also those that are never computed.
+        # The other mode reads every tensor, even those that are never computed.
         mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
         qsv_update_func=qsv_utils.min_max_update,
     )
@@ -49,10 +49,10 @@ def quantize_file(source, target, batches, input_output):
 
 
 def _with_equal_outputs(content):
-    """A file in which the outputs of each operator have one kind of numbers.
+    """A file in which all outputs of an operator have the same type.
 
-    ai-edge-quantizer leaves unused outputs in floats, such as the forget gate in the first step of
-    an LSTM, and LiteRT does not load an operator that splits into int8 and floats.
+    ai-edge-quantizer leaves unused outputs in float, such as the forget gate in the first step of
+    an LSTM. LiteRT does not load a split operator with outputs in int8 and float.
     """
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils

@@ -6,7 +6,7 @@ import numpy as np
 from export.integers import about_a_wide_range
 from keras_sparse.surgery.graph import Graph
 
-# The least float of a mask is -3.4e38; no int8 scale reaches so far.
+# A mask may have the smallest float, -3.4e38, which is too large for any int8 scale.
 _EXTREME = 1e30
 _SAMPLES = 8
 
@@ -26,13 +26,13 @@ def about_extreme_ranges(model, samples):
                 return f"The Keras model itself gives NaN in {name!r}."
             if np.abs(array).max() > _EXTREME:
                 return about_a_wide_range(name, array.min(), array.max())
-    except Exception:  # of any layer; it must not replace the error
+    except Exception:  # any layer may fail; it must not replace the original error
         return ""
     return ""
 
 
 def _tensors(graph, samples):
-    """Name and value of each result, call by call."""
+    """Name and value of the outputs of each call, in order."""
     values = {
         value: keras.ops.convert_to_tensor(array[:_SAMPLES], value.dtype)
         for value, array in zip(graph.inputs, samples, strict=True)

@@ -1,4 +1,4 @@
-"""Recurrent layers without loops, which the calibrators of int8 do not support."""
+"""Recurrent layers without loops, because the calibrators of int8 do not support loops."""
 
 import contextlib
 import math
@@ -9,9 +9,9 @@ import numpy as np
 
 _BATCH = 32
 _RESET_STEPS = 2
-# LiteRT's integer LSTM takes tanh of cells wrongly if none of them is as large as 0.5.
+# LiteRT's integer LSTM computes tanh of the cells wrongly if all are below 0.5.
 _CELL = 0.8
-# A gate is closed where its sum is -8: LiteRT's integer LSTM computes gates from -8 to 8.
+# A sum of -8 closes a gate: LiteRT's integer LSTM computes gates from -8 to 8.
 _CLOSED = 8.0
 _MOST_FEATURES = 128
 _MOST_COARSER = 16.0
@@ -21,13 +21,13 @@ _MOST_COARSER = 16.0
 def without_loops(model, specs, samples, *, fuse):
     """While the block runs, recurrent layers are traced without loops.
 
-    An LSTM becomes one operator where LiteRT has one that computes the same; its size does not
-    grow with the number of steps. Everything else is unrolled.
+    An LSTM becomes one operator if LiteRT has an equivalent one; its size does not grow with the
+    number of steps. All other layers are unrolled.
 
     Args:
-        model: a built `keras.Model`; it is as before when the block ends.
-        specs: what `input_specs` returned.
-        samples: representative samples, as `check_samples` returned them.
+        model: a built `keras.Model`; it is restored when the block ends.
+        specs: the result of `input_specs`.
+        samples: representative samples, from `check_samples`.
         fuse: True if the converter supports LSTM as one operator; ai-edge-quantizer does not.
     """
     import keras
@@ -72,12 +72,12 @@ def _is_plain_lstm(layer):
 
 
 def _replace_call(layer, call):
-    # Not by assignment, which Keras would track as a part of the layer.
+    # Not by assignment, because Keras would track it as a part of the layer.
     layer.__dict__["call"] = call
 
 
 def _largest_inputs(model, specs, samples, layers):
-    """Largest absolute value that each layer, by its path, is given for the samples."""
+    """The largest absolute input of each layer on the samples, by the layer's path."""
     import keras
 
     largest = {}
@@ -94,7 +94,7 @@ def _largest_inputs(model, specs, samples, layers):
 
 
 class _Recorder:
-    """A layer's call that notes the largest absolute value it is given."""
+    """A layer's call that records its largest absolute input."""
 
     def __init__(self, layer, largest):
         self.layer = layer
@@ -109,17 +109,17 @@ class _Recorder:
 
 
 class FusedLSTM:
-    """An LSTM layer's call as the function that TensorFlow's converter makes one operator of.
+    """An LSTM layer's call, as a function that TensorFlow's converter turns into one operator.
 
     LiteRT's operator keeps its state from one inference to the next, and has no mask. So each
     sequence begins with steps that reset the state: additional features close the input and the
-    forget gate. Masked steps are moved to the beginning and reset the state too; the others keep
-    their order. An additional unit, which no other reads, keeps a large cell.
+    forget gate. Masked steps are moved to the beginning and also reset the state; the others keep
+    their order. An additional unit, which no other unit reads, keeps a large cell.
 
     Args:
         layer: a `keras.layers.LSTM`.
-        features: number of the new features.
-        signal: their value in a step that empties the state.
+        features: number of additional features.
+        signal: their value in a step that resets the state.
     """
 
     @classmethod
@@ -129,8 +129,8 @@ class FusedLSTM:
         weights = np.abs(kernel[:, :2]).max(axis=(0, 2))
         if not largest or not weights.all():
             return None
-        # One scale holds a gate's kernel and one the inputs: what is added shall be no larger than
-        # what is there, so that it takes several features to close a gate.
+        # A gate's kernel has one scale, and the inputs have one scale. Additional values must not
+        # be larger than the existing ones, so several features are needed to close a gate.
         needed = np.max(_to_close(bias) / (largest * weights))
         features = min(math.ceil(needed), _MOST_FEATURES)
         coarser = max(needed / features, 1.0)
@@ -151,7 +151,7 @@ class FusedLSTM:
         self.bias = _flat(_with_unit(bias, unit))
 
     def __call__(self, sequences, initial_state=None, mask=None, training=False):
-        """The layer's outputs; by the layer itself if an initial state is given."""
+        """The layer's outputs; the layer itself computes them if there is an initial state."""
         import tensorflow as tf
 
         layer = self.layer
@@ -177,8 +177,8 @@ class FusedLSTM:
         features = tf.repeat(self.signal * empties[..., tf.newaxis], self.features, axis=2)
         outputs = self._operator(tf.concat([sequences, features], axis=2), batch)
         outputs = outputs[..., : layer.units]
-        # Not 1, which the converter would leave out: the operator's output and its state must have
-        # the same scale, and a concatenation behind it would change that of the output.
+        # Not 1, because the converter would remove the product. The operator's output and its state
+        # must have the same scale, and a later concatenation would change the scale of the output.
         outputs *= np.nextafter(np.float32(1), np.float32(2))
         if not layer.return_sequences:
             return outputs[:, -1]
@@ -194,7 +194,7 @@ class FusedLSTM:
         import tensorflow as tf
 
         state = tf.zeros((batch, self.layer.units + 1))
-        # The names and the attributes are those that the converter looks for.
+        # The converter looks for these names and attributes.
         function = tf.function(
             _lstm,
             autograph=False,
@@ -223,12 +223,12 @@ def _weights(layer):
 
 
 def _to_close(bias):
-    """What must be taken from the sums of the input and of the forget gate."""
+    """The amounts to subtract from the sums of the input and the forget gate to close them."""
     return _CLOSED + np.maximum(bias[:2].max(axis=1), 0.0)
 
 
 def _with_unit(array, values):
-    """One unit more, with a value for each gate."""
+    """Add one unit, with a value for each gate."""
     unit = np.broadcast_to(np.array(values, "float32")[:, np.newaxis], (*array.shape[:-1], 1))
     return np.concatenate([array, unit], axis=-1)
 
@@ -249,7 +249,7 @@ def _reverse(tensor, axis, name=None):
 
 
 def _lstm(inputs, init_h, init_c, kernel, recurrent_kernel, bias):
-    """The five outputs of `standard_lstm` of Keras 2; the converter replaces what is inside."""
+    """The five outputs of `standard_lstm` of Keras 2; the converter replaces the body."""
     import tensorflow as tf
 
     state, cell, outputs = init_h, init_c, []

@@ -6,16 +6,16 @@ from export.kinds import kind_of
 
 _ROUTES = ("litert", "quantizer")
 _INPUT_OUTPUT = ("float32", "int8", "uint8")
-# What these must be unless the kind is calibrated.
+# Required values for kinds without calibration.
 _FLOAT_DEFAULTS = {"route": "litert", "input_output": "float32"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The kind of file; a combination that cannot be right is a ValueError.
+    """The kind of file; an invalid combination is a ValueError.
 
     Args:
-        quantize, route, input_output, sparse_encoding, representative: as `convert` takes them.
+        quantize, route, input_output, sparse_encoding, representative: see `convert`.
     """
 
     quantize: str | None

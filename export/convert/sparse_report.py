@@ -1,4 +1,4 @@
-"""Whether a phone's runtime would use sparse kernels for a TFLite file."""
+"""A report on whether a phone's runtime would use sparse kernels for a TFLite file."""
 
 import dataclasses
 import os
@@ -26,7 +26,7 @@ class Condition:
     Args:
         name: a short name.
         holds: bool.
-        reason: the property of the file that decides it.
+        reason: the property of the file that decides the condition.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Condition:
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """Neighbouring operators that the runtime would run sparsely together or not at all.
+    """Connected operators that the runtime runs with sparse kernels together or not at all.
 
     Args:
         operators: number of operators.
@@ -58,7 +58,7 @@ class Cluster:
 
 @dataclasses.dataclass(frozen=True)
 class SparseRuntimeReport:
-    """What `sparse_runtime_report` found; `print` it.
+    """The result of `sparse_runtime_report`; `print` shows it.
 
     Args:
         conditions: tuple of `Condition` of the whole file.
@@ -70,7 +70,7 @@ class SparseRuntimeReport:
 
     @property
     def engaged(self) -> bool:
-        """True if a phone would run at least one cluster by its sparse kernels."""
+        """True if a phone would run at least one cluster with sparse kernels."""
         file = all(condition.holds for condition in self.conditions)
         return file and any(cluster.holds for cluster in self.clusters)
 
@@ -93,16 +93,17 @@ class SparseRuntimeReport:
 def sparse_runtime_report(model: "keras.Model | str | os.PathLike") -> SparseRuntimeReport:
     """Checks the conditions under which a phone would use XNNPACK's sparse kernels.
 
-    The runtime runs 1x1 convolutions sparsely only if a whole cluster of operators allows it.
-    Otherwise a sparse file is smaller, but not faster. The conditions are checked on the file;
-    nothing is run, because these kernels are never used on a processor with AVX.
+    The runtime uses sparse kernels for 1x1 convolutions only if a whole cluster of operators allows
+    it. Otherwise a sparse file is smaller, but not faster. The conditions are checked on the file.
+    Nothing is run, because processors with AVX never use these kernels.
 
     Args:
-        model: a `.tflite` file, or a built `keras.Model`, of which a file with
-            `sparse_encoding=True` is made first.
+        model: a `.tflite` file, or a built `keras.Model`, which is first converted with
+            `sparse_encoding=True`.
 
     Returns:
-        A `SparseRuntimeReport`: `engaged`, `conditions` of the file, `clusters` with theirs.
+        A `SparseRuntimeReport`: `engaged`, `conditions` of the file, `clusters` with their
+            conditions.
 
     Raises:
         ValueError: neither a model nor a file.
@@ -115,7 +116,7 @@ def sparse_runtime_report(model: "keras.Model | str | os.PathLike") -> SparseRun
     False
 
     Reference:
-        Elsen et al., 2020, Fast Sparse ConvNets; the conditions are those of XNNPACK's
+        Elsen et al., 2020, Fast Sparse ConvNets; the conditions are from XNNPACK's
         `xnn_subgraph_rewrite_for_nchw`.
     """
     import keras
@@ -163,7 +164,7 @@ def _line(condition):
 
 
 def _components(graph):
-    """Groups of operators that sparse kernels allow and that feed each other."""
+    """Groups of connected operators that sparse kernels allow."""
     group = {id(op): [op] for op in graph.operators if _refused(graph, op) is None}
     for operator in graph.operators:
         if id(operator) not in group or _is_stem(graph, operator):
@@ -278,7 +279,7 @@ def _padding_reason(padding):
 
 
 def _padding(graph, operator):
-    """(top, bottom, left, right), a padding in front included; None if the runtime decides it."""
+    """(top, bottom, left, right), including a padding operator before; None if unknown."""
     _, height, width, _ = graph.tensors[operator.inputs[1]].shape
     before = _pad_before(graph, operator)
     if before is not None:
@@ -292,7 +293,7 @@ def _padding(graph, operator):
 
 
 def _pad_before(graph, operator):
-    """The padding that the runtime takes together with a convolution."""
+    """The padding operator that the runtime fuses with a convolution."""
     pad = graph.producers.get(operator.inputs[0])
     if pad is None or pad.kind != "PAD" or operator.options["same"]:
         return None
@@ -300,7 +301,7 @@ def _pad_before(graph, operator):
 
 
 def _sources(graph, operator):
-    """The computed inputs of an operator, with a padding in front of it left out."""
+    """The computed inputs of an operator; a padding operator before it is skipped."""
     indices = graph.variable_inputs(operator)
     if operator.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         pad = _pad_before(graph, operator)

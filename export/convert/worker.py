@@ -1,7 +1,7 @@
 """The child process of `convert`: runs the converters, which crash on some models.
 
-Reads one request per line, as `export.convert.process` writes it, and answers with one line: `{}`,
-or `{"error": ..., "flex": ...}`. Ends with its input, and after a minute without a request.
+It reads one request of `export.convert.process` per line, and answers with one line: `{}`, or
+`{"error": ..., "flex": ...}`. It ends when its input ends, or after a minute without a request.
 """
 
 import json
@@ -10,8 +10,8 @@ import pathlib
 import select
 import sys
 
-# Keras imports them for plots and for an interface that converters do not need; they take a third
-# of the time of TensorFlow's import.
+# Keras imports them for plots and for an interface that converters do not need. They take a third
+# of the time of importing TensorFlow.
 for name in ("matplotlib", "sklearn"):
     sys.modules[name] = None
 
@@ -26,7 +26,7 @@ _IDLE_SECONDS = 60
 
 def main():
     """Answers requests."""
-    # Answers keep the pipe to themselves; what the converters print goes to stderr.
+    # The pipe is only for answers; output of the converters goes to stderr.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     while select.select([sys.stdin], [], [], _IDLE_SECONDS)[0]:
@@ -34,7 +34,7 @@ def main():
         if not line:
             return
         answers.write(json.dumps(_answer(json.loads(line))) + "\n")
-    os._exit(0)  # at once: nobody shall write to a process that is about to end
+    os._exit(0)  # at once, so that nobody writes to a process that is about to end
 
 
 def _answer(request):
@@ -89,7 +89,7 @@ def _set(converter, quantize, input_output, sparse_encoding, batches):
         if input_output != "float32":
             converter.inference_input_type = tf.as_dtype(input_output)
             converter.inference_output_type = tf.as_dtype(input_output)
-            # With integer inputs and outputs there are no floats in between.
+            # With integer inputs and outputs, no operator computes in floats.
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
 
 
@@ -98,7 +98,7 @@ def _write(converter, path):
 
 
 def _run_once(path):
-    """Runs a file on zeros: if that is a crash, it is one here."""
+    """Runs a file on zeros, so that a crash happens in this process."""
     from ai_edge_litert.interpreter import Interpreter
 
     try:
@@ -108,11 +108,11 @@ def _run_once(path):
             interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
         interpreter.invoke()
     except (ValueError, RuntimeError):
-        pass  # the verification says it better
+        pass  # the verification reports it better
 
 
 def _flex(request):
-    """The operators of TensorFlow in the float32 file of a model whose conversion failed."""
+    """The TensorFlow operators in the float32 file of a model that could not be converted."""
     path = pathlib.Path(request["target"]).with_name("float32.tflite")
     try:
         if not path.exists():

@@ -21,14 +21,14 @@ from export.command_line import (
 
 
 def define_flags():
-    """Defines the flags; not on import, since other programs have some of the same names."""
+    """Defines the flags; not on import, because other programs share some names."""
     flags.DEFINE_enum("quantize", None, ["int8"], "Default: float32.")
     count("num_threads", 1, "Threads of LiteRT.")
     flags.DEFINE_string("table", None, "JSON file that keeps the measured times.")
 
 
 def main(argv, values=flags.FLAGS):
-    """Measures the layers of the model `argv[1]` and prints what each of them costs."""
+    """Measures the layers of the model `argv[1]` and prints their costs."""
     if len(argv) != 2:
         sys.exit("export.latency: give one file, model.keras (--help shows the flags)")
     # Before the slow imports.

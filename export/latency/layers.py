@@ -28,16 +28,16 @@ _TIMED = (
     *_SEPARABLE,
     *_DEPTHWISE,
 )
-# Samples of calibration; they are random, so more say no more.
+# Number of samples for calibration; they are random, so more would not help.
 _CALIBRATED = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class TimedLayer:
-    """A layer whose time depends on its widths.
+    """A layer with a time that depends on its widths.
 
     Args:
-        name: the layer's name; its path in a nested model.
+        name: the layer's name; in a nested model its path.
         layer: the `keras.Layer`.
         shape: shape of its input without the batch.
         calls: how often the model calls it.
@@ -50,12 +50,12 @@ class TimedLayer:
 
     @property
     def one_width(self):
-        """Whether inputs and outputs have one width: depthwise and grouped convolutions."""
+        """Whether inputs and outputs have the same width, as in depthwise convolutions."""
         return isinstance(self.layer, _DEPTHWISE) or getattr(self.layer, "groups", 1) > 1
 
     @property
     def axes(self):
-        """Where the widths stand: `(weight, axis, factor)` for inputs and outputs."""
+        """The axes with the widths: `(weight, axis, factor)` for inputs and outputs."""
         layer = self.layer
         if isinstance(layer, _SEPARABLE):
             return ("depthwise_kernel", -2, 1), ("pointwise_kernel", -1, 1)
@@ -65,23 +65,23 @@ class TimedLayer:
             return ("kernel", -1, 1), ("kernel", -2, 1)
         groups = getattr(layer, "groups", 1)
         if groups > 1 and layer.kernel.shape[-2] == 1:
-            # A depthwise convolution, written differently: the groups go with the channels.
+            # This is a depthwise convolution: the number of groups changes with the channels.
             return ("kernel", -1, groups / layer.filters), ("kernel", -1, 1)
         return ("kernel", -2, groups), ("kernel", -1, 1)
 
     @property
     def widths(self):
-        """`(inputs, outputs)` of the layer as it is."""
+        """`(inputs, outputs)`, the current widths of the layer."""
         shapes = {w.path.rsplit("/", 1)[-1]: w.shape for w in self.layer.weights}
         return tuple(round(factor * shapes[name][axis]) for name, axis, factor in self.axes)
 
     def fits(self, inputs, outputs):
-        """Whether the layer can have these widths: groups are equally wide."""
+        """Whether the layer can have these widths: all groups must have the same width."""
         groups = _groups(self.layer, inputs)
         return inputs % groups == 0 and outputs % groups == 0
 
     def key(self):
-        """What two layers of equal time have in common."""
+        """A key that is equal for layers of equal time."""
         config = {
             key: value
             for key, value in self.layer.get_config().items()
@@ -91,7 +91,7 @@ class TimedLayer:
         return f"{type(self.layer).__name__} {self.shape} {sorted(config.items(), key=str)}"
 
     def model(self, inputs, outputs):
-        """A model of this layer alone at other widths, for one sample."""
+        """A model with only this layer at other widths, for one sample."""
         config = self.layer.get_config()
         for key in list(config):
             if key.endswith(("_regularizer", "_constraint")):
@@ -111,7 +111,7 @@ class TimedLayer:
 
 
 def _groups(layer, inputs):
-    """As many groups as before; as many as channels in a depthwise convolution."""
+    """The number of groups: unchanged, or the number of channels of a depthwise convolution."""
     groups = getattr(layer, "groups", 1)
     return inputs if groups > 1 and layer.kernel.shape[-2] == 1 else groups
 
@@ -141,7 +141,7 @@ def timed_layers(model):
 
 @functools.cache
 def reference_file(quantize):
-    """A TFLite file of one convolution, which other files are timed beside."""
+    """A TFLite file of one convolution, the reference for timing other files."""
     x = keras.Input((16, 16, 32))
     return tflite_bytes(keras.Model(x, keras.layers.Conv2D(32, 3, padding="same")(x)), quantize)
 
@@ -149,13 +149,13 @@ def reference_file(quantize):
 def tflite_bytes(model, quantize):
     """A TFLite file of a model, in float32 or int8, as bytes.
 
-    Calibration data are random: only the time counts.
+    Calibration data are random, because only the time matters.
     """
     import tensorflow as tf
 
     specs = input_specs(model)
     flat, samples = keras.tree.flatten(specs), draw_samples(specs)
-    # Weights as constants: the calibrator of int8 knows no variables.
+    # Weights are constants, because the calibrator of int8 does not support variables.
     weights = [
         [tf.constant(weight.numpy()) for weight in side]
         for side in (model.trainable_variables, model.non_trainable_variables)
@@ -169,7 +169,7 @@ def tflite_bytes(model, quantize):
     signature = [tf.TensorSpec(spec.shape, spec.dtype, spec.name) for spec in flat]
     function = run.get_concrete_function(*signature)
     with _silence():
-        # The second argument keeps alive what the function refers to.
+        # The second argument keeps the objects alive that the function refers to.
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
         if quantize == "int8":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -184,7 +184,7 @@ def tflite_bytes(model, quantize):
 
 @contextlib.contextmanager
 def _silence():
-    """Nothing on the terminal, of the converter's native part either; errors are raised."""
+    """Suppress all output, also of the converter's native code; errors are raised."""
     streams = [os.dup(1), os.dup(2)]
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

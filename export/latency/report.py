@@ -1,16 +1,16 @@
-"""What the layers of a model cost, and which of their widths are wasted."""
+"""A report on the time of a model's layers, and on wasted widths."""
 
 
 def lines(table, unit=1e6):
-    """The table's layers in words.
+    """Lines of text about the layers of a table.
 
     Args:
         table: a `LatencyTable`.
-        unit: how many units a second has; microseconds.
+        unit: units per second; the default is microseconds.
 
     Returns:
-        List of strings: time and share of each layer with the next width that costs less; then
-        the widths that cost as much as the layer's own.
+        List of strings: time and share of each layer, with the next width that takes less time;
+        then the widths that take as much time as the layer's own.
     """
     total = table.total()
     size = max((len(name) for name in table.rows), default=0) + 2

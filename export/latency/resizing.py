@@ -1,4 +1,4 @@
-"""TFLite files at any width, without converting each of them."""
+"""TFLite files at any width, without a conversion for each width."""
 
 import fractions
 
@@ -8,9 +8,9 @@ import numpy as np
 class ResizableFile:
     """A TFLite file whose widths can be changed.
 
-    Two files of a network at different widths are compared: where they differ in a size, it is one
-    of the widths, and another can be put in its place. That takes milliseconds, where a conversion
-    takes most of a second. Weights are repeated: only the time counts.
+    Two files of a network at different widths are compared. Each size in which they differ is one
+    of the widths, and can be replaced by another. This takes milliseconds; a conversion takes most
+    of a second. Weights are repeated, because only the time matters.
 
     Args:
         content, other: the two files, as bytes.
@@ -33,7 +33,7 @@ class ResizableFile:
 
 
 def _rules(small, large, widths, other_widths):
-    """How each tensor changes: rules of the sizes in its shape, and of its integers."""
+    """Rules for changing each tensor: for the sizes in its shape, and for its integers."""
     if len(_tensors(small)) != len(_tensors(large)) or _operators(small) != _operators(large):
         raise ValueError("The files compute different things.")
     pairs = list(zip(widths, other_widths, strict=True))
@@ -48,7 +48,7 @@ def _rules(small, large, widths, other_widths):
 
 
 def _differences(sizes, others, pairs):
-    """For each size None if it stays, else `(which width, factor)`."""
+    """For each size None if it stays, else `(index of the width, factor)`."""
     if len(sizes) != len(others):
         raise ValueError("The files have tensors of different ranks.")
     return [_difference(*both, pairs) for both in zip(sizes, others, strict=True)]
@@ -93,7 +93,7 @@ def _integers(array):
 
 
 def _is_plain_int32(tensor):
-    """Whether it may hold sizes; a quantized bias is of this type too."""
+    """Whether a tensor may contain sizes; a quantized bias has the same type."""
     from ai_edge_litert import schema_py_generated as schema
 
     own = tensor.quantization
@@ -111,7 +111,7 @@ def _tensors(model):
 
 
 def _operators(model):
-    """What is computed, comparable between files."""
+    """The operators in a form that can be compared between files."""
     [graph] = model.subgraphs
     codes = [code.builtinCode for code in model.operatorCodes]
     return [

@@ -9,11 +9,11 @@ from export.latency.layers import tflite_bytes, timed_layers
 from export.latency.resizing import ResizableFile
 
 _MOST_WIDTHS = 24
-# Files whose contents are in memory at the same time.
+# Limit for the files in memory at the same time.
 _MOST_BYTES = 64e6
-# One channel more takes this share of the step, if the step is taken at once.
+# If the time rises in steps, one more channel takes at least this share of the step.
 _SAME_GRAIN = 0.8
-# With fewer inputs than this a layer reads the model's own, which stay.
+# A layer with fewer inputs than this reads the model's input, which keeps its channels.
 _FEWEST_INPUTS = 5
 
 
@@ -53,13 +53,13 @@ def measured_rows(layers, quantize, run, progress=None):
 
 
 def invoke_seconds(quantize, run):
-    """The time of an inference with next to nothing to compute."""
+    """The time of an inference with almost no computation."""
     empty = keras.Sequential([keras.Input((1,), batch_size=1), keras.layers.Dense(1)])
     return run([tflite_bytes(empty, quantize)])[0]
 
 
 def input_grain(quantize, run):
-    """How many input channels take the same time; int8 kernels take several at once."""
+    """Number of input channels that take the same time; int8 kernels process several at once."""
     grains = (16, 8, 4, 2)
     x = keras.Input((16, 16, 32))
     conv = keras.layers.Conv2D(32, 3, padding="same", name="conv")
@@ -92,7 +92,7 @@ def _row(key, layer, times):
 
 
 def _grid(layer):
-    """The widths to measure, pairs of inputs and outputs."""
+    """The pairs of input and output widths to measure."""
     inputs, outputs = layer.widths
     if layer.one_width:
         pairs = [(width, width * outputs // inputs) for width in _widths(inputs)]
@@ -106,7 +106,7 @@ def _grid(layer):
 
 
 def _widths(size):
-    """Where steps can be: multiples of 4 or more, at most 24 of them, and the width itself."""
+    """Widths of possible steps: multiples of 4 or more, at most 24, and the width itself."""
     step = 4
     while size / step > _MOST_WIDTHS:
         step *= 2
@@ -114,7 +114,7 @@ def _widths(size):
 
 
 class _LayerFile:
-    """A layer as a TFLite file, resized where that is possible, else converted at each width."""
+    """A layer as a TFLite file, resized if possible, otherwise converted at each width."""
 
     def __init__(self, layer, quantize):
         self._layer = layer
@@ -141,7 +141,7 @@ class _LayerFile:
 
 
 def _references(layer):
-    """Two pairs of small widths that tell inputs and outputs apart."""
+    """Two pairs of small widths that distinguish inputs and outputs."""
     inputs, outputs = layer.widths
     if not layer.one_width:
         return ((4, 8), (8, 24)) if inputs >= _FEWEST_INPUTS else ((inputs, 8), (inputs, 24))

@@ -1,4 +1,4 @@
-"""Whole networks beside the sum of their layers."""
+"""The time of whole networks compared with the sum of their layers."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from keras_sparse.compression.planning import removable_groups
 
 
 def whole_networks(model, table, run):
-    """Time a model, and fit the factor of its layers' times to a narrower one.
+    """Time a model, and fit a factor for the times of its layers to a narrower model.
 
     Args:
         model: the `keras.Model` whose layers the table has.
@@ -17,9 +17,9 @@ def whole_networks(model, table, run):
         run: function from a list of TFLite files to their seconds.
 
     Returns:
-        `(seconds, scale)`: the time of the model, and the factor with which the sum of the layers
-        is the time of the model with half of its channels; of the model itself if none can be
-        removed.
+        `(seconds, scale)`: the time of the model; and the factor between the sum of the layers and
+        the time of the model with half of its channels (of the model itself if no channel can be
+        removed).
     """
     invoke = table.whole["invoke"]
     networks, layers = [model], table.sum() - invoke
@@ -36,7 +36,7 @@ def whole_networks(model, table, run):
 
 
 def narrowed(model, groups, widths):
-    """A model without the last channels of each group, so that the groups have these widths."""
+    """A model with these widths of groups; the last channels of each group are removed."""
     chosen = {group: range(width, group.size) for group, width in zip(groups, widths, strict=True)}
     compact, _ = surgery.remove_dead_channels(surgery.zero_groups(model, chosen))
     return compact

@@ -1,4 +1,4 @@
-"""How long each layer of a model takes at each width, measured."""
+"""The measured time of each layer of a model at each width."""
 
 import importlib.metadata
 import json
@@ -15,9 +15,9 @@ from export.machine import processor
 if TYPE_CHECKING:
     import keras
 
-# A width is worth having if no wider one is within this factor of its time.
+# A width is useful if no wider one is within this factor of its time.
 _SAME = 1.03
-# Kernels compute at most so many output channels at once.
+# The largest number of output channels that a kernel computes at once.
 _TILE = 16
 _QUANTIZE = (None, "int8")
 
@@ -25,24 +25,24 @@ _QUANTIZE = (None, "int8")
 class LatencyTable:
     """Measured time of the dense layers and convolutions of a model, by their widths.
 
-    The time of a layer is a staircase in its output channels and nearly a line in its input
-    channels. So each layer is timed as a separate TFLite file at the widths where steps can be,
-    and with fewer input channels. A network has sums and pooling beside its layers, and the caches
-    are not theirs alone. So the times of the layers are scaled to fit the model with half of its
-    channels, which is timed whole. The model itself is timed too.
+    The time of a layer rises in steps with its output channels, and almost linearly with its input
+    channels. So each layer is timed as a separate TFLite file at the widths of possible steps, and
+    with fewer input channels. A network also has sums and pooling, and its layers share the caches.
+    So the times of the layers are scaled to match the model with half of its channels, which is
+    timed as a whole. The model itself is timed too.
 
-    Make one by `measure` or `load`.
+    Make a table with `measure` or `load`.
 
     Args:
         rows: `{layer: row}`; a row is a dict of `inputs`, `outputs`: the layer's widths; `axes`:
             where these stand in its weights; `widths`, `seconds`: output widths and their times;
             `ratios`: dict of `inputs`, `outputs` and `values`, the times with fewer inputs
             relative to those, or None; `calls`: how often the model calls the layer; `key`.
-        machine: dict that says what was measured on.
-        whole: dict of what all layers have in common: `invoke`: seconds of an
-            inference of an empty file; `model`: seconds of the model as it is; `grain`: input
-            channels that take the same time; `scale`: factor of the times of layers;
-            `reference`: seconds of the file that this machine's times are relative to.
+        machine: dict that describes the machine of the measurement.
+        whole: dict of values for the whole model: `invoke`: seconds of an inference of an empty
+            file; `model`: seconds of the given model; `grain`: number of input channels that take
+            the same time; `scale`: factor for the times of layers; `reference`: seconds of the file
+            that this machine's times are relative to.
         time: see `measure`.
 
     Example:
@@ -78,21 +78,20 @@ class LatencyTable:
         """Measure a model's layers.
 
         Args:
-            model: a built `keras.Model` whose sizes are all known but the batch.
+            model: a built `keras.Model` whose sizes are all known, except for the batch.
             quantize: None for float32, or `"int8"`.
             num_threads: threads of LiteRT.
-            path: JSON file that keeps the table. If it is there, the layers that it has are not
-                measured again.
-            time: None for this machine, or a function from a list of TFLite files as bytes to a
-                list of seconds, which runs them elsewhere.
-            device: str, name of the device that `time` runs them on.
+            path: JSON file for the table. If it exists, the layers in it are not measured again.
+            time: None for this machine, or a function that runs files elsewhere: from a list of
+                TFLite files as bytes to a list of seconds.
+            device: str, name of the device on which `time` runs files.
             progress: called as `progress(done, total)`, or None.
 
         Returns:
             A `LatencyTable`.
 
         Raises:
-            ValueError: an argument of another kind; `time` without `device`; a file of another
+            ValueError: an argument of a wrong type; `time` without `device`; a file of another
                 machine.
             ExportError: a layer that cannot be converted.
         """
@@ -131,7 +130,7 @@ class LatencyTable:
         return table
 
     def _fitted(self, model, run):
-        """What the model takes beside its layers."""
+        """The time of the model that its layers do not explain."""
         from export.latency.rows import input_grain, invoke_seconds
         from export.latency.scaling import whole_networks
 
@@ -159,7 +158,7 @@ class LatencyTable:
         return self.seconds(layer, *(shapes[name][axis] * factor for name, axis, factor in axes))
 
     def seconds(self, layer, inputs, outputs):
-        """Time of one layer at these widths, and of what follows it."""
+        """Time of one layer at these widths, and of the operators that follow it."""
         row, whole = self.rows[layer], self.whole
         inputs = -(-inputs // whole["grain"]) * whole["grain"]
         seconds = max(np.interp(_beside(outputs, row["widths"]), row["widths"], row["seconds"]))
@@ -168,7 +167,7 @@ class LatencyTable:
         return float(row["calls"] * own + first * whole["invoke"])
 
     def steps(self, layer):
-        """Output widths of a layer that are worth having: no wider one takes the same time."""
+        """Useful output widths of a layer: no wider one takes the same time."""
         row = self.rows.get(layer)
         if row is None:
             return []
@@ -181,11 +180,11 @@ class LatencyTable:
 
     @property
     def can_time(self):
-        """Whether whole models can be timed: here, or by the function that was given."""
+        """Whether whole models can be timed, here or with the given function."""
         return self._time is not None or self.machine.get("device") == processor()
 
     def models_seconds(self, models):
-        """The measured times of whole models where the layers were measured, as TFLite files.
+        """The measured times of whole models, as TFLite files on the device of the table.
 
         Args:
             models: list of `keras.Model`s.
@@ -194,7 +193,7 @@ class LatencyTable:
             List of seconds.
 
         Raises:
-            ValueError: a table of another device, which was loaded without `time`.
+            ValueError: a table of another device that was loaded without `time`.
         """
         from export.latency.layers import tflite_bytes
 
@@ -207,11 +206,11 @@ class LatencyTable:
         return run([tflite_bytes(model, self.machine["quantize"]) for model in models])
 
     def total(self) -> float:
-        """The measured time of the model as it is."""
+        """The measured time of the given model."""
         return self.whole.get("model", self.sum())
 
     def sum(self):
-        """The time of all layers of the model as they are."""
+        """The sum of the times of all layers of the given model."""
         return sum(
             self.seconds(name, row["inputs"], row["outputs"]) for name, row in self.rows.items()
         )
@@ -237,7 +236,7 @@ class LatencyTable:
 
         Args:
             path: the file.
-            machine: what it must be of; None for whatever it is of.
+            machine: the required machine; None for any.
             time: see `measure`; it times whole models. Not needed on the machine of the table.
 
         Raises:
@@ -258,7 +257,7 @@ class LatencyTable:
 
 
 def _host_timer(machine, whole):
-    """A timer whose times can be compared with those of a table."""
+    """A timer with times that can be compared with the times in a table."""
     from export.latency.layers import reference_file
     from export.latency.timing import HostTimer
 
@@ -276,9 +275,9 @@ def _machine(device, num_threads, quantize):
 
 
 def _beside(width, measured):
-    """The widths whose time this one can have: measured ones and whole tiles on both sides.
+    """The neighbouring widths that may have the same time: measured ones and whole tiles.
 
-    A kernel that is not full takes as long as a fuller one, at times longer than a full one.
+    A kernel that is not full takes as long as a fuller one, and sometimes longer than a full one.
     """
     below = [own for own in measured if own <= width + 1e-9]
     above = [own for own in measured if own >= width - 1e-9]
@@ -289,7 +288,7 @@ def _beside(width, measured):
 
 
 def _ratio(ratios, inputs, outputs):
-    """Time with so many inputs relative to that with all of them; a line between measured ones."""
+    """Time with fewer inputs relative to all inputs, interpolated between measured ones."""
     if ratios is None:
         return 1.0
     at = [np.interp(outputs, ratios["outputs"], values) for values in ratios["values"]]

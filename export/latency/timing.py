@@ -1,4 +1,4 @@
-"""The time of many small TFLite files on this machine, in turns."""
+"""Timing many small TFLite files alternately on this machine."""
 
 import time
 
@@ -14,27 +14,27 @@ _BURSTS = 6
 _REFERENCE_RUNS = 3
 _FEWEST_PASSES, _MOST_PASSES = 3, 10
 _PAUSE_SECONDS = 0.2
-# Two passes agree with the result within 2%.
+# Stop when two passes agree with the result within this share.
 _AGREE = 0.02
-# The machine is fast where the reference takes at most this factor of its least time.
+# The machine counts as fast if the reference takes at most this factor of its minimum time.
 _FAST = 1.1
 _FEWEST_FAST = 3
 _FIRST_LOOKS, _LOOK_SECONDS = 20, 0.1
 
 
 class HostTimer:
-    """Times TFLite files on this machine beside a reference file.
+    """Times TFLite files on this machine relative to a reference file.
 
     A processor that is shared with others can be 1.5 times as slow, for milliseconds or for
-    minutes. So the reference runs before and after each burst of a file, and the time of a file is
-    its ratio to the reference times the least time of the reference. Bursts in which the machine
-    was fast count alone, if there are any.
+    minutes. So the reference runs before and after each burst of a file. The time of a file is its
+    ratio to the reference, multiplied by the minimum time of the reference. If the machine was fast
+    in some bursts, only these count.
 
-    The files take turns in bursts of 2 ms, in several passes over all of them. A file is loaded
-    again in each pass: where its memory comes to lie matters too.
+    The files run alternately in bursts of 2 ms, in several passes. A file is loaded again in each
+    pass, because the position of its memory affects the time.
 
     Args:
-        reference: a TFLite file as bytes, of the kind that is timed: float32 or int8.
+        reference: a TFLite file as bytes, of the kind to be timed: float32 or int8.
         num_threads: threads of LiteRT.
         least: float, seconds of the reference that times are relative to; None to measure it in
             the first call.
@@ -74,14 +74,14 @@ class HostTimer:
         return [float(self.least * self._ratio(np.concatenate(own))) for own in passes]
 
     def _watch(self):
-        """The least time of the reference in two seconds."""
+        """The minimum time of the reference within two seconds."""
         for _ in range(_FIRST_LOOKS):
             self._beside()
             time.sleep(_LOOK_SECONDS)
         return self._fastest
 
     def _beside(self):
-        """The time of the reference now."""
+        """The current time of the reference."""
         seconds = _burst(self._reference, _REFERENCE_RUNS)
         self._fastest = min(self._fastest, seconds)
         return seconds
@@ -128,7 +128,7 @@ def _runs(interpreter):
 
 
 def _burst(interpreter, runs):
-    """The least time of one inference in a burst."""
+    """The minimum time of one inference in a burst."""
     least = float("inf")
     for _ in range(runs):
         start = time.perf_counter_ns()

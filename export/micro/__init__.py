@@ -1,4 +1,4 @@
-"""LiteRT for Microcontrollers: a file's memory and operators, and source for firmware."""
+"""LiteRT for Microcontrollers: memory and operators of a file, and source for firmware."""
 
 from export.micro.firmware import write_c_array
 from export.micro.measuring import measure

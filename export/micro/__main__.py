@@ -41,7 +41,7 @@ def main(argv):
     clean_up_when_terminated()
     try:
         with contextlib.ExitStack() as stack:
-            # Entered first: a file that cannot be written is an error before the work.
+            # Open the files first, so that a file that cannot be written fails before the work.
             check_plot(PLOT.value)
             figures = stack.enter_context(output(RESULT_JSON.value))
             tables = stack.enter_context(output(MARKDOWN.value))

@@ -1,4 +1,4 @@
-"""Whether the outputs of LiteRT for Microcontrollers are those of LiteRT."""
+"""Comparing the outputs of LiteRT for Microcontrollers with those of LiteRT."""
 
 import dataclasses
 import pathlib
@@ -10,20 +10,20 @@ from export.errors import ExportError
 from export.inputs import DRAWN_SAMPLES, read_samples
 from export.quiet import without_notes
 
-# Floats differ by the order of sums.
+# Floats differ because of the order of additions.
 _FLOAT_ERROR = 1e-4
-# Tensors of all operators are compared on so many samples.
+# Number of samples on which the tensors of all operators are compared.
 _TRACED = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerDifference:
-    """Where the two runtimes first, and where they differ.
+    """An operator at which the two runtimes differ.
 
     Attributes:
         layer, operator: see `OperatorMemory`.
-        share: of the elements that differ.
-        largest: the largest difference, in steps of integers, or relative to the scale of floats.
+        share: share of the elements that differ.
+        largest: the largest difference, in steps for integers, relative to the scale for floats.
     """
 
     layer: str
@@ -34,14 +34,14 @@ class LayerDifference:
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """Outputs of LiteRT for Microcontrollers against LiteRT's.
+    """Outputs of LiteRT for Microcontrollers compared with LiteRT's.
 
     Attributes:
-        samples: how many were run.
+        samples: number of samples.
         drawn: whether they are random.
-        steps: largest difference of an output's integers; None if an output is of floats alone.
+        steps: largest difference of integer outputs; None if an output has only floats.
         error: largest difference relative to the output's scale.
-        share: of the outputs' elements that differ by more than rounding of floats.
+        share: share of the outputs' elements that differ by more than rounding of floats.
         layers: tuple of `LayerDifference`, for the operators whose tensors differ on the first
             samples, in the order in which they run.
     """
@@ -60,16 +60,16 @@ class Agreement:
 
 
 def file_samples(path, source):
-    """`(arrays, drawn)`: for each input of a file an array `(n, ...)` in the input's own numbers.
+    """`(arrays, drawn)`: for each input of a file an array `(n, ...)` in the input's own type.
 
     Args:
         path: a `.tflite` file that takes one sample at a time.
-        source: what the model takes, a path of a `.npy` or `.npz` file, an array or a list or dict
-            of them; None to draw some.
+        source: the path of a `.npy` or `.npz` file, an array, or a list or dict of arrays, as the
+            model takes them; None for random samples.
 
     Raises:
         ValueError: samples of another shape, or that cannot be read.
-        ExportError: the file takes several samples at a time, or sizes are open.
+        ExportError: the file has a batch of several samples, or open sizes.
     """
     from export.inputs import check_samples
 
@@ -109,7 +109,7 @@ def _drawn(detail, rng):
 
 
 def quantized(array, detail):
-    """Floats in the integers of an input: real = scale * (integer - zero point)."""
+    """Floats as integers of an input: real = scale * (integer - zero point)."""
     scale, zero = detail["quantization"]
     if not scale or array.dtype.kind != "f":
         return array.astype(detail["dtype"])
@@ -118,15 +118,15 @@ def quantized(array, detail):
 
 
 def compare(path, tensors, samples, drawn, runtime, arena):
-    """An `Agreement`, and what the runtime printed about its memory.
+    """An `Agreement`, and the runtime's output about its memory.
 
     Args:
         path: the file.
         tensors: its `FileTensors`.
-        samples: what `file_samples` returned.
-        drawn: likewise.
+        samples: samples from `file_samples`.
+        drawn: also from `file_samples`.
         runtime: a `Runtime` of the file.
-        arena: bytes that are enough.
+        arena: a sufficient number of bytes.
     """
     rows = [array[:, None] for array in samples]
     got, log = _run(runtime, arena, rows, count=len(tensors.steps))
@@ -150,7 +150,7 @@ def compare(path, tensors, samples, drawn, runtime, arena):
 
 def _layers(path, tensors, rows, runtime, arena):
     indices = list(tensors.outputs)
-    # Every tensor has its own memory where all are kept.
+    # If all tensors are kept, each has its own memory.
     arena += sum(row.bytes for row in tensors.operators)
     got, _ = _run(runtime, arena, rows, tensors=indices)
     wanted = _litert(path, rows, indices)
@@ -179,12 +179,12 @@ def _interpreter(path, **options):
 
 
 def _litert(path, rows, indices=None):
-    """Outputs, or tensors of these indices, as an array over the samples each."""
+    """The outputs, or the tensors with these indices, each as an array over the samples."""
     from ai_edge_litert.interpreter import OpResolverType
 
     options = {}
     if indices is not None:
-        # A delegate keeps no tensors.
+        # A delegate does not keep tensors.
         resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         options = {
             "experimental_preserve_all_tensors": True,

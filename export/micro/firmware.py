@@ -10,12 +10,12 @@ _BY_LINE = 12
 def write_c_array(file, path):
     """Write a model's bytes, size, arena and operators as C++ for firmware.
 
-    `model.cc` holds the bytes, aligned and constant, so that they stay in flash. `model.h` declares
+    `model.cc` has the bytes, aligned and constant, so that they stay in flash. `model.h` declares
     them, with the sizes as constants and a function that registers the operators.
 
     Args:
         file: a `FileMemory`.
-        path: the source file, ending in `.cc` or `.cpp`; the header lies beside it.
+        path: the source file, ending in `.cc` or `.cpp`; the header is written next to it.
 
     Returns:
         `(source, header)`, two `pathlib.Path`.

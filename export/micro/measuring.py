@@ -1,4 +1,4 @@
-"""The memory that a file needs on a microcontroller, measured by its runtime on this machine."""
+"""Measuring the memory that a file needs on a microcontroller, on this machine."""
 
 import os
 import pathlib
@@ -15,24 +15,23 @@ from export.micro.result import FileMemory, MicroResult
 from export.tflite_file import operators
 
 _ALIGNMENT = 16
-# Beside activations: what the runtime keeps for each operator and each tensor, generously.
+# Upper bounds of the runtime's memory for each operator and each tensor, besides activations.
 _BY_OPERATOR, _BY_TENSOR, _MORE = 4096, 256, 65536
 _ALLOCATION = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
 
 
 def measure(paths, *, samples=None, arena=None):
-    """Run TFLite files under LiteRT for Microcontrollers and report what they need.
+    """Run TFLite files under LiteRT for Microcontrollers and report the memory that they need.
 
-    The runtime is that of firmware, compiled for this machine: its arena is the memory that it is
-    given for everything. On a processor of 32 bits the part of it that holds pointers is smaller.
-    Each file runs in a separate process, which ends where the runtime aborts.
+    The runtime is the one for firmware, compiled for this machine. Its arena is the memory for
+    everything that it needs. On a 32-bit processor the part with pointers is smaller. Each file
+    runs in a separate process, which ends if the runtime aborts.
 
     Args:
         paths: list of `.tflite` files that take one sample at a time.
-        samples: what the model takes: an array `(n, ...)`, a list or dict of them for several
-            inputs, or a `.npy` or `.npz` file. With None a few are drawn; real ones are the better
-            proof.
-        arena: int, bytes that a file must do with; None for whatever it needs.
+        samples: an array `(n, ...)`, a list or dict of arrays for several inputs, or a `.npy` or
+            `.npz` file. With None a few random samples are drawn; real ones are a better check.
+        arena: int, limit of the arena in bytes; None for no limit.
 
     Returns:
         A `MicroResult`.
@@ -40,7 +39,7 @@ def measure(paths, *, samples=None, arena=None):
     Raises:
         ValueError: a file that does not exist, or samples of another shape.
         ExportError: `tflite-micro` is not installed; a file that is damaged, has operators that the
-            runtime lacks, or half-precision weights; one that does not fit into `arena`.
+            runtime lacks, has half-precision weights, or does not fit into `arena`.
 
     Example:
 
@@ -90,11 +89,11 @@ def smallest_arena(runtime, low, high):
     Args:
         runtime: a `Runtime`.
         low: bytes that may be too few.
-        high: bytes that are enough.
+        high: a sufficient number of bytes.
     """
     low, high = low // _ALIGNMENT - 1, -(-high // _ALIGNMENT)
     width = 1
-    # What the runtime says that it used is nearly right: look just above it first.
+    # The runtime's own report is nearly right, so search just above it first.
     while low + width < high and not _fits(runtime, (low + width) * _ALIGNMENT):
         low, width = low + width, 2 * width
     high = min(high, low + width)
@@ -116,7 +115,7 @@ def _fits(runtime, arena):
 
 
 def _plenty(tensors):
-    """An arena that is enough for any plan."""
+    """An arena that is large enough for any plan."""
     own = {id(tensor): tensor.bytes for row in tensors.operators for tensor in row.tensors}
     # Kernels may need scratch memory of about the size of their tensors.
     count = len(tensors.operators)

@@ -1,4 +1,4 @@
-"""Which tensors a file needs at once, operator by operator."""
+"""The tensors that a file needs at the same time, for each operator."""
 
 import dataclasses
 
@@ -6,18 +6,18 @@ import numpy as np
 
 from export.tflite_file import operator_name, read
 
-# The runtime's planner puts every tensor on a multiple of this.
+# The runtime's planner places every tensor at a multiple of this.
 ALIGNMENT = 16
 _BYTES = {"FLOAT32": 4, "INT32": 4, "UINT32": 4, "FLOAT16": 2, "INT16": 2, "INT64": 8, "FLOAT64": 8}
 
 
 @dataclasses.dataclass(frozen=True)
 class LiveTensor:
-    """A tensor that an operator needs, or one that waits for a later operator.
+    """A tensor that an operator, or a later operator, needs.
 
     Attributes:
-        name: the layer that gives it, or `"input 0"`.
-        shape: with the batch.
+        name: the layer that computes it, or `"input 0"`.
+        shape: including the batch.
         bytes: rounded up to the planner's 16.
     """
 
@@ -28,11 +28,11 @@ class LiveTensor:
 
 @dataclasses.dataclass(frozen=True)
 class OperatorMemory:
-    """What is in memory while an operator runs.
+    """The tensors in memory while an operator runs.
 
     Attributes:
         operator: `"CONV_2D"`.
-        layer: name of the Keras layer it comes from, as far as the file tells.
+        layer: name of the Keras layer that it comes from, if the file has it.
         tensors: tuple of `LiveTensor`.
     """
 
@@ -42,19 +42,19 @@ class OperatorMemory:
 
     @property
     def bytes(self):
-        """Sum over the tensors."""
+        """Sum of the bytes of the tensors."""
         return sum(tensor.bytes for tensor in self.tensors)
 
 
 @dataclasses.dataclass(frozen=True)
 class FileTensors:
-    """What a file's tensors and operators are, read without running it.
+    """The tensors and operators of a file, read without running it.
 
     Attributes:
         operators: tuple of `OperatorMemory`, in the order in which they run.
-        outputs: for each operator, the index of the tensor that it gives.
-        steps: for each output of the file, the size of one step of its integers, or None for
-            floats that come from no integers.
+        outputs: for each operator, the index of its output tensor.
+        steps: for each output of the file, the size of one step of its integers, or None for floats
+            that were not computed from integers.
         float16: whether weights are in half precision.
     """
 
@@ -106,7 +106,7 @@ def file_tensors(path):
 
 
 def _lives(graph, operators):
-    """`{tensor: (first, last)}`, the operators between which it is needed; constants are not."""
+    """`{tensor: (first, last)}`, the operators between which it is needed; without constants."""
     lives = dict.fromkeys(_indices(graph.InputsAsNumpy()), (0, 0))
     for step, operator in enumerate(operators):
         for index in _indices(operator.OutputsAsNumpy()):
@@ -155,13 +155,13 @@ def _name(graph, index):
 
 
 def _layer_names(graph, kinds):
-    """`{tensor: name of the layer}`: tensors are named by all that was fused into them.
+    """`{tensor: name of the layer}`; a tensor's name contains all layers fused into it.
 
     Args:
-        kinds: `{tensor: operator}`, whose name stands in where a tensor's tells no layer.
+        kinds: `{tensor: operator}`; the operator's name is used if a tensor's name has no layer.
     """
     names = {index: _layer(_name(graph, index)) for index in kinds}
-    # The export calls a model's layers once more, and counts that in their names.
+    # The export calls a model's layers again, which adds a number to their names.
     own = [name for name in names.values() if name]
     suffix = "_1" if own and all(name.endswith("_1") for name in own) else ""
     return {index: names[index].removesuffix(suffix) or kinds[index] for index in kinds}

@@ -1,4 +1,4 @@
-"""Measures a Keras model as a microcontroller would have it, for `keras_sparse.compress`."""
+"""Measures arena and flash of a Keras model, for `keras_sparse.compress`."""
 
 import pathlib
 import tempfile
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Micro:
     """Measures the arena and the flash that a Keras model takes in int8.
 
-    Both are those of the file that `export.convert` makes with `quantize="int8"` and
-    `input_output="int8"`. Give it to `keras_sparse.compress` as `micro`. Each measurement converts
-    the model, with random samples for its ranges: neither number depends on them.
+    Both are measured on the file that `export.convert` makes with `quantize="int8"` and
+    `input_output="int8"`. Pass it to `keras_sparse.compress` as `micro`. Each measurement converts
+    the model, with random samples for its ranges, because neither number depends on them.
 
     Raises:
         ExportError: `tflite-micro` is not installed.

@@ -1,13 +1,13 @@
-"""Operators of LiteRT for Microcontrollers: what firmware must register."""
+"""Operators of LiteRT for Microcontrollers, which firmware must register."""
 
-# Methods of `tflite::MicroMutableOpResolver` whose names do not follow from the operator's.
+# Methods of `tflite::MicroMutableOpResolver` with names that do not follow from the operator.
 _METHODS = {
     "BATCH_MATMUL": "AddBatchMatMul",
     "CUMSUM": "AddCumSum",
     "PADV2": "AddPadV2",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "AddUnidirectionalSequenceLSTM",
 }
-# All that the pinned version of the runtime has, but those of signal processing.
+# All operators of the pinned version of the runtime, except those for signal processing.
 _NAMES = """
 ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND
 BROADCAST_ARGS BROADCAST_TO CALL_ONCE CAST CEIL CONCATENATION CONV_2D COS CUMSUM DEPTH_TO_SPACE
@@ -25,7 +25,7 @@ _KNOWN = frozenset(_NAMES.split())
 
 
 def lacking(names):
-    """Those of the operators that the runtime does not have, sorted."""
+    """The operators that the runtime does not have, sorted."""
     return sorted(name for name in names if name not in _KNOWN)
 
 

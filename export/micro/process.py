@@ -16,7 +16,7 @@ INSTALL = "pip install 'keras-sparse[micro]'"
 
 
 class RefusedError(ExportError):
-    """The runtime does not load or run a file; `log` is what it said."""
+    """The runtime does not load or run a file; `log` is its output."""
 
     def __init__(self, message, log):
         super().__init__(message)
@@ -24,7 +24,7 @@ class RefusedError(ExportError):
 
 
 def check_installed():
-    """Raises an `ExportError` if the runtime is not there."""
+    """Raises an `ExportError` if the runtime is not installed."""
     if importlib.util.find_spec("tflite_micro") is None:
         raise ExportError(
             "LiteRT for Microcontrollers is not installed: it is the package `tflite-micro`, of "
@@ -33,7 +33,7 @@ def check_installed():
 
 
 class Runtime:
-    """Answers questions about one file, in a process that may end at any of them.
+    """Answers questions about one file, in a process that may end at any question.
 
     Args:
         path: a `.tflite` file.
@@ -54,7 +54,7 @@ class Runtime:
         self._log.close()
 
     def ask(self, **question):
-        """The runtime's output while it answered a question; see `worker`.
+        """Asks a question; returns the runtime's output meanwhile; see `worker`.
 
         Raises:
             RefusedError: the runtime refuses, or its process has ended.

@@ -1,4 +1,4 @@
-"""A microcontroller's figures as Markdown and as a picture."""
+"""The figures for a microcontroller as Markdown and as a picture."""
 
 from export.micro.result import CODE_TEXT, agreement_text, where_text
 
@@ -87,7 +87,7 @@ def plot(result, path):
 
 
 def _bars(axes, file):
-    """What an operator reads and writes, and what waits for later ones."""
+    """Bars for the tensors of an operator, and for tensors that later operators need."""
     own = [next((t.bytes for t in row.tensors if t.name == row.layer), 0) for row in file.memory]
     written = [size / 1000 for size in own]
     others = [row.bytes / 1000 - size for row, size in zip(file.memory, written, strict=True)]

@@ -1,4 +1,4 @@
-"""What was measured of files on a microcontroller's runtime: dictionary and table."""
+"""The measurements of files under a microcontroller's runtime, as a dictionary and a table."""
 
 import dataclasses
 import os
@@ -19,17 +19,17 @@ CODE_TEXT = (
 
 @dataclasses.dataclass(frozen=True)
 class FileMemory:
-    """One file's figures.
+    """The figures of one file.
 
     Attributes:
         path: the file, as it was given.
-        bytes: its size, which is what the model takes of the flash beside the code.
-        arena: bytes of the smallest arena in which it runs, as found by trying.
+        bytes: its size, the flash for the model without the code.
+        arena: bytes of the smallest arena in which it runs, found by trying.
         head: bytes of the arena for activations and scratch memory.
-        tail: bytes that stay: quantization, operators, tensors.
+        tail: bytes that are always in use: quantization, operators, tensors.
         macs: multiply-accumulates of one inference.
-        operators: dict from operator to how often it occurs.
-        memory: tuple of `OperatorMemory`, what is alive at each operator.
+        operators: dict from operator to its number.
+        memory: tuple of `OperatorMemory`, the live tensors of each operator.
         agreement: `Agreement` with LiteRT.
     """
 
@@ -89,7 +89,7 @@ class MicroResult:
 
     @property
     def names(self):
-        """The files' names, with their folders, or paths, where two have the same name."""
+        """The files' names; with folders or as paths if two have the same name."""
         paths = [pathlib.Path(file.path) for file in self.files]
         for depth in (1, 2):
             names = [os.path.join(*path.parts[-depth:]) for path in paths]
@@ -98,7 +98,7 @@ class MicroResult:
         return [file.path for file in self.files]
 
     def to_dict(self):
-        """Plain values for JSON: `{"files": [...]}`, one entry of `FileMemory.to_dict` each."""
+        """Plain values for JSON: `{"files": [...]}`, with `FileMemory.to_dict` of each file."""
         ratios = zip(
             ratios_to_first([file.arena for file in self.files]),
             ratios_to_first([file.bytes for file in self.files]),
@@ -113,13 +113,13 @@ class MicroResult:
         }
 
     def to_markdown(self):
-        """The figures as Markdown tables, and the tensors at each file's peak."""
+        """The figures as Markdown tables, with the tensors at each file's peak."""
         from export.micro.report import markdown
 
         return markdown(self)
 
     def plot(self, path):
-        """Writes a picture: what is alive at each operator, file below file.
+        """Writes a picture of the live tensors of each operator, one file below the other.
 
         Args:
             path: file to write; its ending (`.png`, `.svg`) gives the format.
@@ -149,7 +149,7 @@ class MicroResult:
 
 
 def agreement_text(agreement):
-    """How far the outputs are from LiteRT's, in a few words."""
+    """The difference to LiteRT's outputs, in a few words."""
     if agreement.steps is None:
         return f"error {agreement.error:.1g}"
     if agreement.steps == 0:
@@ -158,7 +158,7 @@ def agreement_text(agreement):
 
 
 def where_text(agreement, shown=5):
-    """In which layers tensors differ from those of LiteRT without XNNPACK, in words."""
+    """The layers with tensors that differ from LiteRT without XNNPACK, in words."""
     if not agreement.layers:
         return "tensors are equal to those of LiteRT's own kernels, so XNNPACK rounds otherwise"
     parts = [

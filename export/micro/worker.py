@@ -1,12 +1,12 @@
 """The child process of `export.micro`: runs one file under LiteRT for Microcontrollers.
 
-Run by its path and importing NumPy and the runtime alone. The runtime ends the process where others
-raise an error. One JSON object per line each way: first an answer without a question, then one
-answer, or `{"error": ...}`, to each question until its input ends. What the runtime prints goes to
-stderr.
+It is run by its path, and imports only NumPy and the runtime. The runtime ends the process on an
+error. Questions and answers are one JSON object per line: first an answer without a question, then
+one answer, or `{"error": ...}`, to each question until its input ends. Output of the runtime goes
+to stderr.
 
-Questions: `{"arena": bytes}` loads the file; with `"inputs"` and `"outputs"`, two `.npz` files, it
-runs each sample too and keeps the first `"count"` outputs, or the `"tensors"` of these indices.
+Questions: `{"arena": bytes}` loads the file. With `"inputs"` and `"outputs"`, two `.npz` files, it
+also runs each sample, and saves the first `"count"` outputs or the `"tensors"` with these indices.
 """
 
 import json
@@ -33,7 +33,7 @@ def main():
 
 
 def run(content, arena, inputs=None, outputs=None, count=0, tensors=None):
-    """Loads a file, runs it on samples and says how much of the arena it used, on stderr."""
+    """Loads a file, runs it on samples, and prints the used part of the arena on stderr."""
     config = runtime.InterpreterConfig
     interpreter = runtime.Interpreter.from_bytes(
         content,
@@ -54,7 +54,7 @@ def run(content, arena, inputs=None, outputs=None, count=0, tensors=None):
 
 
 def results(interpreter, sample, count, tensors):
-    """The first outputs, or the tensors of these indices, for one sample."""
+    """The first outputs, or the tensors with these indices, for one sample."""
     for index, value in enumerate(sample):
         interpreter.set_input(value, index)
     interpreter.invoke()
