@@ -11,15 +11,15 @@ _MODELS = ("functional", "sequential", "model")
 
 
 def input_names(structure):
-    """The name of each input in a file, and all the names that it may be given by.
+    """The name of each input in a file, and all names that users may use for it.
 
     Args:
         structure: the model's symbolic inputs, nested as it takes them.
 
     Returns:
-        A list of `(name, names)`, flattened: the keys of a flat dict, or else what the inputs
-        were named by the user; `input_0`, ... by position where TensorFlow would not keep the
-        name, or Keras made it up.
+        A list of `(name, names)`, flattened: the keys of a flat dict, otherwise the user's names of
+        the inputs; `input_0`, ... by position if TensorFlow would not keep the name, or if Keras
+        generated it.
     """
     import keras
 

@@ -1,4 +1,4 @@
-"""Notes that TensorFlow and LiteRT write to standard error are held back; errors are not."""
+"""Suppressing notes of TensorFlow and LiteRT on standard error; errors are still shown."""
 
 import contextlib
 import os
@@ -6,16 +6,16 @@ import re
 import sys
 import tempfile
 
-# Written by C++ code, so neither Python's `logging` nor its `sys.stderr` sees them.
+# C++ code writes them, so Python's `logging` and `sys.stderr` do not see them.
 _NOTE = re.compile(rb"(INFO|VERBOSE): |I\d{4} |WARNING: All log messages before absl::")
 
 
 @contextlib.contextmanager
 def quiet_import():
-    """Hold back all that libraries write to standard error while they are imported.
+    """Suppress all output of libraries on standard error during their import.
 
-    TensorFlow tells of the processor, and of GPUs that are not there, before any setting of its log
-    is read. It is shown if the import fails.
+    TensorFlow writes notes on the processor and missing GPUs before it reads settings of its log.
+    The output is shown if the import fails.
     """
     # TensorFlow reads this when it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -24,20 +24,20 @@ def quiet_import():
 
 
 def without_notes():
-    """A context manager that holds back the notes of LiteRT and TensorFlow; all else is shown."""
+    """A context manager that suppresses notes of LiteRT and TensorFlow, but nothing else."""
     return _held_back(lambda line: not _NOTE.match(line))
 
 
 @contextlib.contextmanager
 def _held_back(shown):
-    """Standard error of the process goes to a file; then the lines that are `shown` are written.
+    """Redirects standard error to a file; at the end only the lines that are `shown` are written.
 
-    All of it is written if an exception passes.
+    After an exception everything is written.
     """
     try:
         sys.stderr.flush()
         ordinary = os.dup(2)
-    except (OSError, ValueError, AttributeError):  # there is none
+    except (OSError, ValueError, AttributeError):  # there is no standard error
         yield
         return
     with tempfile.TemporaryFile() as held:

@@ -1,4 +1,4 @@
-"""From a trained model to a folder with a report."""
+"""Writing the folder of a run: models, files and a report."""
 
 import contextlib
 import csv
@@ -19,17 +19,17 @@ from export.machine import processor
 from export.quantize import variants
 from keras_sparse.files import remove_left_behind, replacing
 
-# Enough for an accuracy; each runs alone, at batch size 1.
+# Number of samples for accuracies of files; each runs at batch size 1.
 _COMPARED_SAMPLES = 1000
 _CALIBRATED_SAMPLES = 200
 
 
 @dataclasses.dataclass(frozen=True)
 class TestSet:
-    """The test images of the models.
+    """The test images for the models.
 
     Attributes:
-        x: images as the model takes them.
+        x: images in the form that the model takes.
         y: int labels of shape `(images,)`.
     """
 
@@ -42,7 +42,7 @@ class TestSet:
 def prepare(path):
     """Make the folder of a run, or raise a ValueError before hours of training.
 
-    What a killed process left half written there is removed.
+    Half-written files of a killed process are removed.
     """
     path = pathlib.Path(path)
     try:
@@ -58,9 +58,10 @@ def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None, d
     """Save, convert, time and report a trained classifier and its compact model.
 
     Writes `model.keras`, `compact.keras`, `model.tflite`, `compact.tflite`, `history.csv`,
-    `report.json`, `report.md`, `report.html`, `accuracy.png` and `channels.png`, each whole or not
-    at all, and for each kind of quantization `model-KIND.tflite` and `compact-KIND.tflite`. With a
-    dense network also `dense.keras`, `dense.tflite` and `dense-KIND.tflite`.
+    `report.json`, `report.md`, `report.html`, `accuracy.png` and `channels.png`, and for each kind
+    of quantization `model-KIND.tflite` and `compact-KIND.tflite`. Each file is written completely
+    or not at all. With a dense network it also writes `dense.keras`, `dense.tflite` and
+    `dense-KIND.tflite`.
 
     Args:
         model: the trained `keras.Model`; its outputs are one value per class.
@@ -68,11 +69,11 @@ def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None, d
         test: a `TestSet`.
         folder: a folder, as `prepare` returns it.
         facts: dict of further entries of the report: `seed`, `command`, and `missed_target`, a dict
-            of the sparsity that was `asked`, the one `reached`, and `why`.
-        quantize: any of `"float16"`, `"dynamic"`, `"int8"`. The failure of a kind is in the report,
-            and the others continue.
-        x_train: images as the model takes them; `"int8"` is calibrated on the first 200.
-        dense: `(model, history)` of the same network trained dense, to compare with, or None.
+            with the sparsity that was `asked`, the sparsity `reached`, and `why`.
+        quantize: any of `"float16"`, `"dynamic"`, `"int8"`. If a kind fails, the report has the
+            error, and the others continue.
+        x_train: images in the form that the model takes; `"int8"` is calibrated on the first 200.
+        dense: `(model, history)` of the same network trained dense, for comparison, or None.
 
     Returns:
         The report, as in `report.json`.
@@ -132,10 +133,10 @@ def deliver(model, history, test, folder, facts, *, quantize=(), x_train=None, d
 
 
 def save(model, history, test, folder, facts, *, dense=None):
-    """Save and report a trained classifier as it is: what needs no TensorFlow.
+    """Save and report a trained classifier without surgery and conversion; needs no TensorFlow.
 
-    Writes `model.keras`, `history.csv`, `accuracy.png` and `report.json`, each whole or not at all,
-    and `dense.keras` of a dense network.
+    Writes `model.keras`, `history.csv`, `accuracy.png` and `report.json`, and `dense.keras` for a
+    dense network. Each file is written completely or not at all.
 
     Args:
         model, history, test, folder, facts, dense: see `deliver`.
@@ -173,13 +174,13 @@ def save(model, history, test, folder, facts, *, dense=None):
 
 
 def save_model(model, path):
-    """Save a model, whole or not at all."""
+    """Save a model completely or not at all."""
     with replacing(path) as temporary:
         model.save(temporary)
 
 
 def write_text(text, path):
-    """Write a text file, whole or not at all."""
+    """Write a text file completely or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -189,7 +190,7 @@ def write_history(history, path):
 
     Args:
         history: dict from a log's name to its values by epoch.
-        path: of the CSV file.
+        path: path of the CSV file.
     """
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -199,7 +200,7 @@ def write_history(history, path):
 
 
 def write_picture(figure, path):
-    """Write a `matplotlib` figure, whole or not at all."""
+    """Write a `matplotlib` figure completely or not at all."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
@@ -241,7 +242,7 @@ def _difference(trained, compact):
 
 
 def versions(*packages):
-    """`{package: version}` of Python and of those packages that are installed."""
+    """`{package: version}` of Python and of the packages that are installed."""
     found = {"python": platform.python_version()}
     for name in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -9,7 +9,7 @@ from export.page import Card, Page, parts, render
 from export.page.page import Table
 from export.quantize import variants
 
-# Key in the report, name of the files, what it is called.
+# Key in the report, name of the files, name in tables.
 _TRAINED = (("trained", "model", "trained"), ("compact", "compact", "compact"))
 _COMPARED = (
     ("dense", "dense", "dense"),
@@ -36,7 +36,7 @@ _SETTINGS = ("dataset", "model", "optimizer", "seed", "epochs")
 
 
 def show(report, folder):
-    """Print the table, and what to open."""
+    """Print the table, and the file to open."""
     print_networks(rows(report), [*_names(report), "ratio"])
     for sentence in [*summary(report), parts.timed_on(report)]:
         rich.print(escape(sentence))
@@ -46,7 +46,7 @@ def show(report, folder):
 
 
 def what_to_open(folder):
-    """Where the report is, a sentence."""
+    """A sentence that names the report's file."""
     page = folder / "report.html"
     if page.exists():
         return f"Everything is in {folder}. Open {page} in a browser."
@@ -65,7 +65,7 @@ def print_networks(table, names, title="The networks"):
 
 
 def rows(report):
-    """Label, a figure for each network, and the ratio of the last to the first, as text."""
+    """Rows of text: label, a figure for each network, and the ratio of the last to the first."""
     networks = [report[key] for key, _, _ in _networks(report)]
     found = []
     for label, key, pattern in _ROWS:
@@ -76,7 +76,7 @@ def rows(report):
 
 
 def summary(report):
-    """Sentences: zeros, that both networks agree, and why latency falls less than MACs."""
+    """Sentences on zeros, on the agreement of both networks, and on latency and MACs."""
     sparse = "The sparse and the compact network" if "dense" in report else "The two networks"
     found = [
         f"{report['sparsity']:.1%} of the {report['prunable_weights']:,} prunable weights are "
@@ -89,7 +89,7 @@ def summary(report):
 
 
 def missed(report):
-    """A sentence on a target that is not met; "" if there is none."""
+    """A sentence on a missed target; "" if there is none."""
     target = report.get("missed_target")
     if not target:
         return ""
@@ -100,11 +100,11 @@ def missed(report):
 
 
 def latency_note(timing, count):
-    """Why latency falls less than multiply-accumulates; "" where it does not.
+    """The reason why latency falls less than multiply-accumulates; "" if it does not.
 
     Args:
         timing: `BenchmarkResult.to_dict()`, the files of the networks in float32 first.
-        count: int, how many networks there are.
+        count: int, the number of networks.
     """
     files = timing["files"]
     return why_latency_falls_less(files[0], files[count - 1])
@@ -144,9 +144,9 @@ def html(report, history, dense_history=None):
     """The report as a page in one file.
 
     Args:
-        report: what `report.json` holds.
+        report: the contents of `report.json`.
         history: dict from a log's name to its values by epoch.
-        dense_history: that of the dense baseline, or None.
+        dense_history: the history of the dense baseline, or None.
     """
     networks = _networks(report)
     files = report["benchmark"]["files"][: len(networks)]

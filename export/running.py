@@ -18,8 +18,8 @@ def run_file(path, specs, inputs):
 
     Args:
         path: a `.tflite` file.
-        specs: what `input_specs` returned.
-        inputs: samples, as `check_samples` returned them.
+        specs: the result of `input_specs`.
+        inputs: samples from `check_samples`.
     """
     runner = Runner(path)
     names = _file_names(path, runner, specs)
@@ -31,7 +31,7 @@ def run_file(path, specs, inputs):
 
 
 def _file_names(path, runner, specs):
-    """The name of each input in the file, or an ExportError if they are not the model's."""
+    """The name of each input in the file; an ExportError if they do not match the model."""
     import keras
 
     shapes, flat = runner.input_shapes, keras.tree.flatten(specs)
@@ -56,7 +56,7 @@ def _fits(shape, other):
 
 
 def fix_sizes(specs, path):
-    """Sizes that are unknown in the model become those of the file, which may be open too."""
+    """Replace unknown sizes of the model by the sizes of the file, which may be open too."""
     import keras
 
     runner = Runner(path)
@@ -67,18 +67,18 @@ def fix_sizes(specs, path):
 
 
 def checked_again(samples, specs):
-    """Samples that fitted the model must fit the sizes that the file has fixed."""
+    """Check samples again, against the sizes that the file has fixed."""
     import keras
 
     return check_samples(keras.tree.pack_sequence_as(specs, samples), specs)
 
 
 def drawn(model, specs):
-    """Samples from a generator, of a size that the model takes where sizes are open."""
+    """Random samples; open sizes get a value that the model accepts."""
     import keras
 
     if _takes_ids(model, specs):
-        with contextlib.suppress(Exception):  # a model that cannot be traced
+        with contextlib.suppress(Exception):  # the model cannot be traced
             return _drawn_for_layers(model, specs)
     if not any(None in spec.shape for spec in keras.tree.flatten(specs)):
         return draw_samples(specs)
@@ -86,7 +86,7 @@ def drawn(model, specs):
         inputs = draw_samples(specs, size=size)
         try:
             _call(model, specs, [array[:1] for array in inputs])
-        except Exception:  # layers raise errors of any kind about a size
+        except Exception:  # layers raise any error for a wrong size
             continue
         return inputs
     raise ValueError(
@@ -105,7 +105,7 @@ def _takes_ids(model, specs):
 
 
 def _drawn_for_layers(model, specs):
-    """Samples with the ids that the model's layers take, at the sizes of the file."""
+    """Samples with ids that the model's layers accept, at the sizes of the file."""
     import keras
 
     from keras_sparse.surgery.verify import random_inputs
@@ -124,7 +124,7 @@ def _batches(inputs, size):
 
 
 def _stack(batches, count, size):
-    """Output name to one array over all samples, in float64 or integers."""
+    """`{output name: array over all samples}`, in float64 or integers."""
     return {
         name: np.concatenate([_rows(batch[name], size) for batch in batches])[:count]
         for name in batches[0]
@@ -132,17 +132,17 @@ def _stack(batches, count, size):
 
 
 def _rows(value, size):
-    """A value without the batch's axis is one row."""
+    """A value as rows; a value without a batch axis is one row."""
     value = np.asarray(value)
     value = value if value.dtype.kind in "biu" else value.astype("float64")
     return value if value.shape[:1] == (size,) else value[np.newaxis]
 
 
 def run_keras(model, specs, inputs, batch_size):
-    """Outputs of the model by the names they have in a file, `(n, ...)` each."""
+    """Outputs of the model by their names in a file, `(n, ...)` each."""
 
     outputs = getattr(model, "outputs", None) or []
-    # Where an output is of a whole batch, only the file's batch gives the same.
+    # If an output depends on the whole batch, the model must use the file's batch.
     each = bool(outputs) and all(output.shape[:1] == (None,) for output in outputs)
     size = _KERAS_BATCH if each else batch_size
     batches = _batches(inputs, size)

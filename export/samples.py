@@ -1,4 +1,4 @@
-"""Samples of any form as one array per input."""
+"""Converting samples of any form to one array per input."""
 
 import collections.abc
 import functools
@@ -7,23 +7,23 @@ import operator
 
 import numpy as np
 
-# With more samples, a stream is assumed to be endless, or too large for the memory.
+# A stream with more samples is assumed to be endless, or too large for the memory.
 _MOST_SAMPLES = 100_000
 _MOST_BYTES = 4 * 2**30
 
 
 class _OtherShapesError(ValueError):
-    """Samples that are nested otherwise than the model's inputs, or of another shape."""
+    """Samples with another nesting or another shape than the model's inputs."""
 
 
 def arrays_of(samples, specs, name):
     """One array of shape `(n, ...)` per input, in the flattened order of the specs.
 
     Args:
-        samples, specs, name: as `export.inputs.check_samples` takes them.
+        samples, specs, name: see `export.inputs.check_samples`.
 
     Raises:
-        ValueError: other names or another shape than the model's, no samples, or no end of them.
+        ValueError: names or a shape that do not fit the model, no samples, or an endless stream.
     """
     if callable(samples) and not _is_array(samples):
         samples = samples()
@@ -32,7 +32,7 @@ def arrays_of(samples, specs, name):
     try:
         return _arrays(samples, specs, name)
     except _OtherShapesError:
-        # A list that is nested otherwise may be one of batches, as generators give them.
+        # A list with another nesting may be a list of batches, like the batches of a generator.
         if isinstance(samples, (list, tuple)) and samples and not np.isscalar(samples[0]):
             try:
                 return _joined(samples, specs, name)
@@ -42,7 +42,7 @@ def arrays_of(samples, specs, name):
 
 
 def shapes_text(specs):
-    """The shapes of the samples that specs need, for a message."""
+    """The required shapes of samples, for a message."""
     import keras
 
     return ", ".join(_text(("n", *spec.shape[1:])) for spec in keras.tree.flatten(specs))
@@ -75,7 +75,7 @@ def _each(stream):
 
 
 def _joined(stream, specs, name):
-    """The batches, or single samples, of a stream, one after the other."""
+    """Concatenates the batches, or single samples, of a stream."""
     batches, samples, size = [], 0, 0
     for element in stream:
         batches.append(_batch(element, specs, name))
@@ -101,7 +101,8 @@ def _batch(element, specs, name):
     """The arrays of an element of a stream: inputs, or a tuple (or list) of inputs and targets."""
     forms = [element]
     if isinstance(element, (list, tuple)) and 1 <= len(element) <= 3:
-        # As in `fit`, a tuple is inputs and targets; a list is, where it is not all inputs.
+        # As in `fit`, a tuple is inputs and targets. A list is too, if it does not match the
+        # inputs.
         forms.insert(0 if isinstance(element, tuple) else 1, element[0])
     errors = []
     for form in forms:
@@ -113,7 +114,7 @@ def _batch(element, specs, name):
 
 
 def _arrays(samples, specs, name, single=False):
-    """Arrays of the specs' shapes; with `single` those without a batch get one."""
+    """Arrays of the specs' shapes; with `single`, arrays without a batch axis get one."""
     import keras
 
     flat = keras.tree.flatten(specs)
@@ -142,7 +143,7 @@ def _other_shapes(specs, name, shapes):
 
 
 def _nested(samples, specs, name):
-    """Arrays in the flattened order of specs, by name where names are given."""
+    """Arrays in the flattened order of specs, matched by name if there are names."""
     import keras
 
     if isinstance(specs, (list, tuple)) and len(specs) == 1 and _is_array(samples):
@@ -165,7 +166,7 @@ def _nested(samples, specs, name):
 
 
 def _is_like(samples, specs):
-    """True if samples are nested as specs; an array may be given as nested lists of numbers."""
+    """True if samples are nested like specs; an array may be nested lists of numbers."""
     if isinstance(specs, dict):
         return (
             isinstance(samples, collections.abc.Mapping)
@@ -194,19 +195,19 @@ def _by_name(samples, flat, name):
 
 
 def find_names(samples, flat):
-    """Which keys of a dict name which inputs.
+    """Match the keys of a dict with the inputs.
 
     Args:
         samples: dict by name.
         flat: list of specs.
 
     Returns:
-        `(keys, missing, unknown)`: the key of each input, or None; names of inputs that have none;
-        keys that name no input, or one that has a key already.
+        `(keys, missing, unknown)`: the key of each input, or None; names of inputs without a key;
+        keys that name no input, or an input that already has a key.
     """
     places = {}
     names = [getattr(spec, "names", (spec.name,)) for spec in flat]
-    # The first name of each input, by which `model.predict` goes, is before all second ones.
+    # Try the first name of each input, which `model.predict` uses, before all second names.
     for rank in itertools.zip_longest(*names):
         for place, each in enumerate(rank):
             places.setdefault(each, place)
@@ -222,7 +223,7 @@ def find_names(samples, flat):
 
 
 def _array(value, spec, name):
-    """A NumPy array of a leaf; a list with one array in it is that array."""
+    """A NumPy array from a leaf; a list with a single array gives that array."""
     try:
         array = np.asarray(value)
     except ValueError as error:  # parts of different shapes

@@ -1,4 +1,4 @@
-"""Results as `print` shows them."""
+"""Results that `print` shows as a table."""
 
 import io
 
@@ -8,9 +8,9 @@ WIDTH = 80
 
 
 class Shown:
-    """A base of results with a `__rich__`: `print` shows that too, at most 80 columns wide.
+    """Base of results with a `__rich__`: `print` shows it too, at most 80 columns wide.
 
-    `repr` stays what it is, with every measured number.
+    `repr` is unchanged, with every measured number.
     """
 
     def __str__(self):

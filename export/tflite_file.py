@@ -14,13 +14,13 @@ SIGNATURE = "serving_default"
 
 
 def operators(path: str | os.PathLike) -> dict[str, int]:
-    """How often each operator occurs in a TFLite file, read without running it.
+    """The number of each operator in a TFLite file, read without running it.
 
     Args:
         path: a `.tflite` file.
 
     Returns:
-        A dict from name (`"CONV_2D"`; a custom operator by its own name, `"FlexErf"`) to count.
+        A dict from name (`"CONV_2D"`; for a custom operator its own name, `"FlexErf"`) to count.
 
     Raises:
         ExportError: the file is not a TFLite file, or damaged.
@@ -61,7 +61,7 @@ def read(path):
     Raises:
         ExportError: the file is not a TFLite file, or damaged.
     """
-    load(path)  # the runtime's own check of the file; the reader below trusts it
+    load(path)  # the runtime checks the file; the reader below does not
     from ai_edge_litert import schema_py_generated as schema
 
     return schema.Model.GetRootAs(pathlib.Path(path).read_bytes(), 0)
@@ -73,14 +73,14 @@ def operator_name(model, operator):
 
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
     code = model.OperatorCodes(operator.OpcodeIndex())
-    # Codes below 127 may be stored in the old one-byte field alone.
+    # Codes below 127 may be stored only in the old one-byte field.
     builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
     custom = code.CustomCode()
     return custom.decode() if custom else names.get(builtin, f"BUILTIN_{builtin}")
 
 
 def load(path):
-    """An interpreter of a file, or an ExportError."""
+    """An interpreter of a file; an ExportError if LiteRT refuses it."""
     from ai_edge_litert.interpreter import Interpreter
 
     try:
@@ -90,7 +90,7 @@ def load(path):
 
 
 class Runner:
-    """A file that is ready to run on float arrays, also where its inputs are integers.
+    """A file that is ready to run on float arrays, even if its inputs are integers.
 
     Args:
         path: a `.tflite` file with the signature `serving_default`.
@@ -111,9 +111,9 @@ class Runner:
 
     @property
     def input_shapes(self):
-        """Name of each input to its shape, the batch included; None for a size that is open."""
+        """`{input name: shape}`, including the batch; None for an open size."""
         return {
-            # The signature of a shape is empty where all sizes are fixed in some files.
+            # In some files, the signature of a shape is empty if all sizes are fixed.
             name: tuple(
                 None if size == -1 else int(size)
                 for size in (
@@ -125,7 +125,7 @@ class Runner:
 
     @property
     def dtypes(self):
-        """Name of each input, and of each output, to the name of its numbers."""
+        """`{name of an input or output: name of its dtype}`."""
         return tuple(
             {name: np.dtype(detail["dtype"]).name for name, detail in details.items()}
             for details in (self._inputs, self._outputs)
@@ -135,7 +135,7 @@ class Runner:
         """Outputs by name, as floats, for a dict of inputs of the file's own batch size."""
         inputs = {name: _quantized(value, self._inputs[name]) for name, value in inputs.items()}
         try:
-            # The first run allocates, which LiteRT tells of.
+            # The first run allocates memory, and LiteRT prints a note about it.
             with contextlib.nullcontext() if self._ran else without_notes():
                 outputs = self._run(**inputs)
             self._ran = True

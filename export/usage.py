@@ -1,4 +1,4 @@
-"""What `--help` prints, the same for all programs."""
+"""The text of `--help`, in one form for all programs."""
 
 import re
 import textwrap
@@ -13,19 +13,19 @@ _RANGE = re.compile(r"an integer in the range \[(\d+), 2147483647\]")
 
 
 def asked_for(arguments):
-    """Whether the arguments of a program ask for its help."""
+    """Whether the arguments of a program request its help."""
     return any(argument in HELP for argument in arguments)
 
 
 def usage(description, groups):
-    """The help of a program: what it does, commands to copy, its flags.
+    """The help of a program: its purpose, commands to copy, its flags.
 
     Args:
         description: text, printed as it is.
         groups: `{heading: list of absl flags}`.
 
     Returns:
-        Text, whose flags are at most 80 columns wide and are not broken inside words.
+        Text; its flags are at most 80 columns wide and not broken inside words.
     """
     parts = [description.strip()]
     for heading, group in groups.items():
@@ -35,7 +35,7 @@ def usage(description, groups):
 
 
 def flags_of_module(name):
-    """The flags that a module, or a group that flags were defined in, has."""
+    """The flags of a module, or of a group of flags."""
     return flags.FLAGS.flags_by_module_dict().get(name, [])
 
 
@@ -44,7 +44,7 @@ def _entry(flag):
     choices = _CHOICES.match(flag.help)
     text = " ".join(_CHOICES.sub("", flag.help).split())
     if choices:
-        # With spaces, at which long lists of choices are broken.
+        # With spaces, so that long lists of choices can be wrapped.
         text = f"one of {choices[1].replace('|', ', ')}. {text}"
     elif not flag.boolean:
         text += _kind(flag.parser.syntactic_help)

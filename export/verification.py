@@ -18,19 +18,18 @@ class Verification(Shown):
         path: `pathlib.Path` of the file.
         quantize: None, `"float16"`, `"dynamic"` or `"int8"`.
         bytes: its size.
-        operators: dict from an operator's name to how often it occurs.
-        samples: number of samples that were compared.
+        operators: dict from an operator's name to its number.
+        samples: number of compared samples.
         drawn: True if the samples were drawn at random, False if the user gave them.
-        max_abs_error: largest absolute difference to Keras over samples and outputs of floats.
+        max_abs_error: largest absolute difference to Keras over samples and float outputs.
         max_relative_error: the same, relative to the largest absolute value of that output.
-        output_errors: dict from each output's name to its relative error; of integers, to the
+        output_errors: dict from each output's name to its relative error; for integers, to the
             share of elements that differ.
-        agreement: share of samples whose largest output is the same, the least over the outputs
-            that are vectors, or of elements that are the same where an output is integers; None
-            where there is none.
-        accuracy, keras_accuracy: of the file and of the model; None without labels.
-        float_operators: of an int8 file, dict from an operator's name to how often it computes in
-            floats, as LiteRT has none for int8 (`CONV_3D`); empty as a rule.
+        agreement: for vectors, the share of samples with the same largest output; for integers, the
+            share of equal elements; the minimum over the outputs, or None without such outputs.
+        accuracy, keras_accuracy: accuracy of the file and of the model; None without labels.
+        float_operators: for an int8 file, dict from an operator's name to the number of times it
+            computes in floats, because LiteRT has no int8 version (`CONV_3D`); usually empty.
     """
 
     path: pathlib.Path
@@ -58,14 +57,14 @@ class Verification(Shown):
         return table
 
     def _facts(self):
-        """Labels and their values."""
+        """List of labels and values to show."""
         kinds = ", ".join(f"{count} {name}" for name, count in self.operators.items())
         yield "file", f"{self.path.name}, {self.quantize or 'float32'}, {self.bytes:,} bytes"
         drawn = "random samples" if self.drawn else "samples"
         yield "compared with Keras", f"on {self.samples:,} {drawn}"
         relative = f"{self.max_relative_error:.1e} of the largest output"
         yield "largest difference", f"{self.max_abs_error:.1e}, {relative}"
-        # Of drawn samples it says little.
+        # With random samples it says little.
         if self.agreement is not None and not self.drawn:
             yield "same prediction", f"{self.agreement:.2%}"
         if self.accuracy is not None:

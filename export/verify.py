@@ -33,31 +33,30 @@ def verify(
 ) -> Verification:
     """Checks that a TFLite file computes what a Keras model computes.
 
-    The file must hold no TensorFlow ("Flex") and no variable operators, be at least half as large
-    as the model's weights are in its kind of numbers, compute in int8 if that is its kind, load in
-    LiteRT, and give the model's outputs, in each column of their last axis. A NaN or an infinity,
-    on either side, is a failure. Inputs and outputs that are integers in the file are scaled as
-    the file says; outputs that are integers in Keras must be equal.
+    The file must not have TensorFlow ("Flex") or variable operators. It must be at least half as
+    large as the model's weights in its kind of quantization, compute in int8 if that is its kind,
+    load in LiteRT, and give the model's outputs, in each column of their last axis. A NaN or an
+    infinity, on either side, is a failure. Inputs and outputs that are integers in the file are
+    scaled with the file's scales. Outputs that are integers in Keras must be equal.
 
     Args:
         model: the built `keras.Model`, on the TensorFlow backend.
         path: the `.tflite` file, of any fixed batch size.
         quantize: the kind of the file: None, `"float16"`, `"dynamic"` or `"int8"`.
-        sparse_encoding: True if zeros were left out of the file.
-        input_output: for `"int8"`, the numbers that the file was to take and give, `"float32"`,
+        sparse_encoding: True if zeros were omitted from the file.
+        input_output: for `"int8"`, the expected type of the file's inputs and outputs: `"float32"`,
             `"int8"` or `"uint8"`. With None, any.
-        samples: what `model.predict` takes: an array of shape `(n, ...)`, or a list, tuple or dict
-            by name of them for several inputs; all are run. Or a `tf.data.Dataset`, a
-            `keras.utils.PyDataset`, a generator, a list of batches, or a function that returns one
-            of these; its targets are ignored. Real data are a better check. With None, random
-            samples are drawn with a fixed seed: standard normal for floats, and for integers the
-            values that the model's layers take, such as the ids of an embedding, or else 0 or 1.
-            Then agreement is reported but not required.
-        labels: integer classes of shape `(n,)` of the samples, for a model with one output of one
-            value per class. Then the accuracies are compared too.
-        tolerance: a `Tolerance`, or a number for its `error` alone. Default: that of the
-            kind in `export.kinds`: error 1e-4 in float32, 0.01 with float16, 0.3 with
-            int8 and dynamic.
+        samples: samples in the form that `model.predict` takes: an array of shape `(n, ...)`, or a
+            list, tuple or dict by name of arrays for several inputs; all are run. Or a
+            `tf.data.Dataset`, a `keras.utils.PyDataset`, a generator, a list of batches, or a
+            function that returns one of these; its targets are ignored. Real data are a better
+            check. With None, random samples are drawn with a fixed seed: standard normal floats,
+            and integers that the model's layers accept, such as the ids of an embedding, or else 0
+            and 1. Agreement is then reported but not required.
+        labels: integer classes of shape `(n,)` of the samples, for a model with one output with one
+            value per class. If given, accuracies are compared too.
+        tolerance: a `Tolerance`, or a number for its `error` only. Default: the kind's tolerance in
+            `export.kinds`: error 1e-4 in float32, 0.01 with float16, 0.3 with int8 and dynamic.
 
     Returns:
         A `Verification`.
@@ -129,7 +128,7 @@ def as_tolerance(tolerance, quantize):
 
 
 def check_labels(labels, samples):
-    """Labels as an integer array that fits what `check_samples` returned, or a ValueError."""
+    """Labels as an integer array that fits the checked samples; a ValueError if they do not."""
     if samples is None:
         raise ValueError("`labels` belong to `samples`: give both.")
     count = len(samples[0])
@@ -145,7 +144,7 @@ def check_labels(labels, samples):
 
 
 def _in_place_of_positions(outputs, wanted):
-    """Outputs by the model's names, where a file has them as `output_0` and so on."""
+    """Outputs by the model's names, for a file with the names `output_0` and so on."""
     positions = [f"output_{index}" for index in range(len(wanted))]
     if set(outputs) != set(positions) or set(outputs) == set(wanted):
         return outputs

@@ -279,7 +279,7 @@ def _padding_reason(padding):
 
 
 def _padding(graph, operator):
-    """(top, bottom, left, right), including a padding operator before; None if unknown."""
+    """(top, bottom, left, right), with a padding operator before; None if the runtime decides."""
     _, height, width, _ = graph.tensors[operator.inputs[1]].shape
     before = _pad_before(graph, operator)
     if before is not None:

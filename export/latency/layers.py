@@ -50,7 +50,7 @@ class TimedLayer:
 
     @property
     def one_width(self):
-        """Whether inputs and outputs have the same width, as in depthwise convolutions."""
+        """Whether both widths must be equal: depthwise and grouped convolutions."""
         return isinstance(self.layer, _DEPTHWISE) or getattr(self.layer, "groups", 1) > 1
 
     @property

@@ -130,7 +130,7 @@ class LatencyTable:
         return table
 
     def _fitted(self, model, run):
-        """The time of the model that its layers do not explain."""
+        """Measure the values of `whole` for a model."""
         from export.latency.rows import input_grain, invoke_seconds
         from export.latency.scaling import whole_networks
 

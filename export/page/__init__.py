@@ -1,4 +1,4 @@
-"""Reports as one HTML file that needs nothing beside it."""
+"""Reports as a single HTML file without other files."""
 
 from export.page.page import Card, Page, Picture, available, render
 from export.page.svg import svg

@@ -1,4 +1,4 @@
-"""The page of a report: what stands on it, and how it becomes HTML."""
+"""The page of a report: its contents, and rendering as HTML."""
 
 import dataclasses
 import functools
@@ -10,9 +10,9 @@ class Card:
     """A large number before and after.
 
     Attributes:
-        label: what it is, with its unit.
+        label: the name of the number, with its unit.
         before, after: as text.
-        ratio: after / before as text; "" where that says nothing.
+        ratio: after / before as text; "" if it is not meaningful.
     """
 
     label: str
@@ -23,12 +23,12 @@ class Card:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A picture with words.
+    """A picture with a title and a caption.
 
     Attributes:
         title: what it shows.
-        caption: how it is read.
-        svg: what `export.page.svg` returns.
+        caption: how to read it.
+        svg: the result of `export.page.svg`.
     """
 
     title: str
@@ -42,9 +42,9 @@ class Table:
 
     Attributes:
         title: of the section.
-        header: texts of the columns; the first is of the rows' names.
+        header: texts of the columns; the first is the heading of the rows' names.
         rows: lists of texts.
-        about: how it is read.
+        about: how to read it.
     """
 
     title: str
@@ -62,7 +62,7 @@ class Bars:
         series: names of the networks.
         rows: list of `(name, [(share, text), ...])`, a pair for each network; the share of the
             longest bar is 1.
-        about: how it is read.
+        about: how to read it.
     """
 
     title: str
@@ -86,17 +86,17 @@ class Links:
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """What stands on a page, in this order; what is empty is left out.
+    """The contents of a page, in this order; empty parts are omitted.
 
     Attributes:
         title: the headline.
-        warnings: sentences that must not be missed.
+        warnings: sentences that readers must not miss.
         cards: `Card`s.
         summary: sentences.
         sections: `Table`s, `Bars`, `Links` and lists of `Picture`s.
         settings: `{name: value}` of the run.
-        command: how to do it again.
-        machine: processor, threads and versions, a sentence.
+        command: the command that repeats the run.
+        machine: a sentence with processor, threads and versions.
     """
 
     title: str
@@ -110,7 +110,7 @@ class Page:
 
 
 def available():
-    """Whether the package is there that makes pages; no run shall fail for want of it."""
+    """Whether the package for pages is installed; no run may fail without it."""
     return importlib.util.find_spec("jinja2") is not None
 
 
@@ -121,8 +121,8 @@ def render(page):
         page: a `Page`.
 
     Returns:
-        Text: one file, which loads nothing and has no script. It is light or dark as the reader's
-        system is.
+        Text: one file that loads nothing and has no script. It is light or dark like the reader's
+        system.
     """
     return _template().render(page=page, kind=lambda part: type(part).__name__)
 

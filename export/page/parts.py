@@ -1,23 +1,23 @@
-"""Sections that pages of several programs have, from what their `report.json` holds."""
+"""Sections for the pages of several programs, from their `report.json`."""
 
 import numpy as np
 
 from export.page.page import Bars, Picture, Table
 from export.page.svg import svg
 
-# Share of a file's time from which an operator has its own row.
+# An operator with at least this share of a file's time has its own row.
 _SEEN = 0.01
 _COLOURS = ("#999999", "#0072b2", "#d55e00")
 _MARKERS = {"float32": "o", "float16": "s", "dynamic": "^", "int8": "D"}
 
 
 def frontier(rows, names, samples):
-    """A `Picture` of accuracy by latency; None where either is not known.
+    """A `Picture` of accuracy by latency; None if either is unknown.
 
     Args:
-        rows: those of `export.quantize.variants.rows`.
-        names: `{network in the rows: what it is called}`.
-        samples: int, how many the accuracy is of.
+        rows: the result of `export.quantize.variants.rows`.
+        names: `{network in the rows: its name in the picture}`.
+        samples: int, the number of samples for the accuracy.
     """
     from matplotlib.figure import Figure
 
@@ -44,7 +44,7 @@ def frontier(rows, names, samples):
     axes.set_xlim(0, 1.1 * max(row["latency_ms_min"] for row in known))
     axes.locator_params(axis="x", nbins=5)
     axes.grid(alpha=0.3)
-    # Above, where it covers no mark.
+    # Above the axes, so that it covers no mark.
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8)
     return Picture(
         "Accuracy by latency",
@@ -55,7 +55,7 @@ def frontier(rows, names, samples):
 
 
 def epochs(history, dense=None):
-    """A `Picture` of accuracy and sparsity by epoch; None where neither was logged."""
+    """A `Picture` of accuracy and sparsity by epoch; None if neither was logged."""
     from keras_sparse.analysis import plot_history
 
     try:
@@ -74,7 +74,7 @@ def channels(surgery, names):
 
     Args:
         surgery: `Report.to_dict()`.
-        names: of the network before and after.
+        names: names of the network before and after.
     """
     layers = {
         name: layer["channels"]
@@ -90,16 +90,16 @@ def channels(surgery, names):
 
 
 def _short(number):
-    """A number with three digits that count, without an exponent."""
+    """A number with three significant digits, without an exponent."""
     return np.format_float_positional(number, precision=3, fractional=False, trim="-")
 
 
 def operators(files, names):
-    """`Bars` of the milliseconds that each kind of operator takes; None where that is not known.
+    """`Bars` of the milliseconds that each kind of operator takes; None if unknown.
 
     Args:
         files: entries of `BenchmarkResult.to_dict()["files"]`.
-        names: what each is called.
+        names: the name of each file.
     """
     if not all(file["operators"] for file in files):
         return None
@@ -114,7 +114,7 @@ def operators(files, names):
     found = [(name, [own.get(name, 0.0) for own in times]) for name in dict.fromkeys(seen)]
     rest = [sum(ms for name, ms in own.items() if name not in seen) for own in times]
     found += [("others", rest)] if any(rest) else []
-    if not found:  # so small that the profiler's microseconds are all 0
+    if not found:  # all times are below a microsecond
         return None
     longest = max(max(values) for _, values in found)
     rows = [
@@ -154,13 +154,13 @@ def stays(surgery):
 
 
 def machine(report):
-    """Processor, threads and versions, a sentence."""
+    """A sentence with processor, threads and versions."""
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     return f"{timed_on(report)} Versions: {versions}."
 
 
 def timed_on(report):
-    """Where and how the files were timed, in sentences; "" where they were not."""
+    """Sentences on where and how the files were timed; "" if they were not timed."""
     if "processor" not in report:
         return ""
     threads = report["num_threads"]

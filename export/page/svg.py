@@ -1,9 +1,9 @@
-"""Figures as SVG that goes into a page and takes its colours, light or dark."""
+"""Figures as SVG for a page, with the page's light or dark colours."""
 
 import io
 import re
 
-# What `matplotlib` draws in, and what the page has for it.
+# Colours of `matplotlib`, and the page's colours that replace them.
 _COLOURS = {
     "#000000": "currentColor",
     "#0072b2": "var(--blue)",
@@ -14,15 +14,15 @@ _COLOURS = {
 
 
 def svg(figure, label):
-    """A figure as text that stands in HTML.
+    """A figure as text for HTML.
 
     Args:
         figure: a `matplotlib.figure.Figure`.
         label: what it shows, for people who cannot see it.
 
     Returns:
-        A `markupsafe.Markup`: an `<svg>` without a fixed size, so that it is as wide as its
-        place. Its text is text.
+        A `markupsafe.Markup`: an `<svg>` without a fixed size, so that it fills the available
+        width. Its text stays text.
     """
     from markupsafe import Markup, escape
     from matplotlib import rc_context

@@ -1,4 +1,4 @@
-"""Quantization-aware training, and files of several kinds of numbers side by side."""
+"""Quantization-aware training, and comparison of several kinds of quantization."""
 
 from export.quantize.aware import quantization_aware
 

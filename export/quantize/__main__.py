@@ -15,7 +15,7 @@ from export.command_line import check_files, clean_up_when_terminated, count, qu
 
 
 def define_flags():
-    """Defines the flags; not on import, since other programs have some of the same names."""
+    """Defines the flags; not on import, because other programs share some names."""
     flags.DEFINE_string(
         "data", None, "A .npz file with x (or an array for each input by its name) and targets y."
     )
@@ -42,7 +42,7 @@ def main(argv, values=flags.FLAGS):
 
 
 def _train(source, target, values):
-    # Told before Keras is imported.
+    # Check this before Keras is imported.
     check_files(source, target, values.data)
     if not 0 < values.learning_rate < math.inf:
         raise ValueError(
@@ -55,7 +55,7 @@ def _train(source, target, values):
         from export.inputs import input_specs, read_samples
         from keras_sparse.loading import load_model
 
-    # Compiled only here: its loss is what is trained on.
+    # Compiled only without `--loss`, because training then uses the model's loss.
     model = load_model(source) if values.loss else keras.saving.load_model(source)
     x, y = read_samples(values.data, input_specs(model))
     if y is None:

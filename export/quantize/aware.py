@@ -1,4 +1,4 @@
-"""Quantization-aware training: fine-tune while computing as the int8 file will."""
+"""Quantization-aware training: fine-tuning with the rounding of the int8 file."""
 
 import importlib.util
 import json
@@ -47,10 +47,10 @@ def quantization_aware(
 ) -> Verification:
     """Fine-tunes a model for static int8 and writes it as a TFLite file with batch size 1.
 
-    In a separate process, the model is rebuilt in tf_keras with equal outputs, wrapped by
-    TensorFlow Model Optimization so that weights and activations are rounded in the forward pass,
-    trained with Adam, and converted. Weights that are zero do not stay zero: remove dead
-    channels before. `convert(quantize="int8")` needs no training and is the one to try first.
+    In a separate process, the model is rebuilt in tf_keras with equal outputs. TensorFlow Model
+    Optimization wraps it, so that weights and activations are rounded in the forward pass. Then it
+    is trained with Adam, and converted. Weights that are zero do not stay zero, so remove dead
+    channels before. `convert(quantize="int8")` needs no training; try it first.
 
     Args:
         model: a built functional or `Sequential` `keras.Model` of layers that tf_keras and
@@ -59,16 +59,16 @@ def quantization_aware(
         x: inputs to train on, as `model.fit` takes them: an array of shape `(n, ...)`, or a list,
             tuple or dict of them.
         y: array of `n` targets.
-        loss: what `model.compile` takes as `loss`. Default: that of the compiled model.
+        loss: a loss as for `model.compile`. Default: the loss of the compiled model.
         epochs: int, passes over the data.
         batch_size: int, samples a step.
-        learning_rate: float, of Adam.
-        input_output: numbers that the file takes and gives, `"float32"`, `"int8"` or `"uint8"`.
-        samples: what to compare the file on, as `x`. Default: the first 200 of `x`.
-        labels: integer classes of `samples`. Then `keras_accuracy` is that of the fine-tuned
-            model, `accuracy` that of the file.
+        learning_rate: float, the learning rate of Adam.
+        input_output: the type of the file's inputs and outputs: `"float32"`, `"int8"` or `"uint8"`.
+        samples: samples to compare the file on, in the form of `x`. Default: the first 200 of `x`.
+        labels: integer classes of `samples`. With them, `keras_accuracy` is the accuracy of the
+            fine-tuned model, and `accuracy` the accuracy of the file.
         tolerance: as in `convert`, between the file and the fine-tuned model.
-        seed: int, of the order of the samples.
+        seed: int, seed for the order of the samples.
         verbose: 0, 1 or 2, as `model.fit` takes it.
 
     Returns:

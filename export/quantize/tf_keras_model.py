@@ -1,11 +1,11 @@
-"""A Keras 3 model once more, in tf_keras: Keras 2, which TensorFlow Model Optimization knows."""
+"""A Keras 3 model rebuilt in tf_keras (Keras 2), which TensorFlow Model Optimization needs."""
 
 import inspect
 
 import keras
 import numpy as np
 
-# What training needs and inference does not; the weights are copied.
+# Arguments that inference does not need; the weights are copied.
 _LEFT_AWAY = ("initializer", "regularizer", "constraint")
 _LAYERS = {kind: kind for kind in ("Add", "Subtract", "Multiply", "Maximum", "Minimum")}
 _LAYERS["Relu"] = "ReLU"
@@ -15,7 +15,7 @@ _RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 def to_tf_keras(model):
     """Rebuilds a functional or `Sequential` model in tf_keras, with its weights.
 
-    Nested models are inlined, as TensorFlow Model Optimization quantizes flat ones only.
+    Nested models are inlined, because TensorFlow Model Optimization quantizes only flat models.
 
     Args:
         model: a built `keras.Model` in float32.
@@ -24,7 +24,7 @@ def to_tf_keras(model):
         A `tf_keras.Model` with the inputs and outputs of `model`, both flattened.
 
     Raises:
-        ValueError: a subclassed model, or a layer that tf_keras does not know.
+        ValueError: a subclassed model, or a layer that tf_keras does not have.
     """
     import tf_keras
 
@@ -76,7 +76,7 @@ def _apply(model, inputs, layers):
         for node, call in enumerate(layer["inbound_nodes"])
     ]
     while waiting:
-        # Layers are listed in order of their first call only.
+        # Layers are listed in the order of their first call, so later calls may have to wait.
         ready = [call for call in waiting if set(_sources(call[2]["args"])) <= set(tensors)]
         for name, node, call in ready:
             arguments = [tensors[source] for source in _sources(call["args"])]
@@ -95,7 +95,7 @@ def _flat(keys):
 
 
 def _sources(arguments):
-    """Where the tensors in a call's arguments come from."""
+    """The origins of the tensors in a call's arguments."""
     if isinstance(arguments, dict):
         if arguments.get("class_name") == "__keras_tensor__":
             return [tuple(arguments["config"]["keras_history"])]
@@ -121,7 +121,7 @@ def _call(layer, inputs, kwargs, layers):
 
 
 def _operation(operation, inputs):
-    """What `x + y` and `keras.ops` give, as the layer that tf_keras has for it."""
+    """The result of an operation such as `x + y`, computed by a layer of tf_keras."""
     import tf_keras
 
     kind = _LAYERS.get(type(operation).__name__)

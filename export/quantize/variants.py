@@ -1,4 +1,4 @@
-"""The same networks in several kinds of numbers, measured side by side."""
+"""The same networks in several kinds of quantization, measured side by side."""
 
 import dataclasses
 import pathlib
@@ -22,19 +22,19 @@ _COLUMNS = (
     ("MACs ratio", "macs_ratio", "{:.3f}"),
     ("latency ratio", "latency_ratio", "{:.3f}"),
 )
-# All of them do not fit into 80 columns.
+# Columns that are only in reports, because all columns do not fit into 80 characters.
 _IN_REPORTS_ONLY = ("gzip", "MACs ratio")
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """One network in one kind of numbers.
+    """One network in one kind of quantization.
 
     Args:
         network: the network's name.
         quantize: None for float32, `"float16"`, `"dynamic"` or `"int8"`.
-        verification: what `convert` returned, None if it failed.
-        error: why there is no file, or None.
+        verification: the result of `convert`; None if it failed.
+        error: the reason why there is no file, or None.
     """
 
     network: str
@@ -58,14 +58,15 @@ def write_variants(
 ):
     """Converts networks to float32 and to each kind, as `NAME.tflite` and `NAME-KIND.tflite`.
 
-    A kind that fails is written down and does not stop the others.
+    If a kind fails, its error is recorded, and the others continue.
 
     Args:
         networks: dict from a name to a `keras.Model`.
         folder: where to write.
         kinds: any of `"float16"`, `"dynamic"` and `"int8"`.
         samples, labels, representative: as `convert` takes them.
-        tolerance: an `export.verify.Tolerance` for the quantized files; that of the kind if None.
+        tolerance: an `export.verify.Tolerance` for the quantized files; None for the kind's
+            default.
 
     Returns:
         A list of `Variant`, the float32 one of each network first.
@@ -97,7 +98,7 @@ def write_variants(
 
 
 def paths(variants):
-    """The files, as `benchmark` takes them."""
+    """The paths of the files, for `benchmark`."""
     return [variant.verification.path for variant in variants if variant.verification]
 
 
@@ -105,7 +106,7 @@ def rows(variants, timing):
     """One dict of plain values for each variant; ratios are to the first file.
 
     Args:
-        variants: what `write_variants` returned.
+        variants: the result of `write_variants`.
         timing: `benchmark(paths(variants))`.
     """
     figures = iter(zip(timing.files, timing.ratios, timing.macs_ratios, strict=True))
@@ -139,7 +140,7 @@ def _measured(file, timing, latency_ratio, macs_ratio):
 
 
 def table(rows):
-    """Header and rows of text; what is not known is `-`."""
+    """Header and rows of text; unknown values are `-`."""
     header = [label for label, _, _ in _COLUMNS]
     return header, [
         [
@@ -152,7 +153,7 @@ def table(rows):
 
 
 def markdown(rows):
-    """The rows as lines of a Markdown table, and what failed below it."""
+    """The rows as lines of a Markdown table, with failures below it."""
     header, body = table(rows)
     return [
         f"| {' | '.join(header)} |",

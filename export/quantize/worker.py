@@ -1,9 +1,9 @@
-"""The child process of `quantization_aware`: trains and converts what lies in a folder.
+"""The child process of `quantization_aware`: trains and converts the model in a folder.
 
-A separate process, because importing TensorFlow Model Optimization turns `tf.keras` into Keras 2
-for good. Run as `python -m export.quantize.worker FOLDER`. The folder holds `model.keras`,
-`settings.json`, `y.npy`, and for each input `x0.npy` (to train), `sample0.npy` (to compare);
-`model.tflite`, `reference.npz` and `history.json` join them, or `error.txt`.
+The process is separate, because importing TensorFlow Model Optimization permanently changes
+`tf.keras` to Keras 2. It runs as `python -m export.quantize.worker FOLDER`. The folder has
+`model.keras`, `settings.json`, `y.npy`, and for each input `x0.npy` (to train) and `sample0.npy`
+(to compare). The process adds `model.tflite`, `reference.npz` and `history.json`, or `error.txt`.
 """
 
 import json
@@ -20,7 +20,7 @@ import keras_sparse  # noqa: F401 registers what the model may name
 
 
 def main(folder):
-    """Does the work, or writes why it cannot be done."""
+    """Does the work, or writes the error."""
     try:
         _work(folder)
     except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
@@ -63,7 +63,7 @@ def _work(folder):
 
 
 def _converted(model, settings):
-    """The TFLite file of a model with fake quantization, with the names that `convert` gives."""
+    """The TFLite file of a model with fake quantization, with the same names as `convert`."""
     import tempfile
 
     import tensorflow as tf

@@ -1,4 +1,4 @@
-"""Runs beside each other on one page. A package so that `python -m export.report` runs."""
+"""Comparison of several runs on one page: `python -m export.report`."""
 
 from export.report.page import html
 from export.report.runs import NoReportError, Run, read_runs

@@ -1,4 +1,4 @@
-"""A page on several runs: a table, and accuracy against latency."""
+"""A page that compares several runs: a table, and accuracy against latency."""
 
 import os
 
@@ -28,8 +28,8 @@ def html(runs, folder, command=""):
 
     Args:
         runs: list of `Run`.
-        folder: where the page will lie: links to the pages of the runs lead from there.
-        command: how the page was made, or "".
+        folder: the folder of the page; links to the pages of the runs are relative to it.
+        command: the command that made the page, or "".
 
     Returns:
         Text.
@@ -79,7 +79,7 @@ def _known(run):
 
 
 def _best(runs):
-    """Rows that no other row on their processor beats in both latency and accuracy."""
+    """Rows without a better row, in both latency and accuracy, on the same processor."""
     for processor in {run.processor for run in runs}:
         rows = [row for run in runs if run.processor == processor for row in _known(run)]
         yield from (row for row in rows if not any(_beats(other, row) for other in rows))

@@ -1,4 +1,4 @@
-"""Runs in folders, read from their reports."""
+"""Reading runs from the reports in their folders."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ import pathlib
 from export.errors import ExportError
 
 REPORT = "report.json"
-# Key of a network in a report, name of its files, what it is called. Not each run has all three.
+# Key of a network in a report, name of its files, name in tables. Not every run has all three.
 _NETWORKS = (
     ("dense", "dense", "dense"),
     ("trained", "model", "sparse"),
@@ -17,18 +17,18 @@ _NOT_TOLD = "an unknown processor"
 
 
 class NoReportError(ExportError):
-    """A file is no report, or no report is there."""
+    """A file is not a report, or there is no report."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One network, or one file of it.
+    """One network, or one of its files.
 
     Attributes:
         network: `"dense"`, `"sparse"`, `"compact"`, or the file's name.
-        kind: `"float32"`, `"int8"` ... of the file; `""` where there is none.
+        kind: `"float32"`, `"int8"` ... of the file; `""` without a file.
         accuracy: on the held-out images, or None.
-        latency_ms: of the fastest inference, or None.
+        latency_ms: the fastest inference, or None.
         macs, bytes, parameters: int, or None.
     """
 
@@ -49,10 +49,11 @@ class Run:
         path: `pathlib.Path` of its report.
         program: `"train"`, `"compress"` or `"benchmark"`.
         title: what was run: `"small_cnn on digits"`.
-        facts: `{name: text}` of the settings that tell runs apart.
+        facts: `{name: text}` of the settings that distinguish runs.
         rows: tuple of `Row`.
-        processor: where the files were timed, with the threads; `""` where they were not.
-        command: how to do it again, or `""`.
+        processor: the processor on which the files were timed, with the threads; `""` if they were
+        not timed.
+        command: the command that repeats the run, or `""`.
     """
 
     path: pathlib.Path
@@ -65,7 +66,7 @@ class Run:
 
 
 def read_runs(paths):
-    """The runs that lie at or below the paths.
+    """The runs in or below the paths.
 
     Args:
         paths: list of folders of `apps.train` and `apps.compress`, of folders that hold such
@@ -75,8 +76,8 @@ def read_runs(paths):
         A list of `Run`, in the order of the paths, and by name within a folder.
 
     Raises:
-        NoReportError: a path that does not exist, a folder without a report, or a file that is
-            none.
+        NoReportError: a path that does not exist, a folder without a report, or a file that is not
+            a report.
     """
     found = {}
     for path in map(pathlib.Path, paths):
@@ -141,7 +142,7 @@ def _run(path, program, title, facts, rows, report):
 
 
 def _rows(report):
-    """A row for each file; for each network where there are no files."""
+    """A row for each file, or for each network if there are no files."""
     found = []
     for key, stem, name in _NETWORKS:
         network = report.get(key)
@@ -156,7 +157,7 @@ def _rows(report):
 
 
 def _row(name, file, network, figures):
-    # A float32 file equals its network, which was tested on more images.
+    # For a float32 file, use the accuracy of its network, which was tested on more images.
     whole = file["quantize"] == "float32"
     return Row(
         name,
