@@ -3,8 +3,8 @@
 import logging
 import os
 
-# TensorFlow and its converter write pages of notes, and that there is no GPU as an error; warnings
-# of Python stay.
+# TensorFlow and its converter write many notes, and report a missing GPU as an error. Python's
+# warnings are still shown.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Several networks are traced by design, which TensorFlow warns of.
+# TensorFlow warns because several networks are traced, which is intended.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)

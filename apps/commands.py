@@ -6,7 +6,7 @@ import pathlib
 import runpy
 import sys
 
-# Name: (module, what it does). Each is `python -m MODULE` as well.
+# Name: (module, description). Each also runs as `python -m MODULE`.
 COMMANDS = {
     "train": ("apps.train", "Train a sparse network, cut out what died, convert and time."),
     "compress": ("apps.compress", "Make a model smaller: dead channels, or down to a budget."),
@@ -31,13 +31,13 @@ def main():
     if name not in COMMANDS:
         sys.exit(f"keras-sparse: there is no command {name!r}; give one of {', '.join(COMMANDS)}")
     module, _ = COMMANDS[name]
-    sys.modules["__main__"].__doc__ = _docstring(module)  # what absl prints for --help
+    sys.modules["__main__"].__doc__ = _docstring(module)  # absl prints it for --help
     sys.argv = [f"keras-sparse {name}", *arguments]
     runpy.run_module(module, run_name="__main__")
 
 
 def _docstring(module):
-    """What a program does, with commands to copy, without importing it."""
+    """The docstring of a program, read without importing it."""
     spec = importlib.util.find_spec(module)
     if spec.submodule_search_locations:
         spec = importlib.util.find_spec(f"{module}.__main__")

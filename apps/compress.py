@@ -26,7 +26,7 @@ _CALIBRATED_SAMPLES = 200
 
 
 def define_flags():
-    """Defines the flags; not on import, since other programs have some of the same names."""
+    """Defines the flags; not on import, because other programs share some names."""
     string = functools.partial(flags.DEFINE_string, default=None, module_name="files")
     string("model", help="The model: a .keras or .h5 file, of Keras 3 or Keras 2.")
     string("out", help="The compact model: a .keras or .h5 file; a folder with --target.")
@@ -80,7 +80,7 @@ def main(values=flags.FLAGS):
 
 
 def goes_on(values=flags.FLAGS):
-    """How to continue after a compression to a budget was stopped, in one sentence."""
+    """A sentence on how to continue a compression to a budget that was stopped."""
     if not values.is_parsed() or not values.target:
         return ""
     return "The same command continues after the last epoch that was finished."
@@ -89,7 +89,7 @@ def goes_on(values=flags.FLAGS):
 def _cut(values):
     """Check the flags' values, load, zero, remove channels, write and report."""
     _check(values)
-    # Keras takes seconds to import, and --help need not wait for it.
+    # Importing Keras takes seconds, and --help need not wait for it.
     with command_line.quiet_import():
         from keras_sparse import surgery
         from keras_sparse.loading import load_model
@@ -213,7 +213,7 @@ def _varies(model):
 
 
 def _files(original, compact, values, samples, folder):
-    """Rows on the TFLite files of both models; those of the compact one stay in the folder."""
+    """Rows on the TFLite files of both models; the files of the compact one stay in the folder."""
     if not values.quantize:
         return []
     import keras
@@ -257,7 +257,7 @@ def _write(original, compact, report, zeroed, values, samples):
         try:
             keras.saving.load_model(temporary, compile=False)
         except (ValueError, TypeError) as error:
-            # Keras writes `keras.ops` into HDF5 files, but does not read them there.
+            # Keras writes `keras.ops` into HDF5 files, but cannot read them.
             raise program.UsageError(
                 f"Keras could not read {values.out} again: {str(error)[:100]}... Write a .keras "
                 "file, which holds every model."

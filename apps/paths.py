@@ -5,11 +5,11 @@ import pathlib
 
 
 def check_data(dataset, data_dir):
-    """Raise a ValueError unless the file of a data set can be there.
+    """Raise a ValueError if the file of a data set cannot exist.
 
     Args:
         dataset: a name of `keras_sparse.data.DATASETS`.
-        data_dir: the folder that a person gave, or None.
+        data_dir: the folder that the user gave, or None.
     """
     if not data_dir:
         return
@@ -24,7 +24,7 @@ def check_out(folder, files=(), folders=()):
     """Raise a ValueError unless a program may write to a folder.
 
     Args:
-        folder: the folder, which may not be there yet.
+        folder: the folder, which need not exist.
         files: names in it that must not be folders.
         folders: names in it that must not be files.
     """

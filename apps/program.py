@@ -21,15 +21,15 @@ _WHOLE = "The files that were finished are whole, the others are not there."
 def run(main, description, groups, goes_on=lambda: ""):
     """Parse the flags and run a program.
 
-    `--help` prints the flags by group. An error of a person or the machine ends the program with
+    `--help` prints the flags by group. An error of the user or the machine ends the program with
     one line; see `one_line`.
 
     Args:
         main: function of no arguments.
-        description: what the program does, printed by `--help`.
-        groups: names of the groups of flags, in order; a flag joins one by `module_name=` where
-            it is defined.
-        goes_on: function that returns a sentence: how to continue after the program was stopped.
+        description: description of the program, printed by `--help`.
+        groups: names of the groups of flags, in order; `module_name=` in the definition of a flag
+            sets its group.
+        goes_on: function that returns a sentence on how to continue after the program was stopped.
     """
     with one_line(goes_on):
         app.run(lambda _: main(), flags_parser=lambda argv: parse(argv, description, groups))
@@ -43,10 +43,10 @@ def parse(argv, description, groups):
         description, groups: see `run`.
 
     Returns:
-        What is left of the command line: the program's name.
+        The rest of the command line: the program's name.
 
     Raises:
-        UsageError: a flag that is not known, or does not parse; an argument that is no flag.
+        UsageError: a flag that is unknown or does not parse; an argument that is no flag.
     """
     if usage.asked_for(argv[1:]):
         print(usage.usage(description, {group: usage.flags_of_module(group) for group in groups}))
@@ -54,7 +54,7 @@ def parse(argv, description, groups):
     try:
         rest = flags.FLAGS(argv)
         text = flags.FLAGS.flags_into_string()
-        text.encode()  # as reports will be, hours later
+        text.encode()  # reports would fail with it, hours later
     except flags.Error as error:
         raise UsageError(f"{' '.join(str(error).split())} (--help lists the flags)") from error
     except UnicodeError as error:
@@ -71,11 +71,11 @@ def parse(argv, description, groups):
 
 
 class UsageError(ValueError):
-    """What a person must change, in one line."""
+    """A one-line message on something that the user must change."""
 
 
 class FiniteParser(flags.FloatParser):
-    """Parses finite numbers; the bounds `above` and `below` are not among them."""
+    """Parses finite numbers; the bounds `above` and `below` are exclusive."""
 
     def __init__(self, lower_bound=None, upper_bound=None, above=None, below=None):
         super().__init__(lower_bound, upper_bound)
@@ -87,7 +87,7 @@ class FiniteParser(flags.FloatParser):
         self.syntactic_help = ", ".join(["a finite number", " and ".join(texts)][: 1 + bool(texts)])
 
     def is_outside_bounds(self, val):
-        """Whether a value is not one of the numbers."""
+        """Whether a value is not finite or outside the bounds."""
         return super().is_outside_bounds(val) or not self._above < val < self._below
 
 
@@ -95,8 +95,8 @@ def define_number(name, default, help, *, flag_values=flags.FLAGS, module_name=N
     """Define a flag of a finite number.
 
     Args:
-        name, default, help, flag_values, module_name: as `flags.DEFINE_float` takes them.
-        **bounds: of `FiniteParser`.
+        name, default, help, flag_values, module_name: see `flags.DEFINE_float`.
+        **bounds: bounds for `FiniteParser`.
     """
     parser, serializer = FiniteParser(**bounds), flags.ArgumentSerializer()
     flags.DEFINE(parser, name, default, help, flag_values, serializer, module_name)
@@ -106,9 +106,9 @@ def define_number(name, default, help, *, flag_values=flags.FLAGS, module_name=N
 def one_line(goes_on=lambda: ""):
     """End the process with one line and a status for errors outside of the program.
 
-    Status 1: a `UsageError`; files and texts that cannot be read or written, numbers that are too
-    large, too little memory; Ctrl-C. Status 143: SIGTERM, as `kill`, `timeout` and schedulers send
-    it. Files that were being written then do not exist.
+    Status 1: a `UsageError`; files and texts that cannot be read or written; numbers that are too
+    large; too little memory; Ctrl-C. Status 143: SIGTERM, which `kill`, `timeout` and schedulers
+    send. Files that were being written do not exist afterwards.
 
     Args:
         goes_on: see `run`.
@@ -146,20 +146,20 @@ def command_line(module):
 
 
 class _Terminated(BaseException):
-    """By SIGTERM."""
+    """Raised on SIGTERM."""
 
 
 def _terminate(number, frame):
-    signal.signal(number, signal.SIG_DFL)  # the second one ends even what hangs
+    signal.signal(number, signal.SIG_DFL)  # a second signal ends a program that hangs
     raise _Terminated
 
 
 def _outside(error):
-    """A sentence on an error of the machine or of a person's input; None for other errors."""
+    """A sentence on an error of the machine or of the user's input; None for other errors."""
     for kinds, sentence in _OUTSIDE:
         if isinstance(error, kinds):
             return sentence(error)
-    # TensorFlow's and JAX's own kinds are not imported for this.
+    # This avoids importing the error types of TensorFlow and JAX.
     if "No space left on device" in str(error):
         return "No space left on device."
     if "overflow when multiplying" in str(error):
@@ -206,6 +206,6 @@ def _end(message, status=1):
     print(" ".join(str(message).split()), file=sys.stderr)
     try:
         sys.stdout.flush()
-    except OSError:  # closed or full; Python would try again at its end, and print an error
+    except OSError:  # closed or full; Python would try again at exit, and print an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)

@@ -19,7 +19,7 @@ _FOLDERS = ("cells", "files", "unfinished")
 
 
 def define_flags(values=flags.FLAGS):
-    """Defines the flags; not on import, since other programs have some of the same names."""
+    """Defines the flags; not on import, because other programs share some names."""
     string = functools.partial(flags.DEFINE_string, default=None, flag_values=values)
     integer = functools.partial(
         flags.DEFINE_integer,
@@ -61,10 +61,10 @@ def define_flags(values=flags.FLAGS):
 
 
 def main(values=flags.FLAGS):
-    """Load the table, then run what is missing of it."""
+    """Load the table, then run the missing runs."""
     try:
         _check(values)
-        # Keras takes seconds to import, and --help and wrong flags need not wait for it.
+        # Importing Keras takes seconds, and --help and wrong flags need not wait for it.
         with program.quiet_import():
             from apps.reproduction import engine
 
@@ -90,7 +90,7 @@ def _out(values):
 
 
 def _check(values):
-    """Raise a ValueError for what is wrong with the flags themselves."""
+    """Raise a ValueError for wrong flags."""
     if values.table not in tables.NAMES:
         known = ", ".join(tables.NAMES)
         raise ValueError(f"--table must be one of {known}. Received: {values.table!r}")

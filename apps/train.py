@@ -20,7 +20,7 @@ def main(values=flags.FLAGS):
         config = configuration(row, settings)
         config.data.check_files()
         config.output.check_files(config.output.out or f"runs/{config.data.dataset}")
-        # Keras takes seconds to import, and --help and wrong flags need not wait for it.
+        # Importing Keras takes seconds, and --help and wrong flags need not wait for it.
         with quiet_import():
             from apps.training import run
 
@@ -45,7 +45,7 @@ def configuration(row, settings):
 
 
 def goes_on(values=flags.FLAGS):
-    """How to continue after a training was stopped, in one sentence."""
+    """A sentence on how to continue a training that was stopped."""
     if values.resume or values.row:
         return "The same command continues after the last epoch that was finished."
     return "The same command starts from the beginning; with --resume it continues."

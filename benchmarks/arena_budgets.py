@@ -2,13 +2,13 @@
 
     python -m benchmarks.arena_budgets --data_dir=FOLDER --train_images=10000 --epochs=6,3
 
-The network is trained, cut to each arena by `keras_sparse.compress`, as LiteRT for Microcontrollers
-measures it in int8, and trained again. Beside it the widest uniformly narrow ResNet-8 that fits,
-trained from scratch for as many epochs as both trainings together. Accuracies are of all test
-images, after the last epoch; with --held_out, of that share of the training images.
+The network is trained, cut to each arena by `keras_sparse.compress`, and trained again. LiteRT for
+Microcontrollers measures the arena in int8. For comparison, the widest uniformly narrow ResNet-8
+that fits is trained from scratch for as many epochs as both trainings together. Accuracies are for
+all test images, after the last epoch; with --held_out, for that share of the training images.
 
-Rows are appended to OUT/rows.jsonl; the same command skips those that are there, and continues a
-recovery that was cut short.
+Rows are appended to OUT/rows.jsonl. The same command skips existing rows, and continues an
+interrupted recovery.
 """
 
 import json
@@ -36,7 +36,7 @@ OUT = flags.DEFINE_string("out", "runs/arena_budgets", "folder of models and row
 
 BATCH_SIZE = 64
 RATE = 0.1
-# A weight decay of 5e-4 in the gradient; that of Keras' L2(c) is 2cw.
+# A weight decay of 5e-4 in the gradient; Keras' L2(c) adds 2cw.
 L2 = 2.5e-4
 SIXTEENTH = 1 / 16
 NEAR = 1.05
@@ -82,7 +82,7 @@ def widest(task, arena):
     from export.micro import Micro
 
     widths = [i * SIXTEENTH for i in range(16, 0, -1)]
-    # A conversion takes seconds: only what is predicted to be near is measured.
+    # A conversion takes seconds, so only widths with a near prediction are measured.
     near = (w for w in widths if _predicted(network(task, w)) <= NEAR * arena)
     return next(w for w in near if Micro().costs(network(task, w))["arena"] <= arena)
 
@@ -98,7 +98,7 @@ def accuracy(model, task):
 
 
 def compressed(task, arena, known):
-    """The network cut and trained again, and its accuracy beside that of the given one."""
+    """The network cut and trained again; its accuracy and that of the given network."""
     from export.micro import Micro
 
     model = given(task)

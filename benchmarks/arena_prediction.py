@@ -1,10 +1,10 @@
-"""Arena and flash as `keras_sparse.plan` predicts them, beside those that are measured.
+"""Compares predicted and measured arena and flash of `keras_sparse.plan`.
 
     python -m benchmarks.arena_prediction --shapes=50
 
 Networks of MLPerf Tiny lose random channels, so that every group has a random width. Each is
 predicted from the large network, then made, converted to int8 and measured by LiteRT for
-Microcontrollers. Rows go to OUT; the same command skips those that are there.
+Microcontrollers. Rows go to OUT; the same command skips existing rows.
 """
 
 import json
@@ -28,7 +28,7 @@ NETWORKS = (*("resnet_8", "ds_cnn", "autoencoder") * 3, "mobilenet_v1")
 
 
 def shape(number):
-    """One network, with the channels that a seed leaves it."""
+    """One network with random channels, chosen by a seed."""
     name = NETWORKS[number % len(NETWORKS)]
     keras.utils.set_random_seed(number)
     model = getattr(models, name)()

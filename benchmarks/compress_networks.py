@@ -3,12 +3,12 @@
     python -m benchmarks.compress_networks --data_dir=FOLDER --train_images=8000 --epochs=8,4
 
 Each network is trained, cut to half of its multiply-accumulates by `keras_sparse.compress`, and
-trained again. With several `--rate_shares` it is trained again from the cut at each of them, and
-the rate is chosen on the last tenth of the training images, which no training sees. Beside it a
-narrow one of at most as many, trained from scratch for as many epochs as
-both trainings together. Accuracies are of all test images, after the last epoch.
+trained again. With several `--rate_shares` the cut network is trained at each rate, and the rate is
+chosen on the last tenth of the training images, which no training uses. For comparison, a narrow
+network with at most as many multiply-accumulates is trained from scratch for as many epochs as both
+trainings together. Accuracies are for all test images, after the last epoch.
 
-Rows are appended to OUT/rows.jsonl; the same command skips those that are there.
+Rows are appended to OUT/rows.jsonl; the same command skips existing rows.
 """
 
 import json
@@ -44,7 +44,7 @@ PATCH, DEPTH, HEADS, KEY_SIZE, DIMENSION, HIDDEN = 4, 3, 4, 8, 32, 96
 
 
 def inverted_residuals(task, width=1.0):
-    """MobileNetV2 in small, arXiv 1801.04381: linear bottlenecks around depthwise convolutions."""
+    """A small MobileNetV2, arXiv 1801.04381: linear bottlenecks with depthwise convolutions."""
     blocks = Blocks(width, "he_normal", None)
     inputs = keras.Input(task.input_shape)
     x = blocks.conv_bn_relu(inputs, 16, 3, "stem", strides=2)
@@ -60,9 +60,9 @@ def inverted_residuals(task, width=1.0):
 
 
 def attention(task, width=1.0):
-    """A vision transformer in small, arXiv 2010.11929; its positions are those of arXiv 2102.10882.
+    """A small vision transformer, arXiv 2010.11929, with the positions of arXiv 2102.10882.
 
-    A depthwise convolution, which sees the border, tells where a patch is.
+    A depthwise convolution encodes the position of a patch, because it sees the border.
     """
     size, key_size, hidden = (max(1, round(width * n)) for n in (DIMENSION, KEY_SIZE, HIDDEN))
     inputs = keras.Input(task.input_shape)
@@ -140,7 +140,7 @@ class Trainings:
         return {**accuracies, **sizes(result.model), **facts}
 
     def recovered(self, plan, share):
-        """What `compress` makes of a plan at this share of the training's rate."""
+        """The result of `compress` for a plan, at this share of the training's rate."""
         keras.utils.set_random_seed(SEED.value)
         return keras_sparse.compress(
             self.given(),
@@ -155,11 +155,11 @@ class Trainings:
         )
 
     def held_out_accuracy(self, model):
-        """On training images that no training sees, in percent."""
+        """Accuracy on training images that no training uses, in percent."""
         return 100 * model.evaluate(self.train.x_test, self.train.y_test, 500, verbose=0)[1]
 
     def narrow(self):
-        """The same of the widest uniformly narrow network within the limit, from scratch."""
+        """Accuracy of the widest uniformly narrow network within the limit, from scratch."""
         limit = SHARE * surgery.count_macs(self.given()).total
         widths = [percent / 100 for percent in range(99, 0, -1)]
         width = next(w for w in widths if sizes(self.build(self.task, w))["macs"] <= limit)

@@ -1,13 +1,13 @@
-"""What every method gives a user who names nothing: on the digits and on MNIST, before and after.
+"""Results of every method with its defaults, on the digits and on MNIST, before and after.
 
     OMP_NUM_THREADS=1 python benchmarks/defaults.py --data_dir=FOLDER --results=FILE
 
-trains small networks with each optimizer, `before` with the defaults that it used to have and
-`after` with those it has, and prints accuracy on the test images and the sparsity of the prunable
-weights, as Markdown. Each training is a line of FILE: what is there already is not trained again,
-so a run that was ended continues. `--tasks`, `--methods`, `--versions` and `--seeds` choose some.
+trains small networks with each optimizer, `before` with its earlier defaults and `after` with its
+current ones. It prints accuracy on the test images and sparsity of the prunable weights as
+Markdown. Each training is a line of FILE. Trainings in the file are not repeated, so a run that was
+stopped continues. `--tasks`, `--methods`, `--versions` and `--seeds` choose trainings.
 
-Nothing was chosen by these figures: that was done on training images that were held out.
+These figures were not used to choose defaults; held-out training images were.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ SEEDS = flags.DEFINE_integer("seeds", 3, "Trainings that a mean is of, where a t
 
 
 class UnscaledDeepR(keras_sparse.DeepR):
-    """As it was before its start was scaled to the density."""
+    """The earlier DeepR, without scaling of the initial weights."""
 
     _first_weights = MaskedOptimizer._first_weights
 
@@ -76,8 +76,8 @@ class Task:
         dataset: "digits" or "mnist".
         build: makes the network.
         epochs: int.
-        seeds: int, how many trainings the mean is of.
-        images: None, or the first so many training images.
+        seeds: int, number of trainings for the mean.
+        images: None, or the number of training images, from the first.
     """
 
     dataset: str
@@ -97,7 +97,8 @@ def digits_network(batch_norm):
     ):
         if isinstance(layer, layers.Dense):
             network.append(layers.Flatten())
-        # Small data sets have few steps an epoch, which the default of 0.99 lags behind.
+        # Small data sets have few steps per epoch; averages with the default of 0.99 would lag
+        # behind.
         norm = [layers.BatchNormalization(momentum=0.9)] if batch_norm else []
         network += [layer, *norm, layers.ReLU(), last]
     return keras.Sequential(network)
@@ -151,7 +152,7 @@ def train(task, make, seed):
 
 
 def measure(path):
-    """Train what is missing in the file of results; returns all of them, by what was trained."""
+    """Run the trainings that are missing in the file; return all results by training."""
     found = {}
     if path.exists():
         lines = map(json.loads, path.read_text().splitlines())
@@ -173,7 +174,7 @@ def measure(path):
 
 
 def cell(found, *key):
-    """Mean accuracy and sparsity of a column, and of how many trainings."""
+    """Mean accuracy and sparsity of a column, and the number of trainings."""
     figures = [figures for (*found_key, _), figures in found.items() if tuple(found_key) == key]
     if not figures:
         return ""

@@ -3,11 +3,11 @@
     python -m benchmarks.families                  # all
     python -m benchmarks.families --only="^ViT"    # those whose name matches
 
-Small configurations with random weights and statistics; 30% of each kernel's columns are zero,
-biases and normalisation are arbitrary. For each model: parameters before and after, those that an
-ideal cut would leave (see `families_ideal`), how far the outputs moved, in units of their scale,
-and, where more is left than 5% above the ideal, what kept the most parameters. `keras-hub` is
-needed for its models.
+The models are small configurations with random weights and statistics. 30% of each kernel's columns
+are zero; biases and normalisation are arbitrary. The table has for each model: parameters before
+and after; parameters after an ideal cut (see `families_ideal`); the change of the outputs, in units
+of their scale; and, if more than 5% above the ideal is left, the layer that kept most parameters.
+Models of `keras-hub` need that package.
 """
 
 import re
@@ -23,7 +23,7 @@ from keras_sparse import surgery
 _ONLY = flags.DEFINE_string("only", "", "regular expression for the models' names")
 _SETS = flags.DEFINE_list("sets", "hub,io", "hub (KerasHub) and io (models as on keras.io)")
 
-# How much more than the ideal counts as near it.
+# Up to this factor of the ideal counts as near it.
 _NEAR = 1.05
 
 
@@ -62,7 +62,7 @@ def run(make):
 
 
 def _reason(report):
-    """What kept most of the dead channels, else why layers stay whole."""
+    """The reason that kept most dead channels, or the reason why layers stay whole."""
     notes = [" ".join(note) for note in report.notes.values()]
     return _short(report.dead_kept[0].reason if report.dead_kept else "; ".join(notes[:1]))
 
@@ -72,7 +72,7 @@ def _short(error):
 
 
 def main(argv):
-    """Prints the table, a row as soon as it is known."""
+    """Prints the table row by row."""
     del argv
     models = {}
     if "hub" in _SETS.value:

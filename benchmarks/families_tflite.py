@@ -2,9 +2,9 @@
 
     python -m benchmarks.families_tflite
 
-Small configurations with Keras' own initial weights; 30% of each kernel's columns are zero. Each is
-converted to float32 and int8 as it is and cut, with the check of `export.convert`: the table has
-the bytes of the files and the largest difference to Keras, in units of the output's scale.
+Small configurations with Keras' own initial weights; 30% of each kernel's columns are zero. Each
+model is converted to float32 and int8, whole and cut, with the check of `export.convert`. The table
+has the bytes of the files and the largest difference to Keras, in units of the output's scale.
 """
 
 import pathlib
@@ -37,7 +37,7 @@ def kill(model, share=0.3):
 
 
 def converted(model, images, folder):
-    """`{kind: (bytes, error) or why there is no file}`."""
+    """`{kind: (bytes, error) or the reason why there is no file}`."""
     found = {}
     for kind, quantize in KINDS.items():
         path = pathlib.Path(folder) / f"{kind}.tflite"

@@ -1,8 +1,8 @@
-"""A model whose layers can be made to return what they returned, with some channels changed.
+"""A model whose layers can repeat their earlier outputs, with some channels changed.
 
-Every layer that makes channels (dense, convolution, embedding, recurrent) returns what it returned
-before. So a change at one of them is seen by the layers behind it and goes no further. Depthwise
-convolutions can be changed too, but pass on what they get.
+Every layer that makes channels (dense, convolution, embedding, recurrent) repeats its earlier
+output. So a change at one of them reaches the next layers and stops there. Depthwise convolutions
+can be changed too, but they pass changes on.
 """
 
 import collections
@@ -22,17 +22,17 @@ _MAKERS = (
     *(keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Embedding, keras.layers.RNN),
     *(_CONVOLUTION, TRANSPOSED, SEPARABLE),
 )
-# What counts as equal, relative to the largest value.
+# Differences up to this share of the largest value count as equal.
 EQUAL = 1e-5
 # Draws of inputs and weights; positions looked at.
 _DRAWS, _POSITIONS = 4, 48
 
 
 class Trial:
-    """A model whose layers are watched, and can be made to return what they returned.
+    """A model whose layers are recorded, and can repeat their earlier outputs.
 
     Args:
-        model: a `keras.Model`. The `call` of its layers is another one until `close`.
+        model: a `keras.Model`. The `call` of its layers is replaced until `close`.
     """
 
     def __init__(self, model):
@@ -67,18 +67,18 @@ class Trial:
         self.frozen = self.outputs
 
     def close(self):
-        """Gives the layers their own `call` again."""
+        """Restores the `call` of the layers."""
         keras.ops.reshape = self.reshape
         for layer in self.layers:
             vars(layer).pop("call")
 
     def columns(self, layer):
-        """All channels of a layer: pairs of it and an index."""
+        """All channels of a layer, as pairs `(layer, index)`."""
         output = _first(self.outputs[layer, 0])
         return [(layer, i) for i in range(_split(output, _axes(layer)[1]).shape[-1])]
 
     def reads(self, layer):
-        """`(inputs, channels)`: where a layer returns something else for another input."""
+        """`(inputs, channels)` of bool: whether a channel depends on an input."""
         if layer not in self.read:
             self.read[layer] = self._reads(layer)
         return self.read[layer]
@@ -94,7 +94,7 @@ class Trial:
         return (output[:-1] != output[-1]).any(1)
 
     def _reshaped(self, x, newshape):
-        """`keras.ops.reshape`, which notes where the channels of a layer become heads."""
+        """`keras.ops.reshape` that records when channels of a layer become heads."""
         output = self.reshape(x, newshape)
         layer, width = self.tensors.get(id(x), (None, None))[0], output.shape[-1]
         split = tuple(output.shape[: len(x.shape) - 1]) == tuple(x.shape[:-1])
@@ -103,7 +103,7 @@ class Trial:
         return output
 
     def _run(self, inputs):
-        """Runs the model, and keeps what its layers read and return."""
+        """Runs the model, and records the inputs and outputs of its layers."""
         self.calls, self.rows, self.outputs = collections.Counter(), {}, {}
         samples = len(keras.tree.flatten(inputs)[0])
 
@@ -115,10 +115,10 @@ class Trial:
         self.model(inputs, training=False)
 
     def _constants(self, inputs):
-        """What each call reads whatever the inputs are: which channels, and their values.
+        """The channels that each call reads and that do not depend on the inputs, and their values.
 
-        A channel that is zero by chance, behind a ReLU, is not so with other weights, of which
-        those that are zero stay zero. One that hardly varies does so more for larger inputs.
+        A channel may be zero by chance after a ReLU. So other random weights are tried too (zero
+        weights stay zero). A channel may vary very little. So larger inputs are tried too.
         """
         weights = self.model.weights
         values = [keras.ops.convert_to_numpy(weight) for weight in weights]
@@ -141,7 +141,7 @@ class Trial:
         return constant, maps
 
     def differences(self, changes):
-        """Which inputs of which calls, and which outputs, differ in a sample with changes.
+        """The inputs of calls, and the outputs, that differ in a sample with changes.
 
         Args:
             changes: for each sample `{layer: [(channel, function of its values)]}`.
@@ -192,7 +192,7 @@ class Trial:
         )
 
     def _changed(self, layer, many):
-        """What a layer returns for each of the changes, with them."""
+        """The output of a layer with each of the changes."""
         axes = _axes(layer)[1]
         for sample, changes in zip(many, self.changes, strict=True):
             channels = _split(sample, axes)  # a view
@@ -206,12 +206,12 @@ def _scaled(factor, array):
 
 
 def makes_channels(layer):
-    """Whether a layer makes channels of others; with groups it mostly changes each by itself."""
+    """Whether a layer mixes channels into new ones; with groups it counts as depthwise."""
     return isinstance(layer, _MAKERS) and getattr(layer, "groups", 1) == 1
 
 
 def _is_depthwise(layer):
-    """Whether a convolution changes each channel by itself."""
+    """Whether a convolution changes each channel separately."""
     if isinstance(layer, _DEPTHWISE):
         return True
     groups = getattr(layer, "groups", 1)
@@ -223,7 +223,7 @@ def _watched(trial, layer):
 
 
 def _leaves(layer):
-    """The layers within that have no layers in them, or have cells."""
+    """The innermost layers inside a layer, and layers with cells."""
     for part in layer._layers:
         if isinstance(part, keras.layers.RNN) or not part._layers:
             yield part
@@ -236,7 +236,7 @@ def _first(output):
 
 
 def _axes(layer):
-    """How many of the last axes of its input, and of its output, are channels."""
+    """The number of last axes that are channels, of a layer's input and output."""
     if not isinstance(layer, keras.layers.EinsumDense):
         return 1, 1
     source, kernel, target = layer.equation.replace("->", ",").split(",")
@@ -248,12 +248,12 @@ def _axes(layer):
 
 
 def _split(array, axes):
-    """An array whose last axes are one."""
+    """An array with its last axes merged into one."""
     return array.reshape(*array.shape[: array.ndim - axes], -1)
 
 
 def _rows(source, layer, samples):
-    """What a layer reads, as `(samples, positions, channels)`; None for ids or without samples."""
+    """A layer's input as `(samples, positions, channels)`; None for ids or without samples."""
     if "float" not in source.dtype.name or source.ndim < 2 or len(source) % samples:
         return None
     channels = _split(source, _axes(layer)[0])
@@ -261,7 +261,7 @@ def _rows(source, layer, samples):
 
 
 def _differs(rows):
-    """`(samples, channels)`: where a sample is another than the last one, which has no change."""
+    """`(samples, channels)`: where a sample differs from the last one, which has no change."""
     some = np.random.default_rng(0).permutation(rows.shape[1])[:_POSITIONS]
     rows = rows[:, some]
     distance = np.abs(rows[:-1] - rows[-1:]).max(1)

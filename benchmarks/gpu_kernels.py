@@ -1,17 +1,18 @@
-"""Counts what an NVIDIA GPU is given in a training step, beside SGD's and Adam's; no GPU needed.
+"""Counts the kernels of a training step on an NVIDIA GPU; no GPU needed.
 
     pip install 'jax[cuda12]'
     KERAS_BACKEND=jax python -m benchmarks.gpu_kernels --model=lenet_5
 
-XLA compiles the step for an H200 that is only described to it, and writes down what it would run:
-kernels (copies of memory among them) and convolutions of cuDNN, in an ordinary step and in an
-update; and whether a conditional has the host wait in every step, or is part of a CUDA graph. XLA's
-flags are those of the environment.
+Steps of this library's optimizers are compared with those of SGD and Adam. XLA compiles the step
+for a described H200, and writes what it would run: kernels (including copies of memory) and
+convolutions of cuDNN, in an ordinary step and in an update; and whether the host waits for a
+conditional in every step, or the conditional is part of a CUDA graph. XLA's flags come from the
+environment.
 
-"Apart" is the step that `SeparateUpdates` runs where no update is due. Kernels that are chosen by
-timing them on the device (autotuning) are XLA's first choice here. GB are what all kernels of an
-ordinary step read and write; over the bandwidth of 4.8 TB/s they are a part of the time, to which
-the convolutions' arithmetic comes. This counts; it says nothing else of time.
+"Apart" is the step that `SeparateUpdates` runs if no update is due. Where XLA would choose a kernel
+by timing (autotuning), its first choice is used. GB are the bytes that all kernels of an ordinary
+step read and write. Divided by the bandwidth of 4.8 TB/s they give a part of the time; the
+convolutions' arithmetic comes on top. Nothing is timed.
 """
 
 import collections
@@ -48,7 +49,7 @@ _POLICY = flags.DEFINE_enum(
 )
 _ONLY = flags.DEFINE_string("optimizers", "", "regular expression of those that are compiled")
 
-# As XLA describes it where there is one, with the driver that CUDA graphs need for conditionals.
+# XLA's own description of an H200, with a driver that supports conditionals in CUDA graphs.
 _H200 = """
 gpu_device_info {
   threads_per_block_limit: 1024  threads_per_warp: 32  threads_per_core_limit: 2048
@@ -67,7 +68,7 @@ runtime_version { major: 12 minor: 9 patch: 0 }
 device_description_str: "NVIDIA H200"
 """
 
-# What XLA does without a kernel, and the conditional, in which an update is.
+# Operations without a kernel, and the conditional, which contains the update.
 _FREE = ("parameter", "get-tuple-element", "tuple", "bitcast", "constant", "conditional")
 _BYTES = {
     **dict.fromkeys(("pred", "s8", "u8"), 1),
@@ -95,7 +96,7 @@ OPTIMIZERS = {
 
 
 def described_gpu():
-    """The H200 that XLA compiles for."""
+    """The described H200 that XLA compiles for."""
     if keras.backend.backend() != "jax":
         raise SystemExit("Start it with KERAS_BACKEND=jax.")
     options = {"target_config": _H200, "topology": "1x1x1"}
@@ -106,7 +107,7 @@ def described_gpu():
 
 
 def compile_step(name, make, batch, device, dump):
-    """Have XLA compile the training step; the file of what it would run, and the program."""
+    """Compile the training step with XLA; the file with its operations, and the program."""
     model = getattr(models, _MODEL.value)()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(make(), loss)
@@ -129,7 +130,7 @@ def compile_step(name, make, batch, device, dump):
 
     step.__name__ = "step_" + "".join(filter(str.isalnum, name))
     apart = name.endswith("apart")
-    # What is compiled depends on where it will run.
+    # The compiled code depends on the device that it will run on.
     on_gpu = mock.patch("jax.default_backend", return_value="gpu")
     with on_gpu, model.optimizer.without_update() if apart else contextlib.nullcontext():
         options = {"in_shardings": device, "out_shardings": device, "donate_argnums": 0}
@@ -139,7 +140,7 @@ def compile_step(name, make, batch, device, dump):
 
 
 def traffic(program):
-    """Bytes that the kernels of a compiled program read and write, those of an update left out."""
+    """Bytes that the kernels of a compiled program read and write, except in an update."""
     entry = program[program.index("ENTRY") :].split("\n}")[0]
     pattern = r"\s+(?:ROOT )?%?([\w.\-]+) = (.*?) ([\w\-]+)\((.*?)\)(?:,|$)"
     found = re.findall(pattern, entry, re.MULTILINE)
@@ -152,7 +153,7 @@ def traffic(program):
 
 
 def size(shape):
-    """Bytes of an array, or of a tuple of arrays, as XLA writes its shape."""
+    """Bytes of an array, or of a tuple of arrays, from the shape in XLA's notation."""
     return sum(
         _BYTES[kind] * math.prod(map(int, filter(None, sides.split(","))))
         for kind, sides in re.findall(r"(\w+)\[([\d,]*)\]", shape)
@@ -160,7 +161,7 @@ def size(shape):
 
 
 def count(file):
-    """Kernels and convolutions, kernels of an update, and what the conditional is."""
+    """Kernels and convolutions, kernels of an update, and the kind of conditional."""
     found, conditional, margin = collections.Counter(), "none", None
     for line in file.read_text().splitlines():
         match = re.match(r"( *)\d+: k(\w+)", line)
@@ -188,7 +189,7 @@ def main(_):
     print("|---" * 6 + "|")
     jax.config.update("jax_platforms", "cpu")
     with tempfile.TemporaryDirectory() as dump:
-        # Read by XLA when it starts, which is now.
+        # XLA reads this when it starts, which is now.
         ours = f"--xla_gpu_autotune_level=0 --xla_dump_hlo_as_text --xla_dump_to={dump} "
         os.environ["XLA_FLAGS"] = ours + os.environ.get("XLA_FLAGS", "")
         topology = described_gpu()

@@ -1,13 +1,13 @@
-"""What is wanted of a GPU, the most wanted first, in the minutes that there are.
+"""Runs measurements on a GPU, the most important first, within a given time.
 
     python -m benchmarks.gpu_queue --minutes=13 --data_dir=FOLDER --out=OUT
 
-Each item is a program of its own on the JAX backend. An item that is done is skipped, so is one
-whose expected time is not left; a training that was cut short continues from its checkpoint, which
-stays in OUT. At the end of the minutes the running item is stopped. After each item OUT/queue.json
-and OUT/queue.md have the expected and the measured seconds. OUT/ITEM has what the item printed and
-wrote; of a finished training no checkpoint, and no model above 16 MB. Nothing here imports Keras,
-so that the device is the items' alone.
+Each item is a separate program on the JAX backend. An item is skipped if it is done, or if its
+expected time is not left. An interrupted training continues from its checkpoint, which stays in
+OUT. At the end of the time the running item is stopped. After each item OUT/queue.json and
+OUT/queue.md have the expected and the measured seconds. OUT/ITEM has the item's output and files,
+without checkpoints of finished trainings and models above 16 MB. This module does not import Keras,
+so that only the items use the device.
 
     python -m benchmarks.gpu_queue --rehearse --data_dir=FOLDER --out=OUT
 
@@ -27,7 +27,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-# Files above it are not kept: a machine that is lent gives back small ones only.
+# Larger files are not kept.
 LARGEST = 16 * 2**20
 _STEPS_PER_EPOCH = 391  # 50,000 images in batches of 128
 # Seconds that a program may take to end by itself before it is killed.
@@ -39,12 +39,12 @@ class Item:
     """Something to run.
 
     Attributes:
-        name: of its folder.
-        seconds: float, how long it is expected to take; docs/laboratory.md says from what.
+        name: name of its folder.
+        seconds: float, its expected time; docs/laboratory.md explains the prediction.
         module: the program.
-        arguments: of the program.
-        rehearsal: arguments that are added, or take the place of the same flags, for a rehearsal.
-        epochs: int, of a training that continues from a checkpoint; None for other programs.
+        arguments: arguments of the program.
+        rehearsal: arguments that are added, or replace the same flags, in a rehearsal.
+        epochs: int, for a training that continues from a checkpoint; None for other programs.
     """
 
     name: str
@@ -55,14 +55,14 @@ class Item:
     epochs: int | None = None
 
     def command(self, out, data_dir, rehearse):
-        """The command line, of which `out` is the folder."""
+        """The command line, with `out` as the folder."""
         found = [sys.executable, "-m", self.module, *self.arguments]
         if self.module.startswith("apps"):
             found += [f"--data_dir={data_dir}", f"--out={out / self.name}"]
         return found + (list(self.rehearsal) if rehearse else [])
 
     def seconds_left(self, out):
-        """Expected seconds of what a stopped training has not done yet."""
+        """Expected seconds for the rest of a stopped training."""
         history = out / self.name / "history.csv"
         if self.epochs is None or not history.exists():
             return self.seconds
@@ -90,7 +90,7 @@ def _training(row, epochs, seconds, seed=0):
 
 
 def _table(table, rows, seconds):
-    """Rows of a table, measured later where there is TensorFlow."""
+    """Rows of a table; they are measured later, with TensorFlow."""
     rehearsal = ["--epochs=1", "--train_images=32", f"--rows={rows.split('|')[0]}"]
     arguments = [f"--table={table}", f"--rows={rows}"]
     return Item(table, seconds, "apps.reproduce", arguments, rehearsal)
@@ -115,14 +115,14 @@ ITEMS = (
 
 
 def run(items, out, data_dir, seconds, rehearse=False):
-    """Run what fits.
+    """Run the items that fit.
 
     Args:
-        items: the `Item`s, the most wanted first.
+        items: the `Item`s, the most important first.
         out: `pathlib.Path` of the folder.
         data_dir: folder of the images.
-        seconds: float, that there are.
-        rehearse: bool; each item for a few steps, whatever its expected time.
+        seconds: float, the available time.
+        rehearse: bool; run each item for a few steps, regardless of its expected time.
 
     Returns:
         `{name: {"expected", "seconds", "state"}}`; the state is `"done"`, `"stopped"`, `"does not
@@ -179,7 +179,7 @@ def _stop(process):
 
 
 def _thin_out(folder):
-    """Delete the checkpoint of a finished training, and files that are too large to be kept."""
+    """Delete the checkpoint of a finished training, and files that are too large to keep."""
     for path in folder.glob("*checkpoint"):
         shutil.rmtree(path)
     for path in folder.rglob("*"):
@@ -210,7 +210,7 @@ def main(_):
 
 
 if __name__ == "__main__":
-    # Here, for tests import this module beside programs with flags of these names.
+    # Defined here, because tests import this module together with programs with the same flags.
     flags.DEFINE_float("minutes", 13.0, "that there are", lower_bound=0.1)
     flags.DEFINE_string("data_dir", None, "folder with cifar10.npz", required=True)
     flags.DEFINE_string("out", "runs/gpu_queue", "folder of the results")

@@ -2,11 +2,11 @@
 
     KERAS_BACKEND=jax python -m benchmarks.gpu_training --data_dir=FOLDER --rows=wrn-28-2
 
-Trains each row whose name, TABLE/ROW, holds the regular expression for some steps, in turns on one
-batch again and again and on the images as the row has them, shuffled and augmented; medians over
-the rounds. Busy is the share of the time in which some kernel ran, as nvidia-smi says it; TFLOP/s
-counts six operations for each multiply-accumulate of an image, two forward and four backward, and
-none for masks and normalisation. First step: compilation included. FOLDER holds cifar10.npz.
+Trains each row whose name, TABLE/ROW, matches the regular expression for some steps, alternately on
+one repeated batch and on the row's images, shuffled and augmented. Figures are medians over the
+rounds. Busy is the share of the time in which a kernel ran, from nvidia-smi. TFLOP/s counts six
+operations for each multiply-accumulate of an image, two forward and four backward, and none for
+masks and normalisation. The first step includes compilation. FOLDER holds cifar10.npz.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ _WAYS = ("one batch", "all images")
 
 @contextlib.contextmanager
 def busy_share():
-    """List to which the share of the time in which the GPU is busy is added at the end."""
+    """A list; at the end of the block, the share of the time in which the GPU was busy is added."""
     found = []
     query = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "100"]
     with tempfile.TemporaryFile("w+") as log:
@@ -43,7 +43,7 @@ def busy_share():
             process.terminate()
             process.wait()
         log.seek(0)
-        # The driver looks back by up to a second: the first ones are of before.
+        # The driver averages over up to a second, so the first samples are older than the block.
         samples = [float(line) for line in log.read().split()][10:]
         found.append(np.mean(samples) / 100 if samples else float("nan"))
 
@@ -51,7 +51,7 @@ def busy_share():
 def seconds(model, batches, steps):
     start = time.perf_counter()
     model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
-    keras.ops.convert_to_numpy(model.optimizer.iterations)  # the device may be behind
+    keras.ops.convert_to_numpy(model.optimizer.iterations)  # waits for the device
     return time.perf_counter() - start
 
 

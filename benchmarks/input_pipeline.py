@@ -1,11 +1,11 @@
-"""Images a second of the input pipelines, by themselves and beside the steps of a training.
+"""Images a second of the input pipelines, alone and during a training.
 
     python -m benchmarks.input_pipeline                    (KERAS_BACKEND=jax for JAX)
     python -m benchmarks.input_pipeline --folder=imagenet  (a folder for ImageFolder)
 
-Every round takes each way once, one after the other; a ratio is the median over the rounds of one
-way's images a second over the first way's in the same round. Images of CIFAR's size are random
-numbers. Without `--folder` large images are made up: JPEG files of 500x375 pixels.
+Every round runs each pipeline once, one after the other. A ratio is the median over the rounds of a
+pipeline's images a second divided by the first pipeline's in the same round. Images of CIFAR's size
+are random numbers. Without `--folder` large images are generated: JPEG files of 500x375 pixels.
 """
 
 import collections
@@ -32,10 +32,10 @@ _IMAGES = 50_000
 
 
 def compare(ways, images):
-    """Prints images a second of each way, their ratio to those of the first, and what they cost.
+    """Prints images a second of each pipeline, the ratio to the first, and the CPU time.
 
     Args:
-        ways: dict from a name to a function that takes so many images.
+        ways: dict from a name to a function that reads a given number of images.
         images: int.
     """
     rates, costs = ({name: [] for name in ways} for _ in range(2))
@@ -57,16 +57,17 @@ def compare(ways, images):
 
 
 def cifar():
-    """Ways to make batches of images like CIFAR's, as functions that return a new iterator.
+    """Pipelines for images like CIFAR's, as functions that return a new iterator.
 
-    New ones, for what a stream does ahead while others take their turn must not count.
+    A new iterator is needed each time, because work done ahead during other pipelines must not
+    count.
     """
     rng = np.random.default_rng(0)
     x = rng.random((_IMAGES, 32, 32, 3), dtype="float32")
     y = rng.integers(0, 10, _IMAGES)
 
     def in_turn():
-        """What `Batches` gives, each batch when it is requested."""
+        """The batches of `Batches`, each made when it is requested."""
         for step in itertools.count():
             drawn = np.random.default_rng(step)
             chosen = drawn.integers(0, _IMAGES, _BATCH.value)
@@ -82,12 +83,12 @@ def cifar():
 
 
 def alone(stream, steps):
-    """A function that takes so many batches of a new stream."""
+    """A function that reads this many batches of a new stream."""
     return lambda: collections.deque(itertools.islice(stream(), steps), maxlen=0)
 
 
 def trained(make_model, stream, steps):
-    """A function that trains for some steps on what a new stream yields."""
+    """A function that trains for some steps on a new stream."""
     keras.utils.set_random_seed(0)
     model = make_model((32, 32, 3))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -104,7 +105,7 @@ def one_layer(input_shape):
 
 @contextlib.contextmanager
 def large_images():
-    """The folder that was named, or one of pictures that were made up."""
+    """The given folder, or a folder of generated pictures."""
     if _FOLDER.value:
         yield _FOLDER.value
         return
@@ -113,7 +114,7 @@ def large_images():
         for part, number in itertools.product(("train", "val"), range(_LARGE.value * _BATCH.value)):
             folder = pathlib.Path(name) / part / f"class{number % 4}"
             folder.mkdir(parents=True, exist_ok=True)
-            # Noise on smooth colours, as a photograph has it: there is something to decode.
+            # Noise on smooth colours, like a photograph, so that decoding is realistic.
             image = keras.ops.image.resize(rng.random((24, 32, 3)), (375, 500), "bicubic")
             image = np.asarray(image) * 255 + rng.normal(0, 12, (375, 500, 3))
             keras.utils.save_img(folder / f"{number}.jpg", image.clip(0, 255), scale=False)
@@ -121,7 +122,7 @@ def large_images():
 
 
 def large(folder):
-    """Ways to prepare a folder's images, with Keras' own, which resizes and does no more."""
+    """Pipelines for a folder's images, including Keras' own, which only resizes."""
     images = ImageFolder(folder)
     resized = keras.utils.image_dataset_from_directory(
         pathlib.Path(folder) / "train",

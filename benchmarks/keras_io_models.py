@@ -1,4 +1,4 @@
-"""Small models in the style of keras.io's examples, with layers as people write them there."""
+"""Small models in the style of keras.io's examples, with the custom layers of such examples."""
 
 import keras
 from keras import layers, ops
@@ -346,7 +346,7 @@ def _speech_transformer():
 
 
 class Distiller(keras.Model):
-    """A student, beside the teacher that its training looks at."""
+    """A student model that also holds its teacher."""
 
     def __init__(self, student, teacher):
         super().__init__()

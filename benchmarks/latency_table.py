@@ -2,9 +2,9 @@
 
     python -m benchmarks.latency_table --networks=resnet_8 --folder=FOLDER
 
-Each network loses random channels of its groups; a table of its layers predicts what the rest
-takes, as a share of the whole network. Files and times are kept in FOLDER,
-so a run that was stopped continues. `--notime` writes files and times nothing.
+Each network loses random channels of its groups. A table of its layers predicts the time of the
+rest, as a share of the whole network. Files and times are kept in FOLDER, so a run that was stopped
+continues. `--notime` writes files and times nothing.
 """
 
 import json
@@ -61,7 +61,7 @@ def main(_):
 
 
 def _scatter(model):
-    """Weights of which no two are equal: the converter would share them between layers."""
+    """Set distinct weights, because the converter shares equal weights between layers."""
     rng = np.random.default_rng(0)
     for weight in model.weights:
         weight.assign(rng.uniform(0.05, 0.1, weight.shape))
@@ -78,7 +78,7 @@ def _random_widths(groups, shapes, seed):
 def _files(model, groups, widths, kind, folder):
     """The TFLite file of each shape, as bytes.
 
-    The whole network and a narrower one are converted; the shapes are these at other widths.
+    The whole network and a narrower one are converted; the other shapes are made by resizing.
     """
     full = [group.size for group in groups]
     narrow = [_narrow_width(groups, i) for i in range(len(groups))]
@@ -93,7 +93,7 @@ def _files(model, groups, widths, kind, folder):
 
 
 def _narrow_width(groups, i):
-    """Different ones for groups of the same size, so that sizes tell the group."""
+    """Different widths for groups of the same size, so that a size identifies the group."""
     same = [j for j, group in enumerate(groups) if group.size == groups[i].size]
     return groups[i].size - 1 - same.index(i)
 

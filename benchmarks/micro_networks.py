@@ -3,11 +3,11 @@
     python -m benchmarks.micro_networks --resnet_8=FILE.keras --resnet_8_cut=FILE.keras \\
         --data_dir=FOLDER
 
-Each is converted to float32 and to int8, as it is and cut. ResNet-8 is a trained one, and one that
-`benchmarks.arena_budgets` compressed, with images of CIFAR-10 for its ranges and its accuracy. The
-others have random weights, random samples, and are cut to half of their arena by
-`keras_sparse.plan`, the autoencoder to three quarters, not trained again. Rows go to OUT; the same
-command skips those that are there. `--plot` draws the memory over the layers of ResNet-8.
+Each is converted to float32 and to int8, whole and cut. ResNet-8 is trained, and cut by
+`benchmarks.arena_budgets`; images of CIFAR-10 give its ranges and its accuracy. The others have
+random weights and random samples. `keras_sparse.plan` cuts them to half of their arena (the
+autoencoder to three quarters), and they are not trained again. Rows go to OUT; the same command
+skips existing rows. `--plot` draws the memory over the layers of ResNet-8.
 """
 
 import json
@@ -35,9 +35,9 @@ OUT = flags.DEFINE_string("out", "runs/micro_networks", "folder of rows.jsonl an
 PLOT = flags.DEFINE_string("plot", None, "picture of ResNet-8 before and after")
 
 COMPARED, CALIBRATED, TESTED = 50, 200, 2000
-# Most of the autoencoder's arena is what the runtime keeps for its operators.
+# Operators take most of the autoencoder's arena.
 SHARES = dict.fromkeys(NAMES, 0.5) | {"autoencoder": 0.75}
-# What rounding costs is a result here, not an error.
+# Losses by rounding are a result here, not an error.
 ANY = Tolerance(error=math.inf, agreement=0.0, accuracy=1.0)
 
 

@@ -1,11 +1,11 @@
-"""Times `keras_sparse.plan` beside what it cannot do without: a copy of the model, and its batches.
+"""Compares the time of `keras_sparse.plan` with a copy of the model and with its batches.
 
     python -m benchmarks.plan_cost
 
-Seconds for a plan of half the MACs with random weights and data; for `clone_model`; for forward and
-backward passes of the 20 batches that the importance takes; and the plan without these passes as a
-multiple of the clone. The plan is `allocation="uniform"`; the default tries some ten allocations,
-each with a forward pass of 20 batches more.
+It prints the seconds of a plan to half the MACs with random weights and data, of `clone_model`, and
+of forward and backward passes of the 20 batches for the importance; and the time of the plan
+without these passes divided by that of the clone. The plan uses `allocation="uniform"`; the default
+tries about ten allocations, each with another forward pass of 20 batches.
 """
 
 import time
@@ -56,7 +56,7 @@ def _seconds(call):
 
 
 def _passes(model, x, y):
-    """An epoch of a copy, which traces its step as the importance does."""
+    """An epoch of a copy of the model, including tracing, as in the importance."""
     copy = keras.models.clone_model(model)
     copy.compile(loss=model.loss, optimizer=keras.optimizers.SGD(0.0))
     copy.fit(x, y, batch_size=_BATCH_SIZE.value, verbose=0)

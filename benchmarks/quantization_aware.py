@@ -1,4 +1,4 @@
-"""What static int8 loses, and what quantization-aware training recovers.
+"""The loss of static int8, and the gain of quantization-aware training.
 
     python -m apps.train --seed=0 --out=runs/0
     python -m benchmarks.quantization_aware --runs=runs/0

@@ -30,7 +30,7 @@ NETWORKS = flags.DEFINE_list(
 )
 ROUNDS = flags.DEFINE_integer("rounds", 30, "Rounds of the timing.")
 SAMPLES = flags.DEFINE_integer("samples", 100, "Random images to calibrate and to compare on.")
-# A random network's rounding says nothing of the file; it is timed, and the error stands beside.
+# Rounding errors of random networks do not matter here; they are only reported.
 ANY = Tolerance(error=math.inf, agreement=0.0, accuracy=1.0)
 SHAPE = (32, 32, 3)
 
@@ -65,7 +65,7 @@ def half_dead(name):
         "resnet_18": lambda: models.resnet_18(SHAPE, 10),
         "vgg16": lambda: models.vgg16_bn(SHAPE, 10),
     }[name]()
-    *inner, _ = layers_with_channels(model)  # the last one's channels are the classes
+    *inner, _ = layers_with_channels(model)  # the channels of the last layer are the classes
     for layer in inner:
         kill_half(layer)
     images = np.random.default_rng(0).normal(size=(SAMPLES.value, *SHAPE)).astype("float32")
@@ -74,7 +74,7 @@ def half_dead(name):
 
 
 def kill_half(layer):
-    """Half of the channels, the same ones in all layers of a width: sums of two are dead too."""
+    """Kill half of the channels, the same in all layers of a width, so that sums are dead too."""
     weight, axes = channel_weight(layer)
     value = keras.ops.convert_to_numpy(weight).copy()
     width = value.shape[axes[-1]]
@@ -84,7 +84,7 @@ def kill_half(layer):
 
 
 def normalise(model, images):
-    """Statistics of batch normalisation from one batch: random networks otherwise explode."""
+    """Set statistics of batch normalisation from one batch; otherwise random networks explode."""
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     momenta = [layer.momentum for layer in norms]
     for layer in norms:

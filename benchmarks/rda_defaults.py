@@ -1,14 +1,14 @@
-"""Does `RDA()` train? Six networks on MNIST beside Adam, as a table.
+"""Does `RDA()` train? A table for six networks on MNIST, compared with Adam.
 
     python benchmarks/rda_defaults.py --data_dir=FOLDER
 
 trains LeNet-300-100 and LeNet-5, with and without batch normalisation, and two small convolutional
 networks, `small_cnn` and that of Keras' example "Simple MNIST convnet", with `RDA()` and with
 `Adam()`, both with their defaults, and prints accuracy on the test images and sparsity of the
-prunable weights after the last epoch. Rows appear as they are done.
+prunable weights after the last epoch. Rows appear when they are done.
 
-At a constant rate the moving averages of batch normalisation lag behind weights that still move.
-`settled` is the accuracy after one more epoch at a rate of 0, which moves nothing but them.
+At a constant rate the moving averages of batch normalisation lag behind the changing weights.
+`settled` is the accuracy after one more epoch at a rate of 0, which changes only these averages.
 """
 
 import time

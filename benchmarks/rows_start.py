@@ -2,12 +2,12 @@
 
     python -m benchmarks.rows_start --data_dir=FOLDER --rows=wrn-28-2 --batch_size=16
 
-trains each row of the tables under apps/tables whose name, TABLE/ROW, holds the regular expression
-for 5 epochs of 40 steps, with smaller batches and all other settings as they are, its rates and the
-steps between two mask updates included, and prints the mean loss of the first and of the last
-epoch. Rows appear as they are done. Under TensorFlow XLA is off: it trains convolutions on a CPU
-faster without it. FOLDER holds mnist.npz, cifar10.npz and cifar100.npz; rows on ImageNet train on
-noise of its size in two classes.
+trains each row of the tables in apps/tables whose name, TABLE/ROW, matches the regular expression
+for 5 epochs of 40 steps. Batches are smaller; all other settings are unchanged, including rates and
+the steps between two mask updates. It prints the mean loss of the first and of the last epoch. Rows
+appear when they are done. XLA is off under TensorFlow, which trains convolutions on a CPU faster
+without it. FOLDER holds mnist.npz, cifar10.npz and cifar100.npz; rows on ImageNet train on noise of
+its size in two classes.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def chosen():
 
 
 def history(config, out):
-    """Train a row shortly; returns the history."""
+    """Train a row for a few steps; returns the history."""
     imagenet = config.data.dataset == "imagenet"
     if imagenet:
         config = config.replace(data_dir=made_images(pathlib.Path(out, "noise")))
@@ -55,7 +55,8 @@ def history(config, out):
         changes["jit_compile"] = "false"
     if not imagenet:
         changes["train_images"] = STEPS.value * BATCH_SIZE.value
-        # Some hold out thousands of images, whose validation takes longer than the training.
+        # Some rows hold out thousands of images; their validation would take longer than the
+        # training.
         changes["held_out"] = 0.0
     config = config.replace(
         out=str(out),
@@ -71,7 +72,7 @@ def history(config, out):
 
 
 def made_images(folder):
-    """A folder like that of ImageNet, of noise; returns its path."""
+    """Make a folder like ImageNet's with images of noise; returns its path."""
     rng = np.random.default_rng(0)
     counts = {"train": STEPS.value * BATCH_SIZE.value // 2, "val": 2}
     for part, count in counts.items():

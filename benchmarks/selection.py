@@ -1,11 +1,11 @@
-"""Times the exact choice of the k largest weights beside a full sort, under XLA.
+"""Times the exact choice of the k largest weights against a full sort, under XLA.
 
     python -m benchmarks.selection                      (KERAS_BACKEND=jax for JAX)
 
-The k is known only at run time. Best of several runs in milliseconds, interleaved: the mask of
-exactly k by bisection of the bits, for a GPU four of them at a time; the k-th largest by a full
-sort (no mask, no ties broken); NumPy's `partition` on the host, the transfer included; and sort
-over bisection.
+k is known only at run time. The table has the best of several interleaved runs in milliseconds: the
+mask of exactly k weights by bisection of the bits (on a GPU, four bits at a time); the k-th largest
+by a full sort (no mask, no ties broken); NumPy's `partition` on the host, including the transfer;
+and sort / bisection.
 """
 
 import time
@@ -25,7 +25,7 @@ _SHARE = flags.DEFINE_float("share", 0.1, "k over the number of weights", 0.0, 1
 
 
 def under_xla(function):
-    """The function, compiled by XLA, with a number beside its result that is there when it is."""
+    """The function, compiled by XLA; it also returns a number to wait for."""
 
     def with_mark(*arguments):
         result = function(*arguments)
@@ -63,7 +63,7 @@ def methods(size):
 
 def milliseconds(function, *arguments):
     start = time.perf_counter()
-    # A GPU computes on after the call.
+    # A GPU is still computing after the call.
     ops.convert_to_numpy(function(*arguments)[1])
     return 1e3 * (time.perf_counter() - start)
 

@@ -3,14 +3,13 @@
     python -m benchmarks.shrinking --data_dir=FOLDER --tasks=mnist_adam,mnist_rda --epochs=30
     python -m benchmarks.shrinking --data_dir=FOLDER --tasks=cifar_adam --epochs=20 --seeds=1
 
-For each seed the same network is trained twice from the same start, by `model.fit` and by
-`ShrinkingTrainer`, taking turns in who goes first. Seconds are those of the whole training,
-compiling, surgery and recompiling included, by the wall clock and by the processor's. Evaluation
-on the test images is not included. The rates of Adam and RDA fall to zero by a cosine over the
-whole run: at a constant one the accuracy moves so much from epoch to epoch that it tells no two
-trainings apart.
-XLA is off, as TensorFlow trains convolutions on a CPU faster without it. FOLDER holds mnist.npz
-and cifar10.npz.
+For each seed the same network is trained twice from the same initial weights, by `model.fit` and by
+`ShrinkingTrainer`, in alternating order. Seconds are for the whole training, including compiling,
+surgery and recompiling, by wall clock and CPU time. Evaluation on the test images is not included.
+The rates of Adam and RDA fall to zero by a cosine over the whole run. At a constant rate the
+accuracy varies so much from epoch to epoch that it cannot distinguish two trainings. XLA is off,
+because TensorFlow trains convolutions on a CPU faster without it. FOLDER holds mnist.npz and
+cifar10.npz.
 """
 
 import time
@@ -37,9 +36,9 @@ SHOW = flags.DEFINE_bool("show", False, "print dead channels and seconds of each
 
 
 def lenet(l2, width=1):
-    """LeNet-5 in Caffe's form, so many times as wide, batch normalised if there is an L2 penalty.
+    """LeNet-5 in Caffe's form, `width` times as wide, batch normalised with an L2 penalty.
 
-    Without normalisation Adam with L2 kills dense units, which cost little, and no filters.
+    Without normalisation Adam with L2 kills only dense units, which cost little, and no filters.
     """
     l2 = keras.regularizers.L2(l2) if l2 else None
     x = inputs = keras.Input((28, 28, 1))
@@ -98,7 +97,7 @@ def scales():
     return DeadChannels(BatchNormScale(1e-3), PATIENCE.value)
 
 
-# Data set, network, L2, optimizer, which channels are dead, batch size.
+# Data set, network, L2, optimizer, criterion for dead channels, batch size.
 TASKS = {
     "mnist_adam": ("mnist", lenet, 5e-4, adam, scales, 100),
     "mnist_adam_wide": ("mnist", wide_lenet, 5e-4, adam, scales, 100),

@@ -1,4 +1,4 @@
-"""Sparse momentum as its authors' code computes it, in PyTorch, to stand beside ours.
+"""Sparse momentum in PyTorch, as in its authors' code, to compare with ours.
 
     python benchmarks/sparse_momentum_torch.py --mnist=FOLDER/mnist.npz --model=lenet_300_100 \
         --density=0.2 --seed=1
@@ -6,14 +6,14 @@
 trains a network on MNIST by the paper's recipe (batch 100, rate 0.1 that falls tenfold every 25,000
 steps, Nesterov momentum 0.9, weight decay 5e-4, the last 10% held out) and prints the loss, the
 largest loss of the first 20 steps and the test error after each epoch. A density of 1 trains
-without masks; `--zero_biases` starts biases where Keras does, at zero, and lets them not decay. A
-network that guesses after its sixth epoch or later is dead, and is not trained on.
+without masks; `--zero_biases` starts biases at zero, as Keras does, without weight decay. If a
+network guesses after its sixth epoch or later, it is dead, and its training stops.
 
-Needs PyTorch and NumPy alone. Written again after "Sparse networks from scratch", arXiv 1907.04840,
-and its published code, whose rules that the paper leaves out are kept: masks are drawn, not
-counted; a layer that is over 80% full and has more than an even share is pruned less; 99% of the
-free places are filled at most; what is missing in all is grown in the next update; momentum outside
-the masks starts from the mean.
+It needs only PyTorch and NumPy. It was rewritten from "Sparse networks from scratch", arXiv
+1907.04840, and the published code. It keeps rules of the code that the paper omits: masks are
+random, without an exact count; a layer that is over 80% full and has more than an even share is
+pruned less; at most 99% of the free places are filled; missing weights are grown in the next
+update; momentum outside the masks starts from the mean.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from torch import nn
 BATCH, LEARNING_RATE, DROP_EVERY, L2, HELD_OUT = 100, 0.1, 25_000, 5e-4, 0.1
 PRUNE_RATE, LAST_PRUNE_RATE = 0.5, 0.005
 DEAD_ERROR, DEAD_EPOCH = 80.0, 6
-# Convolutions on a CPU take a third less time.
+# Convolutions on a CPU take a third less time in this format.
 FORMAT = torch.channels_last
 
 
@@ -77,7 +77,7 @@ class Masks:
         self.apply()
 
     def apply(self):
-        """Set what is outside the masks to zero."""
+        """Set weights outside the masks to zero."""
         for name, weight in self.weights.items():
             weight.data.mul_(self.masks[name])
 
@@ -88,7 +88,7 @@ class Masks:
         momentum = {k: self.optimizer.state[v]["momentum_buffer"] for k, v in self.weights.items()}
         shares = {k: momentum[k].abs()[self.masks[k].bool()].mean().item() for k in self.weights}
         ones = {k: mask.sum().item() for k, mask in self.masks.items()}
-        # The authors compare a share with those of the layers seen so far, before they add up to 1.
+        # The authors compare a share with the shares of previous layers, before they add up to 1.
         removed = sum(
             math.ceil(self._rate(k, rate, shares[k], seen) * ones[k])
             for seen, k in enumerate(shares, 1)
@@ -116,7 +116,7 @@ class Masks:
         return min(free, rate) if is_nearly_full else rate
 
     def _growth(self, shares, ones, pruned, count):
-        """Weights that each layer grows; what does not fit into one goes to all."""
+        """Number of weights that each layer grows; the rest of a full layer goes to all layers."""
         grown, each = {}, 0.0
         for _ in range(1000):
             left = 0.0
@@ -161,7 +161,7 @@ def load(path):
 
 
 def sgd(model, zero_biases):
-    """The recipe's optimizer; biases decay as in PyTorch, or start at zero and do not."""
+    """The recipe's optimizer; biases decay as in PyTorch, or start at zero without decay."""
     biases = [v for k, v in model.named_parameters() if "bias" in k]
     weights = [v for k, v in model.named_parameters() if "bias" not in k]
     if zero_biases:
@@ -189,7 +189,7 @@ def train_epoch(model, optimizer, masks, x, y, step):
 
 @torch.no_grad()
 def test_error(model, x, y):
-    """In percent."""
+    """Test error in percent."""
     right = sum(
         (model(a).argmax(1) == b).sum().item()
         for a, b in zip(x.split(500), y.split(500), strict=True)

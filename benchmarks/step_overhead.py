@@ -1,15 +1,15 @@
-"""Times training steps beside SGD with Nesterov momentum and Adam, in one run, under XLA.
+"""Compares training steps with those of SGD with Nesterov momentum and Adam, under XLA.
 
     python -m benchmarks.step_overhead --model=lenet_5      (KERAS_BACKEND=jax for JAX)
     python -m benchmarks.step_overhead --model=resnet_18 --steps=4
 
-Every round trains each optimizer for a few steps by `fit`, one after the other; a ratio is the
-median over the rounds of its time over the other's in the same round, by the wall clock and by CPU
-time. An update of the masks, and RDA's search for its threshold (every 20 steps), is timed by
-itself, one step with it less one without, and added as often as a long training has one, less the
-times that the steps of the round had it. "Apart" is with the callback `SeparateUpdates`, "by hand"
-with `update_masks()` between steps. First step: the time of the first `fit` of one batch, tracing
-and compilation included. Memory: the optimizer's variables over the parameters.
+Every round trains with each optimizer for a few steps by `fit`, one after the other. A ratio is the
+median over the rounds of the times of two optimizers in the same round, by wall clock and by CPU
+time. Mask updates, and RDA's search for its threshold (every 20 steps), are timed separately, as a
+step with an update minus one without. They are added with their frequency in a long training, minus
+the updates in the steps of the round. "Apart" is with the callback `SeparateUpdates`, "by hand"
+with `update_masks()` between steps. First step is the time of the first `fit` of one batch,
+including tracing and compilation. Memory is the optimizer's variables divided by the parameters.
 """
 
 import time
@@ -31,11 +31,11 @@ _COMPILES = flags.DEFINE_integer("compiles", 2, "first steps of each", lower_bou
 _EVERY = flags.DEFINE_integer("update_every", 100, "steps between mask updates", lower_bound=1)
 _JIT = flags.DEFINE_bool("jit", True, "compile with XLA")
 
-# Steps that count as made before the timed ones: RDA's ramp is over.
+# The step number at which timing starts: RDA's ramp is over.
 _START = 1_000_000
 
-# Next to nothing is learned: the time of a step depends on the weights too. Adam at 1e-3 took 4%
-# less than Adam at this rate, which computes the same.
+# Almost zero, because the time of a step depends on the weights: Adam at 1e-3 took 4% less time
+# than Adam at this rate, although both compute the same.
 _RATE = 1e-20
 
 OPTIMIZERS = {
@@ -67,7 +67,7 @@ class Training:
         self.y = rng.integers(0, 10, batch * _STEPS.value)
 
     def seconds(self, steps, iteration=_START + 1):
-        """Wall and CPU seconds of so many steps, before which so many were made."""
+        """Wall and CPU seconds of this many steps, starting at an iteration."""
         if self.model.optimizer.built:
             self.model.optimizer.iterations.assign(iteration)
         examples = steps * self.batch
@@ -77,7 +77,7 @@ class Training:
         return np.array([time.perf_counter() - wall, time.process_time() - cpu])
 
     def next_update(self, step):
-        """The first step from this one on that has an update."""
+        """The next step with an update, starting at this one."""
         return step + self.model.optimizer.batches_without_update(step)
 
     def bytes_per_parameter(self):
@@ -103,7 +103,7 @@ def first_steps(batch):
 
 
 def missing_updates(name, training):
-    """Updates of a step in a long training, less those of a timed one."""
+    """Updates per step in a long training, minus those in a timed step."""
     if name in STOCK:
         return 0
     if name.endswith("by hand"):
@@ -135,7 +135,7 @@ def _update_seconds(name, training):
         return training.seconds(1, training.next_update(_START + 1)) - training.seconds(1)
     wall, cpu = time.perf_counter(), time.process_time()
     training.model.optimizer.update_masks()
-    # One compiled function gives all masks: when one is there, all are.
+    # One compiled function computes all masks, so waiting for one is enough.
     mask = next(iter(training.model.optimizer.masks.values()))
     keras.ops.convert_to_numpy(keras.ops.any(keras.ops.convert_to_tensor(mask)))
     return np.array([time.perf_counter() - wall, time.process_time() - cpu])
@@ -145,7 +145,7 @@ def main(_):
     batch = _BATCH.value or {"lenet_5": 100, "resnet_18": 32}[_MODEL.value]
     print(describe())
     print(f"{_MODEL.value}, batch {batch}, XLA {_JIT.value}, an update each {_EVERY.value} steps")
-    Training(keras.optimizers.SGD(0.01), batch).seconds(1)  # what the process does only once
+    Training(keras.optimizers.SGD(0.01), batch).seconds(1)  # one-time work of the process
     first, trainings = first_steps(batch)
     steps, updates = rounds(trainings)
     print(
@@ -154,7 +154,7 @@ def main(_):
     )
     print("|---" * 10 + "|")
     for name, training in trainings.items():
-        # The median update, for a difference of single steps is noisy.
+        # The median update, because the difference of single steps is noisy.
         update = np.median(updates[name], axis=0)
         whole = steps[name] + update * missing_updates(name, training)
         row = [f"{1e3 * np.median(steps[name][:, 0]):.1f}", f"{1e3 * update[0]:.1f}"]

@@ -1,11 +1,11 @@
-"""Times surgery beside `clone_model` plus `set_weights`, in the same run.
+"""Compares the time of surgery with `clone_model` plus `set_weights`, in the same run.
 
     python -m benchmarks.surgery
 
-For each model, best of several runs in seconds: flattening and analysis; rebuilding with weights;
-both; the clone; and the ratio of the two. A random 30% of the filters is zero. The rows that follow
-show how time grows with the number of layers, and an encoder of the size of BERT base, by KerasHub,
-whose layers of layers are opened.
+The table has for each model the best of several runs in seconds: flattening and analysis;
+rebuilding with weights; both; the clone; and the ratio surgery / clone. A random 30% of the filters
+is zero. Further rows show how the time grows with the number of layers, and an encoder of the size
+of BERT base from KerasHub, with nested layers that surgery opens.
 """
 
 import time

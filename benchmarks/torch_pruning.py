@@ -1,4 +1,4 @@
-"""Torch-Pruning beside `keras_sparse.compress`: the same network, data, budgets and recovery.
+"""Compares Torch-Pruning with `keras_sparse.compress`: same network, data, budgets, recovery.
 
     pip install torch torch-pruning
     python -m benchmarks.torch_pruning --model=WIDE.keras --data_dir=FOLDER --out=FOLDER
@@ -8,10 +8,10 @@ Both tools cut it to half of its multiply-accumulates and to half of its measure
 float32 TFLite file. `compress` does so by its default importance and by `GroupNorm`. Torch-Pruning
 cuts the same network in PyTorch, by its group Taylor and its group norm importance, globally, with
 the classifier left out, and with widths of any number or of multiples of 16. It takes a share of
-the channels and no budget, so as few channels go as meet the limit. The weights go to PyTorch and
-come back; the logits of both are compared each time.
+the channels instead of a budget, so the smallest share that meets the limit is used. Weights are
+copied to PyTorch and back; the logits of both are compared each time.
 
-Stages, each of which skips the rows that it has done:
+Each stage skips the rows that it has done:
 
 - cut: FOLDER/NAME.keras, with its own statistics of batch normalisation, and its accuracy on the
   last tenth of the training images, which neither tool sees while it chooses.
@@ -55,7 +55,7 @@ SEED = flags.DEFINE_integer("seed", 0, "of the order of the images", lower_bound
 
 SHARE, HELD_OUT = 0.5, 0.1
 BATCH_SIZE, GRADIENT_BATCHES = 128, 20
-# A prediction from single layers is this far off at most; what may fit is timed whole.
+# A prediction from single layers is wrong by at most this factor; networks that may fit are timed.
 PREDICTED = 1.06
 COMPARED, MOST_DIFFERENCE = 256, 1e-4
 # Name to (cost, importance, `round_to` of Torch-Pruning), the main ones first. An importance that
@@ -77,7 +77,7 @@ NETWORKS = {
 
 
 class Run:
-    """What the stages have in common: the model, the data and the folder."""
+    """The common parts of the stages: the model, the data and the folder."""
 
     def __init__(self):
         self.out = pathlib.Path(OUT.value)
@@ -93,7 +93,7 @@ class Run:
         return data.Batches(x, y, BATCH_SIZE, seed=SEED.value, augment=data.crop_and_flip)
 
     def held_out_accuracy(self, model):
-        """Share of the training images that no tool saw while it chose."""
+        """Accuracy on the training images that no tool used to choose channels."""
         task = self.task.held_out(HELD_OUT)
         model.compile(loss=self.wide.loss, metrics=["accuracy"])
         return model.evaluate(task.x_test, task.y_test, 500, verbose=0)[1]
@@ -128,7 +128,7 @@ class Run:
 
 
 def cut(run):
-    """Every network that is not there yet, and its accuracy before any training."""
+    """Make every missing network, and measure its accuracy before any training."""
     if ("wide", "cut") not in run.rows():
         wide = keras.models.load_model(MODEL.value)
         run.add("wide", "cut", accuracy_cut=run.held_out_accuracy(wide), **counts(wide))
@@ -150,7 +150,7 @@ def cut(run):
 
 
 def counts(model):
-    """Size of a model, and how wide its convolutions are."""
+    """Size of a model, and widths of its convolutions."""
     return {
         "macs": surgery.count_macs(model).total,
         "parameters": model.count_params(),
@@ -186,7 +186,7 @@ class TorchPruning:
     """The network in PyTorch, with the gradients of as many batches as ours."""
 
     def __init__(self, run):
-        from benchmarks import torch_resnet_8  # PyTorch is for this stage alone
+        from benchmarks import torch_resnet_8  # only this stage needs PyTorch
 
         self.torch = torch_resnet_8
         self.run = run
@@ -204,7 +204,7 @@ class TorchPruning:
         return difference
 
     def cut(self, cost, importance, round_to):
-        """The least cut network within the limit, in Keras, and figures on it."""
+        """The least cut network within the limit, in Keras, and its figures."""
         fits = self.fits_macs() if cost == "macs" else self.fits_latency()
         total, tried = self.torch.channels(self.network), set()
         for removed in range(1, total):
@@ -231,7 +231,7 @@ class TorchPruning:
         return fits
 
     def fits_latency(self):
-        """The same for the measured latency."""
+        """A function that tells whether a network is within the limit of the latency."""
         table = self.run.table()
         limit = SHARE * table.total()
 
@@ -249,7 +249,7 @@ class TorchPruning:
 
 
 def times(run):
-    """Fastest inference of the wide network and all that are cut, in turns."""
+    """Fastest inference of the wide network and all cut networks, timed alternately."""
     models = {"wide": run.wide}
     models |= {n: keras.models.load_model(run.path(n)) for n in run.names if run.path(n).exists()}
     figures = {name: {} for name in models}
@@ -275,7 +275,7 @@ def train(run):
         result = keras_sparse.compress(
             model,
             run.batches(),
-            # Everything stays, and is not looked at: the recovery alone.
+            # Nothing is removed: only the recovery runs.
             target={"macs": 1.0},
             importance=keras_sparse.compression.Random(),
             allocation="uniform",
@@ -289,7 +289,7 @@ def train(run):
 
 
 def trained(run, name, model):
-    """Accuracies and sizes, beside which the model and its files are left."""
+    """Accuracies and sizes; the model and its files are kept."""
     folder = run.out / f"{name}-trained"
     folder.mkdir(exist_ok=True)
     settings = {"epochs": EPOCHS.value, "train_images": len(run.task.x_train[: IMAGES.value])}
@@ -297,7 +297,7 @@ def trained(run, name, model):
 
 
 def show(run):
-    """What is known, as Markdown."""
+    """Print all results as Markdown."""
     rows = run.rows()
     columns = {
         "MACs, M": ("cut", "macs", lambda v: f"{v / 1e6:.2f}"),

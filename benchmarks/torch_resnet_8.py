@@ -1,6 +1,6 @@
-"""ResNet-8 in PyTorch with the weights of a Keras one, cut by Torch-Pruning, and back in Keras.
+"""ResNet-8 in PyTorch with weights from Keras, cut by Torch-Pruning, and converted back.
 
-Beside `benchmarks.torch_pruning`. Needs PyTorch and Torch-Pruning.
+It is a part of `benchmarks.torch_pruning`, and needs PyTorch and Torch-Pruning.
 """
 
 import copy
@@ -23,7 +23,7 @@ class ResNet8(nn.Module):
     """The network of `keras_sparse.models.resnet_8`; its modules have the names of Keras' layers.
 
     Args:
-        model: the `keras.Model`, whose weights are taken.
+        model: the `keras.Model` with the weights.
     """
 
     def __init__(self, model):
@@ -47,12 +47,12 @@ class ResNet8(nn.Module):
         return self.layers["logits"](x.mean((2, 3)))
 
     def shapes(self):
-        """`{layer: (inputs, outputs)}` of what has a kernel."""
+        """`{layer: (inputs, outputs)}` of the layers with a kernel."""
         kernels = {name: m.weight for name, m in self.layers.items() if m.weight.ndim > 1}
         return {name: (weight.shape[1], weight.shape[0]) for name, weight in kernels.items()}
 
     def kernel_sizes(self):
-        """`{layer: how many numbers its kernel has}`."""
+        """`{layer: size of its kernel}`."""
         return {name: self.layers[name].weight.numel() for name in self.shapes()}
 
     def _conv_bn(self, name, x):
@@ -63,11 +63,11 @@ class ResNet8(nn.Module):
 
 
 def to_keras(network, model):
-    """A Keras model of the PyTorch network's widths and weights.
+    """A Keras model with the PyTorch network's widths and weights.
 
     Args:
         network: a `ResNet8`.
-        model: the `keras.Model` that it was made of, whose names and settings are kept.
+        model: the `keras.Model` that it was made from; its names and settings are kept.
     """
 
     def narrower(layer):
@@ -83,14 +83,14 @@ def to_keras(network, model):
 
 
 def largest_difference(network, model, images):
-    """Between the logits of both, on images as Keras takes them."""
+    """The largest difference between the logits of both, on images in Keras' format."""
     with torch.no_grad():
         ours = network.eval()(channels_first(images)).numpy()
     return float(np.abs(ours - model.predict(images, verbose=0)).max())
 
 
 def channels_first(images):
-    """The images as PyTorch takes them."""
+    """The images in PyTorch's format."""
     return torch.tensor(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
@@ -109,14 +109,14 @@ def gradients(network, batches):
 
 
 def pruned(network, grads, importance, removed, round_to=None):
-    """A network without so many channels, by Torch-Pruning in one step over all layers.
+    """A network with `removed` channels fewer, by Torch-Pruning in one step over all layers.
 
     Args:
         network: a `ResNet8`; it is not changed.
-        grads: what `gradients` returned.
+        grads: the result of `gradients`.
         importance: a key of `IMPORTANCE`.
-        removed: int, how many channels go of all coupled ones together, before they are rounded.
-        round_to: int, of which the widths become multiples.
+        removed: int, number of channels to remove before rounding; coupled channels count once.
+        round_to: int; widths become multiples of it.
     """
     small = copy.deepcopy(network)
     for name, parameter in small.named_parameters():
@@ -136,7 +136,7 @@ def pruned(network, grads, importance, removed, round_to=None):
 
 
 def channels(network):
-    """How many channels can go; those that a residual adds up count once."""
+    """The number of removable channels; channels that a residual adds count once."""
     alone = sum(network.layers[f"{stage}_conv1"].out_channels for stage in STAGES)
     # The first stage has no shortcut: its sum is coupled with the first convolution.
     return alone + sum(network.layers[f"{stage}_conv2"].out_channels for stage in STAGES)

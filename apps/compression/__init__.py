@@ -1,1 +1,1 @@
-"""`apps.compress --target`: a trained model and a budget in, a compact trained model out."""
+"""`apps.compress --target`: compresses a trained model to a budget."""

@@ -1,4 +1,4 @@
-"""Other networks within the same budget, trained for as many epochs."""
+"""Other networks within the same budget, trained for the same number of epochs."""
 
 import contextlib
 import dataclasses
@@ -32,8 +32,8 @@ def train(model, result, data, folder, settings, latency):
         result: its `Compressed`.
         data: a `Data`.
         folder: `pathlib.Path` of the run.
-        settings: dict, the run's.
-        latency: tables by cost, as `compress` takes them.
+        settings: dict, the settings of the run.
+        latency: tables by cost, see `compress`.
 
     Returns:
         `{name: {metric or cost: number}}`.
@@ -79,7 +79,8 @@ def _narrow(model, data, settings, latency):
     """The given network with the same share of channels in all layers, if that fits.
 
     Returns:
-        `{(title, folder): network}`; with a latency a second one on its steps, if that differs.
+        `{(title, folder): network}`; with a latency, also a network rounded to its steps, if it
+        differs.
     """
     kinds = {(NARROW, "narrow"): "uniform"}
     if latency:
@@ -103,7 +104,7 @@ def _narrow(model, data, settings, latency):
 
 
 def _random(model, result, data, settings, folder):
-    """Figures of the same shape with channels that were chosen by chance."""
+    """Figures of a network of the same shape with random channels."""
     scores = Random(settings["seed"]).scores(model, result.plan.groups)
     found = keras_sparse.compress(
         model,
@@ -125,7 +126,7 @@ def _figures(network, training):
 def verdict(report):
     """A sentence on whether the shape from scratch is as good as the compact model; "" if not.
 
-    By accuracy where there is one, else by the loss on the held-out samples.
+    It compares accuracies, or, without them, losses on the held-out samples.
     """
     compact, scratch = report["compact"], report.get("baselines", {}).get(SCRATCH, {})
     name = "accuracy" if "accuracy" in compact else "loss"

@@ -16,17 +16,17 @@ from keras_sparse.loading import load_model
 from keras_sparse.surgery.graph import functional
 
 _TRIED = 32
-# A mild one: the given model is hardly better than the compact one.
+# A low temperature, because the given model is hardly better than the compact one.
 _TEMPERATURE = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Arrays `(x, y)` to train on, and to judge on.
+    """Arrays `(x, y)` for training, and for evaluation.
 
     Args:
-        train, test: tuples of two arrays, nested as the inputs and the outputs of the model.
-        told: sentence about samples that were held out, or "".
+        train, test: tuples of two arrays, nested like the inputs and the outputs of the model.
+        told: sentence about held-out samples, or "".
     """
 
     train: tuple
@@ -42,11 +42,11 @@ def load_compiled(path, loss=None):
         loss: name of a loss in Keras; None for the file's own.
 
     Returns:
-        `(model, sentence)`; the sentence names what was chosen because the file does not have it,
-        or is "".
+        `(model, sentence)`; the sentence names defaults for parts that the file does not have, or
+        is "".
 
     Raises:
-        ValueError: a file that cannot be read, a model without a loss or without inputs of known
+        ValueError: a file that cannot be read; a model without a loss or without inputs of known
             size.
     """
     model = load_model(path, compile=True)
@@ -73,7 +73,7 @@ def load_compiled(path, loss=None):
 
 
 def register_objects(module):
-    """Let Keras find the classes and functions that a module defines, by their names.
+    """Register the classes and functions of a module in Keras by name.
 
     Raises:
         UsageError: there is no such module, or it cannot be imported.
@@ -90,7 +90,7 @@ def register_objects(module):
 
 
 def _named_loss(name, model):
-    """The loss and a sentence on it; a cross-entropy is that of the last layer's outputs."""
+    """The loss and a sentence on it; a cross-entropy matches the outputs of the last layer."""
     try:
         loss = keras.losses.get(name)
     except ValueError as error:
@@ -132,7 +132,7 @@ def _is_crossentropy(loss):
 
 
 def distillation(model):
-    """The loss by which the compact model learns from the outputs of the given one.
+    """The loss with which the compact model learns from the outputs of the given model.
 
     Raises:
         UsageError: the outputs are no logits of classes.
@@ -147,7 +147,7 @@ def distillation(model):
 
 
 def _last_activation(model):
-    """Name of the activation that gives the outputs."""
+    """Name of the activation of the outputs."""
     last = model
     while isinstance(last, keras.Model):
         last = _keras.origin(last.outputs[0]).operation
@@ -161,10 +161,10 @@ def load_data(path, model, seed):
     Args:
         path: the file, see `--data`.
         model: a compiled `keras.Model`.
-        seed: int, decides which samples are held out.
+        seed: int, chooses the held-out samples.
 
     Raises:
-        ValueError: a file that cannot be read, arrays that are missing or do not fit.
+        ValueError: a file that cannot be read; arrays that are missing or do not fit.
     """
     arrays = _arrays(path)
     graph = functional(model)
@@ -195,14 +195,14 @@ def _arrays(path):
 
 
 def _output_names(graph):
-    """The names of the outputs, in their flattened order, as `compile` takes them for losses."""
+    """The names of the outputs for `compile(loss=...)`, in their flattened order."""
     if isinstance(graph.output, dict):
         return [path[-1] for path, _ in keras.tree.flatten_with_path(graph.output)]
     return graph.output_names
 
 
 def _keys(graph, part):
-    """`(keys of inputs, keys of outputs)`: x_train, or x_train_NAME where there are several."""
+    """`(keys of inputs, keys of outputs)`: x_train, or x_train_NAME for several inputs."""
     sides = {
         "x": [spec.name for spec in keras.tree.flatten(input_specs(graph))],
         "y": _output_names(graph),
@@ -214,7 +214,7 @@ def _keys(graph, part):
 
 
 def _parts(arrays, graph, path):
-    """The keys of what is trained on, and of what is judged on if the file has any of these."""
+    """The keys for training, and the keys for evaluation if the file has any of them."""
     whole, train, test = (_keys(graph, part) for part in ("", "train", "test"))
     found = [sum(key in arrays for side in keys for key in side) for keys in (whole, train, test)]
     parts = [train if found[1] >= max(found[0], 1) else whole, *([test] if found[2] else [])]
@@ -230,7 +230,7 @@ def _parts(arrays, graph, path):
 
 
 def _checked(arrays, keys, model, graph):
-    """`(x, y)` of some keys, nested as the model's inputs and outputs."""
+    """`(x, y)` for these keys, nested like the model's inputs and outputs."""
     specs, output = input_specs(model), graph.output
     xs = [
         check_samples(arrays[key], spec, key)[0]
@@ -251,7 +251,7 @@ def _checked(arrays, keys, model, graph):
     few_x, few_y = take((x, y), slice(_TRIED))
     try:
         model.compute_loss(y=few_y, y_pred=model(few_x, training=False))
-    except Exception as error:  # of Keras or of the backend
+    except Exception as error:  # an error of Keras or of the backend
         shapes = [own.shape for own in ys]
         raise program.UsageError(
             f"{', '.join(keys[1])} of shape {', '.join(map(str, shapes))} does not fit the "
@@ -282,7 +282,7 @@ def _check_targets(key, y, loss, size):
 
 
 def classes(data, model):
-    """Integer classes of the samples to evaluate on, or None if the model is no classifier."""
+    """Integer classes of the evaluation samples; None if the model is no classifier."""
     y = data.test[1]
     if not isinstance(y, np.ndarray):
         return None

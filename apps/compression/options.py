@@ -13,7 +13,7 @@ from apps import paths, program
 from export.command_line import LARGEST_INTEGER, check_model, check_output
 
 GROUP = "budget"
-# As `keras_sparse.compression.budget` knows them, which Keras is imported for.
+# The costs of `keras_sparse.compression.budget`, repeated here because importing it imports Keras.
 COSTS = (
     *("parameters", "macs", "float32_bytes", "int8_bytes", "memory", "latency", "int8_latency"),
     *("arena", "flash"),
@@ -24,7 +24,7 @@ ALLOCATIONS = ("importance", "uniform")
 SCHEDULES = ("one_shot", "iterative", "growing")
 HELD_OUT = 0.1
 EPOCHS, BATCH_SIZE = 12, 128
-# What each way to call the program has for itself.
+# Flags that only one way of calling the program has.
 OF_TARGET = (
     *("data", "epochs", "learning_rate", "batch_size", "allocation", "importance", "exclude"),
     *(
@@ -144,7 +144,7 @@ def define():
 
 
 def targets(values):
-    """`{cost: share, number or quantity}`, as `keras_sparse.compress` takes it.
+    """`{cost: share, number or quantity}`, the target for `keras_sparse.compress`.
 
     Raises:
         UsageError: a target without a value, or a cost that is limited twice.
@@ -169,7 +169,7 @@ def _limit(value, text):
         number = float(value)
     except ValueError:
         if _QUANTITY.fullmatch(value):
-            return value  # its unit is looked at with the cost's
+            return value  # its unit is checked later, with the cost
         number = math.nan
     if not 0 < number < math.inf:
         raise program.UsageError(
@@ -185,7 +185,7 @@ def refuse_without_target(values):
 
 
 def check(values):
-    """Raise a `UsageError` for flags that do not fit, and files that are not there.
+    """Raise a `UsageError` for flags that do not fit, and for missing files.
 
     Args:
         values: the flags' values, with a `target`.

@@ -30,7 +30,7 @@ def deliver(model, result, data, folder, facts, *, labels, num_threads):
 
     Writes `dense.keras`, `compact.keras`, `plan.json`, `history.csv`, `accuracy.png`,
     `channels.png`, `report.json`, `report.md`, `report.html` and, on TensorFlow, the TFLite files
-    of both models, each whole or not at all.
+    of both models. Each file is written completely or not at all.
 
     Args:
         model: the given `keras.Model`.
@@ -112,7 +112,7 @@ def _files(networks, data, folder, kinds, labels, num_threads):
 
 
 def _add_files(report):
-    """Figures of the files among those of their networks."""
+    """Add figures of the files to the figures of their networks."""
     for row in report["files"]:
         kind, own = row["quantize"], report[row["network"]]
         for key, label in _OF_FILES:
@@ -134,7 +134,7 @@ _LABELS = {"macs": "multiply-accumulates"}
 
 
 def _rows(report):
-    """Label, dense, compact and their ratio, as text."""
+    """Rows of text: label, dense, compact and their ratio."""
     dense, compact = (report[name] for name in _NETWORKS)
     for key in dense:
         pair = [own.get(key) for own in (dense, compact)]
@@ -150,7 +150,7 @@ def _text(value):
 
 
 def _summary(report):
-    """What was requested and what came out, in sentences."""
+    """Sentences on the target and the result."""
     cut = ", ".join(f"{name} {value:.4f}" for name, value in report["after_cut"].items())
     epochs = report["settings"]["epochs"]
     return (
@@ -196,7 +196,7 @@ def _failed(report):
 
 
 def _pictures(result, folder):
-    """Draws channels, and accuracy where it was logged; returns titles by the files' names."""
+    """Draws channels, and accuracy if it was logged; returns `{file name: title}`."""
     from keras_sparse.analysis import plot_history
 
     found = {}
@@ -214,7 +214,7 @@ def _title(report):
 
 
 def _settings(report):
-    """The settings as text: what was not given is omitted."""
+    """The settings that were given, as text."""
     found = {name: value for name, value in report["settings"].items() if value not in (None, [])}
     target = ", ".join(f"{cost}={limit}" for cost, limit in found["target"].items())
     return {**found, "target": target, "learning_rate": f"{found['learning_rate']:.6g}"}
@@ -249,7 +249,7 @@ def _markdown(report, pictures):
 
 
 def _baselines(report):
-    """Headings and rows, as text, of the baselines below the compact model."""
+    """Headings and rows of text for the compact model and the baselines."""
     rows = {"compact": report["compact"], **report["baselines"]}
     names = [name for name in report["compact"] if all(name in row for row in rows.values())]
     headings = ["", *(_LABELS.get(name, name) for name in names)]
@@ -306,7 +306,7 @@ def html(report, history):
     """The report as a page in one file.
 
     Args:
-        report: what `report.json` holds.
+        report: the contents of `report.json`.
         history: dict from a log's name to its values by epoch of the training after the cut.
     """
     rows = [list(row) for row in _rows(report)]

@@ -21,13 +21,13 @@ from keras_sparse.compression.recovery import RATE_SHARE, base_learning_rate
 
 
 def main(values):
-    """Plan, and unless only a plan is wanted, cut, train and report.
+    """Plan; unless only a plan is requested, also cut, train and report.
 
     Args:
         values: the flags' values, checked by `options.check`.
 
     Raises:
-        UsageError: what a person must change.
+        UsageError: something that the user must change.
     """
     try:
         compressed = _compress(values)
@@ -38,7 +38,7 @@ def main(values):
 
 
 def _compress(values):
-    """`(model, result, data, facts)`, or None where only a plan is wanted."""
+    """`(model, result, data, facts)`, or None if only a plan is requested."""
     target = targets(values)
     Budget.of(target, dict.fromkeys(COSTS, 1.0))
     kinds = _kinds(values, target)
@@ -57,7 +57,7 @@ def _compress(values):
         "allocation": values.allocation or "importance",
         "exclude": tuple(values.exclude or ()),
     }
-    # Before any time is measured.
+    # Raises for wrong arguments before latencies are measured.
     removable_groups(model, arguments["exclude"])
     distillation = inputs.distillation(model) if values.distill else None
     folder = pathlib.Path(values.out)
@@ -96,7 +96,7 @@ def _compress(values):
 
 
 def _kinds(values, target):
-    """Kinds of quantized files; a `UsageError` for what this backend cannot do."""
+    """Kinds of quantized files; a `UsageError` for kinds that this backend cannot write."""
     kinds = variants.checked_kinds(values.quantize or ())
     measured = [name for name in target if name.endswith("latency")]
     if keras.backend.backend() != "tensorflow" and (kinds or measured):
@@ -108,7 +108,7 @@ def _kinds(values, target):
 
 
 def _facts(values, target, model):
-    """The report's facts of the run; `settings` are those that a continuation must share."""
+    """Facts of the run for the report; a continuation must have the same `settings`."""
     rate = values.learning_rate or RATE_SHARE * base_learning_rate(model.optimizer)
     return {
         "command": program.command_line("apps.compress"),

@@ -11,7 +11,7 @@ _KINDS = {"float32": ("", "o"), "int8": ("_int8", "D")}
 def draw(figure, table, cells):
     """A picture for `Table.picture`: rows that were trained after the cut, with their names.
 
-    Dense networks of several widths are joined by a line. Filled is float32, hollow is int8.
+    A line joins dense networks of several widths. Filled marks are float32, hollow marks int8.
     """
     rows = [row for row in results.summary(table, cells) if not row["labels"]["epochs"]]
     dense = [row for row in rows if _is_dense(row["labels"])]

@@ -31,21 +31,20 @@ def prepare(name, table, out, seeds, epochs, rows, train_images, data_dir):
     """Check the arguments, load the data and make the folder.
 
     Args:
-        name: of the table.
+        name: name of the table.
         table: the `Table`.
-        out: `pathlib.Path` of a folder; made if it is not there.
+        out: `pathlib.Path` of a folder; made if it does not exist.
         seeds: int; the seeds are 0 to `seeds` − 1.
-        epochs: int, or None for the table's own.
+        epochs: int, or None for the table's number.
         rows: regular expression searched for in the keys of rows.
-        train_images: int, how many of the training images are used, or None for all.
+        train_images: int, the number of training images to use, or None for all.
         data_dir: folder of the data set's file; see `keras_sparse.data.load`.
 
     Returns:
         A `Reproduction`, to `run`.
 
     Raises:
-        ValueError: rows or images that are not there, a folder of another table or of other
-            settings.
+        ValueError: missing rows or images; a folder of another table or of other settings.
     """
     changes = {"epochs": epochs, "train_images": train_images, "data_dir": data_dir}
     chosen = [(row, table.config(row).replace(**changes)) for row in _chosen(table, rows)]
@@ -61,11 +60,11 @@ def prepare(name, table, out, seeds, epochs, rows, train_images, data_dir):
 
 @dataclasses.dataclass(frozen=True)
 class Reproduction:
-    """What `prepare` checked: rows and seeds to run, into a folder.
+    """The rows and seeds to run into a folder, checked by `prepare`.
 
-    Each row comes with its `TrainConfig`. A run is one row with one seed. What it measured is one
-    JSON file, written when the run is finished; a run that was killed continues from its
-    checkpoint, to the same figures.
+    Each row has its `TrainConfig`. A run is one row with one seed. Its measurements are one JSON
+    file, written when the run is finished. A killed run continues from its checkpoint, with the
+    same figures.
     """
 
     table: Table
@@ -76,20 +75,20 @@ class Reproduction:
     settings: Mapping
 
     def run(self, command):
-        """Run what is missing, and write the results after each run.
+        """Run the missing runs, and write the results after each.
 
         Args:
-            command: how the program was called, for the report.
+            command: the command line of the program, for the report.
         """
-        console = rich.console.Console(markup=False)  # brackets in a path are a path
-        # Seeds outside: a table that is stopped early has all rows rather than all seeds.
+        console = rich.console.Console(markup=False)  # brackets in a path are no markup
+        # The outer loop is over seeds, so that a table that is stopped early has all rows.
         runs = [
             (row, config.replace(seed=seed)) for seed in self.seeds for row, config in self.rows
         ]
         missing = [run for run in runs if not self._cell(*run).exists()]
         done = len(runs) - len(missing)
         console.print(f"{done} of {len(runs)} runs are done, in {self.out}")
-        self._cells()  # a damaged file is an error before the training
+        self._cells()  # a damaged file fails before the training
         facts = {**self.settings, "command": command, **_versions()}
         with _progress(console) as progress:
             here = [run for run in missing if self._measures or run[0].first_training(run[1])]
@@ -113,7 +112,7 @@ class Reproduction:
         console.print(f"Wrote results.csv, results.md and results.png to {self.out}")
 
     def _what_is_left(self, trained, others):
-        """What another backend has to do."""
+        """The work that remains for another backend."""
         again = f"run the same command with KERAS_BACKEND={self.table.backend}"
         told = f"{trained} trained, and left in {self.out} to be measured: {again}"
         return f"{told}, which trains {others} more" if others else told
@@ -123,7 +122,7 @@ class Reproduction:
         return self.table.backend in (None, keras.backend.backend())
 
     def _run(self, row, config, facts, on_epoch):
-        """What was measured, or None where the backend can train and not measure."""
+        """The measurements, or None if the backend can train but not measure."""
         cell = self._cell(row, config)
         folder = self.out / _UNFINISHED / cell.stem
         folder.mkdir(parents=True, exist_ok=True)
@@ -145,12 +144,12 @@ class Reproduction:
             (folder / FILES).rename(kept)
         _write_json(cell, content)
         shutil.rmtree(folder)
-        with contextlib.suppress(OSError):  # not empty: another run was killed there
+        with contextlib.suppress(OSError):  # not empty, because another run was killed
             folder.parent.rmdir()
         return content
 
     def _measure_together(self, console):
-        """Measure all finished runs side by side, unless just these were so already."""
+        """Measure all finished runs side by side, unless these were already measured so."""
         if self.table.together is None or not self._measures:
             return
         names = {path.stem for path in self._finished()}
@@ -173,7 +172,7 @@ class Reproduction:
         return sorted((self.out / _CELLS).glob("*.json"))
 
     def _cells(self):
-        """`{row key: its finished runs}`, also those that this call did not ask for."""
+        """`{row key: its finished runs}`, including runs that this call did not request."""
         found = {row.key: [] for row in self.table.rows}
         together = self._found_together()
         for path in self._finished():
@@ -197,7 +196,7 @@ def _chosen(table, pattern):
 
 
 def _prepare_folder(out, settings):
-    """Make the folder, or see that it is one of the same table with the same settings."""
+    """Make the folder, or check that it has the same table and settings."""
     try:
         (out / _CELLS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -225,7 +224,7 @@ def _write_json(path, content):
 
 
 def _read_json(path, **kinds):
-    """A dict whose values are of some types, or an error that the file is damaged."""
+    """A dict with values of these types; an error if the file is damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(found, dict) and all(

@@ -8,7 +8,7 @@ from apps.reproduction import training
 from apps.reproduction.table import Column, Row
 from keras_sparse import channels
 
-# |w| of a dead unit falls through all of float32, so that any small threshold finds it.
+# |w| of a dead unit falls to the smallest float32 numbers, so any small threshold finds it.
 DEAD = 1e-6
 NEARLY_DEAD = 1e-3
 MNIST = {"dataset": "mnist", "unit_pixels": True, "batch_size": 64}
@@ -32,27 +32,27 @@ OPTIMIZERS = {
     "momentum SGD": {"optimizer": "sgd", "momentum": 0.9},
     "Adagrad": {"optimizer": "adagrad"},
 }
-# Keras' own rate, to show that the run is too short for it.
+# Keras' default rate, to show that the run is too short for it.
 SLOW_ADAM = "Adam 0.001"
 
-# For a run as long as the papers'.
+# Rates for a run as long as in the papers.
 RATES = {
     **dict.fromkeys(("Adam", "RMSprop", "AMSGrad", "AdamW", SLOW_ADAM), 1e-3),
     "momentum SGD": 0.1,
     "Adagrad": 0.01,
 }
-# A dying unit loses about the rate in each step of an adaptive optimizer, so rate × steps counts:
-# ten times Keras' default makes up for a run that is that much shorter than the paper's.
+# In each step of an adaptive optimizer a dying unit loses about the rate, so rate × steps decides.
+# Ten times Keras' default compensates for a run that is much shorter than the paper's.
 FAST_RATES = {**RATES, **dict.fromkeys(("Adam", "RMSprop", "AMSGrad", "AdamW"), 1e-2)}
 
 
 def settings(name, l2, rates=FAST_RATES):
-    """Settings of an optimizer whose rate is halved after each quarter of the run.
+    """Settings of an optimizer; its rate is halved after each quarter of the run.
 
     Args:
         name: one of `OPTIMIZERS`, or `SLOW_ADAM`.
-        l2: c of the regularizer c·Σw²; for AdamW, whose network has none, 2c is the decay.
-        rates: `{name: the rate of the first quarter}`.
+        l2: c of the regularizer c·Σw²; AdamW has no regularizer and a decay of 2c instead.
+        rates: `{name: rate of the first quarter}`.
     """
     decays = name == "AdamW"
     return {
@@ -65,12 +65,12 @@ def settings(name, l2, rates=FAST_RATES):
 
 
 def dense_network(activation, units=1000, normalisation=layers.BatchNormalization):
-    """What makes one hidden layer, batch normalised before its activation.
+    """A function that makes a network with one hidden layer, batch normalised before activation.
 
     Args:
         activation: a name in Keras, or a function.
         units: int, width of the hidden layer.
-        normalisation: what makes the normalisation, or None for a bias in its place.
+        normalisation: function that makes the normalisation, or None for a bias instead.
 
     Returns:
         A function like those of `keras_sparse.models`.
@@ -94,10 +94,10 @@ def dense_network(activation, units=1000, normalisation=layers.BatchNormalizatio
 
 
 def convolutional_network(activation):
-    """What makes three batch normalised 3x3 convolutions of 16, 32 and 32 filters.
+    """A function that makes a network of three batch normalised 3x3 convolutions.
 
-    The first two halve the image by their stride, and a global average and the classifier
-    follow the third.
+    They have 16, 32 and 32 filters. The first two halve the image by their stride. A global average
+    and the classifier follow the third.
 
     Args:
         activation: a name in Keras.
@@ -128,12 +128,12 @@ def convolutional_network(activation):
 
 
 def row(network, activation, optimizer, l2):
-    """A row of optimizer, regularizer and activation.
+    """A row for an optimizer, a regularizer and an activation.
 
     Args:
         network: `dense_network` or `convolutional_network`.
         activation: one of `ACTIVATIONS`.
-        optimizer, l2: as `settings` takes them.
+        optimizer, l2: see `settings`.
 
     Returns:
         A `Row`.

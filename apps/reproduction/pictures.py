@@ -7,12 +7,12 @@ from matplotlib.patches import Patch
 
 from apps.reproduction import results
 
-# Of the methods of a picture, for those who cannot tell the colours apart.
+# Markers of the methods, for people who cannot distinguish the colours.
 _MARKERS = "os^DvP"
 
 
 def bars(figure, table, cells):
-    """Horizontal bars of the first column, a row each, with what was published as a diamond.
+    """Horizontal bars of the first column, one per row, with published figures as diamonds.
 
     Args:
         figure: an empty `matplotlib.figure.Figure`.
@@ -45,9 +45,9 @@ def grouped_bars(name, x, series, panels):
 
     Args:
         name: the column.
-        x: the heading whose texts label the axis.
-        series: the heading whose texts have a colour each.
-        panels: the heading whose texts have a panel each.
+        x: the heading with the labels of the axis.
+        series: the heading with one colour per text.
+        panels: the heading with one panel per text.
 
     Returns:
         A function for `Table.picture`.
@@ -74,7 +74,7 @@ def grouped_bars(name, x, series, panels):
             axes.set_title(f"{panels}: {title}")
             axes.grid(axis="y", alpha=0.3)
         all_axes[0].set_ylabel(table.columns[name].title)
-        # A panel may lack a series, so the legend has its own marks.
+        # A panel may lack a series, so the legend has separate marks.
         marks = [Patch(color=f"C{i}", label=colour) for i, colour in enumerate(colours)]
         all_axes[-1].legend(handles=marks, title=series, fontsize="small")
 
@@ -82,10 +82,10 @@ def grouped_bars(name, x, series, panels):
 
 
 def curves(name, x, y):
-    """A picture function: what the first seed of each row recorded as a list, on a log scale.
+    """A picture function: a list that the first seed of each row recorded, on a log scale.
 
     Args:
-        name: of the list among the figures.
+        name: name of the list in the figures.
         x, y: labels of the axes.
 
     Returns:
@@ -107,15 +107,15 @@ def curves(name, x, y):
 
 
 def frontier(y, panels, variants, series, line):
-    """A picture function: every row as a point, one column over another.
+    """A picture function: every row as a point, one column against another.
 
     Args:
-        y: the column along the vertical axis.
-        panels: the columns along the horizontal axes, a panel each.
-        variants: `{name: ending}` of what each row has several points for; the ending is that of
-            the columns' names, and the first variant's points are filled.
-        series: the heading whose texts have a colour each.
-        line: the text among them whose points are joined: what the others are compared with.
+        y: the column on the vertical axis.
+        panels: the columns on the horizontal axes, one panel each.
+        variants: `{name: ending of the columns' names}`, one point per row and variant; points of
+            the first variant are filled.
+        series: the heading with one colour per text.
+        line: the text of the series to compare with; a line joins its points.
 
     Returns:
         A function for `Table.picture`.
@@ -132,7 +132,7 @@ def frontier(y, panels, variants, series, line):
                 for j, ending in enumerate(variants.values()):
                     _points(axes, chosen, x + ending, y + ending, f"C{i}", j == 0, colour == line)
             axes.set_xscale("log")
-            # Plain numbers, few enough to stand side by side, and room for the texts.
+            # Plain numbers, few enough to fit, and room for the texts.
             axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter(ticker.NullFormatter())
@@ -155,14 +155,14 @@ def frontier(y, panels, variants, series, line):
 
 
 def strengths(y, x, series, panels, lowest):
-    """A picture function: one column over another, the rows of a method joined in their order.
+    """A picture function: one column against another, with a line through the rows of a method.
 
     Args:
         y: the column along the vertical axis.
         x: the column along the horizontal axis, on a log scale.
         series: the heading whose texts have a line each.
         panels: the heading whose texts have a panel each.
-        lowest: where the vertical axis begins.
+        lowest: start of the vertical axis.
 
     Returns:
         A function for `Table.picture`.
@@ -202,7 +202,7 @@ def strengths(y, x, series, panels, lowest):
 
 
 def beside_others(y, x, panels, others):
-    """A picture function: one column over another, ours and the paper's, beside other methods'.
+    """A picture function: our figures, the paper's and other methods', column against column.
 
     Args:
         y: the column along the vertical axis, which has published figures.
@@ -242,7 +242,7 @@ def beside_others(y, x, panels, others):
 
 
 def _points(axes, rows, x, y, colour, filled, joined):
-    """The rows' points, the filled ones with what tells each from the others of its colour."""
+    """The rows' points; filled ones have a text that distinguishes points of a colour."""
     places = sorted(
         (row["figures"][x][0], row["figures"][y][0], " ".join(list(row["labels"].values())[1:]))
         for row in rows
@@ -257,12 +257,12 @@ def _points(axes, rows, x, y, colour, filled, joined):
         markerfacecolor=colour if filled else "white",
         linewidth=1,
     )
-    # The joined ones to the left of their line, where the others' texts are not.
+    # Texts of joined points are to the left of their line, away from the other texts.
     offset, side = ((-5, 3), "right") if joined else ((4, -9), "left")
     for across, up, text in places if filled else ():
         axes.annotate(text, (across, up), offset, textcoords="offset points", fontsize=6, ha=side)
 
 
 def _texts(rows, heading):
-    """The different texts of a label, in the order of the rows."""
+    """The distinct texts of a label, in the order of the rows."""
     return list(dict.fromkeys(row["labels"][heading] for row in rows))

@@ -1,4 +1,4 @@
-"""Common parts of the tables of channel reduction: methods at several strengths."""
+"""Common parts of the tables on removing channels: methods at several strengths."""
 
 import pathlib
 import tempfile
@@ -12,7 +12,7 @@ from apps.reproduction.table import Column, Row
 from keras_sparse import channels, regularizers, surgery
 from keras_sparse.variables import copied, layers_of_type
 
-# A channel is removed if its size is at most this share of the largest of its layer.
+# A channel is removed if its size is at most this share of the layer's largest channel.
 NEGLIGIBLE = 1e-2
 COLUMNS = {
     "accuracy": Column("test accuracy, %"),
@@ -31,7 +31,7 @@ ADAM_L2, GROUP_LASSO, COMBINED, SLIMMING, RDA, FILTER_NORM = METHODS = (
     "filter norm, fine-tuned",
 )
 _CLASSIFIER = "logits"
-# The share of the epochs for fine-tuning.
+# One in so many epochs is for fine-tuning.
 _FINE_TUNING = 3
 _VERIFIED = 100
 
@@ -53,7 +53,7 @@ suddenly."""
 
 
 class FilterNormRow(Row):
-    """Filters are removed by their norm after two thirds of the epochs."""
+    """A row that removes filters by their norm after two thirds of the epochs."""
 
     def first_training(self, config):
         epochs = config.training.epochs
@@ -67,8 +67,8 @@ def rows(network, build, strengths):
         network: its name, for the labels.
         build: function like those of `keras_sparse.models`, of `input_shape`, `classes` and
             `kernel_regularizer`; the last layer is `"logits"`.
-        strengths: `{method: numbers}`: c of Adam + L2, the factor of a regularizer, λ of RDA, and
-            of filter norm the share of the parameters that stays.
+        strengths: `{method: numbers}`: c of Adam + L2, the factor of a regularizer, λ of RDA, or,
+            for filter norm, the share of the parameters to keep.
     """
     return tuple(
         (FilterNormRow if method == FILTER_NORM else Row)(
@@ -81,7 +81,7 @@ def rows(network, build, strengths):
 
 
 def regularized(build, method, strength):
-    """What builds the network with the regularizer of a method, where it has one."""
+    """A function that builds the network with the regularizer of a method, if it has one."""
 
     def made(input_shape, classes):
         regularizer = {
@@ -113,9 +113,9 @@ def _optimizer(method, strength):
 def train_and_cut(table, row, config, task, folder, on_epoch):
     """Train a row, remove negligible channels, and measure the compact model.
 
-    Filter norm trains for two thirds of the epochs, keeps the filters with the largest norms, the
-    same share in each layer, and trains for the last third. Takes what `training.train` takes, and
-    returns what it returns.
+    Filter norm trains for two thirds of the epochs, keeps the same share of filters with the
+    largest norms in each layer, and trains for the last third. Arguments and results are those of
+    `training.train`.
     """
     first = row.first_training(config)
     fine_tuning = config.training.epochs - first.training.epochs
@@ -146,7 +146,7 @@ def _fine_tuned(model, row, config, task, epochs, folder):
 
 
 def without_negligible(model, method):
-    """The model without channels that are small compared to the largest of their layer."""
+    """The model without channels that are small compared with the largest of their layer."""
     if method == SLIMMING:
         kind = keras.layers.BatchNormalization
         found = [(x.gamma, np.abs(copied(x.gamma))) for x in layers_of_type(model, kind)]
@@ -159,7 +159,7 @@ def without_negligible(model, method):
 
 
 def _figures(model, compact, whole, dataset):
-    """`{column: number}` of the trained model and of what is left of it."""
+    """`{column: number}` for the trained model and the compact one."""
     # Imported here: only tables that measure files need TensorFlow.
     from export import benchmark, convert
 

@@ -1,4 +1,4 @@
-"""Results with published figures beside them: CSV, Markdown, the terminal, a picture."""
+"""Results next to published figures: CSV, Markdown, the terminal, a picture."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ import rich.table
 
 from keras_sparse.files import replacing
 
-_BOUNDLESS = 10_000  # columns of a terminal that truncates no table
+_BOUNDLESS = 10_000  # terminal width at which no table is truncated
 
 
 def summary(table, cells):
@@ -22,9 +22,9 @@ def summary(table, cells):
         cells: `{row key: finished runs}`.
 
     Returns:
-        A list of dicts, one for each row with a finished run: `labels`, `runs` (how many),
-        `published`, and `figures`, `{column: (mean, standard error)}`; the standard error of one
-        run is None.
+        A list of dicts, one for each row with a finished run: `labels`, `runs` (their number),
+        `published`, and `figures`, `{column: (mean, standard error)}`; the standard error of a
+        single run is None.
     """
     rows = []
     for row in table.rows:
@@ -55,7 +55,7 @@ def write_text(table, cells, facts, out):
 
 def write_picture(table, cells, out):
     """Write results.png."""
-    # Imported here: it takes a second, and only the end needs it.
+    # Imported here because it takes a second and is needed only at the end.
     from matplotlib.figure import Figure
 
     figure = Figure(layout="constrained")
@@ -65,7 +65,7 @@ def write_picture(table, cells, out):
 
 
 def as_rich(table, cells, console):
-    """The table for the terminal; where it is too narrow, a list of figures for each row."""
+    """The table for the terminal; if it is too narrow, a list of figures for each row."""
     headings, lines = _text_table(table, cells)
     shown = rich.table.Table(title=table.title)
     for heading in headings:
@@ -81,7 +81,7 @@ def as_rich(table, cells, console):
 
 
 def _as_list(headings, line, labels):
-    """The name of a row and its figures, one below the other."""
+    """The name of a row, and its figures below each other."""
     shown = rich.table.Table(box=None, show_header=False)
     for heading, figure in zip(headings, line[labels:], strict=True):
         if figure:
@@ -90,7 +90,7 @@ def _as_list(headings, line, labels):
 
 
 def line(table, cell):
-    """One finished run in one line."""
+    """One line about a finished run."""
     figures = ", ".join(
         f"{column.title}: {cell['figures'][name]:{column.format}}"
         for name, column in table.columns.items()
@@ -102,12 +102,12 @@ def line(table, cell):
 
 
 def _figure(run, name):
-    # What is measured side by side is not there before all runs are done.
+    # Figures that are measured side by side are missing until all runs are done.
     return run[name] if name == "seconds_per_epoch" else run["figures"].get(name)
 
 
 def _mean_and_error(values):
-    # A run that was killed after its last epoch has no time.
+    # A run that was killed after its last epoch has no time of an epoch.
     values = [value for value in values if value is not None]
     if not values:
         return math.nan, None
@@ -156,7 +156,7 @@ def _as_markdown(table, cells, facts):
 
 
 def _text_table(table, cells):
-    """Headings and lines of text, with published figures beside the measured ones."""
+    """Headings and lines of text, with published figures next to the measured ones."""
     rows = summary(table, cells)
     published = [name for name in table.columns if any(name in row.published for row in table.rows)]
     headings = [*table.rows[0].labels, "runs"]

@@ -7,16 +7,17 @@ from apps.reproduction.table import Column
 _DENSITY = Column("weights left, %")
 COLUMNS = {"error": Column("test error, %"), "density": _DENSITY}
 ACCURACY_COLUMNS = {"accuracy": Column("test accuracy, %"), "density": _DENSITY}
-# The networks for MNIST, by the papers' names.
+# The networks for MNIST, by their names in the papers.
 LENETS = {"LeNet-300-100": "lenet_300_100", "LeNet-5": "lenet_5"}
-# The papers' weight decay of 5e-4 is in the gradient; that of Keras' L2(c) is 2cw.
+# The papers add a weight decay of 5e-4 to the gradient; Keras' L2(c) adds 2cw.
 L2 = 2.5e-4
 
 
 def staged(rate, every=25_000, of=54_000):
-    """Settings: `rate`, times 0.1 `every` so many steps `of` a whole run, as shares of it.
+    """Settings: a rate that is multiplied by 0.1 `every` so many steps of a run of `of` steps.
 
-    The defaults are MNIST's: 100 epochs of batch 100 with a tenth held out.
+    The steps become shares of the run. The defaults are for MNIST: 100 epochs of batch 100 with a
+    tenth held out.
     """
     boundaries = range(every, of, every)
     return {
@@ -45,7 +46,7 @@ def sparse_momentum(density, **settings):
 
     Args:
         density: float, the share of the weights; 1 for dense SGD with the same settings.
-        **settings: others of the method.
+        **settings: other settings of the method.
     """
     if density == 1.0:
         return {"optimizer": "sgd", "momentum": 0.9, "nesterov": True}

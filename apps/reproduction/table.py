@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from apps.reproduction import pictures, training
 from apps.training.config import TrainConfig
 
-# Subfolder of an experiment's folder with the files to keep.
+# Subfolder for the files to keep, in the folder of an experiment.
 FILES = "files"
-# Settings of every row, unless the table has others.
+# Settings of every row, unless the table overrides them.
 _USUAL = {
     "baseline": False,
     "resume": True,
     "stop_when_dead": False,
-    # Fewer calls from Python: small networks train almost twice as fast.
+    # With fewer calls from Python, small networks train almost twice as fast.
     "steps_per_execution": 20,
 }
 
@@ -26,7 +26,7 @@ class Column:
 
     Attributes:
         title: its heading, with the unit.
-        format: how its numbers are written in the Markdown table.
+        format: format of its numbers in the Markdown table.
     """
 
     title: str
@@ -40,7 +40,7 @@ class Row:
     Attributes:
         labels: `{heading: text}`, unique among the rows.
         changes: `{setting: value}` of a `TrainConfig`.
-        published: `{column: number or text}`, beside which the measured figures are written.
+        published: `{column: number or text}`, shown next to the measured figures.
     """
 
     labels: Mapping[str, str]
@@ -49,7 +49,7 @@ class Row:
 
     @property
     def key(self):
-        """The labels as the name of a file."""
+        """The labels as a file name."""
         text = "-".join(self.labels.values()).lower()
         return re.sub(r"[^a-z0-9.+]+", "-", text).strip("-")
 
@@ -72,23 +72,23 @@ class Table:
         reference: the paper, and its table or section.
         settings: `{setting: value}` of a `TrainConfig`, common to all rows; the names are those of
             the flags of `apps.train`.
-        rows: the `Row`s, no two of the same key.
-        columns: `{name: Column}` of what `measure` gives; `seconds_per_epoch` is always there.
-        measure: function of a trained model and its data set that gives `{column: number}`; None in
-            its own experiment.
-        has_data: whether it trains on images; False for an experiment without.
-        experiment: what is done for a row and a seed; see `training.train`, the default. Of what it
-            writes to its folder, only `FILES` is kept, in `OUT/files/RUN`.
-        together: function of `{run: folder of its files}` that gives `{run: {column: number}}`, for
-            figures that compare only when all runs are measured side by side, or None.
+        rows: the `Row`s, with different keys.
+        columns: `{name: Column}` for the results of `measure`; `seconds_per_epoch` always exists.
+        measure: function of a trained model and its data set that returns `{column: number}`; None
+            if the experiment measures.
+        has_data: whether it trains on images.
+        experiment: function that runs a row with a seed; see `training.train`, the default. Of its
+            files, only the folder `FILES` is kept, in `OUT/files/RUN`.
+        together: function of `{run: folder of its files}` that returns `{run: {column: number}}`,
+            for figures that can be compared only if all runs are measured side by side; or None.
         picture: function that draws the summary into a `matplotlib.figure.Figure`.
         backend: the Keras backend that `measure` or `experiment` needs, or None for any. On another
-            one the runs are only trained, by `training.trained_model`, with which an experiment of
-            such a table begins too.
+            backend the runs are only trained, by `training.trained_model`; an experiment of such a
+            table must begin with it.
         notes: text that is needed to compare the figures.
 
     Raises:
-        ValueError: two rows of one key; settings of a row that do not fit.
+        ValueError: two rows with the same key; settings of a row that do not fit.
     """
 
     title: str

@@ -4,8 +4,8 @@ from apps.reproduction.table import FILES, Column
 from keras_sparse import surgery
 
 _KINDS = ("float32", "int8")
-# The ranges of the int8 file are read from so many training images; and so many test images show
-# that the float32 file is the network.
+# Numbers of training images for the ranges of the int8 file, and of test images to check the
+# float32 file.
 _CALIBRATED, _VERIFIED = 200, 500
 
 COLUMNS = {
@@ -21,7 +21,7 @@ COLUMNS = {
 
 
 def file_figures(model, dataset, folder):
-    """Convert a trained model, and measure all but the time.
+    """Convert a trained model, and measure everything except the time.
 
     Args:
         model: a `keras.Model`.
@@ -45,7 +45,7 @@ def file_figures(model, dataset, folder):
         representative=dataset.x_train[:_CALIBRATED],
         samples=dataset.x_test,
         labels=dataset.y_test,
-        # Errors by rounding are a result here.
+        # Rounding errors are a result here.
         tolerance=Tolerance(error=1.0, agreement=0.0, accuracy=1.0),
     )
     return {

@@ -8,7 +8,7 @@ from apps import program
 from apps.training import loop
 from keras_sparse.callbacks import Throughput
 
-# Between two checkpoints, so that writing them costs little beside short epochs.
+# Minimum time between two checkpoints, so that writing them costs little with short epochs.
 _CHECKPOINT_SECONDS = 20.0
 _EVALUATION_BATCH = 1000
 
@@ -22,17 +22,18 @@ def train(table, row, config, task, folder, on_epoch):
         config: the `TrainConfig` of the row, with the seed and the epochs.
         task: the `apps.training.tasks.InMemory`.
         folder: `pathlib.Path` of this row and seed, for checkpoints.
-        on_epoch: function that is called once for each epoch, also those of the checkpoint.
+        on_epoch: function that is called once for each epoch, including the epochs of the
+            checkpoint.
 
     Returns:
-        `(figures, seconds)`: what the table measures, and the median seconds of an epoch.
+        `(figures, seconds)`: the table's measurements, and the median seconds of an epoch.
     """
     model, seconds = trained_model(config, task, folder, on_epoch)
     return table.measure(model, task.judged), seconds
 
 
 def trained_model(config, task, folder, on_epoch):
-    """`(model, seconds)`: what `train` measures; the arguments are its own."""
+    """`(model, seconds)`: the trained model of a row, for the arguments of `train`."""
     keras.utils.clear_session()
     model = loop.compiled(task, config)
     images = task.images_per_epoch(config.training.batch_size)
@@ -53,7 +54,7 @@ def trained_model(config, task, folder, on_epoch):
 
 
 def accuracy(model, dataset):
-    """Share of the test images that are classified rightly."""
+    """Share of the test images that are classified correctly."""
     logs = model.evaluate(
         dataset.x_test, dataset.y_test, _EVALUATION_BATCH, verbose=0, return_dict=True
     )

@@ -1,4 +1,4 @@
-"""The papers' tables: one module each, whose `TABLE` names rows, data and figures."""
+"""The papers' tables: one module each, with rows, data and figures in `TABLE`."""
 
 import importlib
 import pkgutil
@@ -19,10 +19,10 @@ def row(text):
     """The `TrainConfig` of a row.
 
     Args:
-        text: `"TABLE/ROW"`, the row by its key.
+        text: `"TABLE/ROW"`, with the key of the row.
 
     Raises:
-        ValueError: a table or a row that is not there, or a row that is more than a training.
+        ValueError: an unknown table or row, or a row that is more than a training.
     """
     name, _, key = text.partition("/")
     if name not in NAMES:

@@ -22,31 +22,31 @@ _WIDE = 2.0
 _BATCH_SIZE = 128
 _RATE = 0.1
 _HALF = 0.5
-# What is limited, and to what. The first is the decisive one.
+# Pairs of cost and limit. The first is the decisive one.
 _BUDGETS = (("latency", "half"), ("int8_latency", "half"), ("latency", "width 1"))
 _FIRST = _BUDGETS[0]
-# The backward pass of a training costs twice its forward pass, which is all that a teacher does.
+# A backward pass costs twice a forward pass, and a teacher runs only the forward pass.
 _FORWARD_SHARE = 1 / 3
-# A weight decay of 5e-4 in the gradient; that of Keras' L2(c) is 2cw.
+# A weight decay of 5e-4 in the gradient; Keras' L2(c) adds 2cw.
 _L2 = 2.5e-4
-# A mild weight: a strong one costs accuracy with a teacher that is hardly better.
+# A weak distillation: with a teacher that is hardly better, a strong one costs accuracy.
 _DISTILLATION = keras.distillation.LogitsDistillation(temperature=2.0)
 _MODEL = "model.keras"
 
 
 @dataclasses.dataclass(frozen=True)
 class CompressionRow(Row):
-    """A row, and what it has from the trained wide network.
+    """A row, and its relation to the trained wide network.
 
     Attributes:
-        cost: what is limited, a cost of `keras_sparse.plan`; None for a dense network.
-        limit: `"half"` of the wide network's, or `"width 1"`'s latency.
-        initialization: `"inherited"` weights of the wide network, `"random channels"` of it, or
+        cost: the limited cost, see `keras_sparse.plan`; None for a dense network.
+        limit: `"half"` of the wide network's cost, or the latency of `"width 1"`.
+        initialization: `"inherited"` weights of the wide network, its `"random channels"`, or
             `"scratch"`.
         distilled: whether the wide network teaches.
-        epochs: int, instead of the table's; None for these.
-        as_long: whether the row is trained for as many multiply-accumulates as the wide network and
-            the one that is cut to half of its latency together; those of a teacher count.
+        epochs: int, instead of the table's number; None for the table's.
+        as_long: whether the row is trained with as many multiply-accumulates as the wide network
+            and the network cut to half of its latency together, including those of a teacher.
     """
 
     cost: str | None = None
@@ -90,7 +90,7 @@ def _cut(cost, limit, initialization, **facts):
 def train_and_convert(table, row, config, task, folder, on_epoch):
     """Train a row, and leave the model, a float32 and an int8 file.
 
-    Takes what `training.train` takes, and returns what it returns.
+    Arguments and results are those of `training.train`.
     """
     if row.initialization != "scratch":
         model, seconds = _compressed(row, config, task, folder, on_epoch), None
@@ -104,7 +104,7 @@ def train_and_convert(table, row, config, task, folder, on_epoch):
 
 
 def _from_scratch(row, config, task, folder):
-    """The configuration of a row with new weights."""
+    """The configuration of a row that trains new weights."""
     seed = config.training.seed
     if row.as_long:
         return config.replace(epochs=_epochs_of_both(row, config, task, folder))
@@ -118,7 +118,7 @@ def _from_scratch(row, config, task, folder):
 
 
 def _epochs_of_both(row, config, task, folder):
-    """For how many epochs width 1 costs what the training and the compression of width 2 cost."""
+    """Epochs in which width 1 costs as much as the training and compression of width 2."""
     both = [
         keras.models.load_model(_model_of(row, config.training.seed, folder), compile=False)
         for row in (_dense(_WIDE), _cut(*_FIRST, "inherited"))
@@ -209,7 +209,7 @@ def _target(row, wide, task, folder):
 
 
 def measured(model, dataset, folder):
-    """The figures of a trained model, which is left in `folder` with its files."""
+    """The figures of a trained model; the model and its files stay in `folder`."""
     figures = file_figures(model, dataset, folder)
     model.save(folder / FILES / _MODEL)
     return figures

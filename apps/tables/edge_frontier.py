@@ -9,15 +9,15 @@ from keras_sparse import models, surgery
 
 _WIDE = 2.0
 _BATCH_SIZE = 128
-# A weight decay of 5e-4 in the gradient; that of Keras' L2(c) is 2cw.
+# A weight decay of 5e-4 in the gradient; Keras' L2(c) adds 2cw.
 _L2 = 2.5e-4
 _CLASSIFIER = "logits/"
-# Kernels whose channels a residual adds up: one goes only where all that are added are zero.
+# Kernels with channels that a residual adds: a channel is removed only if all its addends are zero.
 _ADDED_UP = "^conv1/|_conv2/|_shortcut/"
 
 
 def _regularized_resnet_8(kernel_regularizer, **arguments):
-    """ResNet-8 with the regularizer of its kernels on batch normalisation's γ too."""
+    """ResNet-8 with the kernel regularizer on γ of batch normalisation too."""
 
     def regularized(layer):
         config = layer.get_config()
@@ -78,9 +78,8 @@ def _sparse_momentum(density):
 def train_cut_and_convert(table, row, config, task, folder, on_epoch):
     """Train a row, remove its dead channels, and write a float32 and an int8 file.
 
-    What has nearly vanished becomes zero first: channels whose incoming weights have a norm of at
-    most 1e-6, or a |γ| of at most 1e-3. Takes what `training.train` takes, and returns what it
-    returns.
+    Before that, channels are set to zero if the norm of their incoming weights is at most 1e-6, or
+    if |γ| is at most 1e-3. Arguments and results are those of `training.train`.
     """
     model, seconds = training.trained_model(config, task, folder, on_epoch)
     return file_figures(_without_dead_channels(model), task.judged, folder), seconds
@@ -100,7 +99,7 @@ TABLE = Table(
         **{"dataset": "cifar10", "augment": True, "batch_size": _BATCH_SIZE, "epochs": 100},
         **{"model": "resnet_8", "jit_compile": "false"},
     },
-    # In an order in which a table that is stopped early still compares something.
+    # In this order, a table that is stopped early still has rows to compare.
     rows=(
         _dense(1.0),
         _rda(2e-4),

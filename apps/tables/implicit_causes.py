@@ -1,4 +1,4 @@
-"""Of what units die under Adam with L2: of being silent, or of what else?"""
+"""Why units die with Adam and L2: because they are inactive, or for another reason?"""
 
 import functools
 
@@ -42,7 +42,7 @@ def _row(activation, normalisation="full", units=1000):
 
 
 def measure(model, dataset):
-    """The figures of all implicit tables, and the slope and the γ of the units that are dead."""
+    """The figures of all implicit tables, and slope and γ of the dead units."""
     figures = implicit.measure(model, dataset)
     dead = channels.channel_norms(model.get_layer("hidden")) < implicit.DEAD
     if not dead.any():

@@ -9,9 +9,9 @@ from apps.training import loop
 
 _WEIGHTS = 100
 _STEPS_PER_EPOCH = 1000
-# The papers' λ, 2c of Keras' regularizer c·Σw².
+# The papers' λ, which is 2c for Keras' regularizer c·Σw².
 _L2_GRADIENT = 1e-3
-# How often the data activate the initial unit, and how large their gradient is then.
+# Share of steps in which the data activate the initial unit, and size of their gradient.
 _ACTIVE = 0.01
 _DATA_GRADIENT = 1e-5
 _OPTIMIZERS = {
@@ -34,9 +34,9 @@ class UnitRow(Row):
 def trajectory(table, row, config, task, folder, on_epoch):
     """Follow the norm of a unit's weights under a real optimizer, 1000 steps an epoch.
 
-    A step's gradient is λw, as an L2 regularizer gives it (AdamW decays by itself instead), and
-    now and then a small random one for the data. The smaller the weights, the rarer that is: a
-    bias below zero keeps the unit inactive. Takes what `training.train` takes.
+    A step's gradient is λw, as from an L2 regularizer (AdamW decays instead), plus occasionally a
+    small random gradient for the data. It becomes rarer as the weights become smaller, because a
+    negative bias keeps the unit inactive. The arguments are those of `training.train`.
     """
     settings = config.training
     rng = np.random.default_rng(settings.seed)
@@ -54,7 +54,7 @@ def trajectory(table, row, config, task, folder, on_epoch):
                 gradient = gradient + rng.normal(0, _DATA_GRADIENT, _WEIGHTS)
             optimizer.apply([keras.ops.convert_to_tensor(gradient, "float32")], [weights])
             values = keras.ops.convert_to_numpy(weights)
-            # Squares of what is left vanish in float32.
+            # Squares of such small weights are zero in float32.
             norms.append(float(np.linalg.norm(values.astype("float64")) / start))
         on_epoch()
     return {"norm": norms[-1], "norms": norms}, None

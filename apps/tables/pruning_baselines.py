@@ -16,9 +16,9 @@ def _pruning(density):
     return {"optimizer": "magnitude_pruning", "target_sparsity": 1 - density, "update_every": 100}
 
 
-# What a method changes, by the share of the weights.
+# Settings of each method, as a function of the share of the weights.
 _METHODS = {
-    # It thresholds with its own l1.
+    # RDA has its own l1.
     "RDA": lambda density: {
         **{"optimizer": "rda", "target_sparsity": 1 - density},
         **{"ramp_steps": 1 / 3, "l2": 0.0},
@@ -34,7 +34,7 @@ _METHODS = {
     "SNIP": lambda density: {"optimizer": "snip", "density": density},
     "static": lambda density: {"optimizer": "static", "density": density},
     "gradual pruning": lambda density: {**_pruning(density), "prune_from": 0.1},
-    # Trained at the full rate up to here, pruned at once, fine-tuned while the rate falls.
+    # Train at the full rate, prune at once, fine-tune with a falling rate.
     "three-step pruning": lambda density: {
         **_pruning(density),
         **{"scope": "global", "prune_from": 0.45, "prune_until": 0.45},

@@ -41,9 +41,9 @@ def rda(method, scale, stages=_STAGES):
     """Settings of RDA.
 
     Args:
-        method: whether it has ASR or a staged γ stands in its name.
+        method: its name, which contains ASR and staged γ if it has them.
         scale: s of the initial weights.
-        stages: 1/γ in each third of the training, where γ is staged.
+        stages: 1/γ in each third of the training, for a staged γ.
     """
     if "staged" in method:
         rate = {"schedule": "staged", "stages": stages, "stage_starts": (1 / 3, 2 / 3)}
@@ -55,7 +55,7 @@ def rda(method, scale, stages=_STAGES):
 
 
 def three_steps(density):
-    """Settings of three-step pruning, which leaves a share of the weights, in percent."""
+    """Settings of three-step pruning; `density` is the share of weights kept, in percent."""
     return {
         "optimizer": "magnitude_pruning",
         "target_sparsity": 1 - density / 100,

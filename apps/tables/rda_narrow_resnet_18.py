@@ -4,10 +4,10 @@ from apps.reproduction import sparse
 from apps.reproduction.table import Row, Table
 from apps.tables.rda_cifar10 import rda, three_steps
 
-# λ, s and the rate of `RDA`: chosen on held-out training images, see the results.
+# λ, s and the rate of `RDA` were chosen on held-out training images; see the results.
 _L1 = 3e-4
 _SCALE = 10.0
-# Of the weights, in percent: what RDA leaves after 18 epochs.
+# Share of the weights, in percent, that RDA leaves after 18 epochs.
 _DENSITY = 5.6
 _STAGED = "RDA + ASR, staged γ"
 _DENSE = {

@@ -1,16 +1,16 @@
-"""What redistribution and growth by momentum are worth, at 5% of the weights."""
+"""The effect of redistribution and growth by momentum, at 5% of the weights."""
 
 from apps.reproduction import sparse
 from apps.reproduction.table import Row, Table
 
-# What changes when a part is omitted.
+# Changed settings when a part is omitted.
 VARIANTS = {
     "sparse momentum": {},
     "no redistribution": {"redistribution": "none"},
     "random growth": {"growth": "random"},
     "neither": {"redistribution": "none", "growth": "random"},
 }
-# The paper's error with all of the method, and how much each variant adds to it.
+# The paper's error of the whole method, and the error that each variant adds.
 _PUBLISHED = {
     "LeNet-300-100": (1.53, (0.0, 0.01, 0.07, 0.11)),
     "LeNet-5": (0.69, (0.0, 0.32, -0.05, 0.13)),

@@ -1,4 +1,4 @@
-"""What redistribution and growth by momentum are worth in VGG16-D on CIFAR-10."""
+"""The effect of redistribution and growth by momentum in VGG16-D on CIFAR-10."""
 
 from apps.reproduction import sparse
 from apps.reproduction.table import Row, Table

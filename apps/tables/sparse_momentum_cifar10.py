@@ -7,7 +7,7 @@ EPOCHS = 250
 _PUBLISHED = {1.0: 94.70, 0.2: 94.32, 0.1: 93.61, 0.5: 94.75}
 # The paper's set-up of WRN-28-2 keeps these dense.
 _DENSE = "^conv1/|shortcut/|logits/"
-# Of all wide ResNets of the paper.
+# Settings of all wide ResNets of the paper.
 SETTINGS = {
     **sparse.CIFAR10,
     **{"epochs": EPOCHS, "model": "wide_resnet", "dropout": 0.3, "l2": sparse.L2},
@@ -18,11 +18,11 @@ def row(depth, width, density, published, steps, exclude=None):
     """A row of the paper's recipe.
 
     Args:
-        depth, width: of the wide ResNet.
+        depth, width: arguments of the wide ResNet.
         density: float, share of the weights; 1 is dense training.
         published: accuracy in percent.
-        steps: of a whole run, of which the rate falls every 30,000.
-        exclude: pattern of what stays dense, or None.
+        steps: steps of a whole run; the rate falls every 30,000.
+        exclude: pattern of the weights that stay dense, or None.
 
     Returns:
         A `Row`.

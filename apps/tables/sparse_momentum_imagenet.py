@@ -29,7 +29,7 @@ def _row(method, density, changes, accuracy):
 
 def _sparse(method, settings, density, accuracy):
     if method == "thin dense":
-        # Weights grow with the square of the width.
+        # The number of weights grows with the square of the width.
         own = {"width": round(density**0.5, 3)}
     elif method == "gradual pruning":
         own = {"target_sparsity": 1 - density}
@@ -43,7 +43,7 @@ TABLE = Table(
     reference="Sparse networks from scratch, arXiv 1907.04840, ImageNet",
     settings={
         **{"dataset": "imagenet", "model": "resnet_50", "batch_size": 256, "epochs": 100},
-        # A weight decay of 1e-4 in the gradient; that of Keras' L2(c) is 2cw.
+        # A weight decay of 1e-4 in the gradient; Keras' L2(c) adds 2cw.
         **{"momentum": 0.9, "nesterov": False, "l2": 5e-5},
         **sparse.staged(0.1, every=30, of=100),
     },

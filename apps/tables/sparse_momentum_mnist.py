@@ -7,7 +7,7 @@ PUBLISHED = {
     "LeNet-300-100": {1.0: 1.34, 0.01: 2.36, 0.02: 1.99, 0.05: 1.53, 0.2: 1.26},
     "LeNet-5": {1.0: 0.58, 0.01: 0.83, 0.02: 0.76, 0.05: 0.69, 0.2: 0.60},
 }
-# Of other methods, as the paper quotes them: weights and error in percent, by network.
+# Figures of other methods from the paper: weights and error in percent, by network.
 OTHERS = {
     "optimal brain damage": {"LeNet-300-100": [(8.0, 2.0)], "LeNet-5": [(8.0, 2.7)]},
     "layer-wise brain damage": {"LeNet-300-100": [(1.5, 2.0)], "LeNet-5": [(1.0, 2.1)]},

@@ -5,7 +5,7 @@ from apps.reproduction.table import Row, Table
 from apps.tables.sparse_momentum_cifar10 import EPOCHS, SETTINGS
 
 _METHODS = ("dense", "SNIP", "sparse momentum")
-# What builds the network, the share of the weights, and the paper's errors of the methods, percent.
+# Function that builds the network, share of the weights, and the paper's errors, in percent.
 _NETWORKS = {
     "AlexNet-s": ({"model": "alexnet_s", "dropout": None}, 0.1, (12.95, 14.99, 14.35)),
     "AlexNet-b": ({"model": "alexnet_b", "dropout": None}, 0.1, (12.85, 14.50, 13.93)),

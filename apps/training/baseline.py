@@ -5,7 +5,7 @@ from apps.training.methods import METHODS
 from apps.training.settings import names
 
 _WITHOUT = {"mask_history": False, "tensorboard": False, "stop_when_dead": False}
-# Adam at its own rate trains any of the networks without a search.
+# Adam at its default rate trains all of the networks without tuning.
 _ADAM = {"optimizer": "adam", "schedule": "cosine"}
 
 
@@ -42,7 +42,7 @@ def dense_config(config):
 
 
 def _inside(method, rate):
-    """The settings of the optimizer inside the masks."""
+    """The settings of the inner optimizer, without masks."""
     found = {"weight_decay": method.weight_decay, "learning_rate": rate}
     if method.inside == "adam":
         return {"optimizer": "adam", **found}

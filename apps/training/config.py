@@ -18,7 +18,7 @@ PARTS = {
     "watching": parts.Watching,
     "output": parts.Output,
 }
-# Defaults without an optimizer: whole channels die, so that surgery has something to cut.
+# Defaults without an optimizer: whole channels die, so that surgery finds channels to remove.
 SHOWN = {
     "optimizer": "rda",
     "groups": "channel",
@@ -27,12 +27,12 @@ SHOWN = {
     "learning_rate": 1.0,
     "schedule": "cosine",
 }
-# Which given settings and schedules replace which of these. The published variant multiplies the
-# weights by its learning rate, so a rate that falls to 0 would make them 0.
+# Settings that replace some of these defaults. The published variant multiplies the weights by its
+# learning rate, so a rate that falls to 0 would make them 0.
 _REPLACES = {"staged": "learning_rate", "l1": "target_sparsity", "variant": "schedule"}
-# The old names of settings, under which checkpoints have them.
+# Old names of settings, which are in old checkpoints.
 OLD_NAMES = {"form": "variant", "retrain_epochs": "fine_tuning_epochs"}
-# What may differ between a training and its continuation.
+# Settings that may differ between a training and its continuation.
 _FREE = ("baseline", "data_dir", "export", "out", "quantize", "resume", "tensorboard")
 # Increased when defaults or the meaning of settings change.
 _VERSION = 2
@@ -40,12 +40,12 @@ _VERSION = 2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """All settings of a training, in the parts that builders take.
+    """All settings of a training, grouped in parts.
 
     Attributes:
         data, network, rate, training, watching, output: the parts, see `apps.training.parts`.
         optimizer: the `Method`, with the settings of the optimizer.
-        given: `{name: value}` of the settings that were given.
+        given: `{name: value}` of the explicitly given settings.
 
     Example:
 
@@ -68,11 +68,11 @@ class TrainConfig:
         """The configuration with these settings, and defaults for the others.
 
         Args:
-            settings: `{name: value}`, names as of the flags; None is the same as not given.
+            settings: `{name: value}`, with the names of the flags; None means not given.
 
         Raises:
-            ValueError: a setting that is not known, that does not fit, or that belongs to another
-                optimizer, network or schedule.
+            ValueError: a setting that is unknown, does not fit, or belongs to another optimizer,
+                network or schedule.
         """
         given = _by_present_names({n: v for n, v in settings.items() if v is not None})
         if "optimizer" not in given:
@@ -91,11 +91,12 @@ class TrainConfig:
             model = values.get("model", "small_cnn")
             _refuse_unused("model", model, parts.OF_MODELS, values)
         if "stages" in values and "inner" in takes[optimizer]:
-            values.setdefault("inner", "sgd")  # as where a learning rate is given
+            values.setdefault("inner", "sgd")  # as with a given learning rate
         method = METHODS[optimizer](**_of(METHODS[optimizer], values))
         made = {part: kind(**_of(kind, values)) for part, kind in PARTS.items()}
         made["network"] = _with_start(made["network"], method)
-        # Metrics have an axis more there, see `strategies`, which TensorBoard does not take.
+        # With several workers, metrics have one more axis (see `strategies`), which TensorBoard
+        # refuses.
         scalars = not made["watching"].tensorboard or made["training"].strategy != "multi_worker"
         wanted = "omitted with --strategy=multi_worker"
         require(scalars, "tensorboard", wanted, made["watching"])
@@ -122,7 +123,7 @@ class TrainConfig:
 
     @functools.cached_property
     def settings(self):
-        """`{name: value}` of everything that decides the outcome, as JSON-serializable values."""
+        """`{name: value}` of all settings that affect the result, JSON-serializable."""
         found = {"version": _VERSION, "optimizer": self.optimizer.flag}
         for part in (*PARTS, "optimizer"):
             settings = getattr(self, part)
@@ -183,10 +184,10 @@ def _refuse_unused(choice, chosen, takes, values):
     """Raise a ValueError for a setting that the choice would not use.
 
     Args:
-        choice: the setting that chooses.
+        choice: name of the choice, such as the optimizer.
         chosen: its value.
         takes: `{value: names of the settings that belong to it}`.
-        values: what was given.
+        values: the given settings.
     """
     for name in sorted(set().union(*takes.values())):
         if name in values and name not in takes.get(chosen, ()):

@@ -1,4 +1,4 @@
-"""The flags of `apps.train`: those of all settings, by group, and what was given."""
+"""The flags of `apps.train`: one for each setting, in groups."""
 
 from apps.training.config import OLD_NAMES, PARTS, SHOWN, owners, warn_of_old_name
 from apps.training.methods import METHODS
@@ -22,11 +22,11 @@ GROUPS = (
 def define(flags, values):
     """Define all flags of `apps.train`.
 
-    A flag that was not given is None: `TrainConfig` has the defaults.
+    A flag that was not given is None; `TrainConfig` has the defaults.
 
     Args:
         flags: the module `absl.flags`.
-        values: the `FlagValues` that they go into.
+        values: the `FlagValues` to define them in.
     """
     flags.DEFINE_string(
         "row",
@@ -65,7 +65,7 @@ def given(values):
     """
     for old, new in OLD_NAMES.items():
         if values[old].present:
-            both = values[new].present > values[old].present  # the old name counts for both
+            both = values[new].present > values[old].present  # the old name increases both counts
             warn_of_old_name(f"--{old}", f"--{new}", both)
     groups = values.flags_by_module_dict()
     found = {flag.name: flag.value for group in GROUPS for flag in groups[group]}
@@ -89,7 +89,7 @@ def _help(field):
 
 
 def _help_of_methods(field):
-    """With the methods that have it, and their defaults."""
+    """Help text with the methods that have the setting, and their defaults."""
     methods = owners(field.name)
     defaults = {m: METHODS[m].__dataclass_fields__[field.name].default for m in methods}
     usual = max(defaults.values(), key=list(defaults.values()).count)

@@ -1,4 +1,4 @@
-"""The one training loop: compile a configuration, continue from a checkpoint, fit."""
+"""The training loop: compile a configuration, continue from a checkpoint, fit."""
 
 import dataclasses
 import time
@@ -12,10 +12,10 @@ from keras_sparse.callbacks import EpochCheckpoint
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """The size of a training, from which schedules are made.
+    """The size of a training, used to make schedules.
 
     Attributes:
-        seed: of the initial weights, of the order of images and of an optimizer's random numbers.
+        seed: seed for the initial weights, the order of images and an optimizer's random numbers.
         epochs: passes over the data.
         steps_per_epoch: batches in a pass.
         steps_per_execution: steps at a time.
@@ -28,7 +28,7 @@ class Run:
 
     @property
     def steps(self):
-        """Of the whole training."""
+        """Number of steps of the whole training."""
         return self.epochs * self.steps_per_epoch
 
 
@@ -50,14 +50,14 @@ def compiled(task, config):
     """The network and the optimizer of a `TrainConfig`, compiled and built.
 
     Args:
-        task: what `tasks.load` returns.
+        task: the result of `tasks.load`.
         config: the `TrainConfig`.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: settings that do not go with each other or with this network.
+        ValueError: settings that do not fit each other or this network.
     """
     settings = config.training
     run = run_of(settings, task)
@@ -73,17 +73,17 @@ def compiled(task, config):
         optimizer=optimizer(config, run),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        # JAX compiles always.
+        # JAX always compiles.
         jit_compile=jit_compile if keras.backend.backend() == "tensorflow" else "auto",
         steps_per_execution=run.steps_per_execution,
     )
-    # Errors with this network are raised before the first step.
+    # Build now, so that errors with this network are raised before the first step.
     model.optimizer.build(model.trainable_variables)
     return model
 
 
 class _Checkpoint(EpochCheckpoint):
-    """Writes checkpoints with a minimum time in between, because short epochs take less."""
+    """Writes checkpoints with a minimum time in between, for short epochs."""
 
     def __init__(self, folder, callbacks, settings, writes, seconds):
         super().__init__(folder, callbacks, settings, writes)
@@ -108,21 +108,21 @@ class _Checkpoint(EpochCheckpoint):
 
 
 class Loop:
-    """A training that is ready to go, or to continue.
+    """A training that is ready to start, or to continue.
 
     Args:
         model: the model, compiled.
-        task: what `tasks.load` returns.
+        task: the result of `tasks.load`.
         config: the `TrainConfig`.
-        callbacks: list of callbacks that watch, besides those of the optimizer.
+        callbacks: list of callbacks, besides those of the optimizer.
         checkpoint: folder of the checkpoint, or None for none.
-        seconds: float, between two checkpoints at least; the last epoch always has one.
+        seconds: float, minimum time between two checkpoints; the last epoch always has one.
         writes: bool; False for a worker that only reads.
 
     Attributes:
         model: the model.
         callbacks: list of all callbacks, to which more may be added.
-        first_epoch: int, where it starts.
+        first_epoch: int, the first epoch to train.
 
     Raises:
         ValueError: a checkpoint of other settings.
@@ -143,7 +143,7 @@ class Loop:
         self.first_epoch = found.restore(model)
 
     def fit(self, validates=True, verbose="auto"):
-        """Train what is left; returns the history, `{name: values by epoch}`."""
+        """Train the remaining epochs; returns the history, `{name: values by epoch}`."""
         settings = self._config.training
         batches = self._task.batches(self._config, self.first_epoch)
         validation = self._task.validation(settings.batch_size) if validates else {}

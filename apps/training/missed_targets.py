@@ -1,4 +1,4 @@
-"""Targets that a training did not meet, for its report."""
+"""Missed targets of a training, for its report."""
 
 import contextlib
 import warnings
@@ -13,7 +13,7 @@ def missed_targets():
     """Collects the optimizers' warnings at the end of `fit`; other warnings are shown.
 
     Yields:
-        A list, of a dict with `asked`, `reached` and `why` for each of them.
+        A list of dicts with `asked`, `reached` and `why`.
     """
     found = []
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""From the part `Network` to a network."""
+"""Making the network from the part `Network`."""
 
 import keras
 
@@ -7,7 +7,7 @@ from apps.training.parts import OF_MODELS
 from keras_sparse import models
 
 _RESNETS = ("resnet_18", "resnet_50")
-# Smaller images would have no pixels after the strides of the first layers.
+# Smaller images would have no pixels left after the strides of the first layers.
 _IMAGENET_PIXELS = 64
 
 
@@ -23,9 +23,9 @@ def network(task, settings, seed):
         A functional `keras.Model` that is not compiled.
 
     Raises:
-        ValueError: images that the network cannot take.
+        ValueError: images that do not fit the network.
     """
-    # Before an initializer is made, which draws its seed then.
+    # Before initializers are made, because they draw their seeds then.
     keras.utils.set_random_seed(seed)
     arguments = {}
     if settings.width:

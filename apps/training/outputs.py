@@ -58,14 +58,14 @@ def write(model, history, task, config, told, dense=None):
     Args:
         model: the trained `keras.Model`.
         history: dict from a log's name to its values by epoch.
-        task: what `tasks.load` returns.
+        task: the result of `tasks.load`.
         config: the `TrainConfig`.
         told: dict of further entries of the report: `command`, the command line, and
             `missed_target`, if there is one.
         dense: `(model, history)` of the baseline, or None.
 
     Raises:
-        UsageError: the network cannot be converted; it is saved then.
+        UsageError: the network cannot be converted; it is saved in any case.
     """
     facts = {name: config.settings[name] for name in _TOLD} | told
     test = run_folder.TestSet(*task.test)
@@ -86,9 +86,9 @@ def write(model, history, task, config, told, dense=None):
 
 
 def write_masks(callbacks, path):
-    """Write what `MaskHistory` kept, if it is among the callbacks.
+    """Write the record of `MaskHistory`, if it is among the callbacks.
 
-    For each weight an array of shape `(epochs, bytes)`, masks packed by `np.packbits`.
+    Each weight has an array of shape `(epochs, bytes)`, with masks packed by `np.packbits`.
     """
     for callback in callbacks:
         if isinstance(callback, MaskHistory):

@@ -30,7 +30,7 @@ MODELS = (
     *("resnet_8", "resnet_18", "resnet_50"),
     *("vgg16_bn", "vgg16_c", "vgg16_d", "vgg16_like", "vgg19_bn", "wide_resnet"),
 )
-# Settings that belong to some choices only, besides those of the optimizers.
+# Settings that only some choices have, besides those of the optimizers.
 OF_MODELS = dict.fromkeys(MODELS, ()) | {
     **dict.fromkeys(LENETS, ("batch_norm",)),
     "wide_resnet": ("depth", "dropout"),
@@ -44,7 +44,7 @@ OF_SCHEDULES = {
 }
 CRITERIA = ("incoming_norm", "batch_norm_scale", "largest_activation", "selectivity", "apoz")
 _NETWORKS = ("dense", "model", "compact")
-# What a training writes into its folder.
+# Files that a training writes into its folder.
 _FILES = (
     *(f"{name}{ending}" for name in _NETWORKS for ending in (".keras", ".tflite")),
     *("history.csv", "dense_history.csv", "report.json", "report.md", "report.html"),
@@ -55,7 +55,7 @@ _FOLDERS = ("checkpoint", "dense_checkpoint", "tensorboard")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data(Settings):
-    """The images."""
+    """Settings of the images."""
 
     dataset: str = choice(DATASETS, "The task.", "digits")
     data_dir: str | None = text(
@@ -93,7 +93,7 @@ class Data(Settings):
         require(not (self.augment and grey), "augment", "omitted for images in grey", self)
 
     def check_files(self):
-        """Raise a ValueError for data that are not there."""
+        """Raise a ValueError for missing data."""
         if self.dataset != "imagenet":
             paths.check_data(self.dataset, self.data_dir)
         elif self.data_dir:
@@ -102,7 +102,7 @@ class Data(Settings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Network(Settings):
-    """The network; in Python `model` may be a function like those of `keras_sparse.models`."""
+    """Settings of the network; in Python `model` may be a function like `models.lenet_5`."""
 
     model: str | Callable = choice(MODELS, "The network.", "small_cnn")  # noqa: RUF009 a field
     width: float | None = positive("Factor on all widths; of wide_resnet its k, 10 in WRN-28-10.")
@@ -130,7 +130,7 @@ class Network(Settings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rate(Settings):
-    """How the learning rate falls."""
+    """Settings of the learning rate's schedule."""
 
     schedule: str = choice(
         OF_SCHEDULES,

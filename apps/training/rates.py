@@ -1,4 +1,4 @@
-"""From the part `Rate` to a learning rate, constant or by a schedule."""
+"""Making a learning rate, constant or a schedule, from the part `Rate`."""
 
 import keras
 
@@ -36,6 +36,6 @@ def _staged(rate, run):
         span(start, run.steps) if start < 1 else round(start * run.steps_per_epoch)
         for start in rate.stage_starts
     ]
-    # Keras changes to a value in the step after its boundary.
+    # Keras changes the value in the step after the boundary.
     boundaries = [start - 1 for start in starts]
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rate.stages)

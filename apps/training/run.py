@@ -1,4 +1,4 @@
-"""One training, from its configuration to its files."""
+"""A training: from its configuration to its files."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from export import run_folder
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """A training that `prepare` checked and made.
+    """A training that `prepare` made.
 
     Attributes:
         config: the `TrainConfig`.
@@ -44,7 +44,7 @@ class Training:
         """Train, then write the files.
 
         Args:
-            command: how the program was called, for the report.
+            command: the command line of the program, for the report.
 
         Raises:
             UsageError: the network died.
@@ -108,7 +108,7 @@ def prepare(config):
         A `Training`.
 
     Raises:
-        ValueError: something does not fit.
+        ValueError: settings, data or folder do not fit.
     """
     strategy = strategies.use(config.training)
     outputs.check(config)
@@ -117,7 +117,7 @@ def prepare(config):
 
 
 def _training(config, strategy, task, prefix=""):
-    """A `Training`; the prefix is that of its files."""
+    """A `Training`; `prefix` is the prefix of its files."""
     folder, is_chief = outputs.folder(config), strategy.is_chief
     log_dir = folder / "tensorboard" if config.watching.tensorboard and is_chief else None
     with strategy.scope():

@@ -1,7 +1,7 @@
 """Settings of a training: each is a field of a dataclass, and the flag of the same name.
 
-A field is made by the function of its kind, with its range and its text in `--help`.
-Nothing here imports Keras.
+Each kind of field has a function, which takes its range and its text for `--help`. This module does
+not import Keras.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class Settings:
         self.check()
 
     def check(self):
-        """Raise a ValueError for values that do not go with each other."""
+        """Raise a ValueError for values that do not fit each other."""
 
 
 def names(settings):
@@ -37,7 +37,7 @@ def names(settings):
 
 
 def require(holds, name, wanted, settings):
-    """Raise a ValueError that names a setting, unless something holds."""
+    """Raise a ValueError that names a setting, unless `holds` is true."""
     if not holds:
         raise ValueError(f"--{name} must be {wanted}. Received: {getattr(settings, name)}")
 
@@ -109,7 +109,7 @@ def _setting(help, default, parser, define):
 
 
 class _WordsParser(flags.ListParser):
-    """Parses what `flags.ListParser` does; a tuple is one already."""
+    """Like `flags.ListParser`, but accepts tuples."""
 
     def parse(self, argument):
         return argument if isinstance(argument, tuple) else tuple(super().parse(argument))

@@ -18,13 +18,13 @@ _BACKENDS = {"mirrored": "tensorflow", "multi_worker": "tensorflow", "data_paral
 
 @dataclasses.dataclass(frozen=True)
 class Strategy:
-    """How the devices share the work.
+    """A distribution of the work over devices.
 
     Attributes:
         scope: function that returns the context in which a model is made.
-        divides: int, by which the size of every batch must be divisible.
+        divides: int; every batch size must be divisible by it.
         is_chief: whether this process writes files.
-        adapt: function that is called with the compiled model, and an example of a batch.
+        adapt: function that is called with the compiled model and an example batch.
     """
 
     scope: Callable = contextlib.nullcontext
@@ -40,10 +40,10 @@ def use(settings):
         settings: the part `Training`.
 
     Returns:
-        A `Strategy`; without the flag one that does nothing.
+        A `Strategy`; without the flag, a strategy that does nothing.
 
     Raises:
-        ValueError: a backend that does not have it, a cluster that is not described.
+        ValueError: a backend without this strategy; a cluster without a description.
     """
     name = settings.strategy
     if name is None:
@@ -104,8 +104,8 @@ def _check_cluster():
 def _fit_in_many_workers(model, batch):
     """Work around errors of Keras 3.15 in `fit` with several workers (keras issue 20585).
 
-    Keras averages a first batch over the workers only to infer its shapes, and metrics along an
-    axis that scalars do not have; neither works there.
+    Keras averages a first batch over the workers to infer shapes, and it averages metrics along an
+    axis that scalars do not have. Neither works with several workers.
     """
     _keras.build_for(model, batch)
     for name in ("train_step", "test_step"):

@@ -11,9 +11,9 @@ from apps.training.settings import require
 from keras_sparse import data
 
 _SAMPLES = 200
-# Images on which files are compared, for a data set that does not fit into memory.
+# Number of images for comparing files, for a data set that does not fit into memory.
 _TESTED = 1000
-# Share of an accelerator's memory that images may take; the training needs the rest.
+# Share of an accelerator's memory for images; the training needs the rest.
 _ROOM = 0.25
 
 
@@ -46,7 +46,7 @@ class InMemory:
 
     @property
     def judged(self):
-        """The data set with the images for testing the trained network."""
+        """The data set for testing the trained network."""
         return dataclasses.replace(self.dataset, x_test=self.test[0], y_test=self.test[1])
 
     def steps_per_epoch(self, batch_size):
@@ -78,7 +78,7 @@ class InMemory:
 
 @dataclasses.dataclass(frozen=True)
 class Streamed:
-    """A classification task whose images are read while they are needed.
+    """A classification task that reads images when they are needed.
 
     Attributes:
         images: a `keras_sparse.data` stream.
@@ -133,7 +133,7 @@ def load(settings, devices=1):
 
     Args:
         settings: the `Data`.
-        devices: int, by which the number of validated images must be divisible.
+        devices: int; the number of validation images must be divisible by it.
 
     Returns:
         An `InMemory` or a `Streamed`.
@@ -174,7 +174,7 @@ def resident(arrays, device=None):
         device: the accelerator, a `jax.Device`; None: the first of JAX.
 
     Returns:
-        A tuple of tensors, or the arrays as they are.
+        A tuple of tensors, or the unchanged arrays.
     """
     if device is None and keras.backend.backend() == "jax":
         import jax
@@ -193,7 +193,7 @@ def _is_tensorflow():
 
 
 def _tensorflow_batches(x, y, batch_size, seed, first_epoch):
-    """The batches of `data.Batches`, made by TensorFlow: small networks would wait for Python."""
+    """The batches of `data.Batches`, made by TensorFlow: faster for small networks."""
     import tensorflow as tf
 
     def order(epoch):

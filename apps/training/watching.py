@@ -1,11 +1,11 @@
-"""From the part `Watching` to callbacks."""
+"""Making callbacks from the part `Watching`."""
 
 import keras
 
 import keras_sparse
 from keras_sparse import channels
 
-# Enough to see whether outputs differ.
+# Number of images for checking whether outputs differ.
 _PROBES = 32
 _CRITERIA = {
     "incoming_norm": channels.IncomingNorm,
@@ -16,7 +16,7 @@ _CRITERIA = {
 }
 
 
-# Are in history.csv, but not of the progress bar.
+# Logs that are in history.csv, but not in the progress bar.
 _QUIET = ("zero_channels_gap", "grown", "pruned", "peak_memory_mib")
 
 
@@ -34,7 +34,7 @@ def watching(settings, task, batch_size, log_dir):
 
     Args:
         settings: the `Watching`.
-        task: what `tasks.load` returns.
+        task: the result of `tasks.load`.
         batch_size: int.
         log_dir: folder for TensorBoard, or None.
 

@@ -2,7 +2,7 @@
 
 from apps.training.methods import dense, masked, proximal
 
-# A class with a `flag` in one of these modules is one of them.
+# All classes with a `flag` in these modules.
 METHODS = {
     method.flag: method
     for module in (proximal, masked, dense)

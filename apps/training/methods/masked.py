@@ -17,7 +17,7 @@ from apps.training.settings import (
     steps_or_epoch,
 )
 
-# Changes of the masks at least, however short the training is.
+# Minimum number of mask changes in a short training.
 _UPDATES = 20
 
 
@@ -34,14 +34,14 @@ class _Masked(Method):
     group = "masked optimizers"
 
     def constant_rate(self):
-        """The default rate of the optimizer inside."""
+        """The default rate of the inner optimizer."""
         from keras_sparse.optimizers.inner import LEARNING_RATES
 
         return LEARNING_RATES[self.inside] if self.learning_rate is None else self.learning_rate
 
     @property
     def inside(self):
-        """The name of the optimizer inside the masks."""
+        """The name of the inner optimizer."""
         return self.inner or ("adam" if self.learning_rate is None else "sgd")
 
     def arguments(self, run):

@@ -8,13 +8,13 @@ from apps.training.settings import Settings, names, positive
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Method(Settings):
-    """The settings of an optimizer, whose class in `keras_sparse` or Keras has the same name.
+    """The settings of an optimizer; its class in `keras_sparse` or Keras has the same name.
 
     The defaults are those of the class: a test compares them.
 
     Attributes:
-        flag: its name for `--optimizer`; a class without is a base of others.
-        group: the group of `--help`.
+        flag: its name for `--optimizer`; a class without a flag is a base class.
+        group: the group in `--help`.
         apart: names of the settings that are not arguments of the class.
         fitted: `{setting: default}` of schedules that are None here, because a short training
             shortens them.
@@ -32,8 +32,8 @@ class Method(Settings):
         """A new `keras.optimizers.Optimizer`.
 
         Args:
-            rate: function of the constant learning rate that gives the schedule.
-            run: the `Run`, from which other schedules are made.
+            rate: function from the constant learning rate to the schedule.
+            run: the `Run`, used to make other schedules.
 
         Raises:
             ValueError: a value that the class refuses.
@@ -47,7 +47,7 @@ class Method(Settings):
         return build(rate(self.constant_rate()), **self.arguments(run))
 
     def constant_rate(self):
-        """The learning rate where no schedule changes it."""
+        """The learning rate without a schedule."""
         return self.learning_rate
 
     def arguments(self, run):

@@ -107,8 +107,8 @@ class GRDA(_Proximal):
     mu: float = number("How fast the threshold grows.", 0.6, above=0.5, upper_bound=1.0)
 
     def optimizer(self, rate, run):
-        """See `Method`; where neither rate nor schedule are given, the rate falls as in Python."""
-        unchanged = -1.0  # no schedule gives this
+        """See `Method`; without a given rate or schedule, the rate falls as in the class."""
+        unchanged = -1.0  # no schedule has this value
         falls = self.learning_rate is None and rate(unchanged) == unchanged
         return super().optimizer((lambda _: None) if falls else rate, run)
 
