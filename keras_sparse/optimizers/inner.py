@@ -125,7 +125,7 @@ class InnerStep:
         dtypes = {keras.backend.standardize_dtype(v.dtype) for v in variables}
         if beta_2 is not None and "bfloat16" in dtypes and round(beta_2 * 256) == 256:
             raise ValueError(
-                f"In variables of bfloat16 {type(self.optimizer).__name__} moves nothing: its "
+                f"In variables of bfloat16 {type(self.optimizer).__name__} changes no weight: its "
                 f"decay rate {beta_2} is 1 there. Give `inner='sgd'`, or keep variables in float32 "
                 "by the policy 'mixed_bfloat16'."
             )

@@ -80,7 +80,7 @@ class StackedCellsRule(Recurrent):
         source.need(read, f"{unit.name} reads it")
 
     def resolve(self, unit):
-        unit.outputs[0].need(self._kept(unit)[-1], f"{unit.name} needs it for company")
+        unit.outputs[0].need(self._kept(unit)[-1], f"{unit.name} keeps one unit at least")
 
     def corrections(self, unit):
         """Bias corrections of the cells. Only the first reads constants other than zero."""

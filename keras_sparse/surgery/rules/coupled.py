@@ -26,7 +26,7 @@ class Coupled(Rule):
 
     def lost(self, unit, source):
         """Why a channel is needed that is constant in the port `source` but not in the output."""
-        return "not constant behind it"
+        return "constant in an input, but not in the output"
 
     def taking(self, unit):
         """Indices of the inputs that the smaller layer reads."""

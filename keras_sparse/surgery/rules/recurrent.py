@@ -185,7 +185,7 @@ class Recurrent(Rule):
         width = max(1, *(int(keep.sum()) for keep in kept))
         for keep in kept:
             keep[np.flatnonzero(~keep)[: width - keep.sum()]] = True
-        self._need(unit, kept, f"{unit.name} needs it for company")
+        self._need(unit, kept, f"{unit.name}: both directions keep the same number of units")
 
     def _need(self, unit, kept, reason):
         for row, port in zip(self.blocks(unit), unit.outputs, strict=True):
