@@ -64,7 +64,7 @@ def main(argv):
 
 
 def _lines(name, file):
-    from export.micro.result import CODE_TEXT, where_text
+    from export.micro.texts import CODE_TEXT, where_text
 
     yield f"{name}: {file.peak.bytes:,} bytes of activations at {file.peak.layer}: " + ", ".join(
         f"{tensor.name} {tensor.bytes:,}" for tensor in file.peak.tensors

@@ -1,6 +1,6 @@
 """The figures for a microcontroller as Markdown and as a picture."""
 
-from export.micro.result import CODE_TEXT, agreement_text, where_text
+from export.micro.texts import CODE_TEXT, agreement_text, where_text
 
 _SHOWN = 6
 

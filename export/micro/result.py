@@ -10,11 +10,8 @@ import rich.table
 from export.benchmark.result import ratios_to_first
 from export.micro.agreement import Agreement
 from export.micro.operators import resolver_method
-
-CODE_TEXT = (
-    "their code and the runtime's take flash as well: unknown, since it depends on the processor, "
-    "its kernels and the compiler"
-)
+from export.micro.report import markdown, plot
+from export.micro.texts import agreement_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,8 +111,6 @@ class MicroResult:
 
     def to_markdown(self):
         """The figures as Markdown tables, with the tensors at each file's peak."""
-        from export.micro.report import markdown
-
         return markdown(self)
 
     def plot(self, path):
@@ -127,8 +122,6 @@ class MicroResult:
         Raises:
             ValueError: `path` cannot be written.
         """
-        from export.micro.report import plot
-
         plot(self, path)
 
     def __rich__(self):
@@ -146,23 +139,3 @@ class MicroResult:
             found = agreement_text(file.agreement)
             table.add_row(name, *(f"{size:,}" for size in sizes), file.peak.layer, found)
         return table
-
-
-def agreement_text(agreement):
-    """The difference to LiteRT's outputs, in a few words."""
-    if agreement.steps is None:
-        return f"error {agreement.error:.1g}"
-    if agreement.steps == 0:
-        return "equal"
-    return f"{agreement.steps} step{'s' * (agreement.steps > 1)} in {agreement.share:.1%}"
-
-
-def where_text(agreement, shown=5):
-    """The layers with tensors that differ from LiteRT without XNNPACK, in words."""
-    if not agreement.layers:
-        return "tensors are equal to those of LiteRT's own kernels, so XNNPACK rounds otherwise"
-    parts = [
-        f"{found.layer} ({found.largest:.3g} in {found.share:.1%})"
-        for found in agreement.layers[:shown]
-    ]
-    return f"tensors that differ: {', '.join(parts)}"

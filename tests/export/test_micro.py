@@ -15,7 +15,7 @@ from export import ExportError, convert
 from export.micro import Micro, measure, process, write_c_array
 from export.micro.operators import resolver_method
 from export.micro.process import RefusedError, Runtime
-from export.micro.result import where_text
+from export.micro.texts import where_text
 from tests.export.tflite_file import Operators, Types, schema, write, write_dense
 from tests.in_process import run_program
 
