@@ -69,7 +69,7 @@ class DeadChannels:
 
     Attributes:
         scores: `{layer name: float64 array (channels,)}` of the last update; empty before the
-        first.
+            first.
         below: `{layer name: bool array (channels,)}`, whether the criterion calls each of them
             dead.
 

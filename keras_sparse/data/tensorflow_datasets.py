@@ -9,9 +9,9 @@ _BUFFER = 10_000
 class TensorFlowDataset(ImageStream):
     """A classification task of TensorFlow Datasets, such as ImageNet, that is already prepared.
 
-    It needs the splits `train`, and `validation` or `test`, with an `image` and a `label` for each
-    example. See `ImageStream` for the preparation of images. Images are shuffled in a buffer of
-    10,000, in the order of the files, which TensorFlow Datasets shuffled when it wrote them.
+    It needs the splits `train`, and `validation` or else `test`, with an `image` and a `label` for
+    each example. See `ImageStream` for the preparation of images. Images are shuffled in a buffer
+    of 10,000, in the order of the files, which TensorFlow Datasets shuffled when it wrote them.
 
     Args:
         name: str, for `tensorflow_datasets.builder`, such as `"imagenet2012"`.

@@ -20,7 +20,7 @@ def proportional(total, shares):
 
     Returns:
         int32 tensor of shape (n,) that sums to `total`. Each entry differs from its exact share by
-        less than one (or by 2^-24 of the total, for a total above 2^24).
+        at most one (or 2^-24 of the total, for a total above 2^24).
     """
     # Shares become integers so small that their sum fits, so their running sum is exact. The parts
     # add up because the running total is rounded instead of each part.

@@ -10,8 +10,7 @@ def compiled(function):
     """`function`, compiled by XLA once per set of shapes, also if its caller is not compiled.
 
     Keras does not compile code between training steps, and with TensorFlow on a CPU it compiles
-    nothing. Without compilation, an update of the masks of a ResNet-18 would take 10 s instead of 1
-    s.
+    nothing. Without it, an update of the masks of a ResNet-18 would take 10 s instead of 1 s.
 
     Args:
         function: takes and returns (nested lists and dicts of) tensors, without side effects.

@@ -11,8 +11,8 @@ from keras_sparse.validation import check_integer, check_number
 class Schedule:
     """Base class: a number for each training step.
 
-    Subclasses are frozen dataclasses with an `end`, the step after which the value is constant, and
-    a `__call__(step)` in plain Python.
+    Subclasses are frozen dataclasses with an `end`, the step from which on the value is constant,
+    and a `__call__(step)` in plain Python.
     """
 
     def ending_at(self, step: int) -> "Schedule":
@@ -180,7 +180,7 @@ class InverseTimeSchedule(Schedule):
 
     @property
     def end(self):
-        """The step after which the value is constant."""
+        """The step from which on the value is constant."""
         return 100 * self.halved_at
 
     def ending_at(self, step: int) -> "Schedule":

@@ -1,8 +1,8 @@
 """The sums of gradients of a compact model, from which thresholding computes its weights.
 
 By channel, the threshold is compared with the norm of all weights that the channel had before
-surgery. Separate slots keep the removed weights. If surgery folded a constant into a weight, the
-sum of that weight changes too.
+surgery: removed weights still count, in separate slots. If surgery folded a constant into a weight,
+the sum of that weight changes too.
 """
 
 import dataclasses

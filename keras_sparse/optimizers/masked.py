@@ -36,7 +36,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
             for an `inner` by name, 3e-3 for Adam and 0.03 for SGD.
         momentum: float in [0, 1), for an `inner` by name: momentum of SGD, first decay rate of
             Adam. Defaults to 0.9.
-        nesterov: bool, for `inner="sgd"`. Defaults to True.
+        nesterov: bool, for SGD by name or by default. Defaults to True.
         inner: the optimizer that trains the weights inside the masks: a
             `keras.optimizers.Optimizer`, such as `keras.optimizers.AdamW(1e-4)`, the name of one,
             or None. Its clipping, averaging, weight decay and accumulation apply.

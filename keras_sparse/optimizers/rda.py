@@ -40,7 +40,7 @@ class RDA:
         variant: `"accumulated"` or `"published"`. Defaults to `"accumulated"`.
         center: `"initial"` or `"zero"`, for biases and normalisation in the published variant.
         groups: `"weight"` or `"channel"`: the weights that become zero together; see
-        `AccumulatedRDA`.
+            `AccumulatedRDA`.
         exclude: variables to keep dense besides biases and normalisation; see `AccumulatedRDA`.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`. `weight_decay` and
             `use_ema` are refused.

@@ -11,8 +11,8 @@ from keras_sparse.optimizers.prune_and_regrow import PruneAndRegrow
 class SET(PruneAndRegrow):
     """Sparse evolutionary training: prunes the weights nearest 0, grows as many at random.
 
-    Each update drops the smallest positive weights of a layer, and the same share of its negative
-    weights, those nearest 0. It grows as many at random places of the same layer.
+    Each update drops a share of a layer's positive weights, the smallest ones, and the same share
+    of its negative weights, those nearest 0. It grows as many at random places of the same layer.
 
     Args:
         learning_rate: float, schedule, callable or None. Defaults to None: Adam inside, at 3e-3;

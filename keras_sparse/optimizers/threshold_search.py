@@ -31,8 +31,8 @@ def find_thresholds(magnitudes, sparsity, weights=None, removed=None):
         sparsity: scalar tensor below 1, the share of all values that should be at or below their
             threshold.
         weights: list of int, how many weights each value of a variable represents. Defaults to one.
-        removed: list of int, how many values surgery removed from each variable; they count in the
-            tenth that is kept. Defaults to none.
+        removed: list of int, how many values surgery removed from each variable; the tenth that
+            is kept is a tenth of all, with these. Defaults to none.
 
     Returns:
         A list of scalar tensors. The share of values that they set to zero is at least `sparsity`,

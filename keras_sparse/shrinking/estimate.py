@@ -2,7 +2,7 @@
 
 import dataclasses
 
-# Savings must be twice the costs, because a part of a step's time does not depend on the MACs.
+# Savings must be above twice the costs: a part of a step's time does not depend on the MACs.
 _MARGIN = 2.0
 
 

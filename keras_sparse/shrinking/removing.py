@@ -78,8 +78,8 @@ def followed(model, compact, report):
         model, compact, report: the argument and the results of `remove_dead`.
 
     Returns:
-        `(kept, names)`: `{name in model: indices}`, without indices for a removed layer, and `{name
-        in model: name in compact}`.
+        `(kept, names)`: `{name in model: indices}`, empty for a removed layer, and
+        `{name in model: name in compact}`.
     """
     olds = {name: _leading_weight(layer) for name, layer in _scored_layers(model).items()}
     by_path = {weight.path: name for name, (weight, _) in olds.items() if weight is not None}

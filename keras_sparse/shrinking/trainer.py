@@ -62,8 +62,9 @@ class ShrinkingTrainer:
     time saved is the time of the remaining epochs times the share of the multiply-accumulates
     removed. The time of compiling is the time of the network's first epoch minus that of its
     fastest. Measured times decide only when channels are removed. Channels that are dead at the end
-    of training are removed then, with a warning if no removal paid before. Before the first
-    removal, the result is bit-identical to `model.fit`.
+    of training are removed then, with a warning if no removal paid before. Until a channel dies,
+    the result is bit-identical to `model.fit`, except that on PyTorch layers such as dropout draw
+    other random numbers.
 
     Use it with an optimizer that kills channels: Adam with an L2 `kernel_regularizer`,
     `RDA(groups="channel")`, `SparseMomentum(growth="momentum_by_channel")`.
@@ -85,7 +86,7 @@ class ShrinkingTrainer:
             that are dead at the end are removed too. False: remove whenever enough channels are
             dead and epochs are left. A function replaces the rule. Defaults to True.
         folder: the folder in which the run is saved after each epoch, or None. One folder holds one
-        run.
+            run.
         verify: inputs on which the outputs before and after a removal are compared, True for random
             inputs, or False for no comparison; see `surgery.remove_dead_channels`.
 

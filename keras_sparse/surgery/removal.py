@@ -44,8 +44,8 @@ def remove_dead_channels(
     Raises:
         ValueError: `model` is not a built `keras.Model`, cannot be traced, or has quantized layers
             or layers with LoRA; a layer has other weights when it is made again;
-            `channel_multiple` is not a positive integer; or the model accepts neither random inputs
-            nor, if given, the inputs of `verify`.
+            `channel_multiple` is not a positive integer; or the outputs cannot be compared, because
+            the model accepts no random inputs, or not those of `verify`.
         RuntimeError: the outputs differ by more than rounding explains.
 
     Example:

@@ -181,7 +181,7 @@ class Rule:
         return None
 
     def inner_channels(self, unit: "Unit") -> list[tuple]:
-        """Sets of channels inside the layer that can be removed one by one, as attention heads.
+        """Sets of channels inside the layer that can be removed one by one: attention heads.
 
         Returns:
             List of `(name, size, axes)`; `axes` is a list of `(weight name, axis, channels)`;

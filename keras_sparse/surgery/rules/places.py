@@ -12,7 +12,7 @@ from keras_sparse.surgery.rules.base import Unsupported, entries_of
 from keras_sparse.surgery.stand_ins import Zeros
 from keras_sparse.surgery.units import Value
 
-# A mask with values below this one makes scores zero after a softmax.
+# A masked score of at most this value is zero after a softmax.
 _HIDDEN = -1e9
 
 

@@ -77,7 +77,7 @@ class TimeDistributedRule(Rule):
 
 
 class StepRule(Rule):
-    """The wrapped layer's rule at each step. All steps share the layer, so they keep the same."""
+    """The wrapped layer's rule at each step. All steps share the layer and its kept channels."""
 
     def __init__(self, inner):
         self._inner = inner
