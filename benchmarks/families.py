@@ -6,8 +6,8 @@
 The models are small configurations with random weights and statistics. 30% of each kernel's columns
 are zero; biases and normalisation are arbitrary. The table has for each model: parameters before
 and after; parameters after an ideal cut (see `families_ideal`); the change of the outputs, in units
-of their scale; and, if more than 5% above the ideal is left, the layer that kept most parameters.
-Models of `keras-hub` need that package.
+of their scale; and, if more than 5% above the ideal is left, the main reason. Models of
+`keras-hub` need that package.
 """
 
 import re

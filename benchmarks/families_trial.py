@@ -206,7 +206,7 @@ def _scaled(factor, array):
 
 
 def makes_channels(layer):
-    """Whether a layer mixes channels into new ones; with groups it counts as depthwise."""
+    """Whether a layer mixes all channels into new ones; one with groups mostly does not."""
     return isinstance(layer, _MAKERS) and getattr(layer, "groups", 1) == 1
 
 

@@ -36,7 +36,7 @@ SHOW = flags.DEFINE_bool("show", False, "print dead channels and seconds of each
 
 
 def lenet(l2, width=1):
-    """LeNet-5 in Caffe's form, `width` times as wide, batch normalised with an L2 penalty.
+    """LeNet-5 in Caffe's form, `width` times as wide, batch normalised if there is an L2 penalty.
 
     Without normalisation Adam with L2 kills only dense units, which cost little, and no filters.
     """

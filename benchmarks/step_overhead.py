@@ -4,12 +4,13 @@
     python -m benchmarks.step_overhead --model=resnet_18 --steps=4
 
 Every round trains with each optimizer for a few steps by `fit`, one after the other. A ratio is the
-median over the rounds of the times of two optimizers in the same round, by wall clock and by CPU
-time. Mask updates, and RDA's search for its threshold (every 20 steps), are timed separately, as a
-step with an update minus one without. They are added with their frequency in a long training, minus
-the updates in the steps of the round. "Apart" is with the callback `SeparateUpdates`, "by hand"
-with `update_masks()` between steps. First step is the time of the first `fit` of one batch,
-including tracing and compilation. Memory is the optimizer's variables divided by the parameters.
+time of one optimizer divided by that of another in the same round, by wall clock and by CPU time,
+as the median over the rounds. Mask updates, and RDA's search for its threshold (every 20 steps),
+are timed separately, as a step with an update minus one without. They are added with their
+frequency in a long training, minus the updates in the steps of the round. "Apart" is with the
+callback `SeparateUpdates`, "by hand" with `update_masks()` between steps. First step is the time of
+the first `fit` of one batch, including tracing and compilation. Memory is the optimizer's variables
+divided by the parameters.
 """
 
 import time

@@ -18,7 +18,7 @@ def _pruning(density):
 
 # Settings of each method, as a function of the share of the weights.
 _METHODS = {
-    # RDA has its own l1.
+    # RDA is trained without the recipe's L2.
     "RDA": lambda density: {
         **{"optimizer": "rda", "target_sparsity": 1 - density},
         **{"ramp_steps": 1 / 3, "l2": 0.0},

@@ -29,7 +29,7 @@ class Measurement:
     Attributes:
         version: 1 for TFLite's program, 2 for LiteRT's.
         latency: dict with the keys of `litert-benchmark`, in ms; None for values that were not
-        printed.
+            printed.
         memory: dict with `init_mb`, `overall_mb` and `peak_mb`, likewise.
         operators: list of `OperatorTime`; empty where nothing was profiled.
         execution: `Execution`, the processors that the program reports.

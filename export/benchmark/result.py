@@ -37,7 +37,7 @@ class FileTiming:
         anonymous_memory: increase of the part that cannot be read again from the file, in bytes,
             the largest after any burst; or None.
         file_backed_memory: increase of the part that the system may drop and read again, measured
-        in the same way.
+            in the same way.
         macs: `FileMacs`.
         operators: a tuple of `OperatorTime`, the longest first; empty if there is an
             `operators_error`.

@@ -31,7 +31,7 @@ def parse_summary(text):
     Its milliseconds are not used: some versions count them by call, others by inference.
 
     Args:
-        text: the output, which contains the table.
+        text: the output, which may contain the table.
 
     Returns:
         A list of `OperatorTime`, in the order of the table, the longest first; empty without such a

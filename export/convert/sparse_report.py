@@ -103,7 +103,7 @@ def sparse_runtime_report(model: "keras.Model | str | os.PathLike") -> SparseRun
 
     Returns:
         A `SparseRuntimeReport`: `engaged`, `conditions` of the file, `clusters` with their
-            conditions.
+        conditions.
 
     Raises:
         ValueError: neither a model nor a file.

@@ -52,7 +52,7 @@ class Run:
         facts: `{name: text}` of the settings that distinguish runs.
         rows: tuple of `Row`.
         processor: the processor on which the files were timed, with the threads; `""` if they were
-        not timed.
+            not timed.
         command: the command that repeats the run, or `""`.
     """
 
