@@ -5,11 +5,11 @@ from apps.reproduction.table import Table
 from keras_sparse import models
 
 _STRENGTHS = {
-    reduction.ADAM_L2: (1e-5, 1e-4, 5e-4, 1e-3, 2e-3),
-    reduction.GROUP_LASSO: (1e-5, 1e-4, 3e-4, 1e-3, 3e-3),
-    reduction.COMBINED: (1e-5, 1e-4, 3e-4, 1e-3, 3e-3),
-    reduction.SLIMMING: (1e-5, 1e-4, 1e-3, 3e-3, 1e-2),
-    reduction.RDA: (1e-5, 1e-4, 2e-4, 5e-4, 1e-3),
+    reduction.ADAM_L2: (1e-4, 5e-4, 2e-3, 1e-2, 2e-2, 5e-2),
+    reduction.GROUP_LASSO: (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
+    reduction.COMBINED: (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
+    reduction.SLIMMING: (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    reduction.RDA: (1e-4, 2e-4, 5e-4, 1e-3, 2e-3),
     reduction.FILTER_NORM: (0.75, 0.5, 0.25, 0.1, 0.05),
 }
 
