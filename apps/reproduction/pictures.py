@@ -132,11 +132,8 @@ def frontier(y, panels, variants, series, line):
                 for j, ending in enumerate(variants.values()):
                     _points(axes, chosen, x + ending, y + ending, f"C{i}", j == 0, colour == line)
             axes.set_xscale("log")
-            # Plain numbers, few enough to fit, and room for the texts.
-            axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_formatter(ticker.NullFormatter())
-            axes.margins(x=0.2)
+            _set_plain_numbers(axes.xaxis)
+            axes.margins(x=0.2)  # room for the texts
             axes.set_xlabel(table.columns[x].title)
             axes.grid(alpha=0.3)
         all_axes[0].set_ylabel(table.columns[y].title)
@@ -152,6 +149,13 @@ def frontier(y, panels, variants, series, line):
         )
 
     return draw
+
+
+def _set_plain_numbers(axis):
+    """Label a logarithmic axis with plain numbers, few enough to fit."""
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def strengths(y, x, series, panels, lowest):
@@ -189,7 +193,7 @@ def strengths(y, x, series, panels, lowest):
                     markersize=4,
                 )
             axes.set_xscale("log")
-            axes.xaxis.set_major_formatter("{x:g}")
+            _set_plain_numbers(axes.xaxis)
             axes.set_title(f"{panels}: {title}")
             axes.set_xlabel(table.columns[x].title)
             axes.grid(alpha=0.3)
@@ -231,7 +235,7 @@ def beside_others(y, x, panels, others):
             for i, (method, points) in enumerate(others.items(), 1):
                 axes.plot(*zip(*points[title], strict=True), "s", color=f"C{i}", label=method)
             axes.set_xscale("log")
-            axes.xaxis.set_major_formatter("{x:g}")
+            _set_plain_numbers(axes.xaxis)
             axes.set_title(f"{panels}: {title}")
             axes.set_xlabel(table.columns[x].title)
             axes.grid(alpha=0.3)

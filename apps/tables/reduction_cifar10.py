@@ -25,7 +25,7 @@ TABLE = Table(
     measure=None,
     experiment=reduction.train_and_cut,
     picture=pictures.strengths(
-        y="accuracy", x="channels", series="method", panels="network", lowest=40
+        y="accuracy", x="channels", series="method", panels="network", lowest=20
     ),
     backend="tensorflow",
     notes=reduction.NOTES,
