@@ -19,6 +19,7 @@ from absl import app, flags
 
 from benchmarks.families_ideal import ideal_parameters
 from keras_sparse import surgery
+from keras_sparse.surgery.messages import one_line
 
 _ONLY = flags.DEFINE_string("only", "", "regular expression for the models' names")
 _SETS = flags.DEFINE_list("sets", "hub,io", "hub (KerasHub) and io (models as on keras.io)")
@@ -47,7 +48,7 @@ def run(make):
     try:
         model = make()
     except Exception as error:
-        return None, None, None, None, f"cannot be built: {_short(error)}"
+        return None, None, None, None, f"cannot be built: {one_line(error)}"
     fill(model)
     before = model.count_params()
     try:
@@ -55,7 +56,7 @@ def run(make):
             warnings.simplefilter("ignore")
             compact, report = surgery.remove_dead_channels(model)
     except Exception as error:
-        return before, None, None, None, f"{type(error).__name__}: {_short(error)}"
+        return before, None, None, None, f"{type(error).__name__}: {one_line(error)}"
     after, ideal = compact.count_params(), ideal_parameters(model)
     reason = "" if after <= _NEAR * ideal else _reason(report)
     return before, after, ideal, report.max_error, reason
@@ -64,11 +65,7 @@ def run(make):
 def _reason(report):
     """The reason that kept most dead channels, or the reason why layers stay whole."""
     notes = [" ".join(note) for note in report.notes.values()]
-    return _short(report.dead_kept[0].reason if report.dead_kept else "; ".join(notes[:1]))
-
-
-def _short(error):
-    return " ".join(str(error).split())[:300]
+    return one_line(report.dead_kept[0].reason if report.dead_kept else "; ".join(notes[:1]))
 
 
 def main(argv):

@@ -35,8 +35,8 @@ class SeededEpochs(keras.callbacks.Callback):
 
     On PyTorch layers without a seed draw from these generators. Seeded, they draw the same numbers
     in an epoch whether or not the training was resumed. The seed depends on the epoch and on the
-    model's random layers, and so on `keras.utils.set_random_seed` before they were made. On other
-    backends the callback does nothing.
+    model's random layers, and so on `keras.utils.set_random_seed` before they were made. Without
+    random layers and on other backends the callback does nothing.
 
     Args:
         model: the model whose random layers count. Defaults to the model that is trained.
@@ -52,7 +52,9 @@ class SeededEpochs(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         """Seeds before the first batch, because `fit` draws numbers when it opens the data."""
         if batch == 0 and keras.backend.backend() == "torch":
-            _seed_torch(random_state(self._random_model or self.model), self._seeded_epoch)
+            state = random_state(self._random_model or self.model)
+            if state:
+                _seed_torch(state, self._seeded_epoch)
 
 
 def _seed_torch(state, epoch):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from keras_sparse import RDA, SparseMomentum, sparsity, surgery
+from keras_sparse.random_state import SeededEpochs
 from tests.optimizers.problems import blobs
 from tests.trajectory import OPTIMIZERS, trajectories
 
@@ -90,3 +91,20 @@ def test_dead_channels_are_cut():
     np.testing.assert_allclose(
         compact.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5], ids=["nothing random", "dropout"])
+def test_an_epoch_seeds_the_generators_only_for_random_layers(rate):
+    import torch
+
+    states = []
+    for _ in range(2):
+        model = network()
+        if rate:
+            model = keras.Sequential([keras.Input((6,)), keras.layers.Dropout(rate), model])
+        model.compile("sgd", "mse")
+        torch.manual_seed(len(states))
+        x = np.ones((8, 6), "float32")
+        model.fit(x, np.ones((8, 3)), verbose=0, callbacks=[SeededEpochs()])
+        states.append(torch.get_rng_state().numpy())
+    assert np.array_equal(*states) == (rate > 0)
