@@ -84,7 +84,7 @@ class TrainConfig:
             known = ", ".join(METHODS)
             raise ValueError(f"--optimizer must be one of {known}. Received: {optimizer!r}")
         _refuse_unknown(values)
-        takes = {name: names(method) for name, method in METHODS.items()}
+        takes = choices()["optimizer"]
         _refuse_unused("optimizer", optimizer, takes, values)
         _refuse_unused("schedule", values.get("schedule", "constant"), parts.OF_SCHEDULES, values)
         if isinstance(values.get("model", ""), str):
@@ -108,13 +108,8 @@ class TrainConfig:
         Settings of an optimizer, a network or a schedule are dropped when another is chosen.
         """
         changes = {name: value for name, value in changes.items() if value is not None}
-        choices = {
-            "optimizer": {name: names(method) for name, method in METHODS.items()},
-            "model": parts.OF_MODELS,
-            "schedule": parts.OF_SCHEDULES,
-        }
         kept = dict(self.given)
-        for choice, takes in choices.items():
+        for choice, takes in choices().items():
             if choice in changes:
                 taken = takes.get(changes[choice], ())
                 for name in set().union(*takes.values()).difference(taken):
@@ -128,8 +123,16 @@ class TrainConfig:
         for part in (*PARTS, "optimizer"):
             settings = getattr(self, part)
             found |= {name: getattr(settings, name) for name in names(settings)}
-        stored = {new: old for old, new in OLD_NAMES.items()}
-        return {stored.get(k, k): _plain(v) for k, v in found.items() if k not in _FREE}
+        return {name: _plain(v) for name, v in found.items() if name not in _FREE}
+
+
+def choices():
+    """`{choice: {value: names of the settings that belong to it}}`."""
+    return {
+        "optimizer": {name: names(method) for name, method in METHODS.items()},
+        "model": parts.OF_MODELS,
+        "schedule": parts.OF_SCHEDULES,
+    }
 
 
 def owners(name):

@@ -5,6 +5,8 @@ import time
 
 import keras
 
+from apps.training import earlier
+from apps.training.config import OLD_NAMES
 from apps.training.networks import network
 from apps.training.rates import learning_rate
 from keras_sparse.callbacks import EpochCheckpoint
@@ -85,8 +87,9 @@ def compiled(task, config):
 class _Checkpoint(EpochCheckpoint):
     """Writes checkpoints with a minimum time in between, for short epochs."""
 
-    def __init__(self, folder, callbacks, settings, writes, seconds):
+    def __init__(self, folder, callbacks, settings, writes, seconds, steps):
         super().__init__(folder, callbacks, settings, writes)
+        self._steps = steps
         self._may_write, self._seconds = writes, seconds
         self._saved = time.monotonic()
 
@@ -99,12 +102,11 @@ class _Checkpoint(EpochCheckpoint):
             self._saved = time.monotonic()
 
     def _check(self, found):
-        if "version" not in found:
-            raise ValueError(
-                "an earlier version of this program started it, whose settings had other "
-                "defaults: finish it with that version"
-            )
-        super()._check(found)
+        if "version" in found:
+            super()._check({OLD_NAMES.get(name, name): v for name, v in found.items()})
+            return
+        super()._check(earlier.settings(found, self._steps))
+        print("An earlier version started this run. The images now come in another order.")
 
 
 class Loop:
@@ -132,13 +134,14 @@ class Loop:
         self, model, task, config, callbacks=(), checkpoint=None, seconds=0.0, writes=True
     ):
         self.model, self._task, self._config = model, task, config
-        of_method = config.optimizer.callbacks(run_of(config.training, task))
+        run = run_of(config.training, task)
+        of_method = config.optimizer.callbacks(run)
         self.callbacks = [*callbacks, *of_method]
         self.first_epoch = 0
         if checkpoint is None:
             self.callbacks.append(keras.callbacks.History())
             return
-        found = _Checkpoint(checkpoint, self.callbacks, config.settings, writes, seconds)
+        found = _Checkpoint(checkpoint, self.callbacks, config.settings, writes, seconds, run.steps)
         self.callbacks.append(found)
         self.first_epoch = found.restore(model)
 

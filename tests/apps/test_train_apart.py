@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
@@ -124,13 +123,29 @@ def test_a_finished_run_is_delivered_again(whole):
     assert len(table(out)) == 3
 
 
+def of_earlier_version(folder, **changes):
+    """Give an unfinished run the settings of a version that stored only the given flags."""
+    file = folder / "checkpoint" / "state.json"
+    settings = json.loads((FIXTURES / "train_settings_0_1.json").read_text()) | changes
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"settings": settings}))
+
+
 @tensorflow
-def test_a_run_of_an_earlier_version_is_refused(whole, tmp_path):
-    shutil.copytree(whole[0] / "checkpoint", tmp_path / "checkpoint")
-    file = tmp_path / "checkpoint" / "state.json"
-    earlier = json.loads((FIXTURES / "train_settings_0_1.json").read_text())
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"settings": earlier}))
-    with pytest.raises(program.UsageError, match=r"an earlier version .* finish it with that ver"):
+def test_a_run_of_an_earlier_version_goes_on(whole, tmp_path, capsys):
+    died(tmp_path)
+    of_earlier_version(tmp_path)
+    resumed = train_small(tmp_path, *ARGUMENTS)
+    assert "An earlier version started this run." in capsys.readouterr().out
+    for a, b in zip(resumed, whole[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert "version" in json.loads((tmp_path / "checkpoint" / "state.json").read_text())["settings"]
+
+
+@tensorflow
+def test_a_run_of_an_earlier_version_with_other_defaults_is_refused(tmp_path):
+    died(tmp_path)
+    of_earlier_version(tmp_path, optimizer="set")
+    with pytest.raises(program.UsageError, match=r"started with optimizer=set, .*, not optimizer="):
         train_small(tmp_path, *ARGUMENTS)
 
 

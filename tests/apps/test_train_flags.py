@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import itertools
 import json
+import pathlib
 import types
 
 import keras
@@ -14,7 +15,7 @@ from absl import flags
 import export
 import keras_sparse
 from apps import program, train
-from apps.training import loop, run, tasks
+from apps.training import earlier, loop, run, tasks
 from apps.training.config import TrainConfig
 from apps.training.loop import Run, optimizer
 from apps.training.methods import METHODS
@@ -465,6 +466,72 @@ def test_old_names_of_flags_and_settings():
         flags_given = [f"--{name}={value}" for name, value in both.items()]
         with pytest.raises(ValueError, match="is the old name of --"):
             configured("--variant=published", "--l1=1", "--fine_tuning_epochs=3", *flags_given)
-    # Checkpoints have the old names, so that those of before are resumed.
-    assert new.settings["form"] == "published"
-    assert new.settings["retrain_epochs"] == 3
+
+
+def test_old_names_in_a_checkpoint_are_read(tmp_path):
+    settings = configured("--variant=published", "--l1=1e-3", "--fine_tuning_epochs=3").settings
+    old = {"variant": "form", "fine_tuning_epochs": "retrain_epochs"}
+    stored = {old.get(name, name): value for name, value in settings.items()}
+    loop._Checkpoint(tmp_path, (), settings, True, 0.0, steps=10)._check(stored)
+
+
+EARLIER = json.loads(
+    (pathlib.Path(__file__).parents[1] / "fixtures" / "train_settings_0_1.json").read_text()
+)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_settings_of_an_earlier_version(name):
+    found = earlier.settings(EARLIER | {"optimizer": name}, steps=1000)
+    given = TrainConfig.of({"optimizer": name}).settings
+    assert found.keys() == given.keys()
+    assert found["train_images"] == 80
+
+
+@pytest.mark.parametrize(
+    ("earlier_flags", "flags_of_today"),
+    [
+        (
+            {"optimizer": "rda", "epochs": 10},
+            "--optimizer=rda --variant=published --l1=8e-3 --learning_rate=1 --groups=channel "
+            "--exclude=logits/ --fine_tuning_epochs=4 --epochs=10 --init_scale=0",
+        ),
+        (
+            {"optimizer": "rda", "form": "accumulated", "target_sparsity": 0.5, "ramp_steps": 9},
+            "--optimizer=rda --target_sparsity=0.5 --groups=channel --exclude=logits/ "
+            "--fine_tuning_epochs=1 --ramp_steps=9 --epochs=3",
+        ),
+        (
+            {"optimizer": "magnitude_pruning", "prune_until": 0.7},
+            "--optimizer=magnitude_pruning --learning_rate=0.01 --target_sparsity=0.9 "
+            "--prune_from=0.1 --prune_until=0.7 --scope=layer --update_every=50 --epochs=3",
+        ),
+        (
+            {
+                "optimizer": "set",
+                "inner": "adam",
+                "update_every": "7",
+                "prune_schedule": "constant",
+            },
+            "--optimizer=set --inner=adam --learning_rate=0.003 --update_every=7 --prune_rate=0.3 "
+            "--epochs=3",
+        ),
+        (
+            {
+                "optimizer": "sgd",
+                "schedule": "staged",
+                "stages": ["1", "0.5"],
+                "stage_starts": ["2"],
+            },
+            "--optimizer=sgd --momentum=0.9 --nesterov --schedule=staged --stages=1,0.5 "
+            "--stage_starts=2 --epochs=3",
+        ),
+    ],
+)
+def test_defaults_of_an_earlier_version(earlier_flags, flags_of_today):
+    common = "--train_images=80 --test_images=40 --model=lenet_300_100 --width=0.1 --batch_size=16"
+    today = configured(*common.split(), *flags_of_today.split())
+    if "schedule" not in earlier_flags:
+        today = today.replace(schedule="cosine")
+    found = earlier.settings(EARLIER | earlier_flags, steps=1000)
+    assert json.loads(json.dumps(found)) == json.loads(json.dumps(today.settings))
