@@ -41,8 +41,10 @@ def settings(found, steps):
         A dict like `TrainConfig.settings`.
 
     Raises:
-        ValueError: a setting that no longer exists.
+        ValueError: a checkpoint without settings, or a setting that no longer exists.
     """
+    if "optimizer" not in found:
+        raise ValueError("an earlier version started it and did not store its settings")
     given = {OLD_NAMES.get(n, n): _value(n, v) for n, v in found.items() if v not in (None, [])}
     values = {**_defaults(given, steps), **given}
     if values.get("prune_schedule") == "constant":

@@ -488,6 +488,11 @@ def test_settings_of_an_earlier_version(name):
     assert found["train_images"] == 80
 
 
+def test_a_checkpoint_without_settings_is_refused():
+    with pytest.raises(ValueError, match="did not store its settings"):
+        earlier.settings({}, steps=1000)
+
+
 @pytest.mark.parametrize(
     ("earlier_flags", "flags_of_today"),
     [
