@@ -8,14 +8,13 @@ import rich
 import rich.table
 from rich.markup import escape
 
-from apps.compression import baselines
+from apps.compression import baselines, firmware
 from export import benchmark, page, run_folder, run_report
 from export.benchmark.progress import progress_bar
 from export.machine import processor
 from export.page import parts
 from export.page.page import Table
 from export.quantize import variants
-from keras_sparse.compression import CostModel
 from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.data import count, take
 from keras_sparse.surgery import count_macs
@@ -30,7 +29,8 @@ def deliver(model, result, data, folder, facts, *, labels, num_threads):
 
     Writes `dense.keras`, `compact.keras`, `plan.json`, `history.csv`, `accuracy.png`,
     `channels.png`, `report.json`, `report.md`, `report.html` and, on TensorFlow, the TFLite files
-    of both models. Each file is written completely or not at all.
+    of both models and, for a target of arena or flash, `firmware.tflite`. Each file is written
+    completely or not at all.
 
     Args:
         model: the given `keras.Model`.
@@ -71,8 +71,11 @@ def deliver(model, result, data, folder, facts, *, labels, num_threads):
         ),
     }
     if keras.backend.backend() == "tensorflow":
-        report |= _files(networks, data, folder, facts["quantize"], labels, num_threads)
+        samples = _samples(data, labels)
+        report |= _files(networks, folder, facts["quantize"], samples, num_threads)
         _add_files(report)
+        if firmware.is_wanted(facts["settings"]["target"]):
+            report["firmware"] = firmware.write(result.model, folder, **samples)
     report["surgery"] = result.report.to_dict()
     pictures = _pictures(result, folder)
     run_folder.write_text(json.dumps(report, indent=1), folder / "report.json")
@@ -88,18 +91,18 @@ def _metrics(values):
     return dict(sorted(values.items(), key=lambda item: (item[0] == "loss", item[0])))
 
 
-def _files(networks, data, folder, kinds, labels, num_threads):
+def _samples(data, labels):
+    """Samples for a conversion: arguments of `export.convert`."""
+    return {
+        "samples": take(data.test, slice(_COMPARED_SAMPLES))[0],
+        "labels": None if labels is None else labels[:_COMPARED_SAMPLES],
+        "representative": take(data.train, slice(_CALIBRATED_SAMPLES))[0],
+    }
+
+
+def _files(networks, folder, kinds, samples, num_threads):
     """Rows on the TFLite files, and their timing side by side."""
-    test = take(data.test, slice(_COMPARED_SAMPLES))
-    train = take(data.train, slice(_CALIBRATED_SAMPLES))
-    found = variants.write_variants(
-        networks,
-        folder,
-        kinds,
-        samples=test[0],
-        labels=None if labels is None else labels[:_COMPARED_SAMPLES],
-        representative=train[0],
-    )
+    found = variants.write_variants(networks, folder, kinds, **samples)
     with progress_bar() as progress:
         timing = benchmark(variants.paths(found), num_threads=num_threads, progress=progress)
     return {
@@ -120,11 +123,6 @@ def _add_files(report):
                 own[f"{kind} file, {label}"] = row[key]
 
 
-_FIRMWARE = (
-    "The arena and the flash are those of the file for firmware, with int8 inputs and outputs, "
-    "which export.convert writes with --quantize=int8 --input_output=int8. Int8 files with float "
-    "inputs and outputs, as --quantize=int8 writes here, are a little larger."
-)
 _OF_FILES = (
     ("accuracy", "accuracy"),
     ("bytes", "bytes"),
@@ -168,7 +166,7 @@ def _cost_sentences(report):
             f"{name}: at most {in_words(name, asked)} requested, {in_words(name, before)} "
             f"before, {in_words(name, after)} after.{met}"
         )
-    return [*sentences, *([_FIRMWARE] if set(CostModel.micro_names) & set(requested) else [])]
+    return sentences
 
 
 def _print(report, folder):
@@ -179,20 +177,21 @@ def _print(report, folder):
         rich.print(escape(sentence))
     if "baselines" in report:
         _print_baselines(report)
-    for sentence in _failed(report):
+    for sentence in _remarks(report):
         rich.print(escape(sentence))
     rich.print(escape(run_report.what_to_open(folder)))
 
 
-def _failed(report):
-    """Sentences on files that could not be made."""
+def _remarks(report):
+    """Sentences on the file for firmware, and on files that could not be made."""
     if "files" not in report:
         return ["There are no TFLite files: they need TensorFlow (KERAS_BACKEND=tensorflow)."]
-    return [
+    failed = [
         f"There is no {row['quantize']} file of the {row['network']} model: {row['error']}"
         for row in report["files"]
         if "error" in row
     ]
+    return [*firmware.sentences(report), *failed]
 
 
 def _pictures(result, folder):
@@ -233,7 +232,7 @@ def _markdown(report, pictures):
         *(f"| {' | '.join(row)} |" for row in _rows(report)),
         "",
         *_about_baselines(report),
-        *(line for sentence in _failed(report) for line in (sentence, "")),
+        *(line for sentence in _remarks(report) for line in (sentence, "")),
         *(_about_files(report) if "files" in report else ()),
         *(line for file, title in pictures.items() for line in (f"![{title}]({file})", "")),
         "| layer | channels before | after |",
@@ -327,7 +326,7 @@ def html(report, history):
         files = report["benchmark"]["files"][: len(_NETWORKS)]
         sections.append(parts.operators(files, _NETWORKS))
     sections.append(parts.stays(report["surgery"]))
-    summary = [_summary(report), report.get("latency_note"), *_failed(report)]
+    summary = [_summary(report), report.get("latency_note"), *_remarks(report)]
     return page.render(
         page.Page(
             title=_title(report),

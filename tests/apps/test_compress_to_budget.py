@@ -15,7 +15,9 @@ from keras import layers
 from sklearn.datasets import load_digits
 
 from apps import program
-from apps.compression import baselines, inputs, latency, options, report, run
+from apps.compression import baselines, firmware, inputs, latency, options, report, run
+from export import ExportError
+from export.micro import measure
 from export.report import read_runs
 from keras_sparse.compression import budget
 from tests.in_process import run_program
@@ -441,9 +443,29 @@ def test_targets_by_commas_and_again():
         options.targets(Values)
 
 
-@pytest.mark.parametrize(("cost", "told"), [("flash", True), ("arena", True), ("macs", False)])
-def test_the_report_says_which_file_firmware_takes(cost, told):
-    costs = {"flash": (None, 9, 8), "arena": (None, 9, 8), "macs": (None, 9, 8), cost: (8, 9, 8)}
-    sentences = " ".join(report._cost_sentences({"costs": costs}))
-    assert f"{cost}: at most 8" in sentences
-    assert ("--input_output=int8" in sentences) is told
+@pytest.mark.tensorflow
+def test_the_file_for_firmware(compress, tmp_path):
+    pytest.importorskip("tflite_micro")
+    status, out, _ = compress(target="flash=0.7,arena=1", epochs=1)
+    assert status is None
+    found = json.loads((tmp_path / "run" / "report.json").read_text())
+    limit, _, flash = found["costs"]["flash"]
+    path = tmp_path / "run" / "firmware.tflite"
+    assert path.stat().st_size == flash <= limit
+    assert measure([path]).files[0].arena == found["costs"]["arena"][2]
+    told = firmware.sentences(found)[0]
+    assert f"Its accuracy is {found['firmware']['accuracy']:.4f}" in told
+    assert told.split()[0] in out
+    for name in ("report.md", "report.html"):
+        assert "firmware.tflite" in (tmp_path / "run" / name).read_text()
+
+
+def test_a_file_for_firmware_that_could_not_be_made(monkeypatch, tmp_path):
+    def fail(*_, **__):
+        raise ExportError("a reason")
+
+    monkeypatch.setattr(firmware, "convert", fail)
+    found = firmware.write(None, tmp_path, representative=None, samples=None, labels=None)
+    assert firmware.sentences({"firmware": found}) == ["There is no firmware.tflite: a reason"]
+    assert firmware.sentences({}) == []
+    assert not firmware.is_wanted({"macs": 0.5})
