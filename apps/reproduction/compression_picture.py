@@ -1,4 +1,6 @@
-"""Accuracy by latency of compressed networks, and of dense ones for comparison."""
+"""Accuracy by latency of compressed networks, and by the epochs after the cut."""
+
+import statistics
 
 from apps.reproduction import results
 
@@ -9,7 +11,17 @@ _KINDS = {"float32": ("", "o"), "int8": ("_int8", "D")}
 
 
 def draw(figure, table, cells):
-    """A picture for `Table.picture`: rows that were trained after the cut, with their names.
+    """A picture for `Table.picture`: accuracy by latency and, if it was run, by epochs."""
+    curves = _curves(table, cells)
+    figure.set_size_inches(12 if curves else 7, 4.2)
+    axes, *right = figure.subplots(1, 2 if curves else 1, squeeze=False)[0]
+    _draw_frontier(axes, table, cells)
+    if curves:
+        _draw_curves(right[0], table, cells, curves)
+
+
+def _draw_frontier(axes, table, cells):
+    """Rows that were trained after the cut for the table's epochs, with their names.
 
     A line joins dense networks of several widths. Filled marks are float32, hollow marks int8.
     """
@@ -17,8 +29,6 @@ def draw(figure, table, cells):
     dense = [row for row in rows if _is_dense(row["labels"])]
     others = [row for row in rows if not _is_dense(row["labels"])]
     initializations = list(dict.fromkeys(row["labels"]["initialization"] for row in others))
-    figure.set_size_inches(7, 4.2)
-    axes = figure.subplots()
     for kind, (ending, marker) in _KINDS.items():
         filled = kind == "float32"
         _line(axes, dense, ending, marker, filled)
@@ -29,6 +39,41 @@ def draw(figure, table, cells):
     axes.set(xlabel="latency, ms, one thread", ylabel=table.columns["accuracy"].title)
     axes.margins(x=0.15, y=0.12)
     axes.set_xlim(left=0)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+
+
+def _curves(table, cells):
+    """`{initialization: [(epochs, accuracy)]}` of a shape that was trained for several lengths."""
+    budgets = {
+        row.labels["budget"] for row in table.rows if row.labels["epochs"] and cells[row.key]
+    }
+    found = {}
+    for row in table.rows:
+        runs = cells[row.key]
+        if runs and row.labels["budget"] in budgets:
+            accuracy = statistics.mean(run["figures"]["accuracy"] for run in runs)
+            epochs = int(row.labels["epochs"] or runs[0]["epochs"])
+            found.setdefault(row.labels["initialization"], []).append((epochs, accuracy))
+    return {name: sorted(points) for name, points in found.items() if len(points) > 1}
+
+
+def _draw_curves(axes, table, cells, curves):
+    ticks = sorted({epochs for points in curves.values() for epochs, _ in points})
+    for (name, points), colour in zip(curves.items(), _COLOURS, strict=False):
+        across = [ticks.index(epochs) for epochs, _ in points]
+        axes.plot(across, [accuracy for _, accuracy in points], "o-", color=colour, label=name)
+    given = results.summary(table, cells)[0]
+    axes.axhline(given["figures"]["accuracy"][0], color=_DENSE, linestyle="--", linewidth=1)
+    axes.annotate(
+        f"dense, {given['labels']['network']}",
+        (0, given["figures"]["accuracy"][0]),
+        (0, -12),
+        textcoords="offset points",
+        color=_DENSE,
+    )
+    axes.set_xticks(range(len(ticks)), ticks)
+    axes.set(xlabel="epochs after the cut", ylabel=table.columns["accuracy"].title)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
 

@@ -6,8 +6,9 @@ import json
 import keras
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from apps.reproduction import engine
+from apps.reproduction import compression_picture, engine
 from apps.reproduction.table import FILES
 from apps.tables import compression
 from keras_sparse import surgery
@@ -103,3 +104,34 @@ def test_a_narrow_network_is_trained_as_long_as_both_or_has_a_teacher(
     )
     assert long == distilled
     assert epochs == [1, round((wide + cut) / long)]
+
+
+def cell(row, accuracy, latency=None):
+    figures = dict.fromkeys(compression.TABLE.columns)
+    kinds = ("", "_int8")
+    figures |= {f"accuracy{kind}": accuracy for kind in kinds}
+    figures |= {f"latency{kind}": latency for kind in kinds}
+    return {"row": row.key, "seed": 0, "figures": figures, "epochs": 30, "seconds_per_epoch": 1.0}
+
+
+def picture(**accuracies):
+    """The picture of rows that are given by their keys with underscores."""
+    rows = {row.key.replace("-", "_"): row for row in compression.TABLE.rows}
+    cells = {row.key: [] for row in rows.values()}
+    for name, accuracy in accuracies.items():
+        cells[rows[name].key] = [cell(rows[name], accuracy, latency=accuracy / 100)]
+    figure = Figure()
+    compression_picture.draw(figure, compression.TABLE, cells)
+    return figure.axes
+
+
+def test_the_picture_has_a_curve_if_epochs_differ():
+    shape = "half_latency_chosen_shape"
+    given = {"width_2_scratch": 90.0, "width_1_scratch": 80.0, f"{shape}_inherited": 89.0}
+    assert len(picture(**given)) == 1
+    shorter = {f"{shape}_inherited_0": 50.0, f"{shape}_inherited_3": 85.0}
+    _, axes = picture(**given, **shorter, **{f"{shape}_scratch_3": 60.0})
+    curve, line = axes.get_lines()
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "3", "30"]
+    np.testing.assert_array_equal(curve.get_xydata(), [[0, 50], [1, 85], [2, 89]])
+    assert {*line.get_ydata()} == {90.0}
