@@ -145,8 +145,12 @@ def run_keras(model, specs, inputs, batch_size):
     # If an output depends on the whole batch, the model must use the file's batch.
     each = bool(outputs) and all(output.shape[:1] == (None,) for output in outputs)
     size = _KERAS_BATCH if each else batch_size
-    batches = _batches(inputs, size)
-    return _stack([_call(model, specs, batch) for batch in batches], len(inputs[0]), size)
+    found = [_call(model, specs, batch) for batch in _batches(inputs, size)]
+    if size != batch_size and any(value.shape[:1] != (size,) for value in found[0].values()):
+        # An output has other axes than the batch in its first one.
+        size = batch_size
+        found = [_call(model, specs, batch) for batch in _batches(inputs, size)]
+    return _stack(found, len(inputs[0]), size)
 
 
 def _call(model, specs, batch):

@@ -62,8 +62,13 @@ class Verification(Shown):
         yield "file", f"{self.path.name}, {self.quantize or 'float32'}, {self.bytes:,} bytes"
         drawn = "random samples" if self.drawn else "samples"
         yield "compared with Keras", f"on {self.samples:,} {drawn}"
-        relative = f"{self.max_relative_error:.1e} of the largest output"
-        yield "largest difference", f"{self.max_abs_error:.1e}, {relative}"
+        if len(self.output_errors) > 1:
+            yield "largest difference", f"{self.max_abs_error:.1e}"
+            relative = f"{self.max_relative_error:.1e} of the largest value of an output"
+            yield "relative to its output", relative
+        else:
+            relative = f"{self.max_relative_error:.1e} of the largest output"
+            yield "largest difference", f"{self.max_abs_error:.1e}, {relative}"
         # With random samples it says little.
         if self.agreement is not None and not self.drawn:
             yield "same prediction", f"{self.agreement:.2%}"

@@ -9,7 +9,7 @@ import rich.table
 
 from export.android.delegates import missed
 from export.android.phone import Phone
-from export.benchmark.macs import FileMacs
+from export.benchmark.macs import FileMacs, uncounted_notes
 from export.benchmark.result import MEGABYTE, ratios_to_first
 from export.shown import Shown
 
@@ -225,11 +225,15 @@ class AndroidResult(Shown):
                 _text(macs_ratio, ".3f"),
             ]
 
+    def _notes(self):
+        names = [os.path.basename(file.path) for file in self.files]
+        return uncounted_notes(names, self.files)
+
     def __rich__(self):
         head, *rows = ([row[i] for i in _TERMINAL] for row in self._table())
         table = rich.table.Table(
             title=f"{self.title}\n{self._conditions()}",
-            caption="\n".join(self.placements) or None,
+            caption="\n".join([*self.placements, *self._notes()]) or None,
             caption_justify="left",
             box=rich.box.SIMPLE,
             pad_edge=False,

@@ -9,8 +9,10 @@ from export.tflite_file import operator_name, read
 # long as a full one. Floats on ARM have smaller blocks.
 TILE = 16
 ARM_FLOAT_TILE = 8
-# The cost of these operators does not follow from shapes.
-UNCOUNTED = ("WHILE", "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "SVDF")
+# Places of the forget gate's weights, which every LSTM has, among the operator's inputs.
+_LSTM_INPUT_WEIGHTS, _LSTM_RECURRENT_WEIGHTS = 2, 6
+# Operators that are not counted, or in part: a loop may have any number of turns.
+UNCOUNTED = ("WHILE", "BIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "SVDF")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,19 +23,23 @@ class FileMacs:
         total: products with weights, and of activations in matrix products.
         tiled: the same with the channels of every hidden layer rounded up to whole tiles. For the
             same kernels, latency follows this number more closely than `total`.
-        uncounted: names of the operators in the file whose cost does not follow from shapes.
+        uncounted: names of the operators in the file that are not counted, or in part.
     """
 
     total: int
     tiled: int
     uncounted: tuple = ()
 
+    def __str__(self):
+        """The number; a + marks operators that are not counted, or in part."""
+        return f"{self.total:,}" + "+" * bool(self.uncounted)
+
 
 def file_macs(path, *, arm=False):
     """Counts the multiply-accumulates of a TFLite file without running it.
 
-    Convolutions of all kinds, fully connected layers and matrix products are counted. Zeros count
-    like other weights. The body of a loop is counted once.
+    Convolutions of all kinds, fully connected layers, matrix products and LSTMs are counted. Zeros
+    count like other weights. The body of a loop is counted once.
 
     Args:
         path: a `.tflite` file that LiteRT loads.
@@ -55,6 +61,15 @@ def file_macs(path, *, arm=False):
 
     floats = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16}
     return _count(read(path), floats, arm)
+
+
+def uncounted_notes(names, files):
+    """A sentence for each file with operators that are not counted, or in part."""
+    return [
+        f"MACs of {name} count {', '.join(file.macs.uncounted)} not at all, or once for a loop."
+        for name, file in zip(names, files, strict=True)
+        if file.macs.uncounted
+    ]
 
 
 def _count(model, floats, arm):
@@ -135,6 +150,14 @@ def _fully_connected(operator, subgraph):
     return positions, channels, out, operator.Inputs(0), operator.Inputs(1)
 
 
+def _lstm(operator, subgraph):
+    units, channels = _shape(subgraph, operator.Inputs(_LSTM_INPUT_WEIGHTS))
+    _, state = _shape(subgraph, operator.Inputs(_LSTM_RECURRENT_WEIGHTS))
+    positions = math.prod(_shape(subgraph, operator.Inputs(0))[:-1])
+    weights = operator.Inputs(_LSTM_INPUT_WEIGHTS)
+    return positions, channels + state, 4 * units, operator.Inputs(0), weights
+
+
 def _matrix_product(operator, subgraph):
     *positions, out = _shape(subgraph, operator.Outputs(0))
     sizes = math.prod(_shape(subgraph, operator.Inputs(0)))
@@ -149,4 +172,6 @@ _PRODUCTS = {
     "CONV_3D": _convolution_3d,
     "FULLY_CONNECTED": _fully_connected,
     "BATCH_MATMUL": _matrix_product,
+    "LSTM": _lstm,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
 }

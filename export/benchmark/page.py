@@ -26,7 +26,7 @@ def html(result, command):
             summary=[note] if note else [],
             sections=[section for section in sections if section],
             command=command,
-            machine=f"LiteRT on {processor()}, {threads} thread{'s' * (threads > 1)}, one sample.",
+            machine=f"LiteRT on {processor()}, {threads} thread{'s' * (threads > 1)}.",
         )
     )
 

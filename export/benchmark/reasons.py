@@ -12,7 +12,8 @@ def why_latency_falls_less(before, after):
         before, after: entries of `BenchmarkResult.to_dict()["files"]`.
 
     Returns:
-        Text; "" if latency falls about as much as multiply-accumulates, or if these do not fall.
+        Text; "" if latency falls about as much as multiply-accumulates, or if these do not fall or
+        are not all counted.
 
     Example:
 
@@ -20,6 +21,8 @@ def why_latency_falls_less(before, after):
     >>> print(why_latency_falls_less(dense, compact))
     """
     if not before["macs"] or after["macs"] >= before["macs"]:
+        return ""
+    if before["macs_uncounted"] or after["macs_uncounted"]:
         return ""
     latency = after["latency"]["min_ms"] / before["latency"]["min_ms"]
     macs, tiled = (after[key] / before[key] for key in ("macs", "macs_tiled"))

@@ -2,10 +2,11 @@
 
 LONGEST_OPERATORS = 5
 _ABOUT = (
-    "Files are timed alternately. Ratios are to the first file; the latency ratio is that of the "
-    "fastest inferences. Memory is what loading and running the file added, with the runtime's "
-    "pages that this touched. Tiled MACs: channels of hidden layers rounded up to the blocks that "
-    "the kernels compute. A + marks loops, of which one turn is counted."
+    "Times and MACs are of one inference. Ratios are to the first file; the latency ratio is that "
+    "of the fastest inferences. Memory is what loading and running the file added, with the "
+    "runtime's pages that this touched. Tiled MACs: channels of hidden layers rounded up to the "
+    "blocks that the kernels compute. A + marks operators that are not counted, or loops, of which "
+    "one turn is."
 )
 
 
@@ -13,7 +14,7 @@ def markdown(result):
     """`BenchmarkResult.to_markdown`."""
     threads = result.files[0].num_threads
     lines = [
-        f"LiteRT on this machine, {threads} thread(s), one sample; files timed alternately.",
+        f"LiteRT on this machine, {threads} thread(s); files timed alternately.",
         "",
         *_table(table(result)[0]),
         "",
@@ -103,7 +104,7 @@ _COLUMNS = (
     ("peak MB", lambda file, ratios: _mb(file.peak_memory)),
     ("anonymous MB", lambda file, ratios: _mb(file.anonymous_memory)),
     ("file-backed MB", lambda file, ratios: _mb(file.file_backed_memory)),
-    ("MACs", lambda file, ratios: f"{file.macs.total:,}" + "+" * bool(file.macs.uncounted)),
+    ("MACs", lambda file, ratios: str(file.macs)),
     ("latency ratio", lambda file, ratios: _ratio(ratios[0])),
     ("MACs ratio", lambda file, ratios: _ratio(ratios[1])),
     ("tiled MACs ratio", lambda file, ratios: _ratio(ratios[2])),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import rich.table
 
-from export.benchmark.macs import FileMacs
+from export.benchmark.macs import FileMacs, uncounted_notes
 from export.machine import processor
 from export.shown import Shown
 
@@ -196,7 +196,12 @@ class BenchmarkResult(Shown):
         threads = self.files[0].num_threads
         table = rich.table.Table(
             title=f"LiteRT on this machine, {threads} thread(s), milliseconds",
-            caption=f"{processor()}. Ratios are to the first file; that of latency is of min.",
+            caption=" ".join(
+                [
+                    f"{processor()}. Ratios are to the first file; that of latency is of min.",
+                    *uncounted_notes(self.names, self.files),
+                ]
+            ),
             caption_justify="left",
             box=None,
             pad_edge=False,

@@ -5,7 +5,6 @@ import dataclasses
 import io
 import os
 import pathlib
-import textwrap
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +15,7 @@ from export.content import flex_refusal
 from export.convert.graph_of_model import save_graph
 from export.convert.process import WORKER, WorkerDied
 from export.convert.settings import Settings
-from export.errors import ExportError
+from export.errors import ExportError, cannot_convert
 from export.inputs import check_samples, input_specs
 from export.kinds import Tolerance, kind_of
 from export.verification import Verification
@@ -217,7 +216,7 @@ def _write(model, path, specs, settings, samples):
         with _quiet():
             save_graph(model, specs, source, settings, samples)
     except Exception as error:  # TensorFlow raises errors of many types, pages long
-        raise _refusal(model, error) from error
+        raise cannot_convert(model, error) from error
     calibration = None
     if samples is not None:
         calibration = path.with_name("samples.npz")
@@ -242,12 +241,7 @@ def _write(model, path, specs, settings, samples):
     if answer.get("flex"):
         raise ExportError(flex_refusal(path, model, answer["flex"]))
     if answer:
-        raise _refusal(model, answer["error"])
-
-
-def _refusal(model, error):
-    reason = textwrap.shorten(str(error), 500, placeholder=" ...")
-    return ExportError(f"TensorFlow cannot convert {model.name!r}: {reason}")
+        raise cannot_convert(model, answer["error"])
 
 
 def _way_out(settings):

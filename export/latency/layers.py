@@ -8,6 +8,8 @@ import warnings
 
 import keras
 
+from export.convert.full_precision import in_float32
+from export.errors import cannot_convert
 from export.inputs import draw_samples, input_specs
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.macs import graph_macs
@@ -149,8 +151,21 @@ def reference_file(quantize):
 def tflite_bytes(model, quantize):
     """A TFLite file of a model, in float32 or int8, as bytes.
 
-    Calibration data are random, because only the time matters.
+    A mixed-precision model is converted in float32. Calibration data are random, because only the
+    time matters.
+
+    Raises:
+        ExportError: the model cannot be converted.
+        ValueError: a mixed-precision model that cannot be rebuilt in float32.
     """
+    model = in_float32(model)
+    try:
+        return _converted(model, quantize)
+    except Exception as error:  # TensorFlow raises errors of many types, pages long
+        raise cannot_convert(model, error) from error
+
+
+def _converted(model, quantize):
     import tensorflow as tf
 
     specs = input_specs(model)

@@ -133,7 +133,7 @@ class _LayerFile:
     def _converted(self, inputs, outputs):
         try:
             return tflite_bytes(self._layer.model(inputs, outputs), self._quantize)
-        except Exception as error:
+        except ExportError as error:
             raise ExportError(
                 f"The layer {self._layer.name!r} cannot be converted with {inputs} input and "
                 f"{outputs} output channels: {error}"

@@ -8,13 +8,14 @@ from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.planning import removable_groups
 
 
-def whole_networks(model, table, run):
+def whole_networks(model, table, run, file):
     """Time a model, and fit a factor for the times of its layers to a narrower model.
 
     Args:
         model: the `keras.Model` whose layers the table has.
         table: a `LatencyTable` with a scale of 1.
         run: function from a list of TFLite files to their seconds.
+        file: the TFLite file of the model, as bytes.
 
     Returns:
         `(seconds, scale)`: the time of the model; and the factor between the sum of the layers and
@@ -22,16 +23,16 @@ def whole_networks(model, table, run):
         removed).
     """
     invoke = table.whole["invoke"]
-    networks, layers = [model], table.sum() - invoke
+    files, layers = [file], table.sum() - invoke
     try:
         groups = removable_groups(model)
     except ValueError:  # nothing can be removed
         groups = []
     if groups:
         widths = np.array([-(-group.size // 2) for group in groups])
-        networks.append(narrowed(model, groups, widths))
+        files.append(tflite_bytes(narrowed(model, groups, widths), table.machine["quantize"]))
         layers = CostModel(model, groups, {"latency": table}).total("latency", widths) - invoke
-    seconds = run([tflite_bytes(network, table.machine["quantize"]) for network in networks])
+    seconds = run(files)
     return seconds[0], max(seconds[-1] - invoke, 0.0) / layers
 
 

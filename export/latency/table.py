@@ -93,13 +93,13 @@ class LatencyTable:
         Raises:
             ValueError: an argument of a wrong type; `time` without `device`; a file of another
                 machine.
-            ExportError: a layer that cannot be converted.
+            ExportError: a layer or the model cannot be converted.
         """
         if quantize not in _QUANTIZE:
             raise ValueError(f"`quantize` must be one of {_QUANTIZE}. Received: {quantize!r}")
         if (time is None) != (device is None):
             raise ValueError("`time` and `device` belong together: say what `time` runs files on.")
-        from export.latency.layers import timed_layers  # Keras takes seconds to import
+        from export.latency.layers import tflite_bytes, timed_layers  # Keras is slow to import
         from export.latency.rows import measured_rows
 
         machine = _machine(device, num_threads, quantize)
@@ -110,6 +110,9 @@ class LatencyTable:
         layers = timed_layers(model)
         missing = {layer.key(): layer for layer in layers if layer.key() not in known}
         run = time or _host_timer(machine, old.whole)
+        changed = missing or {layer.name for layer in layers} != old.rows.keys()
+        # Converted first: a model that cannot be converted fails before the layers are timed.
+        file = tflite_bytes(model, quantize) if changed else None
         known |= measured_rows(missing, quantize, run, progress)
         rows = {
             layer.name: {
@@ -121,16 +124,16 @@ class LatencyTable:
             for layer in layers
         }
         table = cls(rows, machine, old.whole, time)
-        if rows.keys() != old.rows.keys() or missing:
-            table.whole = table._fitted(model, run)
+        if changed:
+            table.whole = table._fitted(model, run, file)
             if time is None:
                 table.whole["reference"] = run.least
         if path:
             table.save(path)
         return table
 
-    def _fitted(self, model, run):
-        """Measure the values of `whole` for a model."""
+    def _fitted(self, model, run, file):
+        """Measure the values of `whole` for a model and its TFLite file."""
         from export.latency.rows import input_grain, invoke_seconds
         from export.latency.scaling import whole_networks
 
@@ -139,7 +142,7 @@ class LatencyTable:
         self.whole = {"invoke": invoke, "grain": grain, "scale": 1.0}
         if not self.rows:
             return self.whole
-        seconds, scale = whole_networks(model, self, run)
+        seconds, scale = whole_networks(model, self, run, file)
         return {**self.whole, "scale": scale, "model": seconds}
 
     def layer_seconds(self, layer: str, shapes: Mapping[str, tuple]) -> float:

@@ -13,7 +13,6 @@ import rich
 from absl import flags
 
 from export.command_line import (
-    check_output,
     check_plot,
     clean_up_when_terminated,
     count,
@@ -37,6 +36,7 @@ def main(argv):
         sys.exit("export.micro: --c_array is for one file")
     from export import ExportError
     from export.micro import measure, write_c_array
+    from export.micro.firmware import check_c_array
 
     clean_up_when_terminated()
     try:
@@ -45,7 +45,8 @@ def main(argv):
             check_plot(PLOT.value)
             figures = stack.enter_context(output(RESULT_JSON.value))
             tables = stack.enter_context(output(MARKDOWN.value))
-            check_output(C_ARRAY.value)
+            if C_ARRAY.value:
+                check_c_array(C_ARRAY.value)
             result = measure(argv[1:], samples=SAMPLES.value, arena=ARENA.value)
             if figures:
                 text = json.dumps(result.to_dict(), indent=2) + "\n"

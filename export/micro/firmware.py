@@ -3,8 +3,21 @@
 import pathlib
 import re
 
+from export.command_line import check_output
+
 _ALIGNMENT = 16
 _BY_LINE = 12
+
+
+def check_c_array(path):
+    """`(source, header)`, two `pathlib.Path`; a ValueError if they cannot be written."""
+    path = pathlib.Path(path)
+    if path.suffix not in (".cc", ".cpp"):
+        raise ValueError(f"`path` must end in '.cc' or '.cpp'. Received: path={path}")
+    header = path.with_suffix(".h")
+    for file in (path, header):
+        check_output(file)
+    return path, header
 
 
 def write_c_array(file, path):
@@ -30,10 +43,7 @@ def write_c_array(file, path):
     """
     from keras_sparse.files import replacing
 
-    path = pathlib.Path(path)
-    if path.suffix not in (".cc", ".cpp"):
-        raise ValueError(f"`path` must end in '.cc' or '.cpp'. Received: path={path}")
-    header = path.with_suffix(".h")
+    path, header = check_c_array(path)
     name = re.sub(r"\W", "_", path.stem)
     name = f"_{name}" if name[:1].isdigit() else name
     content = pathlib.Path(file.path).read_bytes()

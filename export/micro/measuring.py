@@ -62,13 +62,15 @@ def _measure(path, source, limit):
         smallest = smallest_arena(runtime, used["total"], plenty)
     if limit is not None and smallest > limit:
         raise ExportError(_too_small(path, smallest, limit, tensors))
+    macs = file_macs(path)
     return FileMemory(
         path=os.fspath(path),
         bytes=pathlib.Path(path).stat().st_size,
         arena=smallest,
         head=used["head"],
         tail=used["tail"],
-        macs=file_macs(path).total,
+        macs=macs.total,
+        macs_uncounted=macs.uncounted,
         operators=names,
         memory=tensors.operators,
         agreement=agreement,

@@ -16,7 +16,7 @@ def markdown(result):
             [
                 [
                     name,
-                    *(f"{n:,}" for n in (file.bytes, file.arena, file.head, file.tail, file.macs)),
+                    *file.sizes,
                     file.peak.layer,
                     agreement_text(file.agreement),
                 ]

@@ -7,6 +7,7 @@ import pathlib
 import rich.box
 import rich.table
 
+from export.benchmark.macs import FileMacs
 from export.benchmark.result import ratios_to_first
 from export.micro.agreement import Agreement
 from export.micro.operators import resolver_method
@@ -28,6 +29,7 @@ class FileMemory:
         operators: dict from operator to its number.
         memory: tuple of `OperatorMemory`, the live tensors of each operator.
         agreement: `Agreement` with LiteRT.
+        macs_uncounted: names of the operators that `macs` does not count, or in part.
     """
 
     path: str
@@ -39,11 +41,19 @@ class FileMemory:
     operators: dict
     memory: tuple
     agreement: Agreement
+    macs_uncounted: tuple = ()
 
     @property
     def peak(self):
         """The `OperatorMemory` that needs most."""
         return max(self.memory, key=lambda operator: operator.bytes)
+
+    @property
+    def sizes(self):
+        """The figures as text; a + marks operators that are not counted, or in part."""
+        sizes = (self.bytes, self.arena, self.head, self.tail)
+        macs = FileMacs(self.macs, self.macs, self.macs_uncounted)
+        return [*(f"{size:,}" for size in sizes), str(macs)]
 
     @property
     def resolver(self):
@@ -58,6 +68,7 @@ class FileMemory:
             "head_bytes": self.head,
             "tail_bytes": self.tail,
             "macs": self.macs,
+            "macs_uncounted": list(self.macs_uncounted),
             "operators": self.operators,
             "resolver": self.resolver,
             "peak": dataclasses.asdict(self.peak),
@@ -135,7 +146,6 @@ class MicroResult:
         for name in ("flash", "arena", "head", "tail", "MACs", "peak at", "as LiteRT"):
             table.add_column(name, justify="right", overflow="fold")
         for name, file in zip(self.names, self.files, strict=True):
-            sizes = (file.bytes, file.arena, file.head, file.tail, file.macs)
             found = agreement_text(file.agreement)
-            table.add_row(name, *(f"{size:,}" for size in sizes), file.peak.layer, found)
+            table.add_row(name, *file.sizes, file.peak.layer, found)
         return table

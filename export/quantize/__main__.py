@@ -49,14 +49,12 @@ def _train(source, target, values):
             f"--learning_rate must be above 0, and finite. Received: {values.learning_rate}"
         )
     with quiet_import():
-        import keras
-
         import keras_sparse  # noqa: F401 registers what the model may name
         from export.inputs import input_specs, read_samples
         from keras_sparse.loading import load_model
 
     # Compiled only without `--loss`, because training then uses the model's loss.
-    model = load_model(source) if values.loss else keras.saving.load_model(source)
+    model = load_model(source, compile=not values.loss)
     x, y = read_samples(values.data, input_specs(model))
     if y is None:
         raise ValueError(f"{values.data} has no targets `y`")

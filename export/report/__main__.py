@@ -34,14 +34,14 @@ def main(argv):
         sys.exit("export.report: name one or more folders of runs (--help shows an example)")
     if not page.available():
         sys.exit("export.report: the page needs a package: pip install jinja2")
-    try:
-        runs = read_runs(argv[1:])
-    except ExportError as error:
-        sys.exit(f"export.report: {error}")
     first = pathlib.Path(argv[1])
     path = pathlib.Path(HTML.value or (first if first.is_dir() else first.parent) / "runs.html")
-    with output(path) as temporary:
-        temporary.write_text(html(runs, path.parent, _command()), encoding="utf-8")
+    try:
+        runs = read_runs(argv[1:])
+        with output(path) as temporary:
+            temporary.write_text(html(runs, path.parent, _command()), encoding="utf-8")
+    except (ExportError, ValueError) as error:
+        sys.exit(f"export.report: {error}")
     _show(runs)
     rich.print(escape(f"Open {path} in a browser."))
 

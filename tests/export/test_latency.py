@@ -250,6 +250,29 @@ def test_whole_models_are_timed_on_the_device(table, model, tmp_path):
         elsewhere.models_seconds([model])
 
 
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_a_mixed_precision_model_is_timed_in_float32(quantize):
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 3)),
+            layers.Conv2D(4, 3, dtype="mixed_float16", name="conv"),
+            layers.Flatten(),
+            layers.Dense(2, dtype="mixed_float16", name="logits"),
+        ]
+    )
+    Interpreter(model_content=tflite_bytes(model, quantize)).allocate_tensors()
+
+
+def test_a_model_that_cannot_be_converted_fails_before_its_layers_are_timed():
+    x = keras.Input((6, 6, 3))
+    y = layers.Flatten()(layers.Conv2D(4, 3)(x))
+    model = keras.Model(x, layers.Dense(2)(keras.ops.fft((y, y))[0]))
+    with pytest.raises(ExportError, match="TensorFlow cannot convert"):
+        LatencyTable.measure(
+            model, time=lambda files: pytest.fail("timed"), device="made up", quantize="int8"
+        )
+
+
 def test_a_model_of_several_inputs_is_timed(table):
     image, words = keras.Input((4, 4, 2), name="image"), keras.Input((3,), dtype="int32")
     x = layers.Flatten()(layers.Conv2D(2, 1)(image))

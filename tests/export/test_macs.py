@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from export import ExportError
-from export.benchmark.macs import file_macs
+from export.benchmark.macs import FileMacs, file_macs
 from keras_sparse.surgery import count_macs
 from tests.export.tflite_file import Operators, Types, write, write_dense
 
@@ -42,10 +42,27 @@ def test_hidden_channels_are_rounded_on_both_sides(tmp_path_factory, first, seco
     assert macs.tiled == 3 * a + a * b
 
 
+@given(steps=sizes, inputs=sizes, units=sizes)
+def test_an_lstm(tmp_path_factory, steps, inputs, units):
+    kernels, recurrent = [(units, inputs)] * 4, [(units, units)] * 4
+    shapes = [(1, steps, inputs), *kernels, *recurrent, (1, steps, units)]
+    path = write(
+        tmp_path_factory.mktemp("macs") / "lstm.tflite",
+        [(shape, Types.FLOAT32) for shape in shapes],
+        [(Operators.UNIDIRECTIONAL_SEQUENCE_LSTM, tuple(range(9)), (9,))],
+    )
+    macs = file_macs(path)
+    assert macs.total == steps * 4 * units * (inputs + units)
+    assert macs.uncounted == ()
+
+
 def test_loops_are_named(tmp_path):
     tensors = [((1, 4), Types.FLOAT32), ((1, 4), Types.FLOAT32)]
     path = write(tmp_path / "loop.tflite", tensors, [(Operators.WHILE, (0,), (1,))])
-    assert file_macs(path).uncounted == ("WHILE",)
+    macs = file_macs(path)
+    assert macs.uncounted == ("WHILE",)
+    assert str(macs) == "0+"
+    assert str(FileMacs(1234, 1234)) == "1,234"
 
 
 @pytest.mark.parametrize(

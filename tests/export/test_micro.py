@@ -229,3 +229,12 @@ def test_the_program(dense, tmp_path, capsys):
     assert "register AddFullyConnected" in capsys.readouterr().out
     assert run_program("export.micro").startswith("export.micro: name one or more")
     assert "more than the 10 of" in run_program("export.micro", dense, "--arena=10")
+
+
+def test_a_source_that_cannot_be_written_is_told_before_the_work(dense, tmp_path, monkeypatch):
+    monkeypatch.setattr("export.micro.measure", lambda *_, **__: pytest.fail("measured"))
+    told = run_program("export.micro", dense, f"--c_array={tmp_path / 'model.c'}")
+    assert "must end in '.cc' or '.cpp'" in told
+    (tmp_path / "model.h").mkdir()
+    told = run_program("export.micro", dense, f"--c_array={tmp_path / 'model.cc'}")
+    assert "model.h" in told

@@ -155,6 +155,13 @@ def test_an_output_of_the_whole_batch(tmp_path, samples):
     assert result.max_relative_error < 1e-5
 
 
+def test_an_output_whose_first_axis_holds_the_batch_and_another(tmp_path):
+    inputs = keras.Input((4, 2))
+    model = keras.Model(inputs, keras.ops.reshape(keras.layers.Dense(3)(inputs), (-1, 3)))
+    result = export.convert(model, tmp_path / "model.tflite")
+    assert result.max_relative_error < 1e-5
+
+
 REFUSED = [
     ({"quantize": "int4"}, "`quantize` must be one of"),
     ({"quantize": "int8"}, "needs `representative`"),

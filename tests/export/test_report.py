@@ -150,3 +150,6 @@ def test_program(folder, capsys):
     assert "Accuracy by latency" in (folder / "runs.html").read_text()
     assert "name one or more folders" in run_program("export.report")
     assert "export.report: " in run_program("export.report", folder / "absent")
+    told = run_program("export.report", folder, f"--html={folder / 'absent' / 'page.html'}")
+    assert told.startswith("export.report: ")
+    assert "cannot be written" in told

@@ -71,6 +71,14 @@ def test_a_verification_is_one_fact_a_line():
     ]
 
 
+def test_the_largest_errors_may_be_of_different_outputs():
+    lines = str(verification(output_errors={"box": 0.02, "kind": 0.01})).splitlines()
+    assert lines[2:4] == [
+        "largest difference      2.5e-01",
+        "relative to its output  2.0e-02 of the largest value of an output",
+    ]
+
+
 def test_a_verification_tells_nothing_that_random_samples_do_not_show():
     text = str(verification(drawn=True, accuracy=None, float_operators={"CONV_3D": 2}))
     assert "on 1,000 random samples" in text
