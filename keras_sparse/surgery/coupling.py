@@ -1,5 +1,6 @@
 """Finds coupled channels, which can only be removed together."""
 
+import collections
 import dataclasses
 
 import keras
@@ -124,7 +125,8 @@ def channel_groups(model: keras.Model) -> list[ChannelGroup]:
         they reach an output of the model or a layer that needs all of its channels.
 
     Raises:
-        ValueError: as `remove_dead_channels`.
+        ValueError: as `remove_dead_channels`; or two weights have the same path, because layers of
+            different nested models have the same name.
 
     Example:
 
@@ -138,9 +140,12 @@ def channel_groups(model: keras.Model) -> list[ChannelGroup]:
     while True:
         findings = analyse(graph, rules)
         try:
-            return _Channels(findings).groups()
+            groups = _Channels(findings).groups()
         except RuleError as failure:
             rules = failure.rules(findings)
+        else:
+            _refuse_equal_paths(model, groups)
+            return groups
 
 
 class _Channels:
@@ -263,6 +268,19 @@ class _Channels:
                 own = tuple(_slice(unit, *entry, MEMBER) for entry in axes)
                 groups.append(ChannelGroup(f"{unit.name}/{name}", (unit.name,), size, own))
         return groups
+
+
+def _refuse_equal_paths(model, groups):
+    """Raises a ValueError if the path of a slice does not say which weight is meant."""
+    counts = collections.Counter(weight.path for weight in model.weights)
+    for part in (part for group in groups if not group.fixed for part in group.slices):
+        if counts[part.path] > 1:
+            raise ValueError(
+                f"`model` has {counts[part.path]} weights with the path {part.path!r}, because "
+                "layers of different nested models have the same name. Give the model that "
+                "`surgery.remove_dead_channels(model)` returns: it has no nested models, and the "
+                "same outputs."
+            )
 
 
 def _slice(unit, name, axis, channels, role):

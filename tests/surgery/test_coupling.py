@@ -220,3 +220,21 @@ def test_groups_of_another_model():
         surgery.zero_groups(make("b"), {free_groups(make("a"))[0]: [0]})
     with pytest.raises(ValueError, match="must have groups"):
         surgery.zero_groups(make("b"), {"a": [0]})
+
+
+def tower(name):
+    inputs = keras.Input((8,))
+    hidden = layers.Dense(16, activation="relu", name="hidden")(inputs)
+    return keras.Model(inputs, layers.Dense(4, name="out")(hidden), name=name)
+
+
+def test_weights_with_one_path_are_refused_and_the_way_out_works():
+    inputs = keras.Input((8,))
+    x = layers.Concatenate()([tower("a")(inputs), tower("b")(inputs)])
+    model = keras.Model(inputs, layers.Dense(1)(x))
+    with pytest.raises(ValueError, match=r"2 weights with the path '.*hidden/kernel'"):
+        surgery.channel_groups(model)
+    flat, _ = surgery.remove_dead_channels(model)
+    a, b = [g for g in surgery.channel_groups(flat) if g.layers[0].endswith("hidden")]
+    _, report = surgery.remove_dead_channels(surgery.zero_groups(flat, {a: [0, 1], b: [2]}))
+    assert [report.channels[group.layers[0]] for group in (a, b)] == [(16, 14), (16, 15)]
