@@ -49,7 +49,7 @@ class Findings:
         if traced.unit not in units:
             units[traced.unit] = FollowedUnit(traced.unit)
         call = Call(traced.operation, *traced.arguments(self._values.__getitem__))
-        call.masked = traced.masked
+        call.masked, call.takes_masks = traced.masked, traced.takes_masks
         call.unit = units[traced.unit]
         call.unit.calls.append(call)
         return call

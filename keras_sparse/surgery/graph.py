@@ -10,6 +10,24 @@ from keras_sparse.surgery.functional import functional, inner_graph, nodes_of
 from keras_sparse.surgery.opening import can_be_opened, open_layer
 from keras_sparse.surgery.tracing import CannotOpenError, nodes_between
 from keras_sparse.surgery.units import Call, Scope, Unit, Value
+from keras_sparse.variables import layers_of_type
+
+# Layers that read the masks of the tensors that they are called on. Others get a mask as an
+# argument, which is part of the graph.
+_MASK_READERS = (
+    keras.layers.MultiHeadAttention,
+    keras.layers.GroupQueryAttention,
+    keras.layers.Attention,
+    keras.layers.AdditiveAttention,
+    keras.layers.Add,
+    keras.layers.Average,
+    keras.layers.Concatenate,
+    keras.layers.Dot,
+    keras.layers.Maximum,
+    keras.layers.Minimum,
+    keras.layers.Multiply,
+    keras.layers.Subtract,
+)
 
 
 class Graph:
@@ -49,7 +67,7 @@ class Graph:
         self.units = sorted(self._units.values(), key=lambda unit: unit.index)
 
     def _walk(self, nodes, tensors, prefix, training):
-        for node in nodes:
+        for place, node in enumerate(nodes):
             if node.is_input:
                 continue
             args, kwargs = _arguments(node, tensors)
@@ -58,8 +76,9 @@ class Graph:
             given = kwargs.get("training")
             within = f"{prefix}{operation.name}/", training if given is None else given
             inner = inner_graph(operation)
-            if inner is not None and _fits(inner, args):
-                for tensor, value in zip(inner.inputs, keras.tree.flatten(args), strict=True):
+            values = None if inner is None else _inputs_of(inner, node, args)
+            if values is not None:
+                for tensor, value in zip(inner.inputs, values, strict=True):
                     tensors[id(tensor)] = value
                 self._walk(nodes_of(inner), tensors, *within)
                 for tensor, result in zip(node.outputs, inner.outputs, strict=True):
@@ -68,14 +87,33 @@ class Graph:
             if training is not None and _takes_training(operation):
                 kwargs["training"] = training
             opened, reason = _opened(node)
+            if opened is not None and self._loses_mask(node, opened, nodes[place + 1 :]):
+                opened, reason = None, "its mask is read, which its inner layers do not give"
             if opened is not None:
                 outside = prefix, training
                 self._walk_opened(node, opened, args, kwargs, tensors, within, outside)
                 continue
             call = Call(operation, args, kwargs)
+            call.takes_masks = any(value.masked for value in call.inputs)
             call.outputs = [_bind(tensors, tensor, call) for tensor in node.outputs]
+            if prefix and call.takes_masks:
+                # A nested model was traced without the masks that it gets here.
+                for value in call.outputs:
+                    value.masked = True
             self._add(call, prefix)
             call.unit.closed = reason
+
+    def _loses_mask(self, node, opened, later):
+        """Whether the calls inside a layer give no mask, and something may read the layer's."""
+        pairs = zip(node.outputs, opened.outputs, strict=True)
+        if all(_keras.mask_of(a) is None or _keras.mask_of(b) is not None for a, b in pairs):
+            return False
+        operations = [other.operation for other in later]
+        reads = any(
+            isinstance(operation, keras.Layer) and layers_of_type(operation, _MASK_READERS)
+            for operation in operations
+        )
+        return reads or any(_keras.mask_of(tensor) is not None for tensor in self.model.outputs)
 
     def _walk_opened(self, node, opened, args, kwargs, tensors, within, outside):
         call = Call(node.operation, args, kwargs)
@@ -156,9 +194,29 @@ def _arguments(node, tensors):
     return keras.tree.map_structure(swap, (tuple(args), kwargs))
 
 
-def _fits(inner, args):
-    """Whether a nested model takes these tensors without a cast or a new axis."""
+def _inputs_of(inner, node, args):
+    """The values for the inputs of a nested model, in order; None if its calls cannot stand alone.
+
+    Args:
+        inner: the nested functional model.
+        node: the call of the model.
+        args: its arguments, with a `Value` for each tensor.
+    """
     values = keras.tree.flatten(args)
+    if isinstance(args[0], dict) and not isinstance(_keras.inputs_structure(inner), dict):
+        values = [args[0].get(tensor.name) for tensor in inner.inputs]
+    return values if _fits(inner, values) and not _is_given_masks(node) else None
+
+
+def _is_given_masks(node):
+    """Whether a call has masks as an argument that are not those of its tensors."""
+    own = [_keras.mask_of(tensor) for tensor in keras.tree.flatten(node.arguments.args)]
+    given = keras.tree.flatten(node.arguments.kwargs.get("mask"))
+    return not {id(mask) for mask in given if mask is not None} <= {id(mask) for mask in own}
+
+
+def _fits(inner, values):
+    """Whether a nested model takes these values without a cast or a new axis."""
     return len(values) == len(inner.inputs) and all(
         isinstance(value, Value)
         and len(value.shape) == len(tensor.shape)

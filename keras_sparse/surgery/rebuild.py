@@ -231,8 +231,10 @@ class Rebuild:
                     old.path, (None,) * len(old.shape), tuple(old.shape)
                 )
             return
+        same = [w.shape for w in unit.operation.weights] == [w.shape for w in layer.weights]
         for key, value in vars(unit.operation).items():
-            if key.endswith("_initializer") and key in vars(layer):
+            fits = same or not _is_array(value)
+            if key.endswith("_initializer") and key in vars(layer) and fits:
                 setattr(layer, key, value)
         for old, new in zip(copying.moving(unit.operation), copying.moving(layer), strict=False):
             # A copy: on JAX, training deletes the initial arrays.
@@ -282,3 +284,8 @@ class Rebuild:
             new.assign(arrays[name])
             if name in olds:
                 new.trainable = olds[name].trainable
+
+
+def _is_array(initializer):
+    """Whether an initializer holds the values of all weights, of one shape."""
+    return isinstance(initializer, keras.initializers.Constant) and np.ndim(initializer.value) > 0

@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from keras_sparse import _keras
 from keras_sparse.surgery.tracing import Opened
 
 
@@ -14,14 +15,16 @@ class Value:
         shape: tuple; the batch size comes first, unknown sizes are None.
         dtype: string.
         producer: the `Call` that computes it, None for an input of the model.
+        masked: whether it has a mask.
     """
 
-    __slots__ = ("dtype", "producer", "shape")
+    __slots__ = ("dtype", "masked", "producer", "shape")
 
     def __init__(self, tensor, producer=None):
         self.shape = tuple(tensor.shape)
         self.dtype = keras.backend.standardize_dtype(tensor.dtype)
         self.producer = producer
+        self.masked = _keras.mask_of(tensor) is not None
 
 
 class Call:
@@ -33,9 +36,11 @@ class Call:
         inputs, outputs: lists of `Value`.
         unit: the `Unit` that the call belongs to.
         masked: whether any tensor of the model has a mask, which some layers read implicitly.
+        takes_masks: whether a tensor that it takes has a mask.
     """
 
     masked = False
+    takes_masks = False
 
     def __init__(self, operation, args, kwargs):
         self.operation = operation

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_sparse._types import Verify
 from keras_sparse.channels import channel_norms, channel_weight, layers_with_channels
+from keras_sparse.channels.names import by_name
 from keras_sparse.surgery.removal import copied_whole
 from keras_sparse.surgery.verify import check_verify, compare
 from keras_sparse.validation import check_number
@@ -87,11 +88,11 @@ def zero_channels(
         "batch_norm": _batch_normalizations,
     }[criterion](zeroed)
     found, channels, largest = {}, {}, 0.0
-    for layer in layers:
+    for name, layer in by_name(layers).items():
         sizes = channel_norms(layer) if criterion == "norm" else _scales(layer)
         small = sizes <= threshold
-        found[layer.name] = np.flatnonzero(small)
-        channels[layer.name] = (len(sizes), int((~small).sum()))
+        found[name] = np.flatnonzero(small)
+        channels[name] = (len(sizes), int((~small).sum()))
         largest = max(largest, float(sizes[small].max(initial=0.0)))
         if small.any():
             _set_to_zero(layer, small, rebuild)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_sparse.surgery.constants import Constants, array_row
-from keras_sparse.surgery.rules.base import part_of, register_rule, registered
+from keras_sparse.surgery.rules.base import part_of, plain_config, register_rule, registered
 from keras_sparse.surgery.rules.channelwise import Elementwise, PassThrough
 from keras_sparse.surgery.tracing import nodes_between
 
@@ -91,11 +91,9 @@ class ActivationLayerRule(Elementwise):
 
 
 @register_rule(
-    keras.layers.Dropout,
     keras.layers.SpatialDropout1D,
     keras.layers.SpatialDropout2D,
     keras.layers.SpatialDropout3D,
-    keras.layers.AlphaDropout,
     keras.layers.GaussianDropout,
     keras.layers.GaussianNoise,
     keras.layers.ActivityRegularization,
@@ -110,6 +108,21 @@ class IdentityRule(PassThrough):
 
     def constants(self, call, constants):
         return constants
+
+
+@register_rule(keras.layers.Dropout, keras.layers.AlphaDropout)
+class DropoutRule(IdentityRule):
+    """Dropout, whose random numbers may have a shape of their own."""
+
+    def config(self, unit):
+        """The config; a shape of random numbers gets the number of kept channels."""
+        config, source = plain_config(unit), unit.inputs[0]
+        if config.get("noise_shape") and source.axis is not None:
+            shape = list(config["noise_shape"])
+            if shape[source.axis] not in (None, 1):
+                shape[source.axis] = len(unit.outputs[0].kept)
+            config["noise_shape"] = tuple(shape)
+        return config
 
 
 @register_rule(keras.layers.PReLU)

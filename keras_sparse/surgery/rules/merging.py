@@ -96,7 +96,9 @@ class Merge(Coupled):
 
     def taking(self, unit):
         """Indices of the inputs to merge, without those that are constant in needed channels."""
-        fixed = self.neutral is None or (self.reads_masks and unit.calls[0].masked)
+        # The masks of the operands decide on the mask of the result.
+        fixed = self.neutral is None or any(call.takes_masks for call in unit.calls)
+        fixed |= self.reads_masks and unit.calls[0].masked
         if fixed or len(unit.inputs) == 1:
             return list(range(len(unit.inputs)))
         keep = unit.outputs[0].keep
@@ -281,13 +283,23 @@ class ConcatenateRule(Coupled):
             start += len(channels) if self._along(call) == axis else 0
         return None if axis is None else pairs
 
+    def needs(self, unit):
+        """Needs a channel of each input if masks are joined too."""
+        coupling, output = self.coupling(unit.calls[0]), unit.outputs[0]
+        if unit.alive and coupling and any(call.takes_masks for call in unit.calls):
+            for *_, places in coupling:
+                if not output.keep[places].any():
+                    first = np.arange(output.size) == places[0]
+                    output.need(first, f"{unit.name} joins masks too")
+        super().needs(unit)
+
     def lost(self, unit, source):
         return "not the same constant in all that it joins"
 
     def taking(self, unit):
         """Indices of the inputs with a needed channel in their slice of the output."""
         keep, coupling = unit.outputs[0].keep, self.coupling(unit.calls[0])
-        if coupling is None:
+        if coupling is None or any(call.takes_masks for call in unit.calls):
             return super().taking(unit)
         return [i for i, (*_, places) in enumerate(coupling) if keep[places].any()]
 

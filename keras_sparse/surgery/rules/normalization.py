@@ -105,7 +105,9 @@ class LayerNormalizationRule(Unsupported):
     def forward(self, call):
         ((axis, constants),) = super().forward(call)
         gamma, beta = call.unit.array("gamma"), call.unit.array("beta")
-        if axis != -1 or gamma is None or gamma.shape != constants.values.shape[1:]:
+        rank = len(call.inputs[0].shape)
+        last = [a % rank for a in np.atleast_1d(call.operation.axis)] == [rank - 1]
+        if axis != -1 or not last or gamma is None or gamma.shape != constants.values.shape[1:]:
             return [(axis, constants)]
         left = np.zeros(gamma.shape) if beta is None else beta.astype(np.float64)
         return [(axis, Constants.of(np.where(gamma == 0, left, np.nan)))]

@@ -69,7 +69,9 @@ class SplitRule(Coupled):
             return make()(source)
         left = self._parts(call)
         several = self.parts_of_one or np.count_nonzero(left) > 1
-        parts = iter(make()(source) if several else [source])
+        # A part has no mask.
+        whole = source[...] if call.takes_masks else source
+        parts = iter(make()(source) if several else [whole])
         return [next(parts) if size else source for size in left]
 
 

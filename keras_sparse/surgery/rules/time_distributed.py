@@ -53,7 +53,7 @@ class _StepUnit:
         step = Call(self.operation, (_Step(call.inputs[0]),), {})
         step.outputs = [_Step(value) for value in call.outputs]
         step.unit = self
-        step.masked = call.masked
+        step.masked, step.takes_masks = call.masked, call.takes_masks
         return step
 
 
