@@ -1,6 +1,7 @@
 """The choice of the variables that an optimizer makes sparse."""
 
 import math
+import re
 
 from keras_sparse import _keras
 from keras_sparse.variables import (
@@ -43,6 +44,10 @@ class ChoosesVariables:
             is_prunable(v, self.exclude, path)
             for v, path in zip(variables, self._first_paths, strict=True)
         ]
+
+    def _is_excluded(self, index):
+        """Whether `exclude` names the variable, whatever it is."""
+        return any(re.search(pattern, self._first_paths[index]) for pattern in self.exclude)
 
     def _check_any(self, chosen):
         check_any_prunable(self, self._first_paths, chosen)

@@ -76,7 +76,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         ("ramp_end",),
         ("last_rate", "_last_threshold"),
     )
-    # Whether biases and normalisation are thresholded like all other weights.
+    # Whether biases and normalisation are thresholded like all other weights, unless excluded.
     _includes_biases = False
 
     def __init__(self, learning_rate, groups="weight", exclude=None, **kwargs):
@@ -108,7 +108,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         kernels = [i for i, v in enumerate(variables) if is_prunable(v)]
         self._records = [
             Record(
-                is_thresholded=is_chosen or self._includes_biases,
+                is_thresholded=is_chosen or (self._includes_biases and not self._is_excluded(i)),
                 axes=self._axes_of(v) if is_chosen and i != max(kernels) else None,
                 is_watched=v.constraint is None,
             )

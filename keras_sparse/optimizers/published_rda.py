@@ -148,7 +148,8 @@ class PublishedRDA(HasStrength, _DualAveraging):
             With `"initial"` they are not thresholded. With `"zero"` they are treated like all other
             weights, including the threshold, as in the paper's experiments; training may then fail.
         groups: `"weight"` or `"channel"`; see `AccumulatedRDA`.
-        exclude: what is kept dense besides biases and normalisation; see `AccumulatedRDA`.
+        exclude: what is kept dense besides biases and normalisation; see `AccumulatedRDA`. What it
+            names starts from its initial value, also with `center="zero"`.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`. `weight_decay` and
             `use_ema` are refused. Clipping changes the gradients that `l1` is compared with.
 
