@@ -91,6 +91,8 @@ def test_a_schedule_of_the_inner_optimizer_is_the_learning_rate():
             "single optimizer",
         ),
         (lambda: DeepR(inner=keras.optimizers.Adam()), "random walk on SGD"),
+        (lambda: StaticSparse(inner="rmsprop", momentum=0.9), "RMSprop.* momentum=0.9, nesterov=N"),
+        (lambda: StaticSparse(inner=keras.optimizers.SGD(), nesterov=True), "SGD.* nesterov=True"),
         (lambda: RigL(distribution="2:4"), "would lose the pattern"),
         (lambda: StaticSparse(distribution="4:2"), "`distribution` is one of"),
         (lambda: StaticSparse(density=0.5, distribution="zeros"), "leave `density` out"),
@@ -156,6 +158,22 @@ def test_zeros_that_do_not_come_are_said():
     optimizer.build(variables())
     with pytest.raises(ValueError, match="none of them was zero when this optimizer"):
         optimizer.apply(gradients()[0])
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [(StaticSparse, "SGD"), (SparseMomentum, "Adam"), (DeepR, "Sgd")]
+)
+def test_a_name_in_other_letters_is_that_name(method, name):
+    given, plain = (method(inner=n, name="x", seed=0) for n in (name, name.lower()))
+    assert given.get_config() == plain.get_config()
+    assert given.inner == name.lower()
+
+
+@pytest.mark.parametrize("method", [StaticSparse, SparseMomentum, DeepR])
+def test_files_with_a_momentum_that_is_not_used_are_read(method):
+    config = method(inner=keras.optimizers.SGD(0.1, 0.5), seed=0).get_config()
+    again = method.from_config({**config, "momentum": 0.9, "nesterov": True})
+    assert again.get_config() == config
 
 
 @pytest.mark.parametrize("name", sorted(KERAS_OPTIMIZERS))
