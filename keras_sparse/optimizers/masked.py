@@ -17,7 +17,12 @@ from keras_sparse.masks.backend import (
 from keras_sparse.masks.packing import Packing
 from keras_sparse.optimizers import inner as inner_steps
 from keras_sparse.optimizers.choice import ChoosesVariables
-from keras_sparse.validation import check_integer, check_number, check_optimizer_numbers
+from keras_sparse.validation import (
+    check_integer,
+    check_learning_rate,
+    check_number,
+    check_optimizer_numbers,
+)
 
 
 class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.Optimizer):
@@ -84,9 +89,8 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         optimizer = inner_steps.make(inner, momentum, nesterov)
         if learning_rate is None:
             learning_rate = inner_steps.learning_rate_of(inner, optimizer)
-        elif not callable(learning_rate):
-            # A rate of 0 trains nothing, and keeps the masks.
-            learning_rate = float(check_number("learning_rate", learning_rate, "[0, inf)"))
+        else:
+            learning_rate = check_learning_rate(learning_rate)
         kwargs = inner_steps.shared_arguments(optimizer, kwargs)
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.momentum = momentum

@@ -115,7 +115,10 @@ class _DualAveraging(ProximalOptimizer):
 
     def _slot_scale(self):
         steps = max(int(ops.convert_to_numpy(self.iterations)), 1)
-        return -float(ops.convert_to_numpy(self.learning_rate)) * steps**0.5, steps
+        last, rate = (float(ops.convert_to_numpy(x)) for x in (self._last_rate, self.learning_rate))
+        # Files of earlier versions have no factor of the last step. At a rate of 0 all weights are
+        # zero, whatever the factor.
+        return -(last or rate * steps**0.5 or 1.0), steps
 
     def get_config(self):
         return {**super().get_config(), "center": self.center}
