@@ -25,6 +25,10 @@ class ChoosesVariables:
     _first_shapes = None
     _whole_shapes = None
     _was_saved = False
+    # Whether a config made it: Keras then builds it before it loads the weights.
+    _was_configured = False
+    # How many variables it had before it was built.
+    _unbuilt_size = None
     # Whether training continues with a compact model after `fit`: then no target is missed yet.
     training_goes_on = False
 
@@ -90,6 +94,8 @@ class ChoosesVariables:
         config = dict(config)
         built_on = config.pop("built_on", None)
         optimizer = super().from_config(config, custom_objects)
+        optimizer._was_configured = True
+        optimizer._unbuilt_size = len(optimizer.variables)
         if built_on is not None:
             optimizer._first_paths = list(built_on["paths"])
             optimizer._first_shapes = [list(shape) for shape in built_on["shapes"]]
@@ -97,11 +103,22 @@ class ChoosesVariables:
             optimizer._was_saved = True
         return optimizer
 
+    def _start_from_weights(self):
+        """Make again what `build` makes of the weights: now they are loaded."""
+
     # Names of state that older files do not have, in groups; the last group is the newest.
     _added_to_state = ()
 
     def load_own_variables(self, store):
-        """Load the state, also from a file of an older version; raises if it does not fit."""
+        """Load the state, also from a file of an older version; raises if it does not fit.
+
+        The state of an optimizer that was saved before it was built leaves all to the weights.
+        """
+        if not self._was_saved and self.built and len(store.keys()) == self._unbuilt_size:
+            for i, variable in enumerate(self.variables[: self._unbuilt_size]):
+                variable.assign(store[str(i)])
+            self._start_from_weights()
+            return
         missing = set()
         for newer in (None, *reversed(self._added_to_state)):
             missing.update(newer or ())

@@ -92,6 +92,12 @@ class DeepR(MovesWeights):
             layout = _keras.layout_of(variable)
             self._positive[i] = self._add_constant(name, sign, layout=layout)
 
+    def _start_from_weights(self):
+        for i in self._sparse:
+            weight = value_outside_trace(_keras.variables_of(self)[i])
+            self._positive[i].assign(weight >= 0)
+        super()._start_from_weights()
+
     def _first_weights(self, weight, mask):
         first = super()._first_weights(weight, mask)
         before, left = (

@@ -141,6 +141,15 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
             for slots in self._inner.slots:
                 self._mask_variables(slots)
 
+    def _start_from_weights(self):
+        seed = int(ops.convert_to_numpy(self._seed)) % 2**32
+        sparse = [_keras.variables_of(self)[i] for i in self._sparse]
+        masks = self._initial_masks(sparse, np.random.default_rng(seed))
+        self._check_loaded(sparse, masks)
+        for i, v, mask in zip(self._sparse, sparse, masks, strict=True):
+            self._masks[i].assign(mask)
+            v.assign(self._first_weights(ops.convert_to_tensor(v), mask))
+
     def _add_constant(self, name, value, layout=None):
         """A variable with a NumPy value; it works inside a trace too."""
         return self.add_variable(

@@ -151,6 +151,26 @@ def test_a_model_that_keeps_its_zeros_is_saved_and_goes_on(tmp_path):
     same_bits(model.weights, loaded.weights)
 
 
+UNTRAINED = {
+    "one shot": lambda: MagnitudePruning(sparsity=0.5, seed=0),
+    "2:4": lambda: StaticSparse(distribution="2:4", exclude="conv|head", seed=0),
+    "zeros": lambda: StaticSparse(distribution="zeros", seed=0),
+    "signs": lambda: DeepR(density=0.5, seed=0),
+}
+
+
+@pytest.mark.parametrize("name", UNTRAINED)
+def test_saved_before_it_was_built_it_starts_from_the_loaded_weights(name, tmp_path):
+    model = pruned() if name == "zeros" else make_model()
+    model.compile(UNTRAINED[name](), "mse")
+    model.save(tmp_path / "model.keras")
+    keras.utils.set_random_seed(9)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    model.optimizer.build(model.trainable_variables)
+    same_bits(loaded.optimizer.variables, model.optimizer.variables)
+    same_bits(loaded.weights, model.weights)
+
+
 def test_zeros_that_do_not_come_are_said():
     saved = StaticSparse(distribution="zeros")
     saved.build([keras.Variable(np.eye(6, 8), name="kernel"), variables()[1]])
