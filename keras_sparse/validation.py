@@ -58,17 +58,19 @@ def check_integer(name, value, interval="(-inf, inf)"):
 
 
 def check_learning_rate(value):
-    """Check the `learning_rate` of an optimizer: a number above 0, a schedule or a callable.
+    """Check the `learning_rate` of an optimizer: a number of 0 or more, a schedule or a callable.
+
+    A rate of 0 trains nothing. Callbacks set it, and files and surgery keep it.
 
     Returns:
         The value; a number becomes a float, because Keras requires one.
     """
     if isinstance(value, LearningRateSchedule) or callable(value):
         return value
-    if _is_real(value, numbers.Real) and _is_in(value, "(0, inf)"):
+    if _is_real(value, numbers.Real) and _is_in(value, "[0, inf)"):
         return float(value)
     raise ValueError(
-        "`learning_rate` must be above 0, and a finite number, or a schedule. "
+        "`learning_rate` must be 0 or more, and a finite number, or a schedule. "
         f"Received: learning_rate={value!r}"
     )
 

@@ -37,8 +37,8 @@ class SeparateUpdates(keras.callbacks.Callback):
     """
 
     def on_train_begin(self, logs=None):
-        """Check the optimizer, and replace the training function by two programs."""
-        model, optimizer = self.model, bare_optimizer(self.model.optimizer)
+        """Check the optimizer."""
+        optimizer = bare_optimizer(self.model.optimizer)
         batches = getattr(optimizer, "batches_without_update", lambda done: None)
         if batches(0) is None:
             raise ValueError(
@@ -46,6 +46,16 @@ class SeparateUpdates(keras.callbacks.Callback):
                 "SparseMomentum(update_every=100) or RDA(target_sparsity=0.9). "
                 f"Received: {optimizer.get_config()}"
             )
+        self._programs = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Replace the training function of a new model, and read the count of steps again."""
+        if self.model.train_function is not self._programs:
+            self._make_programs()
+        self._forget_count()
+
+    def _make_programs(self):
+        model, optimizer = self.model, bare_optimizer(self.model.optimizer)
         if not isinstance(model.train_function, _TwoPrograms):
             model.train_function = _TwoPrograms(model, optimizer)
         self._programs, self._optimizer = model.train_function, optimizer
@@ -53,10 +63,6 @@ class SeparateUpdates(keras.callbacks.Callback):
         own_step = getattr(model.train_step, "__func__", None) is keras.Model.train_step
         self._may_miscount = not own_step or optimizer is not model.optimizer
         self._count = self._at_most = None
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Read the count of steps again."""
-        self._forget_count()
 
     def on_train_batch_begin(self, batch, logs=None):
         """Choose the program for this batch."""

@@ -27,10 +27,18 @@ class SparsityLogger(keras.callbacks.Callback):
         super().__init__()
         self.exclude = path_patterns(exclude)
 
+    def set_model(self, model):
+        """Forget the weights of another model: `ShrinkingTrainer` continues with a smaller one."""
+        super().set_model(model)
+        self._nonzero = None
+
     def on_train_begin(self, logs=None):
-        """Remember which weights are nonzero."""
         prunable_variables(self.model, self.exclude)  # raises if `exclude` matches nothing
-        self._nonzero = self._patterns()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Remember which weights are nonzero, in the first epoch of a model."""
+        if self._nonzero is None:
+            self._nonzero = self._patterns()
 
     def on_epoch_end(self, epoch, logs=None):
         before, now = self._nonzero, self._patterns()

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from keras_sparse.masks.backend import value_outside_trace
+from keras_sparse.masks.channels import channel_axes, is_depthwise
 from keras_sparse.masks.distributions import layer_budgets, n_of_m
 
 
@@ -27,8 +28,8 @@ def first_masks(variables, paths, density, distribution, rng, required=True):
 
     Raises:
         ValueError: a layer that would keep no weight; for `"zeros"`, a network without zeros; for
-            `"2:4"`, a number of inputs that is no multiple of 4; weights without a value yet, if
-            the masks depend on the values.
+            `"2:4"`, a number of inputs that is no multiple of 4, or a depthwise kernel; weights
+            without a value yet, if the masks depend on the values.
     """
     if distribution == "zeros":
         masks = [value_outside_trace(v) != 0 for v in variables]
@@ -38,6 +39,8 @@ def first_masks(variables, paths, density, distribution, rng, required=True):
     pattern = n_of_m(distribution)
     if pattern is not None:
         weights = [value_outside_trace(v) for v in variables]
+        if required:
+            _check_inputs(weights, paths, *pattern)
         return [_largest_of(w, path, *pattern) for w, path in zip(weights, paths, strict=True)]
     shapes = [tuple(v.shape) for v in variables]
     masks = []
@@ -64,15 +67,34 @@ def _check_zeros(masks, paths):
         )
 
 
+def _check_inputs(weights, paths, n, m):
+    for w, path in zip(weights, paths, strict=True):
+        shape = f"{path!r}, of shape {w.shape}"
+        if is_depthwise(path, w.shape):
+            raise ValueError(
+                f"distribution='{n}:{m}' chooses among the inputs of an output, and in a depthwise "
+                f"convolution an output has one: {shape}. (A convolution with one filter has such "
+                "a shape too.) Keep it dense with `exclude`."
+            )
+        inputs = w.shape[_input_axis(w, path)]
+        if inputs % m:
+            raise ValueError(
+                f"distribution='{n}:{m}' needs a number of inputs that {m} divides, and {path!r} "
+                f"has {inputs}, of shape {w.shape}. Keep it dense with `exclude`."
+            )
+
+
+def _input_axis(weights, path):
+    return channel_axes(path, weights.shape)[-1]
+
+
 def _largest_of(weights, path, n, m):
     """The mask of the n largest of each m inputs of an output; among equal ones the first."""
-    inputs = weights.shape[-2]
-    if inputs % m:
-        raise ValueError(
-            f"distribution='{n}:{m}' needs a number of inputs that {m} divides, and {path!r} has "
-            f"{inputs}, of shape {weights.shape}. Keep it dense with `exclude`."
-        )
-    groups = np.abs(weights).reshape(*weights.shape[:-2], inputs // m, m, weights.shape[-1])
-    order = np.argsort(-groups, axis=-2, kind="stable")
-    ranks = np.argsort(order, axis=-2, kind="stable")
-    return (ranks < n).reshape(weights.shape)
+    axis = _input_axis(weights, path)
+    if is_depthwise(path, weights.shape) or weights.shape[axis] % m:
+        return np.ones(weights.shape, bool)  # of a saved optimizer, whose masks come next
+    sizes = np.moveaxis(np.abs(weights), axis, -1)
+    groups = sizes.reshape(*sizes.shape[:-1], -1, m)
+    order = np.argsort(-groups, axis=-1, kind="stable")
+    ranks = np.argsort(order, axis=-1, kind="stable")
+    return np.moveaxis((ranks < n).reshape(sizes.shape), -1, axis)

@@ -1,6 +1,7 @@
 """The choice of the variables that an optimizer makes sparse."""
 
 import math
+import re
 
 from keras_sparse import _keras
 from keras_sparse.variables import (
@@ -24,6 +25,10 @@ class ChoosesVariables:
     _first_shapes = None
     _whole_shapes = None
     _was_saved = False
+    # Whether a config made it: Keras then builds it before it loads the weights.
+    _was_configured = False
+    # How many variables it had before it was built.
+    _unbuilt_size = None
     # Whether training continues with a compact model after `fit`: then no target is missed yet.
     training_goes_on = False
 
@@ -43,6 +48,10 @@ class ChoosesVariables:
             is_prunable(v, self.exclude, path)
             for v, path in zip(variables, self._first_paths, strict=True)
         ]
+
+    def _is_excluded(self, index):
+        """Whether `exclude` names the variable, whatever it is."""
+        return any(re.search(pattern, self._first_paths[index]) for pattern in self.exclude)
 
     def _check_any(self, chosen):
         check_any_prunable(self, self._first_paths, chosen)
@@ -85,6 +94,8 @@ class ChoosesVariables:
         config = dict(config)
         built_on = config.pop("built_on", None)
         optimizer = super().from_config(config, custom_objects)
+        optimizer._was_configured = True
+        optimizer._unbuilt_size = len(optimizer.variables)
         if built_on is not None:
             optimizer._first_paths = list(built_on["paths"])
             optimizer._first_shapes = [list(shape) for shape in built_on["shapes"]]
@@ -92,11 +103,22 @@ class ChoosesVariables:
             optimizer._was_saved = True
         return optimizer
 
+    def _start_from_weights(self):
+        """Make again what `build` makes of the weights: now they are loaded."""
+
     # Names of state that older files do not have, in groups; the last group is the newest.
     _added_to_state = ()
 
     def load_own_variables(self, store):
-        """Load the state, also from a file of an older version; raises if it does not fit."""
+        """Load the state, also from a file of an older version; raises if it does not fit.
+
+        The state of an optimizer that was saved before it was built leaves all to the weights.
+        """
+        if not self._was_saved and self.built and len(store.keys()) == self._unbuilt_size:
+            for i, variable in enumerate(self.variables[: self._unbuilt_size]):
+                variable.assign(store[str(i)])
+            self._start_from_weights()
+            return
         missing = set()
         for newer in (None, *reversed(self._added_to_state)):
             missing.update(newer or ())

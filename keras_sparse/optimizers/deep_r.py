@@ -36,7 +36,8 @@ class DeepR(MovesWeights):
         temperature: float, not negative. Defaults to 1e-10.
         update_every: int, `"epoch"` (with `steps_per_epoch`), or None for `update_masks()` only.
             The paper rewires at every step. Defaults to 1.
-        momentum: float in [0, 1); the paper has none. Defaults to 0.0.
+        momentum: float in [0, 1), for SGD by name or by default; the paper has none. Defaults to
+            None: 0.0.
         steps_per_epoch: int, the number of batches of an epoch.
         **kwargs: the other arguments of `WithDensity`: `distribution`, `nesterov`, `exclude`,
             `seed`, and those of `keras.optimizers.Optimizer`.
@@ -54,6 +55,8 @@ class DeepR(MovesWeights):
         active connections kept constant in each layer.
     """
 
+    _default_momentum = 0.0
+
     def __init__(
         self,
         learning_rate: LearningRate = 0.3,
@@ -61,7 +64,7 @@ class DeepR(MovesWeights):
         l1: float = 1e-4,
         temperature: float = 1e-10,
         update_every: UpdateEvery = 1,
-        momentum: float = 0.0,
+        momentum: float | None = None,
         steps_per_epoch: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -88,6 +91,12 @@ class DeepR(MovesWeights):
             name = f"{variable.path.replace('/', '_')}_positive"
             layout = _keras.layout_of(variable)
             self._positive[i] = self._add_constant(name, sign, layout=layout)
+
+    def _start_from_weights(self):
+        for i in self._sparse:
+            weight = value_outside_trace(_keras.variables_of(self)[i])
+            self._positive[i].assign(weight >= 0)
+        super()._start_from_weights()
 
     def _first_weights(self, weight, mask):
         first = super()._first_weights(weight, mask)

@@ -5,7 +5,8 @@ from keras import ops
 
 from keras_sparse import _keras
 
-# Default rates by name; they train small networks with and without normalisation.
+# Default rates of the optimizers that are made by name; they train small networks with and without
+# normalisation.
 LEARNING_RATES = {"adam": 3e-3, "sgd": 0.03}
 # Arguments of the inner optimizer that the optimizer with masks applies itself.
 _SHARED = (
@@ -14,16 +15,23 @@ _SHARED = (
 )
 
 
+def known_name(inner):
+    """`"sgd"` or `"adam"` for its name in any case, as in Keras; None for any other `inner`."""
+    name = inner.lower() if isinstance(inner, str) else None
+    return name if name in LEARNING_RATES else None
+
+
 def make(inner, momentum, nesterov):
     """Make the optimizer that the argument `inner` describes.
 
     Args:
         inner: a name, a `keras.optimizers.Optimizer`, or its config as a dict.
-        momentum: float, for `"sgd"`; also the first decay rate of `"adam"`.
-        nesterov: bool, for `"sgd"`.
+        momentum: float, for `"sgd"`; also the first decay rate of `"adam"`; else None.
+        nesterov: bool, for `"sgd"`; else None.
 
     Raises:
-        ValueError: no optimizer, or one that cannot run inside masks.
+        ValueError: no optimizer, or one that cannot run inside masks; a momentum for an optimizer
+            that has its own.
     """
     if inner == "sgd":
         return keras.optimizers.SGD(momentum=float(momentum), nesterov=nesterov)
@@ -41,6 +49,12 @@ def make(inner, momentum, nesterov):
             "`inner` must be the name of an optimizer of Keras, or a `keras.optimizers.Optimizer`. "
             f"Received: inner={inner!r}"
         ) from error
+    if momentum is not None or nesterov is not None:
+        raise ValueError(
+            "`momentum` and `nesterov` are for inner='sgd' and inner='adam'. Give them to the "
+            f"optimizer itself: inner=keras.optimizers.{type(optimizer).__name__}(...). "
+            f"Received: inner={inner!r}, momentum={momentum}, nesterov={nesterov}"
+        )
     if any(hasattr(type(optimizer), name) for name in ("masks", "thresholded_variables")):
         raise ValueError(
             f"`inner` must be a dense optimizer; {type(optimizer).__name__} makes weights zero by "
@@ -68,7 +82,7 @@ def make(inner, momentum, nesterov):
 
 def learning_rate_of(inner, optimizer):
     """The learning rate if only `inner` is given."""
-    if isinstance(inner, str) and inner in LEARNING_RATES:
+    if known_name(inner):
         return LEARNING_RATES[inner]
     rate = _keras.learning_rate(optimizer)
     return rate if callable(rate) else float(ops.convert_to_numpy(rate))

@@ -17,7 +17,12 @@ from keras_sparse.masks.backend import (
 from keras_sparse.masks.packing import Packing
 from keras_sparse.optimizers import inner as inner_steps
 from keras_sparse.optimizers.choice import ChoosesVariables
-from keras_sparse.validation import check_integer, check_number, check_optimizer_numbers
+from keras_sparse.validation import (
+    check_integer,
+    check_learning_rate,
+    check_number,
+    check_optimizer_numbers,
+)
 
 
 class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.Optimizer):
@@ -32,11 +37,11 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
     its gradient is zero. A moving average (`use_ema`) is zero outside the masks too.
 
     Args:
-        learning_rate: float, schedule, callable or None. Defaults to None: the rate of `inner`, or,
-            for an `inner` by name, 3e-3 for Adam and 0.03 for SGD.
-        momentum: float in [0, 1), for an `inner` by name: momentum of SGD, first decay rate of
-            Adam. Defaults to 0.9.
-        nesterov: bool, for SGD by name or by default. Defaults to True.
+        learning_rate: float, schedule, callable or None. Defaults to None: 3e-3 for Adam and 0.03
+            for SGD, if `inner` is their name or None, else the rate of `inner`.
+        momentum: float in [0, 1), for an `inner` of `"sgd"`, `"adam"` or None: momentum of SGD,
+            first decay rate of Adam. Any other `inner` has its own. Defaults to None: 0.9.
+        nesterov: bool, for SGD by name or by default. Defaults to None: True.
         inner: the optimizer that trains the weights inside the masks: a
             `keras.optimizers.Optimizer`, such as `keras.optimizers.AdamW(1e-4)`, the name of one,
             or None. Its clipping, averaging, weight decay and accumulation apply.
@@ -50,8 +55,12 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
             `loss_scale_factor`, `gradient_accumulation_steps`, `name`.
 
     Raises:
-        ValueError: an argument out of its range; on `build`, a model without sparse weights.
+        ValueError: an argument out of its range; a `momentum` for an `inner` that has its own; on
+            `build`, a model without sparse weights.
     """
+
+    # The momentum of an inner optimizer by name.
+    _default_momentum = 0.9
 
     # Whether weights outside the masks keep their momentum. If not, it is zero, like the weight.
     dense_momentum = False
@@ -61,28 +70,32 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
     def __init__(
         self,
         learning_rate=None,
-        momentum=0.9,
-        nesterov=True,
+        momentum=None,
+        nesterov=None,
         inner=None,
         exclude=None,
         seed=None,
         **kwargs,
     ):
         check_optimizer_numbers(kwargs)
-        check_number("momentum", momentum, "[0, 1)")
         if inner is None:
             inner = "adam" if learning_rate is None else "sgd"
+        name = inner_steps.known_name(inner)
+        if name is not None:
+            inner = name
+            momentum = self._default_momentum if momentum is None else momentum
+            momentum = check_number("momentum", momentum, "[0, 1)")
+            nesterov = True if nesterov is None else nesterov
         optimizer = inner_steps.make(inner, momentum, nesterov)
         if learning_rate is None:
             learning_rate = inner_steps.learning_rate_of(inner, optimizer)
-        elif not callable(learning_rate):
-            # A rate of 0 trains nothing, and keeps the masks.
-            learning_rate = float(check_number("learning_rate", learning_rate, "[0, inf)"))
+        else:
+            learning_rate = check_learning_rate(learning_rate)
         kwargs = inner_steps.shared_arguments(optimizer, kwargs)
         super().__init__(learning_rate=learning_rate, **kwargs)
-        self.momentum = check_number("momentum", momentum, "[0, 1)")
+        self.momentum = momentum
         self.nesterov = nesterov
-        self.inner = inner if inner in ("sgd", "adam") else optimizer
+        self.inner = name or optimizer
         self._inner = inner_steps.InnerStep(optimizer, self)
         # Slots outside the masks then stay zero, and norms are computed from the sparse gradient.
         # SGD and Adam with changing masks do not need this: their slots are set to zero in each
@@ -127,6 +140,15 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         if not self.dense_momentum:
             for slots in self._inner.slots:
                 self._mask_variables(slots)
+
+    def _start_from_weights(self):
+        seed = int(ops.convert_to_numpy(self._seed)) % 2**32
+        sparse = [_keras.variables_of(self)[i] for i in self._sparse]
+        masks = self._initial_masks(sparse, np.random.default_rng(seed))
+        self._check_loaded(sparse, masks)
+        for i, v, mask in zip(self._sparse, sparse, masks, strict=True):
+            self._masks[i].assign(mask)
+            v.assign(self._first_weights(ops.convert_to_tensor(v), mask))
 
     def _add_constant(self, name, value, layout=None):
         """A variable with a NumPy value; it works inside a trace too."""
@@ -285,3 +307,10 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
             "inner": inner,
             "seed": self.seed,
         }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        # Earlier files have a momentum for an inner optimizer that did not use it.
+        if isinstance(config.get("inner"), dict):
+            config = {**config, "momentum": None, "nesterov": None}
+        return super().from_config(config, custom_objects)

@@ -9,28 +9,6 @@ import math
 from keras import ops
 
 
-def channel_axes(name, shape):
-    """Axes of a kernel that hold the incoming weights of one output channel.
-
-    The last axis of a Keras kernel is the output channel. A depthwise kernel has its channels on
-    the last two axes (input channel, multiplier).
-
-    Args:
-        name: the variable's name, the last part of its path.
-        shape: the variable's shape.
-
-    Returns:
-        A tuple of axes.
-
-    Example:
-
-    >>> channel_axes("kernel", (3, 3, 16, 32))
-    (0, 1, 2)
-    """
-    kept = 2 if name == "depthwise_kernel" else 1
-    return tuple(range(len(shape) - kept))
-
-
 def group_size(x, axes=None, removed=None):
     """Size of each group, to compare with a threshold: ‖x_group‖/√size, or |x| per weight.
 

@@ -3,12 +3,14 @@
 import dataclasses
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_sparse import _keras, _renamed
+from keras_sparse.masks.channels import channel_axes
 from keras_sparse.optimizers.carried_sums import Sums, carry
 from keras_sparse.optimizers.choice import ChoosesVariables
-from keras_sparse.optimizers.proximal import channel_axes, group_size, soft_threshold
+from keras_sparse.optimizers.proximal import group_size, soft_threshold
 from keras_sparse.validation import check_learning_rate
 from keras_sparse.variables import (
     dead_layers,
@@ -64,7 +66,8 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         groups: `"weight"`, each weight alone, or `"channel"`: all weights of one output channel
             become zero together. By channel, the last kernel (the classifier, with a column for
             each class) is still thresholded by weight. In a network with several outputs, exclude
-            the layers that compute them: `exclude=keras_sparse.output_layers(model)`.
+            the layers that compute them: `exclude=keras_sparse.output_layers(model)`. See
+            `masks.channels.channel_axes` for how the channels of a kernel are found.
         exclude: variables to keep dense besides biases and normalisation: a regular expression for
             `variable.path`, a built layer, a variable, or a list of those.
         **kwargs: the other arguments of `keras.optimizers.Optimizer` (`clipnorm`, `name`, …),
@@ -76,7 +79,7 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         ("ramp_end",),
         ("last_rate", "_last_threshold"),
     )
-    # Whether biases and normalisation are thresholded like all other weights.
+    # Whether biases and normalisation are thresholded like all other weights, unless excluded.
     _includes_biases = False
 
     def __init__(self, learning_rate, groups="weight", exclude=None, **kwargs):
@@ -108,18 +111,18 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         kernels = [i for i, v in enumerate(variables) if is_prunable(v)]
         self._records = [
             Record(
-                is_thresholded=is_chosen or self._includes_biases,
-                axes=self._axes_of(v) if is_chosen and i != max(kernels) else None,
+                is_thresholded=is_chosen or (self._includes_biases and not self._is_excluded(i)),
+                axes=self._axes_of(i) if is_chosen and i != max(kernels) else None,
                 is_watched=v.constraint is None,
             )
             for i, (v, is_chosen) in enumerate(zip(variables, chosen, strict=True))
         ]
         self._fine_tuning = self._add_scalar("fine_tuning", "bool")
 
-    def _axes_of(self, variable):
+    def _axes_of(self, index):
         if self.groups == "weight":
             return None
-        return channel_axes(variable.path.rsplit("/", 1)[-1], variable.shape)
+        return channel_axes(self._first_paths[index], self._whole_shapes[index])
 
     def _record(self, variable):
         return self._records[_keras.index_of(self, variable)]
@@ -149,6 +152,19 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
                 shape = [1 if a in record.axes else n for a, n in enumerate(variable.shape)]
                 squares = self.add_variable(shape, dtype="float32", name=f"{name}_removed_squares")
                 record.removed = self._add_scalar_of(variable, "removed_count"), squares
+
+    def load_own_variables(self, store):
+        """Load the state, also where an earlier version had other groups, without removed ones."""
+        found = {str(i): store[str(i)] for i in range(len(store.keys()))}
+        if len(found) == len(self.variables):
+            for i, variable in enumerate(self.variables):
+                if variable.name.endswith("_removed_squares") and (
+                    tuple(found[str(i)].shape) != tuple(variable.shape)
+                ):
+                    found[str(i)] = np.zeros(variable.shape)
+                    # Their number is the next variable.
+                    found[str(i + 1)] = np.zeros(())
+        super().load_own_variables(found)
 
     def start_fine_tuning(self):
         """Start the phase in which a weight that is or becomes zero stays zero.

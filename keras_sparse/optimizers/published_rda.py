@@ -115,7 +115,10 @@ class _DualAveraging(ProximalOptimizer):
 
     def _slot_scale(self):
         steps = max(int(ops.convert_to_numpy(self.iterations)), 1)
-        return -float(ops.convert_to_numpy(self.learning_rate)) * steps**0.5, steps
+        last, rate = (float(ops.convert_to_numpy(x)) for x in (self._last_rate, self.learning_rate))
+        # Files of earlier versions have no factor of the last step. At a rate of 0 all weights are
+        # zero, whatever the factor.
+        return -(last or rate * steps**0.5 or 1.0), steps
 
     def get_config(self):
         return {**super().get_config(), "center": self.center}
@@ -148,7 +151,8 @@ class PublishedRDA(HasStrength, _DualAveraging):
             With `"initial"` they are not thresholded. With `"zero"` they are treated like all other
             weights, including the threshold, as in the paper's experiments; training may then fail.
         groups: `"weight"` or `"channel"`; see `AccumulatedRDA`.
-        exclude: what is kept dense besides biases and normalisation; see `AccumulatedRDA`.
+        exclude: what is kept dense besides biases and normalisation; see `AccumulatedRDA`. What it
+            names starts from its initial value, also with `center="zero"`.
         **kwargs: the other arguments of `keras.optimizers.Optimizer`. `weight_decay` and
             `use_ema` are refused. Clipping changes the gradients that `l1` is compared with.
 

@@ -56,7 +56,7 @@ class SparseMomentum(PruneAndRegrow):
         prune: `"magnitude"` by layer, `"set"` (the smallest positive and the smallest negative
             ones), or `"global_magnitude"` over all layers.
         distribution: of the first masks. Defaults to `"uniform"`.
-        momentum: float in (0, 1). Defaults to 0.9.
+        momentum: float in (0, 1), for an inner optimizer by name. Defaults to None: 0.9.
         **kwargs: the other arguments of `MaskedOptimizer`: `nesterov`, `inner`, `exclude`, `seed`,
             and those of `keras.optimizers.Optimizer`.
 
@@ -92,7 +92,7 @@ class SparseMomentum(PruneAndRegrow):
         growth: Literal["momentum", "momentum_by_channel", "random", "gradient"] = "momentum",
         prune: Literal["magnitude", "set", "global_magnitude"] = "magnitude",
         distribution: str | Mapping[str, float] = "uniform",
-        momentum: float = 0.9,
+        momentum: float | None = None,
         **kwargs: Any,
     ) -> None:
         _check_mode("redistribution", redistribution, REDISTRIBUTIONS)

@@ -12,7 +12,9 @@ class UpdatesEvery(DynamicMaskOptimizer):
         schedule: a `Schedule`, see `DynamicMaskOptimizer`.
         update_every: int, the number of steps between updates; `"epoch"`, with `steps_per_epoch`;
             or None, only `update_masks()` changes the masks.
-        steps_per_epoch: int, the number of batches of an epoch, for `update_every="epoch"`.
+        steps_per_epoch: int, the number of batches of an epoch, for `update_every="epoch"`. If it
+            is no multiple of `gradient_accumulation_steps`, updates come after the nearest number
+            of steps.
         **kwargs: the arguments of the other base class, and of `MaskedOptimizer`.
     """
 
@@ -29,6 +31,9 @@ class UpdatesEvery(DynamicMaskOptimizer):
         else:
             every = check_integer("update_every", update_every, "[1, inf)")
         super().__init__(learning_rate, schedule, every, **kwargs)
+        if update_every == "epoch":
+            # A step takes several batches where gradients are accumulated.
+            self._every = max(round(every / (self.gradient_accumulation_steps or 1)), 1)
         self.update_every = update_every
         self.steps_per_epoch = steps_per_epoch
 

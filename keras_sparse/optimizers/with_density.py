@@ -57,16 +57,20 @@ class WithDensity(MaskedOptimizer):
 
     def _initial_masks(self, sparse, rng):
         paths = [self._first_paths[i] for i in self._sparse]
-        # Keras builds a saved optimizer before it loads the weights.
-        required = not self._was_saved
-        masks = first_masks(sparse, paths, self.density, self.distribution, rng, required)
         zeros = self.distribution == "zeros"
+        # Keras builds a saved optimizer before it loads the weights.
+        required = not (self._was_saved or (zeros and self._was_configured))
+        masks = first_masks(sparse, paths, self.density, self.distribution, rng, required)
         self._awaits_state = zeros and not required and all(mask.all() for mask in masks)
         return masks
 
     def load_own_variables(self, store):
         super().load_own_variables(store)
         self._awaits_state = False
+
+    def _start_from_weights(self):
+        self._was_configured = False
+        super()._start_from_weights()
 
     def apply(self, grads, trainable_variables=None):
         if self._awaits_state:

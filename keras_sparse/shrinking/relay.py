@@ -1,5 +1,6 @@
 """Callbacks for several calls of `fit` that look like one call to the user's callbacks."""
 
+import math
 import time
 
 import keras
@@ -29,6 +30,7 @@ class Relay(keras.callbacks.Callback):
         self.goes_on = False
         self._began = False
         self._callbacks = keras.tree.flatten(callbacks or [])
+        self._added = [set() for _ in self._callbacks]
         # Otherwise the progress bar would make the host wait for the device at every batch.
         self.async_safe = all(map(_is_async_safe, self._callbacks))
 
@@ -61,8 +63,16 @@ class Relay(keras.callbacks.Callback):
         self._pass_on("on_epoch_begin", epoch, logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Pass on; later callbacks see what earlier ones add to `logs`."""
-        self._pass_on("on_epoch_end", epoch, logs)
+        """Pass on; later callbacks see what earlier ones add to `logs`.
+
+        What a callback added before, of a layer that is removed or renamed now, is NaN: tables such
+        as `CSVLogger`'s need all of their columns.
+        """
+        for callback, added in zip(self._callbacks, self._added, strict=True):
+            before = set(logs)
+            callback.on_epoch_end(epoch, logs)
+            logs.update(dict.fromkeys(added - set(logs), math.nan))
+            added.update(set(logs) - before)
 
     def on_train_batch_begin(self, batch, logs=None):
         self._pass_on("on_train_batch_begin", batch, logs)

@@ -11,6 +11,7 @@ import keras
 
 from keras_sparse import surgery
 from keras_sparse._types import Path, Verify
+from keras_sparse.callbacks.epoch_checkpoint import EpochCheckpoint
 from keras_sparse.channels import DeadChannels
 from keras_sparse.files import check_folder
 from keras_sparse.loss_scaling import bare_optimizer
@@ -386,10 +387,10 @@ def _check_model(model):
 
 def _check_callbacks(callbacks):
     for callback in keras.tree.flatten(callbacks or []):
-        if isinstance(callback, keras.callbacks.BackupAndRestore):
+        if isinstance(callback, (keras.callbacks.BackupAndRestore, EpochCheckpoint)):
             raise ValueError(
-                "`callbacks` has BackupAndRestore, which cannot restore a network from which "
-                "channels were removed. Give ShrinkingTrainer a `folder` instead."
+                f"`callbacks` has {type(callback).__name__}, which cannot restore a network from "
+                "which channels were removed. Give ShrinkingTrainer a `folder` instead."
             )
         if getattr(callback, "restore_best_weights", False):
             raise ValueError(

@@ -40,6 +40,20 @@ def test_stops_when_outputs_do_not_depend_on_inputs(layer, values, stops):
     assert len(history["loss"]) == (1 if stops else 3)
 
 
+@pytest.mark.parametrize("dead", [True, False])
+@pytest.mark.parametrize("noise", [layers.Dropout, layers.GaussianNoise])
+def test_what_random_layers_draw_is_no_sign_of_life(noise, dead):
+    layer = layers.Dense(4, bias_initializer="ones")
+    rest = [noise(0.5), layers.BatchNormalization(), layers.Dense(1)]
+    model = keras.Sequential([keras.Input((4,)), layer, *rest])
+    if dead:
+        layer.kernel.assign(np.zeros((4, 4)))
+    callback = TerminateOnDeadNetwork(X[:8])
+    callback.set_model(model)
+    callback.on_epoch_end(0)
+    assert callback.died_in_epoch == (0 if dead else None)
+
+
 def test_averages_that_lag_do_not_make_a_network_dead():
     model = keras.Sequential([keras.Input((4,))])
     for _ in range(8):

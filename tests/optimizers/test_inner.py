@@ -91,6 +91,8 @@ def test_a_schedule_of_the_inner_optimizer_is_the_learning_rate():
             "single optimizer",
         ),
         (lambda: DeepR(inner=keras.optimizers.Adam()), "random walk on SGD"),
+        (lambda: StaticSparse(inner="rmsprop", momentum=0.9), "RMSprop.* momentum=0.9, nesterov=N"),
+        (lambda: StaticSparse(inner=keras.optimizers.SGD(), nesterov=True), "SGD.* nesterov=True"),
         (lambda: RigL(distribution="2:4"), "would lose the pattern"),
         (lambda: StaticSparse(distribution="4:2"), "`distribution` is one of"),
         (lambda: StaticSparse(density=0.5, distribution="zeros"), "leave `density` out"),
@@ -149,6 +151,26 @@ def test_a_model_that_keeps_its_zeros_is_saved_and_goes_on(tmp_path):
     same_bits(model.weights, loaded.weights)
 
 
+UNTRAINED = {
+    "one shot": lambda: MagnitudePruning(sparsity=0.5, seed=0),
+    "2:4": lambda: StaticSparse(distribution="2:4", exclude="conv|head", seed=0),
+    "zeros": lambda: StaticSparse(distribution="zeros", seed=0),
+    "signs": lambda: DeepR(density=0.5, seed=0),
+}
+
+
+@pytest.mark.parametrize("name", UNTRAINED)
+def test_saved_before_it_was_built_it_starts_from_the_loaded_weights(name, tmp_path):
+    model = pruned() if name == "zeros" else make_model()
+    model.compile(UNTRAINED[name](), "mse")
+    model.save(tmp_path / "model.keras")
+    keras.utils.set_random_seed(9)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    model.optimizer.build(model.trainable_variables)
+    same_bits(loaded.optimizer.variables, model.optimizer.variables)
+    same_bits(loaded.weights, model.weights)
+
+
 def test_zeros_that_do_not_come_are_said():
     saved = StaticSparse(distribution="zeros")
     saved.build([keras.Variable(np.eye(6, 8), name="kernel"), variables()[1]])
@@ -156,6 +178,22 @@ def test_zeros_that_do_not_come_are_said():
     optimizer.build(variables())
     with pytest.raises(ValueError, match="none of them was zero when this optimizer"):
         optimizer.apply(gradients()[0])
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [(StaticSparse, "SGD"), (SparseMomentum, "Adam"), (DeepR, "Sgd")]
+)
+def test_a_name_in_other_letters_is_that_name(method, name):
+    given, plain = (method(inner=n, name="x", seed=0) for n in (name, name.lower()))
+    assert given.get_config() == plain.get_config()
+    assert given.inner == name.lower()
+
+
+@pytest.mark.parametrize("method", [StaticSparse, SparseMomentum, DeepR])
+def test_files_with_a_momentum_that_is_not_used_are_read(method):
+    config = method(inner=keras.optimizers.SGD(0.1, 0.5), seed=0).get_config()
+    again = method.from_config({**config, "momentum": 0.9, "nesterov": True})
+    assert again.get_config() == config
 
 
 @pytest.mark.parametrize("name", sorted(KERAS_OPTIMIZERS))

@@ -156,10 +156,13 @@ def test_by_epoch_no_batch_looks_at_the_model():
     Unseen("epoch").on_train_batch_begin(0)
 
 
-def test_an_epoch_is_its_number_of_steps_and_nothing_follows_the_last():
-    make = functools.partial(MASKED["SET"], distribution="uniform")
+@pytest.mark.parametrize("micro_steps", [None, 2])
+def test_an_epoch_is_its_number_of_steps_and_nothing_follows_the_last(micro_steps):
+    make = functools.partial(
+        MASKED["SET"], distribution="uniform", gradient_accumulation_steps=micro_steps
+    )
     by_epoch = make(update_every="epoch", steps_per_epoch=STEPS_PER_EPOCH)
-    by_steps = make(update_every=STEPS_PER_EPOCH)
+    by_steps = make(update_every=STEPS_PER_EPOCH // (micro_steps or 1))
     by_callback = make(update_every=None)
     models = [compile_model(make_model(), o) for o in (by_epoch, by_steps, by_callback)]
     fit(models[0], epochs=1)

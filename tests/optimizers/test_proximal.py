@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_sparse.optimizers.proximal import channel_axes, soft_threshold
+from keras_sparse.optimizers.proximal import soft_threshold
 
 arrays = hnp.arrays(
     np.float32,
@@ -62,15 +62,3 @@ def test_nan_stays_nan(axes):
 @pytest.mark.parametrize("axes", [None, (0,)])
 def test_zero_group_without_a_threshold_is_zero(axes):
     np.testing.assert_array_equal(soft_threshold(ops.zeros((2, 1)), 0.0, axes), 0.0)
-
-
-@pytest.mark.parametrize(
-    ("name", "shape", "axes"),
-    [
-        ("kernel", (5, 7), (0,)),
-        ("kernel", (3, 3, 5, 7), (0, 1, 2)),
-        ("depthwise_kernel", (3, 3, 5, 1), (0, 1)),
-    ],
-)
-def test_channel_axes(name, shape, axes):
-    assert channel_axes(name, shape) == axes

@@ -70,6 +70,14 @@ def check_same(model, reference):
 
 
 # The search for a target takes JAX long where it is not compiled.
+@pytest.mark.parametrize("name", THRESHOLDING)
+def test_a_learning_rate_that_a_callback_set_to_zero_is_in_the_config(name):
+    optimizer = THRESHOLDING[name](learning_rate=0.1)
+    optimizer.learning_rate = 0.0
+    again = type(optimizer).from_config(optimizer.get_config())
+    assert again.get_config() == optimizer.get_config()
+
+
 @pytest.mark.parametrize("name", thorough(THRESHOLDING, "target" if on_tensorflow else "published"))
 @pytest.mark.xla
 def test_compiled_is_eager(name):

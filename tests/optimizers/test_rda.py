@@ -146,6 +146,18 @@ def test_center_zero_treats_biases_as_weights():
     np.testing.assert_allclose(bias, [-0.375, 0.0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("strength", [{"l1": 10.0}, {"target_sparsity": 0.9}], ids=str)
+def test_center_zero_leaves_what_is_excluded_dense(strength):
+    excluded = [kernel([[1.0, 2.0]], "head_kernel"), kernel([1.0, 2.0], "head_bias")]
+    others = [kernel([[1.0, 2.0]]), kernel([1.0, 2.0], "bias")]
+    optimizer = RDA(0.5, variant="published", center="zero", exclude="head_", **strength)
+    optimizer.build([*excluded, *others])
+    assert optimizer.thresholded_variables == others
+    optimizer.apply([ops.ones(v.shape) for v in (*excluded, *others)])
+    for variable in excluded:
+        np.testing.assert_allclose(np.ravel(variable), [0.5, 1.5], rtol=1e-6)
+
+
 @pytest.mark.parametrize("target", [pytest.param(0.5, marks=pytest.mark.slow), 0.9])
 def test_finds_the_threshold_for_a_target(target):
     x, y = blobs()

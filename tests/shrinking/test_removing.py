@@ -274,18 +274,38 @@ def test_settled_weights_of_a_target_stay_but_for_those_that_a_fold_makes_small(
     np.testing.assert_array_equal(carried[still], part(slot)[still])
 
 
-def test_masks_take_in_what_was_folded_into_weights():
-    x, y = images()
+def with_two_constant_channels(optimizer):
+    """Trained, with channels that are not zero: under padding one has to carry both."""
     inputs = keras.Input((6, 6, 1))
     first = layers.Conv2D(6, 3, padding="same", activation="relu", name="conv")(inputs)
     second = layers.Conv2D(4, 3, padding="same", name="second")(first)
     model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(second)))
-    compiled(model, SparseMomentum(0.05, density=0.4, update_every=None, seed=1), run_eagerly=True)
-    model.fit(x, y, batch_size=8, verbose=0)
-    # Two channels that are constant and not zero: under padding one has to carry both.
+    compiled(model, optimizer, run_eagerly=True)
+    model.fit(*images(), batch_size=8, verbose=0)
     kernel = array(model.get_layer("conv").kernel)
     kernel[..., :2] = 0
     model.get_layer("conv").set_weights([kernel, np.array([0.5, 0.7, 0, 0, 0, 0])])
+    return model
+
+
+@pytest.mark.parametrize("groups", ["weight", "channel"])
+def test_a_learning_rate_of_zero_is_kept_by_a_cut_and_the_weights_go_on(groups):
+    large = with_two_constant_channels(RDA(0.5, l1=1e-4, variant="published", groups=groups))
+    large.optimizer.learning_rate = 0.0
+    compact, _ = remove_dead(large, dead_of(large))
+    assert array(compact.optimizer.learning_rate) == 0.0
+    for model in (large, compact):
+        model.optimizer.learning_rate = 0.5
+        zeros = [ops.zeros(v.shape) for v in model.trainable_variables]
+        model.optimizer.apply(zeros, model.trainable_variables)
+    x, _ = images()
+    np.testing.assert_allclose(
+        *(model.predict(x, verbose=0) for model in (compact, large)), atol=1e-4
+    )
+
+
+def test_masks_take_in_what_was_folded_into_weights():
+    model = with_two_constant_channels(SparseMomentum(0.05, density=0.4, update_every=None, seed=1))
     compact, report = remove_dead(model, dead_of(model))
     assert report.channels["conv"] == (6, 5)
     path = compact.get_layer("second").kernel.path

@@ -1,5 +1,6 @@
 """Training that shrinks: same as `fit` until something died, one training for everybody after."""
 
+import csv
 import functools
 import json
 import pathlib
@@ -12,8 +13,14 @@ import pytest
 from keras import layers
 
 import keras_sparse
-from keras_sparse import ShrinkingTrainer
-from keras_sparse.callbacks import DeadChannelCounter, MaskUpdate
+from keras_sparse import RDA, ShrinkingTrainer
+from keras_sparse.callbacks import (
+    DeadChannelCounter,
+    EpochCheckpoint,
+    MaskUpdate,
+    SeparateUpdates,
+    SparsityLogger,
+)
 from keras_sparse.channels import BatchNormScale, DeadChannels, LargestActivation
 from keras_sparse.random_state import SeededEpochs
 from keras_sparse.shrinking import Estimate
@@ -135,6 +142,28 @@ def test_callbacks_and_validation_data_are_passed_on():
     assert trainer.shrinks
     assert history.history["zero_channels/conv"] == [6, 6, 0]
     assert len(history.history["val_accuracy"]) == 3
+
+
+def test_callbacks_of_weights_go_on_with_the_compact_model(tmp_path):
+    trainer, table = shrinking("adam"), tmp_path / "log.csv"
+    callbacks = [SparsityLogger(), keras.callbacks.CSVLogger(table)]
+    logs = train(trainer, 4, callbacks=callbacks).history
+    assert trainer.shrinks
+    assert logs["sparsity"][0] > 0.2
+    assert logs["sparsity"][2:] == [0.0, 0.0]
+    assert logs["grown"] == logs["pruned"] == [0] * 4
+    rows = list(csv.DictReader(table.open()))
+    assert [float(row["sparsity"]) for row in rows] == pytest.approx(logs["sparsity"])
+    assert [row["sparsity/network/conv/kernel"] for row in rows] == ["0.5", "0.5", "nan", "nan"]
+
+
+def test_the_step_of_the_compact_model_is_separated_too():
+    model = compiled(plain_network(), RDA(target_sparsity=0.1, ramp_steps=1))
+    kill(model)
+    trainer = ShrinkingTrainer(model, DeadChannels(epochs=1), must_pay=False)
+    train(trainer, 3, callbacks=[SeparateUpdates()])
+    assert trainer.model is not model
+    assert type(trainer.model.train_function) is type(model.train_function)
 
 
 def test_the_loss_goes_on_as_in_the_large_network():
@@ -408,7 +437,8 @@ def test_what_is_refused(tmp_path):
 
     trainer = shrinking("adam")
     for callback, match in (
-        (keras.callbacks.BackupAndRestore(tmp_path / "backup"), "`folder`"),
+        (keras.callbacks.BackupAndRestore(tmp_path / "backup"), "BackupAndRestore.*`folder`"),
+        (EpochCheckpoint(tmp_path / "checkpoint"), "EpochCheckpoint.*`folder`"),
         (keras.callbacks.EarlyStopping(restore_best_weights=True), "ModelCheckpoint"),
     ):
         with pytest.raises(ValueError, match=match):
