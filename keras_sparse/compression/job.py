@@ -92,6 +92,7 @@ class Job:
             model,
             self.training.data,
             PlanFolder(self.folder_of(stage), settings, ("model", "data", "importance", "exclude")),
+            timed=self.model,
             target=self.target if target is None else target,
             measure=measure,
             importance=importance,

@@ -207,14 +207,17 @@ class Planner:
         model, data, importance, allocation, latency: see `plan`.
         groups: list of the `surgery.ChannelGroup`s from which channels may be removed.
         kept: a `PlanFolder` for the scores, or None.
+        timed: see `CostModel`.
     """
 
-    def __init__(self, model, data, groups, kept=None, *, importance, allocation, latency):
+    def __init__(
+        self, model, data, groups, kept=None, *, importance, allocation, latency, timed=True
+    ):
         importance = as_importance(Taylor() if importance is None else importance)
         self._model = model
         self._data = data
         self._allocation = allocation
-        self._costs = CostModel(model, groups, latency)
+        self._costs = CostModel(model, groups, latency, timed)
         self._steps = _steps(latency, self._costs)
         if allocation == "uniform_steps" and not self._steps:
             raise ValueError(

@@ -176,6 +176,29 @@ def test_a_plan_in_place_of_a_target(model, data):
             keras_sparse.compress(model, data, **arguments)
 
 
+class Table:
+    """Time of a device that takes a second for each unit, and one more for a whole model."""
+
+    def layer_seconds(self, layer, shapes):
+        return float(shapes["kernel"][-1]) if layer == "first" else 0.0
+
+    def total(self):
+        return 17.0
+
+    def models_seconds(self, models):
+        return [1.0 + model.get_layer("first").units for model in models]
+
+
+@pytest.mark.parametrize(("schedule", "epochs"), [("one_shot", 0), (Iterative(2), 2)], ids=str)
+def test_a_latency_is_relative_to_the_model_of_the_table(model, data, schedule, epochs):
+    result = compress(
+        model, data, target={"latency": "5 s"}, latency={"latency": Table()}, schedule=schedule,
+        epochs=epochs,
+    )  # fmt: skip
+    assert result.model.get_layer("first").units == 4
+    assert result.costs["latency"] == (5.0, 17.0, pytest.approx(5.0))
+
+
 def test_pushed_weights_vanish_and_the_others_learn():
     first, second = keras.Variable(np.ones((2, 3))), keras.Variable(np.ones(3))
     optimizer = pushing(
