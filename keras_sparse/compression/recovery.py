@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_sparse import _keras
 from keras_sparse.compression.data import count
 from keras_sparse.compression.probe import compile_arguments, scaled_like
 
@@ -16,7 +17,7 @@ def base_learning_rate(optimizer):
 
     Args:
         optimizer: a `keras.optimizers.Optimizer`. A learning rate schedule is evaluated from step 0
-            to the optimizer's current step.
+            to the optimizer's current step. Steps are batches, also if gradients are accumulated.
 
     Returns:
         A float.
@@ -25,7 +26,7 @@ def base_learning_rate(optimizer):
     rate = keras.saving.deserialize_keras_object(optimizer.get_config()["learning_rate"])
     if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return float(rate)
-    last = int(keras.ops.convert_to_numpy(optimizer.iterations)) if optimizer.built else 0
+    last = int(keras.ops.convert_to_numpy(_keras.batches(optimizer))) if optimizer.built else 0
     steps = np.unique(np.linspace(0, last, 100).astype(int))
     return max(float(keras.ops.convert_to_numpy(rate(step))) for step in steps)
 

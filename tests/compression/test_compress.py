@@ -191,6 +191,13 @@ def test_latency_is_met_as_it_is_measured(trained):
 
 
 def test_the_rate_of_the_base_training_is_found_again():
+    rise = keras.optimizers.schedules.PiecewiseConstantDecay([60], [0.1, 0.3])
+    accumulating = keras.optimizers.SGD(rise, gradient_accumulation_steps=2)
+    variable = keras.Variable([1.0])
+    accumulating.build([variable])
+    for _ in range(100):
+        accumulating.apply([keras.ops.ones(1)], [variable])
+    assert base_learning_rate(accumulating) == pytest.approx(0.3)
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 100)
     optimizer = keras.optimizers.SGD(schedule, momentum=0.9)
     optimizer.build([keras.Variable([1.0])])
