@@ -7,7 +7,7 @@ import keras
 from keras_sparse import _keras, surgery
 from keras_sparse.callbacks import EpochCheckpoint
 from keras_sparse.compression.data import has_sample_weights
-from keras_sparse.compression.probe import compile_arguments
+from keras_sparse.compression.probe import compile_arguments, loss_arguments
 from keras_sparse.validation import check_number
 
 
@@ -63,7 +63,7 @@ def check_distillation(model, losses, student_loss_weight, datasets):
             f"`distillation` needs a model with one output. {model.name!r} has "
             f"{len(keras.tree.flatten(model.outputs))}."
         )
-    if compile_arguments(model)["loss_weights"] is not None:
+    if loss_arguments(model)["loss_weights"] is not None:
         raise ValueError(
             "`distillation` does not use `loss_weights`: compile the model without, and set "
             "`student_loss_weight`."
