@@ -17,6 +17,7 @@ from keras_sparse.compression.schedules import as_schedule
 from keras_sparse.compression.training import STUDENT_LOSS_WEIGHT, Training
 from keras_sparse.files import check_folder
 from keras_sparse.surgery.functional import check_model
+from keras_sparse.training_steps import check_training_steps
 from keras_sparse.validation import check_integer, check_number
 
 
@@ -128,7 +129,8 @@ def compress(
         A `Compressed`. Print it to see the costs and the accuracy before and after.
 
     Raises:
-        ValueError: an argument has the wrong type; the model is not compiled; the data have no
+        ValueError: an argument has the wrong type; the model is not compiled, or overrides a part
+            of Keras' training, such as `train_step`; the data have no
             known length, or do not fit the model (names, shapes, classes, NaN).
         BudgetError: the budget cannot be met. The message says what can be reached.
 
@@ -144,6 +146,7 @@ def compress(
         Distilling the knowledge in a neural network, arXiv 1503.02531.
     """
     check_model(model)
+    check_training_steps(model)
     check_latency(latency)
     check_allocation(allocation)
     epochs = check_integer("epochs", epochs, "[0, inf)")

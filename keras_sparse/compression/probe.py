@@ -7,6 +7,7 @@ import keras
 from keras_sparse import _keras
 from keras_sparse.surgery.functional import separate
 from keras_sparse.surgery.messages import one_line
+from keras_sparse.training_steps import check_training_steps
 from keras_sparse.variables import restored
 
 
@@ -38,8 +39,9 @@ def loss_arguments(model):
         A dict of arguments for `compile`. The loss is the model's own object.
 
     Raises:
-        ValueError: the model was not compiled with a loss.
+        ValueError: the model was not compiled with a loss, or computes it in its own way.
     """
+    check_training_steps(model, ("compute_loss",))
     if not getattr(model, "compiled", False) or model.loss is None:
         raise ValueError(
             f"The model {model.name!r} has no loss: call `model.compile(loss=..., optimizer=..., "

@@ -3,6 +3,7 @@
 import keras
 
 from keras_sparse.compression.recovery import compile_like, optimizer_like
+from keras_sparse.training_steps import check_training_steps
 from keras_sparse.variables import layers_of_type
 
 
@@ -22,7 +23,8 @@ def reinitialized(model, like=None):
         `model`: frozen layers and adapted states of preprocessing layers.
 
     Raises:
-        ValueError: a layer cannot be made again from its config, or `like` is not compiled.
+        ValueError: a layer cannot be made again from its config, or `like` is not compiled, or
+            overrides a part of Keras' training, such as `train_step`.
 
     Example:
 
@@ -33,7 +35,10 @@ def reinitialized(model, like=None):
     Reference:
         Liu et al., Rethinking the value of network pruning, arXiv 1810.05270.
     """
-    like = model if like is None else like
+    if like is None:
+        like = model
+    else:
+        check_training_steps(like)
     if getattr(like, "optimizer", None) is None:
         raise ValueError(f"The model {like.name!r} has no optimizer: call `model.compile` before.")
     compiled = model.compiled

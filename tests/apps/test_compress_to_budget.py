@@ -376,6 +376,21 @@ def test_distillation_is_of_logits(loaded, compress):
     assert (status, "the last activation softmax" in err) == (1, True), err
 
 
+def test_distillation_of_a_subclassed_model():
+    class OfOnesOwn(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.last = layers.Dense(3)
+
+        def call(self, inputs):
+            return self.last(inputs)
+
+    model = OfOnesOwn()
+    model(np.zeros((1, 2)))
+    model.compile("sgd", "categorical_crossentropy")
+    assert inputs.distillation(model).temperature == 2.0
+
+
 def test_schedule_and_distillation_reach_compress(compress, monkeypatch):
     given = {}
 

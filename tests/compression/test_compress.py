@@ -354,6 +354,37 @@ class OfOnesOwn(keras.Model):
         return self.last(self.inner(inputs))
 
 
+class OfOnesOwnSteps(OfOnesOwn):
+    """A subclassed model with a loss of its own."""
+
+    def compute_loss(self, *args, **kwargs):
+        return 2.0 * super().compute_loss(*args, **kwargs)
+
+
+class Prints(keras.Model):
+    """A functional model with a step of its own."""
+
+    def train_step(self, *args):
+        return super().train_step(*args)
+
+
+def test_training_of_ones_own_is_refused():
+    x, y = np.ones((4, 2), "float32"), np.ones((4, 1), "float32")
+    inputs = keras.Input((2,))
+    prints = Prints(inputs, layers.Dense(1)(layers.Dense(4)(inputs)))
+    losses = OfOnesOwnSteps()
+    losses(x)
+    for model, step in ((prints, "train_step"), (losses, "compute_loss")):
+        model.compile(optimizer="sgd", loss="mse")
+        with pytest.raises(ValueError, match=f"`model` overrides `{step}`"):
+            keras_sparse.compress(model, (x, y), target={"macs": 0.5})
+        with pytest.raises(ValueError, match=f"`model` overrides `{step}`"):
+            reinitialized(keras.Model(inputs, layers.Dense(1)(inputs)), like=model)
+    with pytest.raises(ValueError, match="`model` overrides `compute_loss`"):
+        keras_sparse.plan(losses, (x, y), target={"macs": 0.5})
+    assert keras_sparse.plan(prints, (x, y), target={"macs": 0.5}).widths == [2]
+
+
 @pytest.mark.parametrize("schedule", ["one_shot", "growing"])
 def test_a_subclassed_model(schedule):
     x, y = np.ones((4, 2), "float32"), np.ones((4, 1), "float32")
