@@ -10,6 +10,8 @@ from keras_sparse._types import Exclude, Path
 from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.checks import check_data
 from keras_sparse.compression.cost import CostModel, check_latency
+from keras_sparse.compression.descriptions import check_importance
+from keras_sparse.compression.importance import as_importance
 from keras_sparse.compression.job import Job
 from keras_sparse.compression.planning import Plan, check_allocation, measured_costs
 from keras_sparse.compression.recovery import RATE_SHARE, base_learning_rate, steps_per_epoch
@@ -120,8 +122,8 @@ def compress(
             in the same way. With None, both are only predicted.
         folder: path of a folder to save scores, plan and the state of the training after each
             epoch. If the process is killed, the same call continues from there. A call with other
-            arguments is refused. To continue, an infinite data set needs `first_epoch` and
-            `from_epoch`, as `Batches` has.
+            arguments, loss or optimizer is refused. To continue, an infinite data set needs
+            `first_epoch` and `from_epoch`, as `Batches` has.
         callbacks: list of `keras.callbacks.Callback` for the training.
         verbose: as in `fit`.
 
@@ -155,6 +157,9 @@ def compress(
     schedule.check(epochs)
     if folder is not None:
         check_folder("folder", folder)
+        if importance is not None:
+            as_importance(importance)
+            check_importance(importance)
     given = {
         "importance": importance,
         "allocation": allocation != "importance",

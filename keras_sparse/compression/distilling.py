@@ -5,19 +5,10 @@ import json
 import keras
 
 from keras_sparse import _keras, surgery
-from keras_sparse.callbacks import EpochCheckpoint
 from keras_sparse.compression.data import has_sample_weights
 from keras_sparse.compression.probe import compile_arguments, loss_arguments
 from keras_sparse.surgery.functional import functional
 from keras_sparse.validation import check_number
-
-
-class StudentCheckpoint(EpochCheckpoint):
-    """Saves only the student, because the teacher does not change."""
-
-    def set_model(self, model):
-        """Takes the student of a `Distiller`."""
-        super().set_model(model.student)
 
 
 class _Distiller(keras.distillation.Distiller):

@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import json
 import os
 
 import keras
@@ -10,6 +11,7 @@ import pytest
 from keras import layers
 
 import keras_sparse
+from keras_sparse import channels
 from keras_sparse.compression import BudgetError, GroupNorm, Growing, Iterative
 from keras_sparse.compression.growing import pushing
 from keras_sparse.compression.plan_files import PlanFolder
@@ -98,6 +100,43 @@ def _raise():
     raise KilledError
 
 
+@pytest.mark.parametrize(("schedule", "epochs"), [("one_shot", 4), (Iterative(2, 2), 5)], ids=str)
+def test_a_training_that_ended_early_has_ended(tmp_path, model, data, schedule, epochs):
+    def run(**arguments):
+        # Nothing is an improvement, so that the first epoch is the best and the second the last.
+        stops = keras.callbacks.EarlyStopping(
+            "mae", min_delta=1e9, patience=1, restore_best_weights=True
+        )
+        given = {"schedule": schedule, "epochs": epochs, "callbacks": [stops], **arguments}
+        return compress(model, data, **given)
+
+    whole, first, again = run(), run(folder=tmp_path), run(folder=tmp_path)
+    assert len(whole.history["mae"]) < epochs
+    assert whole.history == first.history == again.history
+    for a, b, c in zip(*(x.model.get_weights() for x in (whole, first, again)), strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)
+
+
+def test_checkpoints_of_earlier_versions_go_on(tmp_path, model, data):
+    added = ("loss", "loss_weights", "optimizer")
+    arguments = {"epochs": 2, "folder": tmp_path}
+    with pytest.raises(KilledError):
+        compress(model, data, **arguments, callbacks=[AfterEpochs(1)])
+    recovery = tmp_path / "recovery"
+    state = json.loads((recovery / "state.json").read_text())
+    for name in added:
+        del state["settings"][name]
+    (recovery / "state.json").write_text(json.dumps(state))
+    for name in ("plan", "scores"):
+        with np.load(recovery / f"{name}.npz") as file:
+            arrays = dict(file)
+        facts = json.loads(str(arrays.pop("facts")))
+        facts["settings"] = {n: v for n, v in facts["settings"].items() if n not in added}
+        np.savez(recovery / f"{name}.npz", **arrays, facts=json.dumps(facts))
+    assert len(compress(model, data, **arguments).history["mae"]) == 2
+
+
 def test_on_a_full_disk_files_are_whole_and_the_same_call_goes_on(
     tmp_path, monkeypatch, model, data
 ):
@@ -136,6 +175,56 @@ def test_a_folder_of_another_compression_is_refused(tmp_path, model, data):
     ):
         with pytest.raises(ValueError, match=message):
             compress(model, data, **{**arguments, **change})
+
+
+def test_a_model_that_was_compiled_in_another_way_is_refused(tmp_path, data):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(16), layers.Dense(1)])
+
+    def run(optimizer, loss="mse", **compiled):
+        model.compile(optimizer, loss, run_eagerly=True, **compiled)
+        return compress(model, data, folder=tmp_path, epochs=1)
+
+    sgd = keras.optimizers.SGD
+    run(sgd(momentum=0.9))
+    # Keras numbers the names of optimizers. Their rate is not that of the training.
+    run(sgd(0.5, momentum=0.9))
+    for optimizer, loss, compiled, message in (
+        (sgd(momentum=0.8), "mse", {}, r"'momentum': 0\.9.*not .*'momentum': 0\.8"),
+        (sgd(momentum=0.9, weight_decay=0.1), "mse", {}, "'weight_decay': None.*not .*: 0.1"),
+        ("adam", "mse", {}, "'class_name': 'SGD'.*not .*'class_name': 'Adam'"),
+        (sgd(momentum=0.9), keras.losses.MeanAbsoluteError(), {}, "loss='mse', not .*MeanAbs"),
+        (sgd(momentum=0.9), "mse", {"loss_weights": [2.0]}, "loss_weights=None, not .*=.2.0"),
+    ):
+        with pytest.raises(ValueError, match=f"`folder` holds a compression.*{message}"):
+            run(optimizer, loss, **compiled)
+
+
+class Scaled(GroupNorm):
+    """An importance with an argument that its config lacks."""
+
+    def __init__(self, scale):
+        super().__init__()
+
+
+class Weighed(channels.IncomingNorm):
+    """A criterion with an argument that its config lacks."""
+
+    def __init__(self, weight):
+        super().__init__()
+
+
+def test_importances_are_told_apart(tmp_path, model, data):
+    arguments = {"folder": tmp_path, "epochs": 0}
+    compress(model, data, importance=channels.IncomingNorm(1e-3), **arguments)
+    for other in (channels.IncomingNorm(1e-4), channels.LargestActivation()):
+        with pytest.raises(ValueError, match=r"`folder` holds .*IncomingNorm\(threshold=0\.001\)"):
+            compress(model, data, importance=other, **arguments)
+    for other, name in ((Scaled(2.0), "scale"), (Weighed(2.0), "weight")):
+        told = rf"does not return: \['{name}'\].*of type {type(other).__name__}"
+        with pytest.raises(ValueError, match=told):
+            compress(model, data, importance=other, **arguments)
+        assert compress(model, data, importance=other, epochs=0)
 
 
 def test_a_budget_that_cannot_be_met_costs_no_scores(tmp_path, model, data):
