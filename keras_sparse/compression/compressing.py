@@ -30,7 +30,8 @@ class Compressed:
     Args:
         model: the compact `keras.Model`, trained and compiled.
         plan: the `Plan`; with several cuts, the plan of the last cut.
-        report: the `surgery.Report` of the removal; with several cuts, the report of the last cut.
+        report: the `surgery.Report` of the removal, from the given model to `model`; with several
+            cuts, its `slices` are those of the last cut.
         costs: dict `{cost: (limit or None, before, after)}`. The cost after is measured if
             possible; otherwise it is counted on the compact model, or predicted.
         metrics: dict from `"given"`, `"cut"` and `"recovered"` to `{name: float}`: the metrics on

@@ -245,6 +245,7 @@ def test_from_the_shell(folder, tmp_path):
         ({"exclude": "third"}, "`exclude` names ['third']"),
         ({"exclude": "third", "target": "latency=0.5"}, "`exclude` names ['third']"),
         ({"schedule": "growing", "plan_only": True}, "not --plan_only"),
+        ({"schedule": "iterative", "baselines": True}, "omit it, or --schedule=iterative"),
         ({"exclude": "first,second"}, "The model has no channels that can be removed"),
         ({"threshold": 0.0}, "--threshold cuts dead channels out"),
         ({"table": "t.json"}, "--table is for the targets latency and int8_latency"),

@@ -265,6 +265,24 @@ def test_a_plan_in_place_of_a_target(model, data):
             keras_sparse.compress(model, data, **arguments)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_report_of_several_cuts_is_of_the_given_model(data, nested):
+    hidden = [layers.Dense(16, name="last" if nested else "first"), layers.ReLU()]
+    if nested:
+        hidden = [keras.Sequential([keras.Input((4,)), *hidden], name="inner")]
+    model = keras.Sequential([keras.Input((4,)), *hidden, layers.Dense(1, name="last")])
+    model.compile("sgd", "mse", run_eagerly=True)
+    norms = np.arange(1.0, 17.0, dtype="float32")
+    (kernel,) = (weight for weight in model.weights if weight.shape == (4, 16))
+    kernel.assign(np.tile(norms, (4, 1)))
+    report = compress(model, data, schedule=Iterative(2), epochs=2, learning_rate=1e-9).report
+    name = "inner_last" if nested else "first"
+    assert report.channels == {name: (16, 4), "last": (1, 1)}
+    assert report.layers[name].kept.tolist() == [12, 13, 14, 15]
+    assert (report.parameters, report.macs) == ((97, 25), (80, 20))
+    assert [group.channels for group in report.groups] == [(16, 4), (1, 1)]
+
+
 class Table:
     """Time of a device that takes a second for each unit, and one more for a whole model."""
 
