@@ -224,11 +224,11 @@ class Largest(keras.metrics.Metric):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Takes a batch."""
-        self.found.assign(keras.ops.maximum(self.found, keras.ops.max(y_pred)))
+        self.found.assign(keras.ops.maximum(self.result(), keras.ops.max(y_pred)))
 
     def result(self):
         """The largest output."""
-        return self.found
+        return keras.ops.convert_to_tensor(self.found)
 
 
 class WithoutConfig(Largest):
