@@ -20,6 +20,32 @@ def learning_rate(optimizer):
     return optimizer._learning_rate
 
 
+def config_without_rate(optimizer):
+    """`optimizer.get_config()` without the learning rate, for a schedule that has no config.
+
+    The optimizers inside an optimizer may share its schedule.
+    """
+    inner = [own for own in vars(optimizer).values() if isinstance(own, keras.optimizers.Optimizer)]
+    changed = [(own, own._learning_rate) for own in (optimizer, *inner)]
+    try:
+        for own, _ in changed:
+            vars(own)["_learning_rate"] = 0.0
+        config = optimizer.get_config()
+    finally:
+        for own, rate in changed:
+            vars(own)["_learning_rate"] = rate
+    config.pop("learning_rate")
+    return config
+
+
+def compile_config(model):
+    """The arguments of `model.compile` as they were given; `get_compile_config` has their configs.
+
+    `jit_compile` is what Keras chose for "auto".
+    """
+    return model._compile_config.config
+
+
 def share_steps(optimizer, outer):
     """Let an optimizer share the step count and the learning rate of another.
 

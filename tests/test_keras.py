@@ -39,6 +39,33 @@ def test_steps_and_gradients_are_counted_apart():
     assert float(_keras.learning_rate(optimizer)) == 0.5
 
 
+class Bare(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule without a config."""
+
+    def __call__(self, step):
+        return 0.5
+
+
+def test_a_config_needs_none_of_the_schedule():
+    schedule = Bare()
+    optimizer = keras_sparse.RigL(schedule, inner=keras.optimizers.SGD(schedule, momentum=0.5))
+    config = _keras.config_without_rate(optimizer)
+    assert "learning_rate" not in config
+    assert _keras.learning_rate(optimizer) is _keras.learning_rate(optimizer.inner) is schedule
+    again = keras_sparse.RigL.from_config({**config, "learning_rate": schedule})
+    assert _keras.learning_rate(again) is schedule
+    assert again.inner.momentum == 0.5
+
+
+def test_what_a_model_was_compiled_with():
+    model = keras.Sequential([keras.Input((1,)), layers.Dense(1)])
+    given = {"loss": "mse", "loss_weights": [1.0], "metrics": [keras.metrics.Mean(), ops.mean]}
+    model.compile("sgd", **given)
+    found = _keras.compile_config(model)
+    assert all(found[name] is value for name, value in given.items())
+    assert {"weighted_metrics", "run_eagerly", "jit_compile"} < set(found)
+
+
 def test_shared_steps_are_those_of_the_other():
     outer, _ = built(keras.optimizers.SGD(0.5))
     inner = keras.optimizers.Adam(0.1)

@@ -150,7 +150,7 @@ def _last_activation(model):
     """Name of the activation of the outputs."""
     last = model
     while isinstance(last, keras.Model):
-        last = _keras.origin(last.outputs[0]).operation
+        last = _keras.origin(functional(last).outputs[0]).operation
     activation = getattr(last, "activation", None)
     return getattr(activation, "__name__", type(last).__name__.lower())
 

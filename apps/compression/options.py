@@ -227,6 +227,11 @@ def check(values):
         raise program.UsageError(
             "--distill, --schedule and --baselines are for the training: not --plan_only."
         )
+    if values.baselines and values.schedule == "iterative":
+        raise program.UsageError(
+            "--baselines has random channels in the shape, which are chosen in one cut: omit it, "
+            "or --schedule=iterative, which makes several."
+        )
     if values.table and not any(name.endswith("latency") for name in costs):
         raise program.UsageError("--table is for the targets latency and int8_latency.")
 

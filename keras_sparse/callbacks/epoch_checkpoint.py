@@ -133,10 +133,13 @@ class EpochCheckpoint(SeededEpochs, keras.callbacks.History):
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
-        if not self._writes:
-            return
+        if self._writes:
+            self.save()
+
+    def save(self):
+        """Save the state after the last epoch of the history."""
         state = {
-            "epoch": epoch + 1,
+            "epoch": self.epoch[-1] + 1,
             "settings": self._settings,
             "random_state": list(random_state(self.model).values()),
             "callbacks": [callback.get_state() for callback in self._stateful],

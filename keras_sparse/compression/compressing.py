@@ -10,6 +10,8 @@ from keras_sparse._types import Exclude, Path
 from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.checks import check_data
 from keras_sparse.compression.cost import CostModel, check_latency
+from keras_sparse.compression.descriptions import check_importance
+from keras_sparse.compression.importance import as_importance
 from keras_sparse.compression.job import Job
 from keras_sparse.compression.planning import Plan, check_allocation, measured_costs
 from keras_sparse.compression.recovery import RATE_SHARE, base_learning_rate, steps_per_epoch
@@ -17,6 +19,7 @@ from keras_sparse.compression.schedules import as_schedule
 from keras_sparse.compression.training import STUDENT_LOSS_WEIGHT, Training
 from keras_sparse.files import check_folder
 from keras_sparse.surgery.functional import check_model
+from keras_sparse.training_steps import check_training_steps
 from keras_sparse.validation import check_integer, check_number
 
 
@@ -27,7 +30,8 @@ class Compressed:
     Args:
         model: the compact `keras.Model`, trained and compiled.
         plan: the `Plan`; with several cuts, the plan of the last cut.
-        report: the `surgery.Report` of the removal; with several cuts, the report of the last cut.
+        report: the `surgery.Report` of the removal, from the given model to `model`; with several
+            cuts, its `slices` are those of the last cut.
         costs: dict `{cost: (limit or None, before, after)}`. The cost after is measured if
             possible; otherwise it is counted on the compact model, or predicted.
         metrics: dict from `"given"`, `"cut"` and `"recovered"` to `{name: float}`: the metrics on
@@ -119,8 +123,8 @@ def compress(
             in the same way. With None, both are only predicted.
         folder: path of a folder to save scores, plan and the state of the training after each
             epoch. If the process is killed, the same call continues from there. A call with other
-            arguments is refused. To continue, an infinite data set needs `first_epoch` and
-            `from_epoch`, as `Batches` has.
+            arguments, loss or optimizer is refused. To continue, an infinite data set needs
+            `first_epoch` and `from_epoch`, as `Batches` has.
         callbacks: list of `keras.callbacks.Callback` for the training.
         verbose: as in `fit`.
 
@@ -128,7 +132,8 @@ def compress(
         A `Compressed`. Print it to see the costs and the accuracy before and after.
 
     Raises:
-        ValueError: an argument has the wrong type; the model is not compiled; the data have no
+        ValueError: an argument has the wrong type; the model is not compiled, or overrides a part
+            of Keras' training, such as `train_step`; the data have no
             known length, or do not fit the model (names, shapes, classes, NaN).
         BudgetError: the budget cannot be met. The message says what can be reached.
 
@@ -144,6 +149,7 @@ def compress(
         Distilling the knowledge in a neural network, arXiv 1503.02531.
     """
     check_model(model)
+    check_training_steps(model)
     check_latency(latency)
     check_allocation(allocation)
     epochs = check_integer("epochs", epochs, "[0, inf)")
@@ -152,6 +158,9 @@ def compress(
     schedule.check(epochs)
     if folder is not None:
         check_folder("folder", folder)
+        if importance is not None:
+            as_importance(importance)
+            check_importance(importance)
     given = {
         "importance": importance,
         "allocation": allocation != "importance",

@@ -39,7 +39,8 @@ class CostModel:
         latency: None, or `{cost name: object}`, such as an `export.LatencyTable`. The object's
             method `layer_seconds(layer, shapes)` returns the time of a layer in seconds if its
             weights have the shapes `{weight name: shape}`. Its optional method `total` returns the
-            time of the full model.
+            time of the measured model.
+        timed: bool, whether `model` is the measured model; False if it was cut from that.
 
     Attributes:
         names: the costs that are reported for every model.
@@ -51,11 +52,12 @@ class CostModel:
     micro_names = ("arena", "flash")
     file_names = tuple(_FILES)
 
-    def __init__(self, model, groups, latency=None):
+    def __init__(self, model, groups, latency=None, timed=True):
         self.groups = list(groups)
         self._index = {group: i for i, group in enumerate(self.groups)}
         check_latency(latency)
         self._latency = dict(latency or {})
+        self._timed = timed
         graph = Graph(model)
         self._layers = _layers(graph)
         self._macs = graph_macs(graph)
@@ -107,7 +109,7 @@ class CostModel:
             kernels = sum(self._layer(name, layer, widths) for layer in self._layers)
             return kernels + self._beside_kernels(name, widths) + self._beyond[name]
         table = self._latency.get(name)
-        if hasattr(table, "total") and np.array_equal(widths, self.full()):
+        if self._timed and hasattr(table, "total") and np.array_equal(widths, self.full()):
             return table.total()
         return sum(self._layer(name, layer, widths) for layer in self._layers)
 

@@ -62,20 +62,58 @@ def arguments(data, batch_size):
 
 
 def first_batches(data, batches, batch_size):
-    """The arguments of `fit` for the first batches.
+    """The arguments of `fit` for the first batches, which are the same in each use of the result.
 
-    Arrays may be sorted by label, so samples are drawn at random, with a fixed seed.
+    Arrays may be sorted by label, so samples are drawn at random, with a fixed seed. Batches of a
+    data set are kept in memory, because the data set may shuffle, or give its batches only once.
+
+    Raises:
+        ValueError: the data set has no batches.
     """
     if is_arrays(data):
         rng = np.random.default_rng(0)
         chosen = np.sort(rng.permutation(count(data))[: batches * batch_size])
         taken = take(data, chosen)
         return arguments(taken, batch_size)
-    if isinstance(data, keras.utils.PyDataset):
-        return {"x": data, "steps_per_epoch": min(batches, len(data))}
     if hasattr(data, "element_spec"):
-        return {"x": data.take(batches)}
-    return {"x": _Listed(itertools.islice(iter(data), batches))}
+        kept = data.take(batches).cache()
+        found = sum(1 for _ in kept)
+    else:
+        kept = _Listed(_first(data, batches))
+        found = len(kept)
+    if not found:
+        raise ValueError(
+            f"`data` must hold at least one batch. Received: a {type(data).__name__} without any, "
+            "or one that was read before."
+        )
+    return {"x": kept}
+
+
+def _first(data, batches):
+    if isinstance(data, keras.utils.PyDataset):
+        return [data[i] for i in range(min(batches, len(data)))]
+    return itertools.islice(iter(data), batches)
+
+
+class FirstKept:
+    """An iterator that gives its first batches again each time it is read.
+
+    Args:
+        data: an iterator of batches.
+        batches: int, the number of batches to keep.
+    """
+
+    def __init__(self, data, batches):
+        self._data = data
+        self._count = batches
+        self._kept = []
+
+    def __iter__(self):
+        yield from list(self._kept)
+        for batch in self._data:
+            if len(self._kept) < self._count:
+                self._kept.append(batch)
+            yield batch
 
 
 def _data_set(data):

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_sparse.compression.allocation import BudgetError
 from keras_sparse.compression.budget import Budget, in_words
+from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.planning import Plan, Planner, removable_groups
 
 _TRIES = 3
@@ -33,13 +34,25 @@ class Cut:
 
 
 def fit_to_device(
-    model, data, kept, *, target, measure=True, latency=None, meters=(), exclude=(), **arguments
+    model,
+    data,
+    kept,
+    *,
+    timed,
+    target,
+    measure=True,
+    latency=None,
+    meters=(),
+    exclude=(),
+    **arguments,
 ):
     """Plans, cuts and measures; if a measured cost exceeds its limit, plans for less.
 
     Args:
         model, data, latency, exclude, arguments: see `plan`.
         kept: a `PlanFolder`; if it has a plan, this plan is used.
+        timed: the model that the tables of `latency` were measured on: `model`, or the one that
+            `model` was cut from.
         meters: objects with a method `costs` that measures a model and returns `{cost: bytes}`:
             `micro` and `files` of `compress`.
         target: see `plan`; or a function from `{cost: the model's cost}` to a `Budget`.
@@ -51,11 +64,13 @@ def fit_to_device(
     groups = removable_groups(model, exclude)
     found = kept.plan(groups)
     if found is None:
-        planner = Planner(model, data, groups, kept, latency=latency, **arguments)
+        planner = Planner(
+            model, data, groups, kept, latency=latency, timed=model is timed, **arguments
+        )
         for meter in meters:
             planner.calibrate(meter.costs(model))
         devices = (_timing(latency or {}), meters) if measure else ({}, ())
-        cut = _measured_cut(model, planner, planner.budget(target), *devices)
+        cut = _measured_cut(model, timed, planner, planner.budget(target), *devices)
         kept.save_plan(cut.plan, cut.seconds)
     else:
         plan, seconds = found
@@ -72,12 +87,12 @@ def fit_to_device(
     return cut
 
 
-def _measured_cut(model, planner, asked, latency, meters):
+def _measured_cut(model, timed, planner, asked, latency, meters):
     """The first cut that meets the requested limits, or the last one tried."""
     budget, plan = asked, planner.plan(asked)
     for tries in range(1, _TRIES + 1):
         compact, report = plan.apply(model)
-        seconds = _measured(latency, meters, model, compact, plan)
+        seconds = _measured(latency, meters, timed, compact, plan)
         factors = {n: s / asked.limits[n] for n, s in seconds.items() if n in asked.limits}
         missed = {name: factor for name, factor in factors.items() if factor > 1}
         if not missed or tries == _TRIES:
@@ -92,11 +107,12 @@ def _measured_cut(model, planner, asked, latency, meters):
     return Cut(plan, compact, report, {n: (plan.costs[n][0], s) for n, s in seconds.items()})
 
 
-def _measured(latency, meters, model, compact, plan):
+def _measured(latency, meters, timed, compact, plan):
     """`{cost: number}`, the measured costs of a compact model."""
     bytes_of = {name: size for meter in meters for name, size in meter.costs(compact).items()}
     return {name: size for name, size in bytes_of.items() if name in plan.costs} | {
-        name: _seconds(table, model, compact, plan.costs[name]) for name, table in latency.items()
+        name: _seconds(name, table, timed, compact, plan.costs[name][1])
+        for name, table in latency.items()
     }
 
 
@@ -114,16 +130,16 @@ def _timing(latency):
     return {name: own for name, own in tables.items() if name not in unable}
 
 
-def _seconds(table, model, compact, costs):
-    """The latency of a compact model, from its ratio to that of the given model.
+def _seconds(name, table, timed, compact, predicted):
+    """The latency of a compact model, from its ratio to that of the model that the table is of.
 
     Both models are timed alternately. If the first measurement is not near the prediction of the
     table, the median of three is used.
     """
-    before, predicted = costs
+    before = CostModel(timed, [], {name: table}).total(name, np.zeros(0))
     found = []
     for _ in range(_MEASUREMENTS):
-        whole, own = table.models_seconds([model, compact])
+        whole, own = table.models_seconds([timed, compact])
         found.append(before * own / whole)
         if len(found) == 1 and found[0] <= _NEAR * predicted:
             break

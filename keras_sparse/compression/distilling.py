@@ -5,18 +5,10 @@ import json
 import keras
 
 from keras_sparse import _keras, surgery
-from keras_sparse.callbacks import EpochCheckpoint
 from keras_sparse.compression.data import has_sample_weights
-from keras_sparse.compression.probe import compile_arguments
+from keras_sparse.compression.probe import compile_arguments, loss_arguments
+from keras_sparse.surgery.functional import functional
 from keras_sparse.validation import check_number
-
-
-class StudentCheckpoint(EpochCheckpoint):
-    """Saves only the student, because the teacher does not change."""
-
-    def set_model(self, model):
-        """Takes the student of a `Distiller`."""
-        super().set_model(model.student)
 
 
 class _Distiller(keras.distillation.Distiller):
@@ -58,12 +50,12 @@ def check_distillation(model, losses, student_loss_weight, datasets):
             )
     if not as_list(losses):
         raise ValueError("`distillation` must have at least one loss. Received: an empty list")
-    if len(keras.tree.flatten(model.outputs)) != 1:
+    outputs = functional(model).outputs
+    if len(outputs) != 1:
         raise ValueError(
-            f"`distillation` needs a model with one output. {model.name!r} has "
-            f"{len(keras.tree.flatten(model.outputs))}."
+            f"`distillation` needs a model with one output. {model.name!r} has {len(outputs)}."
         )
-    if compile_arguments(model)["loss_weights"] is not None:
+    if loss_arguments(model)["loss_weights"] is not None:
         raise ValueError(
             "`distillation` does not use `loss_weights`: compile the model without, and set "
             "`student_loss_weight`."
@@ -71,7 +63,7 @@ def check_distillation(model, losses, student_loss_weight, datasets):
     if any(has_sample_weights(data) for data in datasets):
         raise ValueError(_NO_SAMPLE_WEIGHTS)
     if any(isinstance(loss, keras.distillation.LogitsDistillation) for loss in as_list(losses)):
-        _check_logits(model)
+        _check_logits(outputs[0])
 
 
 def as_list(losses):
@@ -126,9 +118,8 @@ def distiller(model, student, losses, student_loss_weight):
     return found
 
 
-def _check_logits(model):
-    """Raises a `ValueError` if the model's outputs are not logits of several classes."""
-    output = keras.tree.flatten(model.outputs)[0]
+def _check_logits(output):
+    """Raises a `ValueError` if a model's output is not logits of several classes."""
     layer = _keras.origin(output).operation
     softmax = isinstance(layer, keras.layers.Softmax) or (
         getattr(layer, "activation", None) is keras.activations.softmax

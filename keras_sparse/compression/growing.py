@@ -46,12 +46,12 @@ def shrinking_masks(plan):
 
 
 def pushing(optimizer, masks, steps):
-    """Makes an optimizer that decays some weights after each step, at a growing rate.
+    """Makes an optimizer that decays some weights after each batch, at a growing rate.
 
     Args:
         optimizer: a `keras.optimizers.Optimizer`; it is not changed.
         masks: the result of `shrinking_masks`.
-        steps: int, the total number of steps with decay.
+        steps: int, the total number of batches with decay.
 
     Returns:
         A new optimizer with the same variables.
@@ -59,11 +59,11 @@ def pushing(optimizer, masks, steps):
     rise = 2.0 * _DEPTH / steps**2
 
     class Pushing(type(optimizer)):
-        """After each step, the chosen weights decay by a fraction that rises linearly."""
+        """After each batch, the chosen weights decay by a fraction that rises linearly."""
 
         def apply(self, grads, trainable_variables=None):
-            """Makes a step of the optimizer, then decays the weights."""
-            step = keras.ops.cast(self.iterations, "float32") + 1.0
+            """Applies the gradients of a batch, then decays the weights."""
+            step = keras.ops.cast(_keras.batches(self), "float32") + 1.0
             super().apply(grads, trainable_variables)
             share = keras.ops.minimum(1.0, rise * step)
             for variable in _keras.variables_of(self):

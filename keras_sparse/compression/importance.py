@@ -14,7 +14,8 @@ class Importance(Configured):
     """Base of the importance criteria: one score for each channel of each group.
 
     Scores are compared between groups, so they must have the same meaning in all of them. A
-    subclass defines `scores`. If it needs data, it also has `needs_data = True`.
+    subclass defines `scores`. If it needs data, it also has `needs_data = True`. If it has
+    arguments, `get_config` returns them: the `folder` of `compress` needs them.
 
     Example:
 
@@ -232,6 +233,9 @@ class FromCriterion(Importance):
     def __init__(self, criterion):
         self.criterion = criterion
         self.needs_data = criterion.needs_data
+
+    def get_config(self):
+        return {"criterion": self.criterion}
 
     def scores(self, model, groups, data=None):
         by_layer = self.criterion.scores(model, data)

@@ -5,7 +5,9 @@ import os
 
 import keras
 
+from keras_sparse.compression.checkpoint import ADDED_SETTINGS
 from keras_sparse.compression.data import data_sizes
+from keras_sparse.compression.descriptions import compile_settings
 from keras_sparse.compression.device import Cut, fit_to_device
 from keras_sparse.compression.importance import Taylor, as_importance
 from keras_sparse.compression.plan_files import PlanFolder, plan_digest, weights_digest
@@ -13,6 +15,8 @@ from keras_sparse.compression.planning import Plan
 from keras_sparse.compression.recovery import compile_like, recovery_optimizer, steps_per_epoch
 from keras_sparse.compression.training import Training
 from keras_sparse.compression.trial import recalibrate
+
+_OF_SCORES = ("model", "data", "importance", "exclude", "loss", "loss_weights")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +91,13 @@ class Job:
             "files": None if self.files is None else True,
             "exclude": sorted(exclude),
             "schedule": self.schedule,
+            **self._compiled(),
         }
         return fit_to_device(
             model,
             self.training.data,
-            PlanFolder(self.folder_of(stage), settings, ("model", "data", "importance", "exclude")),
+            PlanFolder(self.folder_of(stage), settings, _OF_SCORES),
+            timed=self.model,
             target=self.target if target is None else target,
             measure=measure,
             importance=importance,
@@ -132,9 +138,15 @@ class Job:
             "epochs": epochs,
             "learning_rate": self.learning_rate,
             "schedule": self.schedule,
+            **self._compiled(),
             **self.training.settings(),
         }
         return self.training.run(model, epochs, self.folder_of(stage), settings)
+
+    def _compiled(self):
+        if self.folder is None:
+            return dict.fromkeys(ADDED_SETTINGS)
+        return compile_settings(self.model)
 
     def folder_of(self, stage):
         """The folder of a stage; None if nothing is saved."""

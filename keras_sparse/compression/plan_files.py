@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_sparse.compression.budget import Budget
+from keras_sparse.compression.checkpoint import with_added
 from keras_sparse.compression.planning import Plan
 from keras_sparse.files import replacing
 
@@ -104,6 +105,7 @@ class PlanFolder:
         return facts, arrays
 
     def _check(self, found, wanted):
+        found = with_added(found, wanted)
         names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
         if names:
             old, new = (

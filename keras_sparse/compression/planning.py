@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -20,9 +20,10 @@ from keras_sparse.compression.allocation import (
 from keras_sparse.compression.budget import Budget, in_words
 from keras_sparse.compression.checks import check_data
 from keras_sparse.compression.cost import CostModel
+from keras_sparse.compression.data import FirstKept
 from keras_sparse.compression.importance import Taylor, as_importance
 from keras_sparse.compression.memory import Memory
-from keras_sparse.compression.trial import Trial
+from keras_sparse.compression.trial import TRIAL_BATCHES, Trial
 from keras_sparse.surgery.functional import check_model
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.macs import graph_macs
@@ -207,14 +208,19 @@ class Planner:
         model, data, importance, allocation, latency: see `plan`.
         groups: list of the `surgery.ChannelGroup`s from which channels may be removed.
         kept: a `PlanFolder` for the scores, or None.
+        timed: see `CostModel`.
     """
 
-    def __init__(self, model, data, groups, kept=None, *, importance, allocation, latency):
+    def __init__(
+        self, model, data, groups, kept=None, *, importance, allocation, latency, timed=True
+    ):
         importance = as_importance(Taylor() if importance is None else importance)
         self._model = model
-        self._data = data
+        # Scores and trials read the first batches, and an iterator gives them once.
+        once = isinstance(data, Iterator)
+        self._data = FirstKept(data, TRIAL_BATCHES) if once else data
         self._allocation = allocation
-        self._costs = CostModel(model, groups, latency)
+        self._costs = CostModel(model, groups, latency, timed)
         self._steps = _steps(latency, self._costs)
         if allocation == "uniform_steps" and not self._steps:
             raise ValueError(

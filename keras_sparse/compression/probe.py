@@ -6,6 +6,8 @@ import keras
 
 from keras_sparse import _keras
 from keras_sparse.surgery.functional import separate
+from keras_sparse.surgery.messages import one_line
+from keras_sparse.training_steps import check_training_steps
 from keras_sparse.variables import restored
 
 
@@ -31,8 +33,23 @@ def probe_model(model, optimizer):
 
 
 def loss_arguments(model):
-    """As `compile_arguments`, without metrics."""
-    return {**compile_arguments(model), "metrics": None, "weighted_metrics": None}
+    """The arguments that a model was compiled with, except the optimizer and the metrics.
+
+    Returns:
+        A dict of arguments for `compile`. The loss is the model's own object.
+
+    Raises:
+        ValueError: the model was not compiled with a loss, or computes it in its own way.
+    """
+    check_training_steps(model, ("compute_loss",))
+    if not getattr(model, "compiled", False) or model.loss is None:
+        raise ValueError(
+            f"The model {model.name!r} has no loss: call `model.compile(loss=..., optimizer=..., "
+            "metrics=...)` before, with the loss of its training."
+        )
+    given = _keras.compile_config(model)
+    kept = {name: given[name] for name in ("loss_weights", "run_eagerly")}
+    return {"loss": model.loss, **kept, "jit_compile": model.jit_compile}
 
 
 def scaled_like(optimizer, original):
@@ -50,27 +67,34 @@ def scaled_like(optimizer, original):
     )
 
 
-_COMPILED = ("loss_weights", "metrics", "weighted_metrics", "run_eagerly", "jit_compile")
-
-
 def compile_arguments(model):
-    """The arguments that a model was compiled with, except the optimizer.
-
-    Returns:
-        A dict of arguments for `compile`. The loss is the model's own object, metrics are new.
+    """As `loss_arguments`, with the metrics; objects with a state are new.
 
     Raises:
-        ValueError: the model was not compiled with a loss.
+        ValueError: the model was not compiled with a loss, or a metric cannot be made again.
     """
-    if not getattr(model, "compiled", False) or model.loss is None:
+    found = loss_arguments(model)
+    given = _keras.compile_config(model)
+    for name in ("metrics", "weighted_metrics"):
+        found[name] = _renewed(given[name], model)
+    return found
+
+
+def _renewed(metrics, model):
+    if isinstance(metrics, dict):
+        return {name: _renewed(metric, model) for name, metric in metrics.items()}
+    if isinstance(metrics, (list, tuple)):
+        return [_renewed(metric, model) for metric in metrics]
+    if not isinstance(metrics, keras.metrics.Metric):
+        return metrics
+    try:
+        return type(metrics).from_config(metrics.get_config())
+    except Exception as error:
         raise ValueError(
-            f"The model {model.name!r} has no loss: call `model.compile(loss=..., optimizer=..., "
-            "metrics=...)` before, with the loss of its training."
-        )
-    config = model.get_compile_config() or {}
-    restored = keras.saving.deserialize_keras_object({key: config.get(key) for key in _COMPILED})
-    restored["jit_compile"] = model.jit_compile
-    return {"loss": model.loss, **restored}
+            f"The metric {metrics.name!r} of the model {model.name!r} cannot be made again from "
+            "its config, for the compact model: give it a `get_config` with the arguments of its "
+            f"`__init__`, or compile the model without it. Making it ended with: {one_line(error)}"
+        ) from error
 
 
 @contextlib.contextmanager

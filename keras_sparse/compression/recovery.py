@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_sparse import _keras
 from keras_sparse.compression.data import count
 from keras_sparse.compression.probe import compile_arguments, scaled_like
 
@@ -16,16 +17,16 @@ def base_learning_rate(optimizer):
 
     Args:
         optimizer: a `keras.optimizers.Optimizer`. A learning rate schedule is evaluated from step 0
-            to the optimizer's current step.
+            to the optimizer's current step. Steps are batches, also if gradients are accumulated.
 
     Returns:
         A float.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    rate = keras.saving.deserialize_keras_object(optimizer.get_config()["learning_rate"])
+    rate = _keras.learning_rate(optimizer)
     if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        return float(rate)
-    last = int(keras.ops.convert_to_numpy(optimizer.iterations)) if optimizer.built else 0
+        return float(keras.ops.convert_to_numpy(rate() if callable(rate) else rate))
+    last = int(keras.ops.convert_to_numpy(_keras.batches(optimizer))) if optimizer.built else 0
     steps = np.unique(np.linspace(0, last, 100).astype(int))
     return max(float(keras.ops.convert_to_numpy(rate(step))) for step in steps)
 
@@ -50,7 +51,16 @@ def recovery_optimizer(optimizer, peak, steps, warmup):
         rate = keras.optimizers.schedules.CosineDecay(
             0.0 if warmup else peak, max(steps - warmup, 1), warmup_target=peak, warmup_steps=warmup
         )
-    return type(optimizer).from_config({**optimizer.get_config(), "learning_rate": rate})
+    return optimizer_like(optimizer, rate)
+
+
+def optimizer_like(optimizer, rate=None):
+    """A new optimizer with the config of another, and its learning rate unless one is given."""
+    if rate is None:
+        rate = _keras.learning_rate(optimizer)
+        rate = rate if callable(rate) else float(keras.ops.convert_to_numpy(rate))
+    config = _keras.config_without_rate(optimizer)
+    return type(optimizer).from_config({**config, "learning_rate": rate})
 
 
 def compile_like(model, original, optimizer):

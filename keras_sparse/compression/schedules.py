@@ -1,5 +1,7 @@
 """Schedules: channels are removed at once, in several cuts, or after a push to zero."""
 
+import dataclasses
+
 import keras
 
 from keras_sparse.compression.budget import Budget
@@ -7,6 +9,7 @@ from keras_sparse.compression.device import Cut
 from keras_sparse.compression.growing import push
 from keras_sparse.compression.job import Recovered
 from keras_sparse.compression.probe import unchanged
+from keras_sparse.compression.reports import joined
 from keras_sparse.configured import Configured
 from keras_sparse.validation import check_integer
 
@@ -73,7 +76,7 @@ class Iterative(Configured):
                 f"`schedule` cannot be {self} for a model with models in it and `exclude` or "
                 "`latency`: the cuts inline them, under other names. Give 'one_shot' or 'growing'."
             )
-        model, first, history = job.model, None, {}
+        model, first, report, history = job.model, None, None, {}
         for number in range(1, self.cuts + 1):
             stage, last = f"cut_{number}", number == self.cuts
             epochs = job.epochs - (self.cuts - 1) * self.epochs if last else self.epochs
@@ -81,12 +84,13 @@ class Iterative(Configured):
             target = _Step(job.target, number / self.cuts, costs)
             cut = job.cut(model, target, stage, measure=last)
             first = first or cut.plan
+            report = joined(report, cut.report) if report else cut.report
             job.prepare(cut, epochs, constant=not last)
             metrics = job.training.evaluate(cut.model) if last else {}
             trained = job.train(cut.model, cut.plan, epochs, stage)
             history = _joined(history, trained)
             model = cut.model
-        return Recovered(first, cut, metrics, history)
+        return Recovered(first, dataclasses.replace(cut, report=report), metrics, history)
 
     def get_config(self):
         return {"cuts": self.cuts, "epochs": self.epochs}

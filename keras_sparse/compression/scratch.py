@@ -2,7 +2,8 @@
 
 import keras
 
-from keras_sparse.compression.recovery import compile_like
+from keras_sparse.compression.recovery import compile_like, optimizer_like
+from keras_sparse.training_steps import check_training_steps
 from keras_sparse.variables import layers_of_type
 
 
@@ -22,7 +23,8 @@ def reinitialized(model, like=None):
         `model`: frozen layers and adapted states of preprocessing layers.
 
     Raises:
-        ValueError: a layer cannot be made again from its config, or `like` is not compiled.
+        ValueError: a layer cannot be made again from its config, or `like` is not compiled, or
+            overrides a part of Keras' training, such as `train_step`.
 
     Example:
 
@@ -33,21 +35,29 @@ def reinitialized(model, like=None):
     Reference:
         Liu et al., Rethinking the value of network pruning, arXiv 1810.05270.
     """
-    like = model if like is None else like
+    if like is None:
+        like = model
+    else:
+        check_training_steps(like)
     if getattr(like, "optimizer", None) is None:
         raise ValueError(f"The model {like.name!r} has no optimizer: call `model.compile` before.")
+    compiled = model.compiled
     try:
+        # Keras would also make the metrics and the schedule again from their configs.
+        model.compiled = False
         new = keras.models.clone_model(model)
     except Exception as error:
         raise ValueError(
             f"The model {model.name!r} cannot be made again from its config: {error}"
         ) from error
+    finally:
+        model.compiled = compiled
     layers = zip(*(layers_of_type(m, keras.Layer) for m in (model, new)), strict=True)
     for layer, fresh in layers:
         if layer.weights and not isinstance(layer, keras.Model) and not _is_trained(layer):
             fresh.set_weights(layer.get_weights())
     optimizer = getattr(like.optimizer, "inner_optimizer", like.optimizer)
-    compile_like(new, like, type(optimizer).from_config(optimizer.get_config()))
+    compile_like(new, like, optimizer_like(optimizer))
     return new
 
 

@@ -1,14 +1,14 @@
 """Trains and evaluates the models of a compression."""
 
 import dataclasses
+import os
 import warnings
 
 import keras
 
-from keras_sparse.callbacks import EpochCheckpoint
 from keras_sparse.compression import data as datasets
+from keras_sparse.compression.checkpoint import StudentCheckpoint, TrainingCheckpoint
 from keras_sparse.compression.distilling import (
-    StudentCheckpoint,
     as_list,
     check_distillation,
     described,
@@ -71,7 +71,7 @@ class Training:
         """
         if not epochs:
             return {}
-        trained, checkpoint_type = model, EpochCheckpoint
+        trained, checkpoint_type = model, TrainingCheckpoint
         if self.distillation is not None:
             trained = distiller(self.given, model, self.distillation, self.student_loss_weight)
             checkpoint_type = StudentCheckpoint
@@ -79,6 +79,9 @@ class Training:
         if folder is None:
             callbacks.append(SeededEpochs(model))
         else:
+            end = checkpoint_type(os.path.join(folder, "end"), callbacks, settings)
+            if end.restore(model):
+                return end.history
             checkpoint = checkpoint_type(folder, callbacks, settings)
             first = checkpoint.restore(model)
             callbacks.append(checkpoint)
@@ -90,6 +93,9 @@ class Training:
             callbacks=callbacks,
             verbose=self.verbose,
         )
+        if folder is not None and self.callbacks:
+            # Callbacks may end the training early, and change the weights at its end.
+            end.save_end(checkpoint)
         return history.history
 
     def settings(self):

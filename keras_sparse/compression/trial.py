@@ -10,6 +10,8 @@ from keras_sparse.surgery.functional import functional
 from keras_sparse.surgery.group_zeroing import zero_slices
 from keras_sparse.variables import layers_of_type
 
+# Batches on which candidates are compared.
+TRIAL_BATCHES = 20
 # Batch normalisation replaces its statistics within this many batches.
 _BATCHES = 20
 _MOMENTUM = 0.8
@@ -47,24 +49,21 @@ class Trial:
 
     Args:
         model: a compiled `keras.Model`; each trial restores it.
-        data: training data, see `compress`.
+        data: training data, see `compress`. Its first batches are read once, for all trials.
         batch_size: int, for arrays.
     """
 
     def __init__(self, model, data, batch_size=64):
         self._probe = _InTraining(functional(model))
         self._probe.compile(**loss_arguments(model))
-        self._data = data
-        self._batch_size = batch_size
+        self._batches = first_batches(data, TRIAL_BATCHES, batch_size)
         self._weights = {weight.path: weight for weight in model.weights}
 
     def loss(self, masks):
         """The loss on training data without the channels of `{group: bool array}`."""
-        batches = first_batches(self._data, _BATCHES, self._batch_size)
-        steps = batches.pop("steps_per_epoch", None)
         with unchanged(self._probe.graph):
             zero_slices(masks, self._weights)
-            return self._probe.evaluate(**batches, steps=steps, verbose=0, return_dict=True)["loss"]
+            return self._probe.evaluate(**self._batches, verbose=0, return_dict=True)["loss"]
 
 
 def recalibrate(model, data, batch_size=64):

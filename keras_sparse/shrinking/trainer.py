@@ -26,9 +26,8 @@ from keras_sparse.shrinking.estimate import Estimate, Stopwatch
 from keras_sparse.shrinking.relay import AfterEpoch, JoinedHistory, Relay
 from keras_sparse.shrinking.removing import compile_arguments, followed, remove_dead
 from keras_sparse.surgery.verify import check_verify
+from keras_sparse.training_steps import check_training_steps
 from keras_sparse.validation import check_number
-
-_OWN_STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics", "compile", "fit")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -373,14 +372,7 @@ def _checked(dead_channels):
 
 
 def _check_model(model):
-    for name in _OWN_STEPS:
-        if getattr(type(model), name) is not getattr(keras.Model, name):
-            raise ValueError(
-                f"`model` overrides `{name}`, which the compact model, a plain functional one, "
-                "would not have. Use Keras' own, with a loss and metrics; a task of KerasHub "
-                "is trained as `keras.Model(task.input, task.output)`. "
-                f"Received: model of type {type(model).__name__}"
-            )
+    check_training_steps(model)
     surgery.count_macs(model)  # raises where surgery cannot read the model
     compile_arguments(model)
 

@@ -245,6 +245,7 @@ def test_from_the_shell(folder, tmp_path):
         ({"exclude": "third"}, "`exclude` names ['third']"),
         ({"exclude": "third", "target": "latency=0.5"}, "`exclude` names ['third']"),
         ({"schedule": "growing", "plan_only": True}, "not --plan_only"),
+        ({"schedule": "iterative", "baselines": True}, "omit it, or --schedule=iterative"),
         ({"exclude": "first,second"}, "The model has no channels that can be removed"),
         ({"threshold": 0.0}, "--threshold cuts dead channels out"),
         ({"table": "t.json"}, "--table is for the targets latency and int8_latency"),
@@ -374,6 +375,21 @@ def test_distillation_is_of_logits(loaded, compress):
         "--distill", model="plain.keras", loss="sparse_categorical_crossentropy"
     )
     assert (status, "the last activation softmax" in err) == (1, True), err
+
+
+def test_distillation_of_a_subclassed_model():
+    class OfOnesOwn(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.last = layers.Dense(3)
+
+        def call(self, inputs):
+            return self.last(inputs)
+
+    model = OfOnesOwn()
+    model(np.zeros((1, 2)))
+    model.compile("sgd", "categorical_crossentropy")
+    assert inputs.distillation(model).temperature == 2.0
 
 
 def test_schedule_and_distillation_reach_compress(compress, monkeypatch):

@@ -7,6 +7,7 @@ from keras import layers
 
 import keras_sparse
 from keras_sparse.compression import Taylor
+from keras_sparse.compression.trial import Trial
 from keras_sparse.surgery import channel_groups
 
 
@@ -74,6 +75,47 @@ def test_scores_from_any_batches():
         for data in (iter(batches), Batched())
     )
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+class Noisy(Batched):
+    """Other samples whenever they are read."""
+
+    rng = np.random.default_rng(0)
+
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return x + self.rng.normal(size=x.shape), y
+
+
+def shuffled():
+    return as_tf_data().unbatch().shuffle(32).batch(8).take(1)
+
+
+CHANGING = {
+    "generator": lambda: (Noisy()[i % 2] for i in range(4)),
+    "PyDataset": Noisy,
+    "tf.data": shuffled,
+}
+
+
+@pytest.mark.parametrize("kind", CHANGING)
+def test_candidates_are_compared_on_the_same_samples(kind):
+    trial = Trial(network(), CHANGING[kind]())
+    assert trial.loss({}) == trial.loss({})
+
+
+def test_a_plan_reads_a_generator_once():
+    model, batches = network(), [Batched()[i] for i in range(2)]
+    target, importance = {"macs": 0.5}, Taylor(1, 16)
+    plans = [
+        keras_sparse.plan(model, data, target=target, importance=importance)
+        for data in (iter(batches), batches)
+    ]
+    assert str(plans[0]) == str(plans[1])
+    used = iter(batches)
+    list(used)
+    with pytest.raises(ValueError, match=r"must hold at least one batch.*that was read before"):
+        keras_sparse.plan(model, used, target=target)
 
 
 @pytest.mark.parametrize(

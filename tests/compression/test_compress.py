@@ -9,7 +9,7 @@ from keras import layers
 
 import keras_sparse
 from keras_sparse import channels, surgery
-from keras_sparse.compression import GroupNorm, Importance, Random, Taylor
+from keras_sparse.compression import GroupNorm, Importance, Random, Taylor, reinitialized
 from keras_sparse.compression.importance import as_importance
 from keras_sparse.compression.planning import removable_groups
 from keras_sparse.compression.probe import unchanged
@@ -191,6 +191,13 @@ def test_latency_is_met_as_it_is_measured(trained):
 
 
 def test_the_rate_of_the_base_training_is_found_again():
+    rise = keras.optimizers.schedules.PiecewiseConstantDecay([60], [0.1, 0.3])
+    accumulating = keras.optimizers.SGD(rise, gradient_accumulation_steps=2)
+    variable = keras.Variable([1.0])
+    accumulating.build([variable])
+    for _ in range(100):
+        accumulating.apply([keras.ops.ones(1)], [variable])
+    assert base_learning_rate(accumulating) == pytest.approx(0.3)
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 100)
     optimizer = keras.optimizers.SGD(schedule, momentum=0.9)
     optimizer.build([keras.Variable([1.0])])
@@ -201,6 +208,76 @@ def test_the_rate_of_the_base_training_is_found_again():
     schedule = keras.saving.deserialize_keras_object(again.get_config()["learning_rate"])
     rates = [float(schedule(step)) for step in (0, 5, 10, 25, 40)]
     assert rates == pytest.approx([0.0, 0.015, 0.03, 0.015, 0.0], abs=1e-6)
+
+
+def of_ones_own(y_true, y_pred):
+    """A metric that is not registered."""
+    return keras.ops.mean(y_pred)
+
+
+class Largest(keras.metrics.Metric):
+    """A metric that is not registered."""
+
+    def __init__(self, name="largest", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.found = self.add_weight(name="found", initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Takes a batch."""
+        self.found.assign(keras.ops.maximum(self.result(), keras.ops.max(y_pred)))
+
+    def result(self):
+        """The largest output."""
+        return keras.ops.convert_to_tensor(self.found)
+
+
+class WithoutConfig(Largest):
+    """A metric whose config lacks an argument."""
+
+    def __init__(self, floor):
+        super().__init__()
+
+
+class Rate(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that is not registered, without a config."""
+
+    def __call__(self, step):
+        return 0.5
+
+
+def dense(metrics, weighted_metrics=None):
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(4), layers.Dense(1)])
+    optimizer = keras.optimizers.SGD(Rate(), momentum=0.5)
+    given = {"metrics": metrics, "weighted_metrics": weighted_metrics, "run_eagerly": True}
+    model.compile(optimizer, "mse", **given)
+    return model, (np.ones((2, 2), "float32"), np.ones((2, 1), "float32"))
+
+
+def test_metrics_and_a_schedule_of_ones_own():
+    largest = Largest()
+    model, data = dense([of_ones_own, lambda y, p: keras.ops.max(p)], [largest, "mae"])
+    assert keras_sparse.plan(model, data, target={"macs": 0.5}).widths == [2]
+    arguments = {"target": {"macs": 0.5}, "validation_data": data, "epochs": 0, "verbose": 0}
+    result = keras_sparse.compress(model, data, **arguments)
+    names = {"loss", "of_ones_own", "lambda", "largest", "mae"}
+    assert set(result.metrics["recovered"]) == names
+    assert result.model.optimizer.momentum == 0.5
+    new = reinitialized(result.model, model)
+    assert set(new.evaluate(*data, verbose=0, return_dict=True)) == names
+    assert float(new.optimizer.learning_rate) == 0.5
+    assert base_learning_rate(model.optimizer) == 0.5
+    assert base_learning_rate(keras.optimizers.SGD(lambda: 0.25)) == 0.25
+    # A metric's state is its own model's.
+    largest.found.assign(7.0)
+    result.model.evaluate(*data, verbose=0)
+    assert float(largest.found) == 7.0
+
+
+def test_a_metric_that_cannot_be_made_again_is_named():
+    model, data = dense([WithoutConfig(floor=0.0)])
+    assert keras_sparse.plan(model, data, target={"macs": 0.5}).widths == [2]
+    with pytest.raises(ValueError, match=r"metric 'largest' of the model .*give it a `get_config`"):
+        keras_sparse.compress(model, data, target={"macs": 0.5}, epochs=0)
 
 
 class Dataset:
@@ -275,6 +352,37 @@ class OfOnesOwn(keras.Model):
 
     def call(self, inputs):
         return self.last(self.inner(inputs))
+
+
+class OfOnesOwnSteps(OfOnesOwn):
+    """A subclassed model with a loss of its own."""
+
+    def compute_loss(self, *args, **kwargs):
+        return 2.0 * super().compute_loss(*args, **kwargs)
+
+
+class Prints(keras.Model):
+    """A functional model with a step of its own."""
+
+    def train_step(self, *args):
+        return super().train_step(*args)
+
+
+def test_training_of_ones_own_is_refused():
+    x, y = np.ones((4, 2), "float32"), np.ones((4, 1), "float32")
+    inputs = keras.Input((2,))
+    prints = Prints(inputs, layers.Dense(1)(layers.Dense(4)(inputs)))
+    losses = OfOnesOwnSteps()
+    losses(x)
+    for model, step in ((prints, "train_step"), (losses, "compute_loss")):
+        model.compile(optimizer="sgd", loss="mse")
+        with pytest.raises(ValueError, match=f"`model` overrides `{step}`"):
+            keras_sparse.compress(model, (x, y), target={"macs": 0.5})
+        with pytest.raises(ValueError, match=f"`model` overrides `{step}`"):
+            reinitialized(keras.Model(inputs, layers.Dense(1)(inputs)), like=model)
+    with pytest.raises(ValueError, match="`model` overrides `compute_loss`"):
+        keras_sparse.plan(losses, (x, y), target={"macs": 0.5})
+    assert keras_sparse.plan(prints, (x, y), target={"macs": 0.5}).widths == [2]
 
 
 @pytest.mark.parametrize("schedule", ["one_shot", "growing"])

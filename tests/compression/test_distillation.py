@@ -121,6 +121,27 @@ def test_several_outputs_are_not_distilled(data):
         compress(model, (data[0], [targets, targets]))
 
 
+class OfOnesOwn(keras.Model):
+    """A subclassed model."""
+
+    def __init__(self, **last):
+        super().__init__()
+        self.wide, self.last = layers.Dense(8), layers.Dense(3, **last)
+
+    def call(self, inputs):
+        return self.last(self.wide(inputs))
+
+
+def test_a_subclassed_teacher(data):
+    model = OfOnesOwn()
+    model(data[0])
+    assert "distillation_loss" in compress(compiled(model), data, epochs=1).history
+    model = OfOnesOwn(activation="softmax")
+    model(data[0])
+    with pytest.raises(ValueError, match="ends in logits"):
+        compress(compiled(model, False), data)
+
+
 def test_sample_weights_are_refused(data):
     model, weighted = compiled(network()), (*data, np.ones(40))
     with pytest.raises(ValueError, match="sample weights"):

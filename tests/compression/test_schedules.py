@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import json
 import os
 
 import keras
@@ -10,6 +11,7 @@ import pytest
 from keras import layers
 
 import keras_sparse
+from keras_sparse import channels
 from keras_sparse.compression import BudgetError, GroupNorm, Growing, Iterative
 from keras_sparse.compression.growing import pushing
 from keras_sparse.compression.plan_files import PlanFolder
@@ -98,6 +100,43 @@ def _raise():
     raise KilledError
 
 
+@pytest.mark.parametrize(("schedule", "epochs"), [("one_shot", 4), (Iterative(2, 2), 5)], ids=str)
+def test_a_training_that_ended_early_has_ended(tmp_path, model, data, schedule, epochs):
+    def run(**arguments):
+        # Nothing is an improvement, so that the first epoch is the best and the second the last.
+        stops = keras.callbacks.EarlyStopping(
+            "mae", min_delta=1e9, patience=1, restore_best_weights=True
+        )
+        given = {"schedule": schedule, "epochs": epochs, "callbacks": [stops], **arguments}
+        return compress(model, data, **given)
+
+    whole, first, again = run(), run(folder=tmp_path), run(folder=tmp_path)
+    assert len(whole.history["mae"]) < epochs
+    assert whole.history == first.history == again.history
+    for a, b, c in zip(*(x.model.get_weights() for x in (whole, first, again)), strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)
+
+
+def test_checkpoints_of_earlier_versions_go_on(tmp_path, model, data):
+    added = ("loss", "loss_weights", "optimizer")
+    arguments = {"epochs": 2, "folder": tmp_path}
+    with pytest.raises(KilledError):
+        compress(model, data, **arguments, callbacks=[AfterEpochs(1)])
+    recovery = tmp_path / "recovery"
+    state = json.loads((recovery / "state.json").read_text())
+    for name in added:
+        del state["settings"][name]
+    (recovery / "state.json").write_text(json.dumps(state))
+    for name in ("plan", "scores"):
+        with np.load(recovery / f"{name}.npz") as file:
+            arrays = dict(file)
+        facts = json.loads(str(arrays.pop("facts")))
+        facts["settings"] = {n: v for n, v in facts["settings"].items() if n not in added}
+        np.savez(recovery / f"{name}.npz", **arrays, facts=json.dumps(facts))
+    assert len(compress(model, data, **arguments).history["mae"]) == 2
+
+
 def test_on_a_full_disk_files_are_whole_and_the_same_call_goes_on(
     tmp_path, monkeypatch, model, data
 ):
@@ -138,6 +177,56 @@ def test_a_folder_of_another_compression_is_refused(tmp_path, model, data):
             compress(model, data, **{**arguments, **change})
 
 
+def test_a_model_that_was_compiled_in_another_way_is_refused(tmp_path, data):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(16), layers.Dense(1)])
+
+    def run(optimizer, loss="mse", **compiled):
+        model.compile(optimizer, loss, run_eagerly=True, **compiled)
+        return compress(model, data, folder=tmp_path, epochs=1)
+
+    sgd = keras.optimizers.SGD
+    run(sgd(momentum=0.9))
+    # Keras numbers the names of optimizers. Their rate is not that of the training.
+    run(sgd(0.5, momentum=0.9))
+    for optimizer, loss, compiled, message in (
+        (sgd(momentum=0.8), "mse", {}, r"'momentum': 0\.9.*not .*'momentum': 0\.8"),
+        (sgd(momentum=0.9, weight_decay=0.1), "mse", {}, "'weight_decay': None.*not .*: 0.1"),
+        ("adam", "mse", {}, "'class_name': 'SGD'.*not .*'class_name': 'Adam'"),
+        (sgd(momentum=0.9), keras.losses.MeanAbsoluteError(), {}, "loss='mse', not .*MeanAbs"),
+        (sgd(momentum=0.9), "mse", {"loss_weights": [2.0]}, "loss_weights=None, not .*=.2.0"),
+    ):
+        with pytest.raises(ValueError, match=f"`folder` holds a compression.*{message}"):
+            run(optimizer, loss, **compiled)
+
+
+class Scaled(GroupNorm):
+    """An importance with an argument that its config lacks."""
+
+    def __init__(self, scale):
+        super().__init__()
+
+
+class Weighed(channels.IncomingNorm):
+    """A criterion with an argument that its config lacks."""
+
+    def __init__(self, weight):
+        super().__init__()
+
+
+def test_importances_are_told_apart(tmp_path, model, data):
+    arguments = {"folder": tmp_path, "epochs": 0}
+    compress(model, data, importance=channels.IncomingNorm(1e-3), **arguments)
+    for other in (channels.IncomingNorm(1e-4), channels.LargestActivation()):
+        with pytest.raises(ValueError, match=r"`folder` holds .*IncomingNorm\(threshold=0\.001\)"):
+            compress(model, data, importance=other, **arguments)
+    for other, name in ((Scaled(2.0), "scale"), (Weighed(2.0), "weight")):
+        told = rf"does not return: \['{name}'\].*of type {type(other).__name__}"
+        with pytest.raises(ValueError, match=told):
+            compress(model, data, importance=other, **arguments)
+        assert compress(model, data, importance=other, epochs=0)
+
+
 def test_a_budget_that_cannot_be_met_costs_no_scores(tmp_path, model, data):
     importance = Counted()
     with pytest.raises(BudgetError):
@@ -176,10 +265,52 @@ def test_a_plan_in_place_of_a_target(model, data):
             keras_sparse.compress(model, data, **arguments)
 
 
-def test_pushed_weights_vanish_and_the_others_learn():
-    first, second = keras.Variable(np.ones((2, 3))), keras.Variable(np.ones(3))
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_report_of_several_cuts_is_of_the_given_model(data, nested):
+    hidden = [layers.Dense(16, name="last" if nested else "first"), layers.ReLU()]
+    if nested:
+        hidden = [keras.Sequential([keras.Input((4,)), *hidden], name="inner")]
+    model = keras.Sequential([keras.Input((4,)), *hidden, layers.Dense(1, name="last")])
+    model.compile("sgd", "mse", run_eagerly=True)
+    norms = np.arange(1.0, 17.0, dtype="float32")
+    (kernel,) = (weight for weight in model.weights if weight.shape == (4, 16))
+    kernel.assign(np.tile(norms, (4, 1)))
+    report = compress(model, data, schedule=Iterative(2), epochs=2, learning_rate=1e-9).report
+    name = "inner_last" if nested else "first"
+    assert report.channels == {name: (16, 4), "last": (1, 1)}
+    assert report.layers[name].kept.tolist() == [12, 13, 14, 15]
+    assert (report.parameters, report.macs) == ((97, 25), (80, 20))
+    assert [group.channels for group in report.groups] == [(16, 4), (1, 1)]
+
+
+class Table:
+    """Time of a device that takes a second for each unit, and one more for a whole model."""
+
+    def layer_seconds(self, layer, shapes):
+        return float(shapes["kernel"][-1]) if layer == "first" else 0.0
+
+    def total(self):
+        return 17.0
+
+    def models_seconds(self, models):
+        return [1.0 + model.get_layer("first").units for model in models]
+
+
+@pytest.mark.parametrize(("schedule", "epochs"), [("one_shot", 0), (Iterative(2), 2)], ids=str)
+def test_a_latency_is_relative_to_the_model_of_the_table(model, data, schedule, epochs):
+    result = compress(
+        model, data, target={"latency": "5 s"}, latency={"latency": Table()}, schedule=schedule,
+        epochs=epochs,
+    )  # fmt: skip
+    assert result.model.get_layer("first").units == 4
+    assert result.costs["latency"] == (5.0, 17.0, pytest.approx(5.0))
+
+
+@pytest.mark.parametrize("batches", [None, 5])
+def test_pushed_weights_vanish_and_the_others_learn(batches):
+    first, second = (keras.Variable(np.ones(shape, "float32")) for shape in ((2, 3), (3,)))
     optimizer = pushing(
-        keras.optimizers.SGD(0.1),
+        keras.optimizers.SGD(0.1, gradient_accumulation_steps=batches),
         {first.path: [(1, np.array([True, False, False])), (0, np.array([False, True]))]},
         steps=50,
     )
@@ -187,7 +318,7 @@ def test_pushed_weights_vanish_and_the_others_learn():
     for _ in range(50):
         optimizer.apply(gradients, [first, second])
     first, second = map(keras.ops.convert_to_numpy, (first, second))
-    kept = 1 - 50 * 0.1 * 0.01
+    kept = 1 - 50 // (batches or 1) * 0.1 * 0.01
     np.testing.assert_allclose(first[0, 1:], kept, rtol=1e-5)
     np.testing.assert_allclose(second, kept, rtol=1e-5)
     shrunk = np.array([first[0, 0], *first[1]])

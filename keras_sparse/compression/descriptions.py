@@ -1,0 +1,64 @@
+"""Objects as JSON-serializable values, by which a folder tells one compression from another."""
+
+import inspect
+
+import numpy as np
+
+from keras_sparse import _keras
+from keras_sparse.loss_scaling import bare_optimizer
+
+
+def compile_settings(model):
+    """The loss and the optimizer that a model was compiled with, without the learning rate."""
+    optimizer = bare_optimizer(model.optimizer)
+    return {
+        "loss": described(model.loss),
+        "loss_weights": described(_keras.compile_config(model)["loss_weights"]),
+        "optimizer": _object(optimizer, _keras.config_without_rate(optimizer)),
+    }
+
+
+def described(value):
+    """A value of a config, an object with a config, or a function, in the same way everywhere."""
+    if isinstance(value, dict):
+        return {str(key): described(own) for key, own in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [described(own) for own in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if hasattr(value, "get_config"):
+        return _object(value, value.get_config())
+    return getattr(value, "__qualname__", type(value).__name__)
+
+
+def _object(value, config):
+    return {"class_name": type(value).__name__, **_without_names(described(config))}
+
+
+def _without_names(config):
+    """Without the names of objects, which Keras numbers in each process."""
+    if isinstance(config, list):
+        return [_without_names(own) for own in config]
+    if isinstance(config, dict):
+        return {key: _without_names(own) for key, own in config.items() if key != "name"}
+    return config
+
+
+def check_importance(importance):
+    """Raises a `ValueError` if two of such a kind cannot be told apart by their configs.
+
+    Args:
+        importance: an `Importance`, or a criterion of `channels`.
+    """
+    kinds = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    parameters = inspect.signature(type(importance)).parameters.values()
+    config = importance.get_config()
+    missing = [p.name for p in parameters if p.kind not in kinds and p.name not in config]
+    if missing:
+        raise ValueError(
+            f"`importance` has arguments that its `get_config` does not return: {missing}. With "
+            "them `folder` tells whether its scores are those of the same importance: return them "
+            f"there. Received: importance of type {type(importance).__name__}"
+        )
