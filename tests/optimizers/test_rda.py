@@ -359,7 +359,7 @@ def test_counts_one_slot_per_weight():
         ({"l1": float("nan")}, "`l1` must be 0 or more"),
         ({"rho": -1.0, "l1": 0.1}, "`rho` must be 0 or more"),
         ({"rho": 1.0}, "`rho` goes with `l1`"),
-        ({"learning_rate": 0.0}, "`learning_rate` must be above 0"),
+        ({"learning_rate": -0.1}, "`learning_rate` must be 0 or more"),
         ({"variant": "x"}, "`variant` must be"),
         ({"center": "x"}, "`center` must be"),
         ({"center": "zero"}, "published variant only"),
