@@ -22,7 +22,7 @@ def why_latency_falls_less(before, after):
     """
     if not before["macs"] or after["macs"] >= before["macs"]:
         return ""
-    if before["macs_uncounted"] or after["macs_uncounted"]:
+    if before.get("macs_uncounted") or after.get("macs_uncounted"):
         return ""
     latency = after["latency"]["min_ms"] / before["latency"]["min_ms"]
     macs, tiled = (after[key] / before[key] for key in ("macs", "macs_tiled"))

@@ -21,3 +21,8 @@ def test_every_cause_has_its_figure():
 def test_nothing_to_say_where_latency_falls_as_much():
     assert not why_latency_falls_less(file(100, 100, 2.0, 0.1), file(50, 50, 1.0, 0.1))
     assert not why_latency_falls_less(file(0, 0, 2.0, 0.1), file(0, 0, 2.0, 0.1))
+
+
+def test_nothing_is_said_of_counts_that_leave_something_out():
+    after = file(30, 50, 0.08, 0.4) | {"macs_uncounted": ["WHILE"]}
+    assert not why_latency_falls_less(file(100, 100, 0.2, 0.1), after)
