@@ -145,11 +145,14 @@ def run_keras(model, specs, inputs, batch_size):
     # If an output depends on the whole batch, the model must use the file's batch.
     each = bool(outputs) and all(output.shape[:1] == (None,) for output in outputs)
     size = _KERAS_BATCH if each else batch_size
-    found = [_call(model, specs, batch) for batch in _batches(inputs, size)]
-    if size != batch_size and any(value.shape[:1] != (size,) for value in found[0].values()):
+    first, *others = _batches(inputs, size)
+    found = _call(model, specs, first)
+    if size != batch_size and any(value.shape[:1] != (size,) for value in found.values()):
         # An output has other axes than the batch in its first one.
         size = batch_size
-        found = [_call(model, specs, batch) for batch in _batches(inputs, size)]
+        first, *others = _batches(inputs, size)
+        found = _call(model, specs, first)
+    found = [found, *(_call(model, specs, batch) for batch in others)]
     return _stack(found, len(inputs[0]), size)
 
 

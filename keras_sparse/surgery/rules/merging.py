@@ -97,7 +97,7 @@ class Merge(Coupled):
     def taking(self, unit):
         """Indices of the inputs to merge, without those that are constant in needed channels."""
         # The masks of the operands decide on the mask of the result.
-        fixed = self.neutral is None or any(call.takes_masks for call in unit.calls)
+        fixed = self.neutral is None or _takes_masks(unit)
         fixed |= self.reads_masks and unit.calls[0].masked
         if fixed or len(unit.inputs) == 1:
             return list(range(len(unit.inputs)))
@@ -164,6 +164,11 @@ class Merge(Coupled):
             return result
         shape = (-1,) + (1,) * (-self.axis(call) - 1)
         return self.replace(result, constant.reshape(shape).astype(call.outputs[0].dtype))
+
+
+def _takes_masks(unit):
+    """Whether an operand has a mask in one of the calls."""
+    return any(call.takes_masks for call in unit.calls)
 
 
 def _size(shape, axis):
@@ -286,7 +291,7 @@ class ConcatenateRule(Coupled):
     def needs(self, unit):
         """Needs a channel of each input if masks are joined too."""
         coupling, output = self.coupling(unit.calls[0]), unit.outputs[0]
-        if unit.alive and coupling and any(call.takes_masks for call in unit.calls):
+        if unit.alive and coupling and _takes_masks(unit):
             for *_, places in coupling:
                 if not output.keep[places].any():
                     first = np.arange(output.size) == places[0]
@@ -299,7 +304,7 @@ class ConcatenateRule(Coupled):
     def taking(self, unit):
         """Indices of the inputs with a needed channel in their slice of the output."""
         keep, coupling = unit.outputs[0].keep, self.coupling(unit.calls[0])
-        if coupling is None or any(call.takes_masks for call in unit.calls):
+        if coupling is None or _takes_masks(unit):
             return super().taking(unit)
         return [i for i, (*_, places) in enumerate(coupling) if keep[places].any()]
 
