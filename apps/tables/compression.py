@@ -44,6 +44,8 @@ class CompressionRow(Row):
         initialization: `"inherited"` weights of the wide network, its `"random channels"`, or
             `"scratch"`.
         distilled: whether the wide network teaches.
+        full_rate: whether the largest learning rate after the cut is that of the wide network's
+            training, instead of the share that is the default of `compress`.
         epochs: int, instead of the table's number; None for the table's.
         as_long: whether the row is trained with as many multiply-accumulates as the wide network
             and the network cut to half of its latency together, including those of a teacher.
@@ -53,6 +55,7 @@ class CompressionRow(Row):
     limit: str = "half"
     initialization: str = "scratch"
     distilled: bool = False
+    full_rate: bool = False
     epochs: int | None = None
     as_long: bool = False
 
@@ -78,10 +81,13 @@ def _dense(width, **facts):
 
 def _cut(cost, limit, initialization, **facts):
     epochs = facts.get("epochs")
+    parts = [initialization]
+    parts += ["full rate"] if facts.get("full_rate") else []
+    parts += ["distilled"] if facts.get("distilled") else []
     labels = {
         "budget": f"{limit} {cost.replace('_', ' ')}",
         "network": "chosen shape",
-        "initialization": initialization + (", distilled" if facts.get("distilled") else ""),
+        "initialization": ", ".join(parts),
         "epochs": "" if epochs is None else str(epochs),
     }
     return CompressionRow(labels, cost=cost, limit=limit, initialization=initialization, **facts)
@@ -171,6 +177,7 @@ def _compressed(row, config, task, folder, on_epoch):
         batches,
         **chosen,
         epochs=config.training.epochs if row.epochs is None else row.epochs,
+        learning_rate=_RATE if row.full_rate else None,
         distillation=_DISTILLATION if row.distilled else None,
         folder=folder / "compress",
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: on_epoch())],
@@ -242,6 +249,8 @@ TABLE = Table(
             for initialization in ("inherited", "scratch")
             if epochs or initialization == "inherited"
         ),
+        *(_cut(*_FIRST, "inherited", full_rate=True, epochs=epochs) for epochs in (None, 1, 3, 10)),
+        _cut(*_FIRST, "inherited", full_rate=True, distilled=True),
     ),
     columns=COLUMNS,
     measure=None,
@@ -255,8 +264,8 @@ again, *random channels* the same shape with channels chosen by chance, *scratch
 with new weights. *Distilled* has the wide network for a teacher. *As long as both* is trained for
 as many multiply-accumulates as the wide network and its compression to half of the latency.
 Batch {_BATCH_SIZE}, SGD with Nesterov momentum 0.9, reflect-pad 4, crop and flip, weight decay of
-5e-4 in the gradient of kernels, the rate by a cosine to 0 from {_RATE:g}, and for what inherits
-weights from {RATE_SHARE:g} times that after an epoch of warm-up. Accuracy is on all test images,
-for int8 that of the file in LiteRT. Latency is that of the fastest inference, one thread, all files
-timed alternately.""",
+5e-4 in the gradient of kernels, the rate by a cosine to 0 from {_RATE:g}. What inherits weights
+begins with an epoch of warm-up to {RATE_SHARE:g} times that rate, or to that rate itself (*full
+rate*). Accuracy is on all test images, for int8 that of the file in LiteRT. Latency is that of the
+fastest inference, one thread, all files timed alternately.""",
 )
