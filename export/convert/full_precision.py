@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_sparse.cloning import uncompiled_clone
 from keras_sparse.variables import layers_of_type
 
 _HALF = ("mixed_float16", "mixed_bfloat16")
@@ -30,7 +31,7 @@ def in_float32(model):
     # Layers made inside other layers get the global policy.
     keras.config.set_dtype_policy("float32")
     try:
-        copy = keras.models.clone_model(model, clone_function=_rebuild)
+        copy = uncompiled_clone(model, _rebuild)
         copy.set_weights(model.get_weights())
         half = _layers_in_half_precision(copy)
     except (ValueError, NotImplementedError, TypeError) as error:

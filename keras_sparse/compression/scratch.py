@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_sparse.cloning import uncompiled_clone
 from keras_sparse.compression.recovery import compile_like, optimizer_like
 from keras_sparse.training_steps import check_training_steps
 from keras_sparse.variables import layers_of_type
@@ -41,17 +42,12 @@ def reinitialized(model, like=None):
         check_training_steps(like)
     if getattr(like, "optimizer", None) is None:
         raise ValueError(f"The model {like.name!r} has no optimizer: call `model.compile` before.")
-    compiled = model.compiled
     try:
-        # Keras would also make the metrics and the schedule again from their configs.
-        model.compiled = False
-        new = keras.models.clone_model(model)
+        new = uncompiled_clone(model)
     except Exception as error:
         raise ValueError(
             f"The model {model.name!r} cannot be made again from its config: {error}"
         ) from error
-    finally:
-        model.compiled = compiled
     layers = zip(*(layers_of_type(m, keras.Layer) for m in (model, new)), strict=True)
     for layer, fresh in layers:
         if layer.weights and not isinstance(layer, keras.Model) and not _is_trained(layer):
