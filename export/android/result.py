@@ -27,6 +27,7 @@ class ModelRuns:
         macs: `FileMacs`, with the tiles of ARM.
         runs: list of `Measurement`, one a round.
         operators: list of `OperatorTime`, from a separate run; empty before it.
+        operators_error: None, or why the network is too short for times by operator.
     """
 
     path: str
@@ -34,6 +35,7 @@ class ModelRuns:
     macs: FileMacs
     runs: list = dataclasses.field(default_factory=list)
     operators: list = dataclasses.field(default_factory=list)
+    operators_error: str | None = None
 
     @property
     def latency(self):
@@ -83,6 +85,7 @@ class ModelRuns:
             "benchmark_version": self.runs[0].version if self.runs else None,
             "rounds": [{"latency": run.latency, "memory": run.memory} for run in self.runs],
             "operators": [dataclasses.asdict(operator) for operator in self.operators],
+            "operators_error": self.operators_error,
         }
 
 
@@ -185,6 +188,9 @@ class AndroidResult(Shown):
             if file.operators:
                 lines += ["", f"Operators of `{os.path.basename(file.path)}`:", ""]
                 lines += [f"- {o.share:.1%} {o.name} ({o.nodes})" for o in file.operators[:5]]
+            elif file.operators_error:
+                name = os.path.basename(file.path)
+                lines += ["", f"`{name}`: no time by operator; {file.operators_error}."]
         return "\n".join([*lines, ""])
 
     @property

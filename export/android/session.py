@@ -21,6 +21,7 @@ from export.android.phone import binary_abis, check_abi, check_space, find_phone
 from export.android.result import AndroidResult, ModelRuns
 from export.benchmark.arguments import check_counts, check_file, check_paths
 from export.benchmark.macs import file_macs
+from export.benchmark.summary import why_too_short
 
 TEMPORARY = "/data/local/tmp"  # where `adb shell` may write and execute
 RUN_SECONDS = 600  # benchmark_model itself stops after 150 s of warm-up and 150 s of runs
@@ -231,7 +232,9 @@ class _Turns:
                 files[turn].runs.append(self._turn(turn))
                 yield
         for turn, file in enumerate(files):
-            file.operators = self._turn(turn, PROFILE_FLAGS[file.runs[0].version]).operators
+            operators = self._turn(turn, PROFILE_FLAGS[file.runs[0].version]).operators
+            file.operators_error = why_too_short(operators, file.latency["avg_ms"])
+            file.operators = [] if file.operators_error else operators
             yield
 
     def _remote(self, index):

@@ -18,7 +18,7 @@ import numpy as np
 from export.benchmark.arguments import check_counts, check_paths, check_seconds
 from export.benchmark.macs import file_macs
 from export.benchmark.result import BenchmarkResult, FileTiming
-from export.benchmark.summary import parse_summary
+from export.benchmark.summary import parse_summary, why_too_short
 from export.child import how_it_ended
 from export.errors import ExportError
 
@@ -167,7 +167,10 @@ def _profile(path, num_threads, median_ms, timeout):
     if done.returncode:
         return (), how_it_ended(done.returncode, done.stderr)
     operators = tuple(parse_summary(done.stdout))
-    return operators, None if operators else "the profiler's summary has another form"
+    if not operators:
+        return (), "the profiler's summary has another form"
+    error = why_too_short(operators, median_ms)
+    return ((), error) if error else (operators, None)
 
 
 class _Worker:

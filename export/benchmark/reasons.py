@@ -1,7 +1,9 @@
 """Reasons why latency falls less than multiply-accumulates, from the figures of a benchmark."""
 
-# The smallest difference that is mentioned.
-_WORTH = 1.1
+from export.benchmark.summary import PROFILER_MS
+
+# The smallest difference, and the smallest share of the time, that are mentioned.
+_WORTH, _SHARE = 1.1, 0.05
 _PRODUCTS = ("convolution", "conv_", "fully", "matrix", "matmul")
 
 
@@ -33,12 +35,17 @@ def why_latency_falls_less(before, after):
         "multiplication."
     ]
     if tiled > _WORTH * macs:
+        fall = (
+            f"multiply-accumulates fall to {tiled:.0%}"
+            if round(tiled, 2) < 1
+            else "there is no saving"
+        )
         found.append(
             "Kernels compute output channels in blocks, and a block that is partly filled costs as "
-            f"much as a full one: counted in full blocks, multiply-accumulates fall to {tiled:.0%}."
+            f"much as a full one: counted in full blocks, {fall}."
         )
     shares = [_beside_products(file) for file in (before, after)]
-    if None not in shares and shares[1] > 0.05:
+    if None not in shares and shares[1] > _SHARE:
         found.append(
             "Operators without multiply-accumulates, which move data, take "
             f"{shares[0]:.0%} of the time before and {shares[1]:.0%} after."
@@ -54,10 +61,8 @@ def why_latency_falls_less(before, after):
 def _beside_products(file):
     """Share of the time in operators without multiply-accumulates; None if unknown."""
     operators = file["operators"]
-    if not operators:
+    beside = [o for o in operators if not any(name in o["name"].lower() for name in _PRODUCTS)]
+    lost_ms = PROFILER_MS * sum(operator["nodes"] for operator in beside)
+    if not operators or lost_ms > _SHARE * file["latency"]["min_ms"]:
         return None
-    return sum(
-        operator["share"]
-        for operator in operators
-        if not any(name in operator["name"].lower() for name in _PRODUCTS)
-    )
+    return sum(operator["share"] for operator in beside)

@@ -41,7 +41,8 @@ class FileTiming:
         macs: `FileMacs`.
         operators: a tuple of `OperatorTime`, the longest first; empty if there is an
             `operators_error`.
-        operators_error: None, or the reason why the profiler failed.
+        operators_error: None, or the reason why there are no times: the profiler failed, or the
+            network is too short for it.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""Parsing the output of LiteRT's profiler, from the host or a phone."""
+"""Parsing the output of LiteRT's profiler, from the host or a phone, and what it can resolve."""
 
 import dataclasses
 import re
@@ -8,6 +8,10 @@ _ROW = re.compile(
     r"(?P<name>\S.*?)\s+(?P<nodes>\d+)\s+(?P<ms>[\d.]+)\s+(?P<percent>[\d.]+)%\s+[\d.]+%"
     r"\s+[\d.]+\s+(?P<calls>\d+)"
 )
+# LiteRT's profiler rounds the time of each node down to whole microseconds.
+PROFILER_MS = 0.001
+# The largest share of an inference that this rounding may lose.
+_LOST = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,3 +57,26 @@ def parse_summary(text):
         elif rows:  # the table has ended
             break
     return rows
+
+
+def why_too_short(operators, milliseconds):
+    """Why an inference is too short to divide its time by operator.
+
+    The profiler rounds the time of each node down to whole microseconds. In a small network it
+    records most operators as 0, and gives the others all of the time.
+
+    Args:
+        operators: list of `OperatorTime`.
+        milliseconds: measured time of an inference.
+
+    Returns:
+        Text; None if at most half of the time may be lost by rounding.
+    """
+    nodes = sum(operator.nodes for operator in operators)
+    if nodes * PROFILER_MS <= _LOST * milliseconds:
+        return None
+    return (
+        "the network is too short to divide its time by operator: LiteRT's profiler counts whole "
+        f"microseconds, and {nodes} operator{'s' * (nodes > 1)} "
+        f"take{'s' * (nodes == 1)} {1000 * milliseconds:.2g} us"
+    )

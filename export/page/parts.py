@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from export.benchmark.summary import PROFILER_MS
 from export.page.page import Bars, Picture, Table
 from export.page.svg import svg
 
 # An operator with at least this share of a file's time has its own row.
 _SEEN = 0.01
+_LATENCY = "Latency by operator"
 _COLOURS = ("#999999", "#0072b2", "#d55e00")
 _MARKERS = {"float32": "o", "float16": "s", "dynamic": "^", "int8": "D"}
 
@@ -89,18 +91,31 @@ def channels(surgery, names):
     return Bars("Channels by layer", list(names), rows)
 
 
-def _short(number):
-    """A number with three significant digits, without an exponent."""
-    return np.format_float_positional(number, precision=3, fractional=False, trim="-")
+def _short(milliseconds, nodes):
+    """A time with three significant digits, or the profiler's resolution where it is below that."""
+    if milliseconds < nodes * PROFILER_MS:
+        return f"< {nodes * PROFILER_MS:.3f} ms"
+    number = np.format_float_positional(milliseconds, precision=3, fractional=False, trim="-")
+    return f"{number} ms"
 
 
 def operators(files, names):
-    """`Bars` of the milliseconds that each kind of operator takes; None if unknown.
+    """`Bars` of the milliseconds that each kind of operator takes; without rows if it is unknown.
 
     Args:
         files: entries of `BenchmarkResult.to_dict()["files"]`.
         names: the name of each file.
+
+    Returns:
+        `Bars`; None if the profiler saw nothing.
     """
+    errors = [
+        f"{name}: {file['operators_error']}."
+        for name, file in zip(names, files, strict=True)
+        if file["operators_error"]
+    ]
+    if errors:
+        return Bars(_LATENCY, [], [], f"Not known. {' '.join(errors)}")
     if not all(file["operators"] for file in files):
         return None
     times = [
@@ -111,23 +126,34 @@ def operators(files, names):
         (name for own in times for name, ms in own.items() if ms > _SEEN * sum(own.values())),
         key=lambda name: -max(own.get(name, 0.0) for own in times),
     )
-    found = [(name, [own.get(name, 0.0) for own in times]) for name in dict.fromkeys(seen)]
-    rest = [sum(ms for name, ms in own.items() if name not in seen) for own in times]
-    found += [("others", rest)] if any(rest) else []
+    found = {name: [_time(file, {name}) for file in files] for name in seen}
+    others = [_time(file, own.keys() - set(seen)) for file, own in zip(files, times, strict=True)]
+    if any(ms for ms, _ in others):
+        found["others"] = others
     if not found:  # all times are below a microsecond
         return None
-    longest = max(max(values) for _, values in found)
+    longest = max(ms for values in found.values() for ms, _ in values)
     rows = [
-        (name.removeprefix("Delegate/"), [(ms / longest, f"{_short(ms)} ms") for ms in values])
-        for name, values in found
+        (
+            name.removeprefix("Delegate/"),
+            [(ms / longest, _short(ms, nodes)) for ms, nodes in values],
+        )
+        for name, values in found.items()
     ]
     return Bars(
-        "Latency by operator",
+        _LATENCY,
         list(names),
         rows,
         "Milliseconds of one inference: the fastest of the file, in the shares that LiteRT's "
-        "profiler gives.",
+        "profiler gives. It rounds the time of each operator down to whole microseconds.",
     )
+
+
+def _time(file, names):
+    """`(milliseconds, nodes)` of the operators of a file with these names."""
+    own = [operator for operator in file["operators"] if operator["name"] in names]
+    share = sum(operator["share"] for operator in own)
+    return share * file["latency"]["min_ms"], sum(operator["nodes"] for operator in own)
 
 
 def stays(surgery):

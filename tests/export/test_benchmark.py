@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 import rich.console
@@ -16,7 +17,7 @@ from export.benchmark import host
 from export.benchmark.macs import FileMacs
 from export.benchmark.progress import progress_bar
 from export.benchmark.result import BenchmarkResult, FileTiming
-from export.benchmark.summary import OperatorTime, parse_summary
+from export.benchmark.summary import OperatorTime, parse_summary, why_too_short
 
 # What a worker says at first, then the end the test wants.
 GREETING = (
@@ -116,6 +117,22 @@ def test_a_profiler_that_fails_costs_its_figures_alone(
     [file] = result.files
     assert (file.operators, file.operators_error) == ((), reason)
     assert f"no time by operator; {reason}" in result.to_markdown()
+
+
+@pytest.mark.tensorflow
+def test_a_network_that_is_too_short_for_the_profiler_has_no_times_by_operator(tmp_path):
+    layers = [keras.Input((8,)), *(keras.layers.Dense(4, activation="tanh") for _ in range(2))]
+    export.convert(keras.Sequential(layers), tmp_path / "tiny.tflite")
+    [file] = export.benchmark([tmp_path / "tiny.tflite"], rounds=1).files
+    assert file.operators == ()
+    assert "too short to divide its time by operator" in file.operators_error
+
+
+def test_a_time_is_divided_where_rounding_may_lose_at_most_half_of_it():
+    operators = [OperatorTime("Convolution", 2, 0.75), OperatorTime("Mean", 1, 0.25)]
+    assert why_too_short(operators, 0.006) is None
+    assert "3 operators take 5.9 us" in why_too_short(operators, 0.0059)
+    assert "1 operator takes 1.5 us" in why_too_short(operators[1:], 0.0015)
 
 
 def timing(path, rounds_ms, **changes):

@@ -15,6 +15,7 @@ import rich.console
 from export.android import AndroidError, benchmark_on_android, find_phone
 from export.android.adb import Adb
 from export.android.session import parse_cores
+from export.benchmark import summary
 from tests.export.tflite_file import write_dense
 from tests.in_process import run_program
 
@@ -77,6 +78,15 @@ def test_two_files(version, plug_in, measure, models):
     assert profiled == [False] * 4 + [True] * 2
     assert (phone.folder / "masks").read_text().split() == ["50"] * 6
     assert not list(phone.storage.iterdir())
+
+
+def test_a_network_that_is_too_short_for_times_by_operator(plug_in, measure, monkeypatch):
+    plug_in()
+    monkeypatch.setattr(summary, "PROFILER_MS", 5.0)  # two operators in 8.69 ms
+    result = measure()
+    assert [file.operators for file in result.files] == [[], []]
+    assert "too short to divide its time" in measure.saved[-1]["files"][0]["operators_error"]
+    assert "`width64.tflite`: no time by operator; the network is too" in result.to_markdown()
 
 
 def test_what_is_recorded(plug_in, measure):
