@@ -11,6 +11,7 @@ import keras
 from export.convert.full_precision import in_float32
 from export.errors import cannot_convert
 from export.inputs import draw_samples, input_specs
+from keras_sparse import surgery
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.macs import graph_macs
 
@@ -139,6 +140,16 @@ def timed_layers(model):
             )
         found.append(TimedLayer(unit.name, layer, shape, len(unit.calls)))
     return found
+
+
+def fixed_layers(model):
+    """Names of the layers whose output channels cannot be removed, such as those of the outputs."""
+    groups = surgery.channel_groups(model)
+    free, fixed = (
+        {name for group in groups if bool(group.fixed) == stays for name in group.layers}
+        for stays in (False, True)
+    )
+    return fixed - free
 
 
 @functools.cache

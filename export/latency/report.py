@@ -10,7 +10,8 @@ def lines(table, unit=1e6):
 
     Returns:
         List of strings: time and share of each layer, with the next width that takes less time;
-        then the widths that take as much time as the layer's own.
+        then the widths that take as much time as the layer's own. Layers whose channels cannot be
+        removed have no such widths.
     """
     total = table.total()
     size = max((len(name) for name in table.rows), default=0) + 2
@@ -23,14 +24,17 @@ def lines(table, unit=1e6):
         start = f"{name:<{size}}{inputs:>6}{outputs:>6}{unit * seconds:>10.1f}{share:>8.1%}"
         below = max((width for width in table.steps(name) if width < outputs), default=0)
         rows.append(f"{start}  {_below(table, name, row, below, unit)}")
-        free = [width for width in row["widths"] if below < width < outputs]
-        if free:
-            widths = f"{free[0]} to {free[-1]}" if len(free) > 1 else str(free[0])
+        measured = any(below < width < outputs for width in row["widths"])
+        if measured and not row.get("fixed"):
+            first, last = below + 1, outputs - 1
+            widths = f"{first} to {last}" if first < last else str(first)
             wasted.append(f"{name}: {widths} channels cost what {outputs} do")
     return [*rows, f"{'sum':<{size + 12}}{unit * total:>10.1f}", "", *wasted]
 
 
 def _below(table, name, row, below, unit):
+    if row.get("fixed"):
+        return "its channels cannot be removed"
     if not below:
         return "no narrower layer is faster"
     return f"next step down: {below} ({unit * table.seconds(name, row['inputs'], below):.1f} us)"

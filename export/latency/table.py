@@ -1,9 +1,12 @@
 """The measured time of each layer of a model at each width."""
 
+import functools
 import importlib.metadata
 import json
+import numbers
 import os
 import pathlib
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -15,10 +18,13 @@ from export.machine import processor
 if TYPE_CHECKING:
     import keras
 
-# A width is useful if no wider one is within this factor of its time.
-_SAME = 1.03
+# A width is useful if no wider one is within this share of the time of its file.
+_SAME = 0.03
 # The largest number of output channels that a kernel computes at once.
 _TILE = 16
+_OTHER_PATH = "Give another `path` (in a program: --table)."
+# Characters of a wrong value in a message.
+_SHOWN = 100
 _QUANTIZE = (None, "int8")
 
 
@@ -37,7 +43,8 @@ class LatencyTable:
         rows: `{layer: row}`; a row is a dict of `inputs`, `outputs`: the layer's widths; `axes`:
             where these stand in its weights; `widths`, `seconds`: output widths and their times;
             `ratios`: dict of `inputs`, `outputs` and `values`, the times with fewer inputs
-            relative to those, or None; `calls`: how often the model calls the layer; `key`.
+            relative to those, or None; `calls`: how often the model calls the layer; `fixed`:
+            whether its output channels cannot be removed; `key`.
         machine: dict that describes the machine of the measurement.
         whole: dict of values for the whole model: `invoke`: seconds of an inference of an empty
             file; `model`: seconds of the given model; `grain`: number of input channels that take
@@ -57,7 +64,7 @@ class LatencyTable:
         self.rows = rows
         self.machine = machine
         self.whole = whole
-        self._time = time
+        self._time = time and functools.partial(_checked_seconds, time)
 
     def __str__(self):
         threads = f"{self.machine['threads']} thread(s)"
@@ -83,7 +90,7 @@ class LatencyTable:
             num_threads: threads of LiteRT.
             path: JSON file for the table. If it exists, the layers in it are not measured again.
             time: None for this machine, or a function that runs files elsewhere: from a list of
-                TFLite files as bytes to a list of seconds.
+                TFLite files as bytes to a list of seconds, a positive number for each file.
             device: str, name of the device on which `time` runs files.
             progress: called as `progress(done, total)`, or None.
 
@@ -91,15 +98,18 @@ class LatencyTable:
             A `LatencyTable`.
 
         Raises:
-            ValueError: an argument of a wrong type; `time` without `device`; a file of another
-                machine.
+            ValueError: an argument of a wrong type; `time` without `device`, or one that returns
+                something else; a file of another machine.
             ExportError: a layer or the model cannot be converted.
         """
         if quantize not in _QUANTIZE:
             raise ValueError(f"`quantize` must be one of {_QUANTIZE}. Received: {quantize!r}")
         if (time is None) != (device is None):
             raise ValueError("`time` and `device` belong together: say what `time` runs files on.")
-        from export.latency.layers import tflite_bytes, timed_layers  # Keras is slow to import
+        if time is not None and not callable(time):
+            raise ValueError(f"`time` must be a function of a list of files. Received: {time!r}")
+        # Keras is slow to import.
+        from export.latency.layers import fixed_layers, tflite_bytes, timed_layers
         from export.latency.rows import measured_rows
 
         machine = _machine(device, num_threads, quantize)
@@ -109,17 +119,19 @@ class LatencyTable:
         known = {row["key"]: row for row in old.rows.values()}
         layers = timed_layers(model)
         missing = {layer.key(): layer for layer in layers if layer.key() not in known}
-        run = time or _host_timer(machine, old.whole)
+        run = old._time or _host_timer(machine, old.whole)
         changed = missing or {layer.name for layer in layers} != old.rows.keys()
         # Converted first: a model that cannot be converted fails before the layers are timed.
         file = tflite_bytes(model, quantize) if changed else None
         known |= measured_rows(missing, quantize, run, progress)
+        fixed = fixed_layers(model)
         rows = {
             layer.name: {
                 **known[layer.key()],
                 "key": layer.key(),
                 "calls": layer.calls,
                 "axes": layer.axes,
+                "fixed": layer.name in fixed,
             }
             for layer in layers
         }
@@ -170,15 +182,19 @@ class LatencyTable:
         return float(row["calls"] * own + first * whole["invoke"])
 
     def steps(self, layer):
-        """Useful output widths of a layer: no wider one takes the same time."""
+        """Useful output widths of a layer: no wider one takes the same time.
+
+        A file is timed with the inference itself, which is long beside a tiny layer. So times that
+        differ by less than a share of both together count as the same.
+        """
         row = self.rows.get(layer)
         if row is None:
             return []
-        widths, seconds = row["widths"], np.array(row["seconds"])
+        widths, seconds = row["widths"], np.array(row["seconds"]) + self.whole["invoke"]
         return [
             width
             for i, width in enumerate(widths)
-            if i == len(widths) - 1 or seconds[i + 1 :].min() > _SAME * seconds[i]
+            if i == len(widths) - 1 or seconds[i + 1 :].min() > (1 + _SAME) * seconds[i]
         ]
 
     @property
@@ -249,13 +265,14 @@ class LatencyTable:
             state = json.loads(pathlib.Path(path).read_text())
             rows, found, whole = state["rows"], state["machine"], state["whole"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is no latency table: {error!r}. Remove it.") from error
+            raise ValueError(f"{path} is no latency table: {error!r}. {_OTHER_PATH}") from error
         if machine is not None and found != machine:
-            differing = {k: (found.get(k), v) for k, v in machine.items() if found.get(k) != v}
-            raise ValueError(
-                f"{path} was measured elsewhere; times of another machine say nothing here. "
-                f"(there, here): {differing}. Give another `path`."
-            )
+            differing = [
+                _difference(name, found.get(name), machine.get(name))
+                for name in dict.fromkeys([*machine, *found])
+                if found.get(name) != machine.get(name)
+            ]
+            raise ValueError(f"{path} was measured {', '.join(differing)}. {_OTHER_PATH}")
         return cls(rows, found, whole, time)
 
 
@@ -266,6 +283,33 @@ def _host_timer(machine, whole):
 
     reference = reference_file(machine["quantize"])
     return HostTimer(reference, machine["threads"], whole.get("reference"))
+
+
+def _checked_seconds(time, contents):
+    """What the user's function `time` returns for files; a ValueError unless it is their times."""
+    found = time(contents)
+    found = found.tolist() if isinstance(found, np.ndarray) else found
+    good = isinstance(found, (list, tuple)) and len(found) == len(contents)
+    if not good or not all(_is_time(each) for each in found):
+        raise ValueError(
+            "`time` must return a list of seconds, a positive finite number for each of the "
+            f"{len(contents)} files. Received: {textwrap.shorten(repr(found), _SHOWN)}"
+        )
+    return [float(each) for each in found]
+
+
+def _is_time(value):
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return number and 0 < value < float("inf")
+
+
+def _difference(name, there, here):
+    """How a table's machine differs from the required one, in words."""
+    if name == "device":
+        return f"elsewhere, on {there}, not {here}"
+    if name == "threads":
+        return f"with {there} thread{'s' * (there != 1)}, not {here}"
+    return f"with {name}={there}, not {here}"
 
 
 def _machine(device, num_threads, quantize):

@@ -196,18 +196,63 @@ def test_a_table_is_read_again_and_nothing_is_measured_twice(table, model, tmp_p
     assert LatencyTable.load(path).layer_seconds("first", {"kernel": (3, 3, 3, 7)}) > 0
     with pytest.raises(ValueError, match=r"measured elsewhere.*made up.*another phone"):
         LatencyTable.measure(model, path=path, time=refuse, device="another phone")
+    with pytest.raises(ValueError, match=r"json was measured with 1 thread, not 2\. .*--table"):
+        LatencyTable.measure(model, path=path, time=refuse, device="made up", num_threads=2)
     path.write_text("{}")
-    with pytest.raises(ValueError, match="is no latency table"):
+    with pytest.raises(ValueError, match=r"is no latency table.*Give another .*--table"):
         LatencyTable.load(path)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"quantize": "int4"}, "`quantize`"), ({"time": staircase}, "`device`")],
+    [
+        ({"quantize": "int4"}, "`quantize`"),
+        ({"time": staircase}, "`device`"),
+        ({"time": 3.0, "device": "made up"}, "`time` must be a function"),
+    ],
 )
 def test_bad_arguments(model, arguments, message):
     with pytest.raises(ValueError, match=message):
         LatencyTable.measure(model, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (lambda n: 1e-3, r"0\.001"),
+        (lambda n: None, "None"),
+        (lambda n: [1e-3] * (n - 1), r"\["),
+        (lambda n: np.array(1e-3), r"0\.001"),
+        (lambda n: [0.0] * n, r"\[0\.0"),
+        (lambda n: ["1e-3"] * n, r"\['1e-3'"),
+        (lambda n: [float("nan")] * n, r"\[nan"),
+        (lambda n: np.full(n, np.inf), r"\[inf"),
+        (lambda n: [-1e-3] * n, r"\[-0\.001"),
+    ],
+)
+def test_times_that_are_none_are_refused(seconds, shown, model, tmp_path):
+    path = tmp_path / "table.json"
+    with pytest.raises(ValueError, match=rf"`time` must return .* files\. Received: {shown}"):
+        LatencyTable.measure(
+            model, path=path, time=lambda files: seconds(len(files)), device="made up"
+        )
+    assert not path.exists()
+
+
+def test_times_of_whole_models_are_checked_too(table, model, tmp_path):
+    table.save(tmp_path / "table.json")
+    again = LatencyTable.load(tmp_path / "table.json", time=lambda files: None)
+    with pytest.raises(ValueError, match="`time` must return a list of seconds"):
+        again.models_seconds([model])
+
+
+def test_differences_that_the_timing_does_not_resolve_are_no_steps():
+    # 5% of the layer are 0.7% of its file, which has the inference itself too.
+    row = {"widths": [8, 16], "seconds": [1.0e-7, 1.05e-7], "ratios": None, "calls": 1}
+    table = LatencyTable({"conv": row}, {}, {"invoke": 6e-7, "grain": 1, "scale": 1.0})
+    assert table.steps("conv") == [16]
+    table.whole["invoke"] = 0.0
+    assert table.steps("conv") == [8, 16]
 
 
 def test_open_sizes_are_told():
@@ -293,8 +338,17 @@ def test_print_shows_the_layers_and_the_device(table):
 def test_the_report_names_wasted_widths(table):
     text = "\n".join(report.lines(table))
     assert "next step down: 8 (16.0 us)" in text
-    assert "first: 12 channels cost what 16 do" in text
+    assert "first: 9 to 15 channels cost what 16 do" in text
     assert "sum  " in text
+
+
+def test_nobody_is_advised_to_remove_classes(table, model):
+    lines = report.lines(table)
+    [row] = [line for line in lines if line.startswith("logits") and "%" in line]
+    assert row.endswith("its channels cannot be removed")
+    assert not any(line.startswith("logits:") for line in lines)
+    fixed = [name for name, row in table.rows.items() if row["fixed"]]
+    assert fixed == ["logits"]
 
 
 @pytest.mark.parametrize("quantize", [None, pytest.param("int8", marks=pytest.mark.slow)])
