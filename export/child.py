@@ -7,8 +7,10 @@ import signal
 import sys
 
 _ROOT = pathlib.Path(__file__).parents[1]
-# Log messages of TensorFlow and LiteRT.
-_NOTE = re.compile(r"INFO|WARNING|[IW]\d{4} ")
+# Log messages of TensorFlow and LiteRT, and the names of nodes below an error of TensorFlow.
+_NOTE = re.compile(r"INFO|WARNING|[IW]\d{4} |\s*\[\[")
+# The line of a traceback with the error. TensorFlow's message stands below its first line.
+_ERROR = re.compile(r"[\w.]*(Error|Exception): (?!Graph execution error)")
 
 
 def command(module, *arguments):
@@ -23,7 +25,7 @@ def environment(**variables):
 
 
 def how_it_ended(code, log):
-    """Why a process ended, and the end of its log.
+    """Why a process ended, and the last error in its log, or else the last line.
 
     Args:
         code: its `returncode`.
@@ -31,5 +33,6 @@ def how_it_ended(code, log):
     """
     reason = signal.strsignal(-code) if code < 0 else f"exit status {code}"
     lines = [line for line in log.splitlines() if line and not _NOTE.match(line)]
-    last = lines[-1].strip() if lines else None
+    errors = [line for line in lines if _ERROR.match(line)] if code > 0 else []
+    last = (errors or lines)[-1].strip() if lines else None
     return f"{reason}. {last}" if last else reason

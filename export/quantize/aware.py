@@ -58,7 +58,7 @@ def quantization_aware(
         path: the file to write, ending in `.tflite`.
         x: inputs to train on, as `model.fit` takes them: an array of shape `(n, ...)`, or a list,
             tuple or dict of them.
-        y: array of `n` targets.
+        y: array of `n` targets, the same for all outputs.
         loss: a loss as for `model.compile`. Default: the loss of the compiled model.
         epochs: int, passes over the data.
         batch_size: int, samples a step.
@@ -75,7 +75,8 @@ def quantization_aware(
         The `Verification` of the file against the fine-tuned model.
 
     Raises:
-        ValueError: a bad argument, or the extra `qat` is not installed.
+        ValueError: a bad argument, such as classes that the model does not have, or the extra
+            `qat` is not installed.
         ExportError: a layer that cannot be rebuilt or quantized, or a file that is wrong.
 
     Example:
@@ -96,7 +97,9 @@ def quantization_aware(
     model = checked_model(model, path)
     inputs = check_samples(x, specs, "x")
     y = _checked_targets(y, len(inputs[0]))
+    loss = loss or getattr(model, "loss", None)
     settings = _settings(model, specs, loss, input_output)
+    _check_targets(model, inputs, y, loss)
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         check_integer(name, value, "[1, inf)")
     check_number("learning_rate", learning_rate, "(0, inf)")
@@ -145,7 +148,6 @@ def _settings(model, specs, loss, input_output):
             "`input_output` must be 'float32', 'int8' or 'uint8'. "
             f"Received: input_output={input_output!r}"
         )
-    loss = loss or getattr(model, "loss", None)
     if loss is None:
         raise ValueError("`loss` is needed, as the model is not compiled. Received: loss=None")
     if not getattr(model, "outputs", None):
@@ -159,6 +161,23 @@ def _settings(model, specs, loss, input_output):
         "inputs": [[s.name, list(s.shape), str(s.dtype)] for s in keras.tree.flatten(specs)],
         "output_names": names,
     }
+
+
+def _check_targets(model, inputs, y, loss):
+    """A ValueError for targets that do not fit the outputs or the loss, such as unknown classes."""
+    import keras
+
+    from keras_sparse.compression.checks import check_data
+
+    # Shares the layers, and leaves the model as it is.
+    compiled = keras.Model(_alone(model.inputs), _alone(model.outputs), name=model.name)
+    compiled.compile(loss=loss)
+    check_data("(x, y)", (_alone(inputs), _alone([y] * len(model.outputs))), compiled)
+
+
+def _alone(values):
+    """The values, or the only one."""
+    return values if len(values) > 1 else values[0]
 
 
 def _check_installed():

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import export
+from export.child import how_it_ended
 from export.convert import litert, process
 
 pytestmark = pytest.mark.tensorflow
@@ -61,3 +62,35 @@ def test_a_process_that_had_nothing_to_do_is_started_again(program, tmp_path):
         "mark.touch()"
     )
     assert process.Worker().ask(question=1) == {"question": 1}
+
+
+TENSORFLOW = """Traceback (most recent call last):
+  File "worker.py", line 1, in main
+tensorflow.python.framework.errors_impl.InvalidArgumentError: Graph execution error:
+
+Detected at node loss/Cast defined at (most recent call last):
+<stack traces unavailable>
+Received a label value of 8 which is outside the valid range of [0, 4).  Label values: 2 8
+\t [[{{node loss/Cast}}]] [Op:__inference_train_function_862]
+"""
+PYTHON = """Traceback (most recent call last):
+  File "worker.py", line 1, in main
+ValueError: the shapes differ
+  first: (3,)
+  second: (4,)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "log", "told"),
+    [
+        (1, TENSORFLOW, "exit status 1. Received a label value of 8 which is outside"),
+        (1, PYTHON, "exit status 1. ValueError: the shapes differ"),
+        (1, f"{PYTHON}RuntimeError: later\n", "exit status 1. RuntimeError: later"),
+        (-6, f"{PYTHON}F0000 check failed\n", "Aborted. F0000 check failed"),
+        (3, "out of luck\n", "exit status 3. out of luck"),
+        (3, "", "exit status 3"),
+    ],
+)
+def test_how_a_process_ended_names_its_error(code, log, told):
+    assert how_it_ended(code, log).startswith(told)

@@ -2,6 +2,7 @@
 
 import os
 import types
+from unittest import mock
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from keras import layers
 
 import export
+from export.quantize import aware
 from export.quantize.__main__ import main as quantize_main
 from export.quantize.tf_keras_model import check_equal, to_tf_keras
 from keras_sparse import data
@@ -210,3 +212,35 @@ def test_the_command_line(tmp_path, capsys):
     assert line.endswith(" on 64 samples")
     with pytest.raises(SystemExit, match="give two files"):
         quantize_main(["", "m.keras"], values)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (
+            np.arange(8),
+            r"y of `\(x, y\)` must hold classes from 0 to 1\. Received: int64 from 0 to 7",
+        ),
+        (np.array(["a"] * 8), "must hold classes from 0 to 1"),
+        (np.full(8, np.nan), "NaN"),
+        (np.eye(2)[[0] * 8], "must hold the number of a class"),
+        (np.zeros((8, 3, 3)), "does not fit the model|must hold the number"),
+    ],
+)
+def test_targets_are_checked_before_the_process_starts(y, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(aware, "_train", lambda *_: pytest.fail("training"))
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with pytest.raises(ValueError, match=message):
+        export.quantization_aware(model, tmp_path / "m.tflite", X, y, loss=loss)
+    assert not model.compiled
+
+
+def test_targets_for_several_outputs(tmp_path, monkeypatch):
+    monkeypatch.setattr(aware, "_train", mock.Mock(side_effect=export.ExportError("started")))
+    x = keras.Input((4,))
+    model = keras.Model(x, [layers.Dense(2)(x), layers.Dense(2)(x)])
+    with pytest.raises(export.ExportError, match="started"):
+        export.quantization_aware(model, tmp_path / "m.tflite", X, Y, loss="mse")
+    with pytest.raises(ValueError, match="does not fit the model"):
+        export.quantization_aware(model, tmp_path / "m.tflite", X, np.zeros((8, 7)), loss="mse")
