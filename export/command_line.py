@@ -14,6 +14,7 @@ from export.quiet import quiet_import
 
 # Keras, TensorFlow and LiteRT use 32 bits for sizes, threads and rounds.
 LARGEST_INTEGER = 2**31 - 1
+INTERRUPTED = 130  # exit status of a shell after Ctrl-C
 _MOMENT = 0.1
 count = functools.partial(flags.DEFINE_integer, lower_bound=1, upper_bound=LARGEST_INTEGER)
 
@@ -21,7 +22,7 @@ count = functools.partial(flags.DEFINE_integer, lower_bound=1, upper_bound=LARGE
 def run(name, main):
     """Parses the flags and runs a program.
 
-    Wrong flags, files that cannot be read or written and a full disk end it with one line.
+    Wrong flags, files that cannot be read or written, a full disk and Ctrl-C end it with one line.
 
     Args:
         name: name of the program in that line: `"export.convert"`.
@@ -31,6 +32,9 @@ def run(name, main):
         app.run(main, flags_parser=lambda argv: _parse(name, argv))
     except OSError as error:
         sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; unfinished files were not written", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 def _parse(name, argv):
@@ -103,9 +107,16 @@ def check_model(path):
 
 
 def clean_up_when_terminated():
-    """Lets SIGTERM end the program like an exit, so that no half-written file stays."""
+    """Lets SIGTERM end the program like an exit, so that no half-written file stays.
+
+    Neither SIGTERM nor Ctrl-C is lost.
+    """
     signal.signal(signal.SIGTERM, _exit)
-    sys.unraisablehook = sent_again({SystemExit: (signal.SIGTERM, _exit)}, sys.unraisablehook)
+    signals = {
+        SystemExit: (signal.SIGTERM, _exit),
+        KeyboardInterrupt: (signal.SIGINT, signal.default_int_handler),
+    }
+    sys.unraisablehook = sent_again(signals, sys.unraisablehook)
 
 
 def _exit(number, _):

@@ -22,7 +22,7 @@ from export.android import benchmark_on_android
 from export.android.delegates import DELEGATES
 from export.android.session import parse_cores
 from export.benchmark.progress import progress_bar
-from export.command_line import count, run
+from export.command_line import INTERRUPTED, count, run
 from export.quiet import quiet_import
 
 BINARY = flags.DEFINE_string(
@@ -41,8 +41,6 @@ ROUNDS = count("rounds", 3, "Rounds in which every file has a turn.")
 NUM_RUNS = count("num_runs", 50, "Fewest inferences of a turn.")
 RESULT_JSON = flags.DEFINE_string("result_json", "android.json", "Where the figures are written.")
 MARKDOWN = flags.DEFINE_string("markdown", "android.md", "Where a table in Markdown is written.")
-
-INTERRUPTED = 130  # exit status of a shell after Ctrl-C
 
 
 def main(argv):

@@ -18,6 +18,7 @@ from export.benchmark.macs import FileMacs
 from export.benchmark.progress import progress_bar
 from export.benchmark.result import BenchmarkResult, FileTiming
 from export.benchmark.summary import OperatorTime, parse_summary, why_too_short
+from tests.export.tflite_file import write_dense
 
 # What a worker says at first, then the end the test wants.
 GREETING = (
@@ -316,6 +317,22 @@ def test_an_interrupted_benchmark_leaves_no_process(end, tflite_files):
         parent.kill()
         parent.wait()
     assert eventually(lambda: not any(map(processes_on, tflite_files)))
+
+
+def test_the_program_ends_with_one_line_after_ctrl_c(tmp_path):
+    path = tmp_path / "m.tflite"
+    write_dense(path, 8, 8, np.ones((8, 8)))
+    command = [sys.executable, "-m", "export.benchmark", path, "--rounds=1000000"]
+    program = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert eventually(lambda: len(processes_on(path)) > 1)  # it and its worker
+        program.send_signal(signal.SIGINT)
+        _, told = program.communicate(timeout=60)
+    finally:
+        program.kill()
+    assert program.returncode == 130
+    assert told.splitlines()[-1].startswith("export.benchmark: interrupted")
+    assert "Traceback" not in told
 
 
 @pytest.mark.parametrize(

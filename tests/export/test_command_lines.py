@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import types
+from unittest import mock
 
 import keras
 import numpy as np
@@ -201,6 +202,33 @@ def test_benchmark_ends_with_one_line_and_status_1():
     assert f"LiteRT does not run {__file__}" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not done.stdout
+
+
+@pytest.mark.parametrize(
+    ("program", "interrupted"),
+    [
+        ("convert", "export.convert"),
+        ("quantize", "export.quantization_aware"),
+        ("latency", "export.LatencyTable.measure"),
+        ("benchmark", "export.benchmark"),
+    ],
+)
+def test_an_interrupted_program_ends_with_one_line(
+    program, interrupted, model, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    model.compile(loss="mse")
+    model.save("model.keras")
+    shape, outputs = model.input_shape[1:], model.output_shape[1:]
+    np.savez("d.npz", x=np.ones((2, *shape)), y=np.ones((2, *outputs)))
+    files = {"convert": ["model.keras", "m.tflite"], "latency": ["model.keras"]}
+    files["quantize"] = ["model.keras", "m.tflite", "--data=d.npz"]
+    monkeypatch.setattr(interrupted, mock.Mock(side_effect=KeyboardInterrupt))
+    end = run_program(f"export.{program}", *files.get(program, ["m.tflite", "--html=m.html"]))
+    assert end == 130
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1] == f"export.{program}: interrupted; unfinished files were not written"
+    assert sorted(os.listdir()) == ["d.npz", "model.keras"]
 
 
 def test_benchmark_does_not_load_tensorflow():
