@@ -3,6 +3,7 @@
 python -m export.convert model.keras model.tflite
 python -m export.convert model.keras int8.tflite --quantize=int8 --representative=x.npz
 python -m export.convert model.keras any_size.tflite --input_shape=None,None,3
+python -m export.convert model.keras model.tflite --import=my_layers
 """
 
 import sys
@@ -12,6 +13,7 @@ from absl import flags
 from export import ExportError, convert
 from export.command_line import check_files, clean_up_when_terminated, count, quiet_import, run
 from export.convert.settings import Settings
+from export.custom_objects import define_import, register_objects
 from export.kinds import NAMES, kind_of
 
 _CALIBRATED = 200
@@ -34,6 +36,7 @@ def define_flags():
         "route", "litert", ["litert", "quantizer"], "int8: TensorFlow or ai-edge-quantizer."
     )
     flags.DEFINE_bool("sparse_encoding", False, "float32, float16: leave zeros out of the file.")
+    define_import()
     count("batch_size", 1, "Samples that the file takes at once.")
     flags.DEFINE_multi_string(
         "input_shape",
@@ -70,6 +73,7 @@ def _convert(source, target, values):
         from export.inputs import input_specs, read_samples
         from keras_sparse.loading import load_model
 
+    register_objects(getattr(values, "import"))
     model = load_model(source)
     samples = labels = representative = None
     if values.representative:

@@ -18,11 +18,13 @@ from export.command_line import (
     quiet_import,
     run,
 )
+from export.custom_objects import define_import, register_objects
 
 
 def define_flags():
     """Defines the flags; not on import, because other programs share some names."""
     flags.DEFINE_enum("quantize", None, ["int8"], "Default: float32.")
+    define_import()
     count("num_threads", 1, "Threads of LiteRT.")
     flags.DEFINE_string("table", None, "JSON file that keeps the measured times.")
 
@@ -47,6 +49,7 @@ def main(argv, values=flags.FLAGS):
         from keras_sparse.loading import load_model
 
     try:
+        register_objects(getattr(values, "import"))
         model = load_model(argv[1])
         with progress_bar() as progress:
             table = LatencyTable.measure(

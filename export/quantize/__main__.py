@@ -12,6 +12,7 @@ from absl import flags
 
 from export import ExportError, quantization_aware
 from export.command_line import check_files, clean_up_when_terminated, count, quiet_import, run
+from export.custom_objects import define_import, register_objects
 
 
 def define_flags():
@@ -20,6 +21,7 @@ def define_flags():
         "data", None, "A .npz file with x (or an array for each input by its name) and targets y."
     )
     flags.DEFINE_string("loss", None, "Keras loss. Default: that of the compiled model.")
+    define_import()
     count("epochs", 1, "Passes over the data.")
     count("batch_size", 32, "Samples a step.")
     flags.DEFINE_float("learning_rate", 1e-4, "Of Adam.")
@@ -53,6 +55,7 @@ def _train(source, target, values):
         from export.inputs import input_specs, read_samples
         from keras_sparse.loading import load_model
 
+    register_objects(getattr(values, "import"))
     # Compiled only without `--loss`, because training then uses the model's loss.
     model = load_model(source, compile=not values.loss)
     x, y = read_samples(values.data, input_specs(model))

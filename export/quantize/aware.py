@@ -99,6 +99,7 @@ def quantization_aware(
     y = _checked_targets(y, len(inputs[0]))
     loss = loss or getattr(model, "loss", None)
     settings = _settings(model, specs, loss, input_output)
+    _check_layers(model)
     _check_targets(model, inputs, y, loss)
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         check_integer(name, value, "[1, inf)")
@@ -161,6 +162,22 @@ def _settings(model, specs, loss, input_output):
         "inputs": [[s.name, list(s.shape), str(s.dtype)] for s in keras.tree.flatten(specs)],
         "output_names": names,
     }
+
+
+def _check_layers(model):
+    """A ValueError for layers that are none of Keras, which the training's process cannot load."""
+    import keras
+
+    from keras_sparse.variables import layers_of_type
+
+    for layer in layers_of_type(model, keras.Layer):
+        module = type(layer).__module__
+        if not isinstance(layer, keras.Model) and not module.startswith("keras."):
+            raise ValueError(
+                f"The layer {layer.name!r} is a {type(layer).__name__} of {module}, which tf_keras "
+                "does not have: quantization-aware training knows only layers of Keras. Use "
+                "convert with quantize='int8', which needs no training."
+            )
 
 
 def _check_targets(model, inputs, y, loss):

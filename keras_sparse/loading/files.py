@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import zipfile
 
 import h5py
@@ -135,8 +136,19 @@ def _keras2_hdf5(path):
     return part.layer
 
 
+# What Keras says of a class or function that neither it nor the file has.
+_UNKNOWN = re.compile(r"Could not locate (class|function) '([^']+)'")
+
+
 def _one_line(error):
     """The cause, without the configs that Keras prints around it."""
+    unknown = _UNKNOWN.search(str(error))
+    if unknown:
+        kind, name = unknown.groups()
+        return (
+            f"Keras has no {kind} {name!r}. Import the module that registers it before, or give "
+            f"custom_objects={{{name!r}: {name}}}; to a program, give --import=MODULE"
+        )
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     cause = " ".join(text.split("Exception encountered:")[-1].split())
     return cause if len(cause) <= 400 else f"{cause[:400]}..."

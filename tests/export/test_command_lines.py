@@ -17,6 +17,7 @@ from tests.in_process import run_program
 
 pytestmark = pytest.mark.tensorflow
 VALUES = {
+    "import": None,
     "quantize": None,
     "input_output": "float32",
     "route": "litert",

@@ -205,6 +205,7 @@ def test_the_command_line(tmp_path, capsys):
         learning_rate=1e-3,
         input_output="float32",
         seed=0,
+        **{"import": None},
     )
     quantize_main(["", str(tmp_path / "m.keras"), str(tmp_path / "m.tflite")], values)
     line = capsys.readouterr().out.splitlines()[-1]

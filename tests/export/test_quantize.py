@@ -365,6 +365,7 @@ def test_the_command_line(trained, digits, on_digits, tmp_path, capsys):
         sparse_encoding=False,
         batch_size=1,
         input_shape=[],
+        **{"import": None},
     )
     convert_main(["", str(tmp_path / "model.keras"), str(tmp_path / "model.tflite")], values)
     out = capsys.readouterr().out

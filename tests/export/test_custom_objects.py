@@ -1,0 +1,79 @@
+"""Models with layers of their own, which `--import` names."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from export.custom_objects import register_objects
+from tests.in_process import run_program
+
+pytestmark = pytest.mark.tensorflow
+LAYERS = """
+import keras
+
+
+class Scale(keras.layers.Layer):
+    def call(self, x):
+        return 2.0 * x
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """The name of a module in the current folder; the saved model there has its layer."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "layers_of_my_own"
+    (tmp_path / f"{name}.py").write_text(LAYERS)
+    register_objects(name)
+    dense = keras.layers.Dense(2)
+    model = keras.Sequential([keras.Input((4,)), dense, sys.modules[name].Scale()])
+    model.compile(loss="mse")
+    model.save("model.keras")
+    np.savez("d.npz", x=np.ones((4, 4)), y=np.ones((4, 2)))
+    del keras.saving.get_custom_objects()["Scale"]
+    monkeypatch.delitem(sys.modules, name)
+    yield name
+    keras.saving.get_custom_objects().pop("Scale", None)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        ["convert", "model.keras", "model.tflite"],
+        ["quantize", "model.keras", "model.tflite", "--data=d.npz"],
+        ["latency", "model.keras"],
+    ],
+)
+def test_a_layer_that_is_not_known(program, module):
+    told = run_program(f"export.{program[0]}", *program[1:])
+    assert told.startswith(
+        f"export.{program[0]}: model.keras cannot be loaded: Keras has no class 'Scale'. "
+    )
+    assert told.endswith("give --import=MODULE")
+    told = run_program(f"export.{program[0]}", *program[1:], "--import=absent_module")
+    assert "--import=absent_module cannot be imported: No module named" in told
+
+
+def test_a_layer_whose_module_is_named(module, capsys):
+    flag = f"--import={module}"
+    assert run_program("export.convert", "model.keras", "model.tflite", flag) is None
+    assert "compared with Keras" in capsys.readouterr().out
+    assert run_program("export.latency", "model.keras", flag) is None
+    assert "dense" in capsys.readouterr().out
+
+
+def test_a_layer_of_ones_own_cannot_be_trained_for_int8(module):
+    arguments = ("model.keras", "model.tflite", "--data=d.npz", f"--import={module}")
+    told = run_program("export.quantize", *arguments)
+    assert "is a Scale of layers_of_my_own, which tf_keras does not have" in told
+
+
+def test_nothing_is_imported_without_a_name():
+    known = dict(keras.saving.get_custom_objects())
+    register_objects(None)
+    assert known == keras.saving.get_custom_objects()
+    with pytest.raises(ValueError, match="cannot be imported"):
+        register_objects("export.absent")
