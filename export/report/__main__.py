@@ -54,6 +54,7 @@ def _show(runs):
     for row in table(runs):
         text.add_row(*(escape(row[column]) for column in shown))
     rich.print(text)
+    rich.print("best: among the files on one data set and one processor")
     for number, one in enumerate(runs, 1):
         rich.print(escape(f"{number}: {one.path.parent}, {one.title}"))
 

@@ -19,7 +19,7 @@ HEADER = ["run", "network", "file", *(label for label, _, _ in _COLUMNS), "best"
 _ABOUT = (
     "Latency is the fastest inference. Files of one run were timed in alternation; files of "
     "different runs were not, so small differences between runs mean little. “best”: no other "
-    "file on the same processor is faster and at least as accurate."
+    "file on the same data set and the same processor is faster and at least as accurate."
 )
 
 
@@ -35,7 +35,11 @@ def html(runs, folder, command=""):
         Text.
     """
     processors = list(dict.fromkeys(run.processor for run in runs if run.processor))
-    pictures = [_picture(runs, processor, processors) for processor in processors]
+    data = list(dict.fromkeys(run.data for run in runs if run.data))
+    pictures = [
+        _picture(runs, where, several=(len(processors) > 1, len(data) > 1))
+        for where in dict.fromkeys(map(_where, runs))
+    ]
     sections = [
         list(filter(None, pictures)),
         Table("The networks", HEADER, table(runs), _ABOUT),
@@ -44,10 +48,15 @@ def html(runs, folder, command=""):
     ]
     warnings = []
     if len(processors) > 1:
-        warnings = [
+        warnings.append(
             f"The runs were timed on {len(processors)} processors or settings: "
             f"{'; '.join(processors)}. Do not compare latencies across them."
-        ]
+        )
+    if len(data) > 1:
+        warnings.append(
+            f"The accuracies are of {len(data)} data sets: {'; '.join(data)}. Do not compare them "
+            "across data sets."
+        )
     return render(
         Page(
             title=f"{len(runs)} runs beside each other",
@@ -78,10 +87,15 @@ def _known(run):
     return [row for row in run.rows if None not in (row.accuracy, row.latency_ms)]
 
 
+def _where(run):
+    """The processor and the data set of a run; figures of others cannot be compared with it."""
+    return run.processor, run.data
+
+
 def _best(runs):
-    """Rows without a better row, in both latency and accuracy, on the same processor."""
-    for processor in {run.processor for run in runs}:
-        rows = [row for run in runs if run.processor == processor for row in _known(run)]
+    """Rows without a better row, in both latency and accuracy, on the same data and processor."""
+    for where in set(map(_where, runs)):
+        rows = [row for run in runs if _where(run) == where for row in _known(run)]
         yield from (row for row in rows if not any(_beats(other, row) for other in rows))
 
 
@@ -90,8 +104,14 @@ def _beats(other: Row, row: Row):
     return no_worse and (other.latency_ms, other.accuracy) != (row.latency_ms, row.accuracy)
 
 
-def _picture(runs, processor, processors):
-    """A `Picture` of accuracy by latency on one processor; None with fewer than two marks."""
+def _picture(runs, where, several):
+    """A `Picture` of accuracy by latency; None with fewer than two marks.
+
+    Args:
+        runs: list of `Run`.
+        where: processor and data set of the runs in the picture.
+        several: whether there are several processors, and several data sets.
+    """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -99,7 +119,7 @@ def _picture(runs, processor, processors):
         (number, row)
         for number, run in enumerate(runs, 1)
         for row in _known(run)
-        if run.processor == processor
+        if _where(run) == where
     ]
     if len(found) < 2:
         return None
@@ -138,10 +158,10 @@ def _picture(runs, processor, processors):
         ],
         fontsize=8,
     )
-    where = f" On {processor}." if len(processors) > 1 else ""
+    told = "".join(f" On {name}." for name, told in zip(where, several, strict=True) if told)
     return Picture(
         "Accuracy by latency",
-        "To the left is faster, above is better. A number is that of the run in the table." + where,
+        "To the left is faster, above is better. A number is that of the run in the table." + told,
         svg(figure, f"Accuracy by latency of {len(found)} files"),
     )
 

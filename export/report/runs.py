@@ -54,6 +54,8 @@ class Run:
         processor: the processor on which the files were timed, with the threads; `""` if they were
             not timed.
         command: the command that repeats the run, or `""`.
+        data: the data set on which accuracies were measured; `""` without accuracies. A file of
+            data is named with the start of its hash, because files of one name may differ.
     """
 
     path: pathlib.Path
@@ -63,6 +65,7 @@ class Run:
     rows: tuple
     processor: str
     command: str
+    data: str = ""
 
 
 def read_runs(paths):
@@ -107,15 +110,17 @@ def _trained(path, report):
         Row("sparse", accuracy=report["accuracy"], parameters=report["parameters"]),
     )
     title = f"{report['model']} on {report['dataset']}"
-    return _run(path, "train", title, facts, rows, report)
+    return _run(path, "train", title, facts, rows, report, report["dataset"])
 
 
 def _compressed(path, report):
     settings = report["settings"]
     target = ", ".join(f"{name}: {value}" for name, value in settings["target"].items())
     facts = {name: settings.get(name) for name in ("epochs", "importance", "schedule", "seed")}
-    title = f"{pathlib.Path(report['model']).name} on {pathlib.Path(report['data']).name}"
-    return _run(path, "compress", title, {"target": target, **facts}, _rows(report), report)
+    data, digest = pathlib.Path(report["data"]).name, settings.get("data_sha256")
+    title = f"{pathlib.Path(report['model']).name} on {data}"
+    data += f" ({digest[:8]})" if digest else ""
+    return _run(path, "compress", title, {"target": target, **facts}, _rows(report), report, data)
 
 
 def _timed(path, report):
@@ -132,13 +137,14 @@ def _timed(path, report):
     return _run(path, "benchmark", "TFLite files", {}, rows, report)
 
 
-def _run(path, program, title, facts, rows, report):
+def _run(path, program, title, facts, rows, report, data=""):
     threads = report.get("num_threads")
     processor = report.get("processor", "")
     if processor:
         processor = f"{processor}, {threads} thread{'s' * (threads > 1)}"
     known = {name: str(value) for name, value in facts.items() if value is not None}
-    return Run(path, program, title, known, tuple(rows), processor, report.get("command", ""))
+    command = report.get("command", "")
+    return Run(path, program, title, known, tuple(rows), processor, command, data)
 
 
 def _rows(report):

@@ -99,6 +99,8 @@ def test_runs_are_read_from_what_the_programs_write(folder):
 
 
 def test_page(folder):
+    report = {**COMPRESSED, "data": "points"}
+    (folder / "b" / "deep" / "report.json").write_text(json.dumps(report))
     runs = read_runs([folder])
     page = Reader(html(runs, folder, "python -m export.report runs"))
     text = " ".join(page.text)
@@ -122,6 +124,26 @@ def test_runs_of_two_processors_are_not_compared(folder):
     assert "A CPU, 1 thread; B CPU, 1 thread. Do not compare latencies across them." in text
     assert text.count("Accuracy by latency.") == 2
     assert "2 dense float32 0.9100 2.20 8,000 1,000 800" in " ".join(text.split())
+
+
+def test_accuracies_of_two_data_sets_are_not_compared(folder, capsys):
+    # The second run is better in both figures, on other data.
+    assert run_program("export.report", folder) is None
+    assert "among the files on one data set" in capsys.readouterr().out
+    text = " ".join(" ".join(Reader((folder / "runs.html").read_text()).text).split())
+    assert "1 dense float32 0.9000 2.00 8,000 1,000 800 yes" in text
+    assert "of 2 data sets: points; d.npz. Do not compare them across data sets." in text
+    assert "no other file on the same data set and the same processor" in text
+    assert text.count("Accuracy by latency.") == 2
+    assert "On points." in text
+
+
+def test_files_of_data_with_one_name_are_told_apart(folder):
+    settings = {**COMPRESSED["settings"], "data_sha256": "0123456789abcdef"}
+    (folder / "b" / "deep" / "report.json").write_text(
+        json.dumps({**COMPRESSED, "settings": settings})
+    )
+    assert [run.data for run in read_runs([folder])] == ["points", "d.npz (01234567)", "points"]
 
 
 @pytest.mark.parametrize(
