@@ -16,6 +16,8 @@ from export.quiet import quiet_import
 LARGEST_INTEGER = 2**31 - 1
 INTERRUPTED = 130  # exit status of a shell after Ctrl-C
 _MOMENT = 0.1
+# How files of Keras start: .keras is zip, .h5 is HDF5.
+KERAS_FILE = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")
 count = functools.partial(flags.DEFINE_integer, lower_bound=1, upper_bound=LARGEST_INTEGER)
 
 
@@ -97,12 +99,12 @@ def check_plot(path):
 
 
 def check_model(path):
-    """A ValueError unless a file starts like a Keras model: .keras is zip, .h5 is HDF5."""
+    """A ValueError unless a file starts like a Keras model."""
     if not os.path.isfile(path):
         return  # reading it reports the error
     with open(path, "rb") as file:
         start = file.read(8)
-    if not start.startswith((b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")):
+    if not start.startswith(KERAS_FILE):
         raise ValueError(f"{path} cannot be loaded: it is neither a .keras nor an HDF5 file.")
 
 

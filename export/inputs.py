@@ -241,12 +241,31 @@ def draw_samples(specs, seed=0, size=DRAWN_SIZE):
     return arrays
 
 
+def _training_part(arrays, names):
+    """The arrays of a file; if it has a part to train on, only that, named as a file without parts.
+
+    Args:
+        arrays: dict by name.
+        names: names of the model's inputs, which are no parts.
+    """
+    if not any(key.startswith("x_train") for key in arrays.keys() - names):
+        return arrays
+    found = {}
+    for key, array in arrays.items():
+        side, _, rest = key.partition("_train")
+        if side in ("x", "y"):
+            found[rest.removeprefix("_") or side] = array
+    return found
+
+
 def read_samples(path, specs):
     """Samples and labels from a file that `numpy.save` or `numpy.savez` wrote.
 
     Args:
         path: a `.npy` file with the samples of a single input, or a `.npz` file with an array for
-            each input by name (or `x` for a single input), and, if there are labels, `y`.
+            each input by name (or `x` for a single input), and, if there are labels, `y`. A file
+            for `apps.compress` is one too: its `x_train`, or `x_train_NAME` for each of several
+            inputs, and `y_train` are read.
         specs: what `input_specs` returned.
 
     Returns:
@@ -265,6 +284,7 @@ def read_samples(path, specs):
         raise ValueError(f"{pathlib.Path(path)} cannot be read as arrays: {reason}") from error
     flat = keras.tree.flatten(specs)
     names = {name for spec in flat for name in getattr(spec, "names", (spec.name,))}
+    arrays = _training_part(arrays, names)
     inputs = {name: array for name, array in arrays.items() if name != "y" or "y" in names}
     if len(flat) == 1 and "x" in inputs:
         inputs[flat[0].name] = inputs.pop("x")

@@ -1,16 +1,16 @@
 """Compares the outputs of LiteRT on ARM, emulated by qemu, with its outputs here."""
 
 import dataclasses
-import os
 import pathlib
-import signal
 import subprocess
 import sys
 import tempfile
 
 import numpy as np
 
+from export.benchmark.arguments import check_paths
 from export.benchmark.summary import parse_summary
+from export.child import how_it_ended
 from export.errors import ExportError
 
 RUNNER = pathlib.Path(__file__).with_name("runner.py")
@@ -61,7 +61,7 @@ def check_on_arm(paths, root, *, tolerance=1e-4):
         A list of `ArmCheck`.
 
     Raises:
-        ValueError: a file or the folder does not exist.
+        ValueError: a file or the folder does not exist, or a file is a Keras model.
         ExportError: a file does not run, or its outputs differ.
 
     Example:
@@ -75,12 +75,10 @@ def check_on_arm(paths, root, *, tolerance=1e-4):
         raise ValueError(
             f"`root` has no Python for ARM; make it with export/arm/prepare.sh. Received: {root}"
         )
-    for path in paths:
-        if not pathlib.Path(path).is_file():
-            raise ValueError(f"`paths` names a file that does not exist. Received: {path}")
+    paths = check_paths(paths)
     emulator = ["qemu-aarch64-static", "-cpu", PROCESSOR, "-L", str(root)]
     emulator += ["-E", f"PYTHONPATH={SITE}", str(root / PYTHON)]
-    return [_check(os.fspath(path), emulator, tolerance) for path in paths]
+    return [_check(path, emulator, tolerance) for path in paths]
 
 
 def _check(path, emulator, tolerance):
@@ -136,10 +134,8 @@ def _run(command, path, where):
     except subprocess.TimeoutExpired as error:
         raise ExportError(f"{path} ran for more than {SECONDS} s on {where}.") from error
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        code = done.returncode
-        reason = signal.strsignal(-code) if code < 0 else f"exit status {code}"
-        raise ExportError(f"{path} does not run on {where}: {reason}. {(lines or [''])[-1]}")
+        reason = how_it_ended(done.returncode, done.stderr)
+        raise ExportError(f"{path} does not run on {where}: {reason}")
     return done.stdout
 
 

@@ -27,7 +27,7 @@ def define_flags():
         None,
         "Real samples to compare the file on and, for int8, to calibrate it: a .npy file, or a "
         ".npz file with an array for each input by its name (x for a single one) and, if there "
-        "are any, integer labels y.",
+        "are any, integer labels y; or with x_train and y_train, as apps.compress takes it.",
     )
     flags.DEFINE_enum(
         "input_output", "float32", ["float32", "int8", "uint8"], "int8: what the file takes."

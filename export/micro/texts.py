@@ -12,7 +12,8 @@ def agreement_text(agreement):
         return f"error {agreement.error:.1g}"
     if agreement.steps == 0:
         return "equal"
-    return f"{agreement.steps} step{'s' * (agreement.steps > 1)} in {agreement.share:.1%}"
+    steps = "1 step" if agreement.steps == 1 else f"up to {agreement.steps} steps"
+    return f"{agreement.share:.1%} of outputs differ by {steps}"
 
 
 def where_text(agreement, shown=5):

@@ -18,7 +18,10 @@ from export.custom_objects import define_import, register_objects
 def define_flags():
     """Defines the flags; not on import, because other programs share some names."""
     flags.DEFINE_string(
-        "data", None, "A .npz file with x (or an array for each input by its name) and targets y."
+        "data",
+        None,
+        "A .npz file with x (or an array for each input by its name) and targets y; or with "
+        "x_train and y_train, as apps.compress takes it.",
     )
     flags.DEFINE_string("loss", None, "Keras loss. Default: that of the compiled model.")
     define_import()

@@ -173,6 +173,7 @@ def test_benchmark(tflite_files, tmp_path):
     [
         ([], "name one or more .tflite files"),
         (["absent.tflite"], "does not exist. Received: absent.tflite"),
+        (["/"], "`paths` names a folder; name the files in it. Received: /"),
         ([__file__], f"LiteRT does not run {__file__}"),
         ([__file__, "--result_json=absent/result.json"], "cannot be written"),
     ],
@@ -230,6 +231,14 @@ def test_an_interrupted_program_ends_with_one_line(
     told = capsys.readouterr().err.splitlines()
     assert told[-1] == f"export.{program}: interrupted; unfinished files were not written"
     assert sorted(os.listdir()) == ["d.npz", "model.keras"]
+
+
+def test_benchmark_says_what_to_do_with_a_keras_model(model, tmp_path):
+    for path in (tmp_path / "model.keras", tmp_path / "model.h5"):
+        model.save(path)
+        told = run_program("export.benchmark", path)
+        assert told.startswith(f"export.benchmark: {path} is a Keras model, not a TFLite file")
+        assert told.endswith("convert it with export.convert.")
 
 
 def test_benchmark_does_not_load_tensorflow():

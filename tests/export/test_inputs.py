@@ -81,6 +81,25 @@ def test_samples_from_files(tmp_path):
     assert np.array_equal(samples[1], x[:, :1])
 
 
+def test_a_file_with_a_part_to_train_on(tmp_path):
+    x, y, other = np.ones((5, 2)), np.arange(5), np.zeros((7, 2))
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=y[:, None], x_test=other, y_test=np.zeros(7))
+    [one] = specs_of([[2]])
+    samples, labels = read_samples(tmp_path / "d.npz", one)
+    assert np.array_equal(samples, x)
+    assert np.array_equal(labels, y)
+    np.savez(tmp_path / "two.npz", x_train_x0=x, x_train_x1=x[:, :1], y_train=y, x_test_x0=other)
+    samples, labels = read_samples(tmp_path / "two.npz", specs_of([[2], [1]]))
+    assert [array.shape for array in samples] == [(5, 2), (5, 1)]
+    assert np.array_equal(labels, y)
+    # An input that is called as a part is.
+    one.name = "x_train"
+    np.savez(tmp_path / "named.npz", x_train=x, y=y)
+    samples, labels = read_samples(tmp_path / "named.npz", one)
+    assert np.array_equal(samples, x)
+    assert np.array_equal(labels, y)
+
+
 def test_files_without_the_samples(tmp_path):
     (tmp_path / "text.npz").write_text("not arrays")
     np.savez(tmp_path / "y.npz", y=np.arange(5))

@@ -13,9 +13,10 @@ import pytest
 
 from export import ExportError, convert
 from export.micro import Micro, measure, process, write_c_array
+from export.micro.agreement import Agreement
 from export.micro.operators import resolver_method
 from export.micro.process import RefusedError, Runtime
-from export.micro.texts import where_text
+from export.micro.texts import agreement_text, where_text
 from tests.export.tflite_file import Operators, Types, schema, write, write_dense
 from tests.in_process import run_program
 
@@ -72,6 +73,20 @@ def test_outputs_are_those_of_litert(measured):
         agreement = file.agreement
         assert agreement.within_a_step
         assert (agreement.samples, agreement.drawn, agreement.layers) == (3, False, ())
+
+
+@pytest.mark.parametrize(
+    ("steps", "text"),
+    [
+        (0, "equal"),
+        (1, "15.6% of outputs differ by 1 step"),
+        (2, "15.6% of outputs differ by up to 2 steps"),
+        (None, "error 3e-07"),
+    ],
+)
+def test_the_difference_to_litert_in_words(steps, text):
+    agreement = Agreement(8, drawn=True, steps=steps, error=3e-7, share=0.156, layers=())
+    assert agreement_text(agreement) == text
 
 
 def test_reports(measured, tmp_path):
