@@ -10,6 +10,10 @@ COSTS = (
     "parameters", "macs", "float32_bytes", "int8_bytes", "memory", "latency", "int8_latency",
     "arena", "flash",
 )  # fmt: skip
+# Those that can be counted exactly on a model.
+COUNTED = ("parameters", "macs", "memory")
+# Number of reasons for kept channels in a message.
+_REASONS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +66,40 @@ def in_words(name, value):
         return f"{1e3 * value:.4g} ms"
     number = f"{value:,.0f}" if value >= 1 else f"{value:.4g}"
     return number + (" bytes" if _units(name) is BYTES else "")
+
+
+def missed_limits(limits, costs, report):
+    """A text for each cost of a compact model that is above its limit.
+
+    Args:
+        limits: `{cost: number}`.
+        costs: `{cost: number}` of the compact model.
+        report: the `surgery.Report` of the removal, which says why channels stay.
+
+    Returns:
+        List of strings.
+    """
+    return [
+        f"The compact model's {name} is {in_words(name, cost)}, {cost / limit - 1:.1%} above the "
+        f"{in_words(name, limit)} that were requested."
+        + (f" {_why_missed(report)}" if name in COUNTED else "")
+        for name, cost in costs.items()
+        if cost > (limit := limits.get(name, math.inf))
+    ]
+
+
+def _why_missed(report):
+    stay = []
+    for kept in report.dead_kept[:_REASONS]:
+        first, *others = kept.layers
+        layers = f"{first} and {len(others)} more layers" if others else first
+        stay.append(f"{kept.channels} of {layers}: {kept.reason}")
+    if stay:
+        return f"Channels stay though they do not depend on the input ({'; '.join(stay)})."
+    return (
+        "The prediction takes all channels of a group to cost the same, and each operation to stay "
+        "one operation."
+    )
 
 
 def _limit(name, value, full):

@@ -99,7 +99,8 @@ def compress(
         data: training data: arrays `(x, y)` or `(x, y, sample_weight)`, a `tf.data.Dataset` with a
             known number of batches, or a `keras.utils.PyDataset`. A `PyDataset` may be infinite, as
             `keras_sparse.data.Batches` is.
-        target: dict `{cost: limit}`, as in `keras_sparse.plan`.
+        target: dict `{cost: limit}`, as in `keras_sparse.plan`. If the compact model's parameters,
+            multiply-accumulates or memory exceed a limit, a smaller model is planned.
         plan: a `Plan` for `model`, instead of `target`.
         epochs: int, the total number of epochs of training. With 0, the model is not trained.
         schedule: when to remove the channels. `"one_shot"`: all at once, before the training.
@@ -256,9 +257,10 @@ def _optimizer_of(model):
 
 def _costs(done):
     """`{cost: (limit, before, after)}`: counted, measured on the device, or predicted."""
-    counted = measured_costs(done.cut.model)
+    found = {name: after for name, (_, after) in done.cut.seconds.items()}
+    found |= measured_costs(done.cut.model)
     costs = {}
     for name, (_, predicted) in done.cut.plan.costs.items():
-        _, after = done.cut.seconds.get(name, (None, counted.get(name, predicted)))
+        after = found.get(name, predicted)
         costs[name] = (done.cut.plan.asked.get(name), done.first.costs[name][0], after)
     return costs

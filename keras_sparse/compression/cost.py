@@ -7,8 +7,8 @@ import numpy as np
 
 from keras_sparse.compression.memory import Memory
 from keras_sparse.compression.micro import Micro
+from keras_sparse.compression.predicted_macs import PredictedMacs, resized
 from keras_sparse.surgery.graph import Graph
-from keras_sparse.surgery.macs import graph_macs
 from keras_sparse.surgery.units import weights_by_name
 
 # Bytes of a TFLite file for each element of a kernel, for each output channel of a kernel (its
@@ -30,8 +30,8 @@ class CostModel:
     """Parameters, multiply-accumulates and other costs, as functions of the groups' widths.
 
     The size of each axis of a weight follows from the kept channels of its groups, so the number of
-    parameters is exact. The multiply-accumulates of a layer are proportional to the size of its
-    kernels, which is exact for dense layers and convolutions.
+    parameters is exact. So is that of multiply-accumulates, see `PredictedMacs`. All channels of a
+    group are taken to cost the same. They cost their mean if layers read different parts of them.
 
     Args:
         model: a built `keras.Model`.
@@ -60,7 +60,7 @@ class CostModel:
         self._timed = timed
         graph = Graph(model)
         self._layers = _layers(graph)
-        self._macs = graph_macs(graph)
+        self._macs = PredictedMacs(graph, self.groups)
         self._memory = Memory(graph, self.groups)
         self._graph = graph
         self._beyond = dict.fromkeys((*self.micro_names, *_FILES), 0.0)
@@ -71,7 +71,13 @@ class CostModel:
                 self._axes.setdefault((part.layer, part.weight), []).append(
                     (part.axis, self._index[group], each.mean())
                 )
-        self._touched = [sorted({part.layer for part in group.slices}) for group in self.groups]
+        self._touched = [
+            sorted(
+                {part.layer for part in group.slices}
+                | {layer for layer, own in self._macs.groups_of.items() if i in own}
+            )
+            for i, group in enumerate(self.groups)
+        ]
         self.names = ("parameters", "macs", *_FILES, "memory", *self._latency)
 
     def names_with(self, target):
@@ -181,28 +187,22 @@ class CostModel:
 
     def shapes(self, layer, widths):
         """`{weight name: shape}` of a layer at these widths."""
-        shapes = {}
-        for weight, shape in self._layers[layer].items():
-            size = list(shape)
-            for axis, i, each in self._axes.get((layer, weight), ()):
-                size[axis] -= each * (self.groups[i].size - widths[i])
-            shapes[weight] = tuple(size)
-        return shapes
+        return {
+            weight: resized(shape, self._axes.get((layer, weight), ()), self.groups, widths)
+            for weight, shape in self._layers[layer].items()
+        }
 
     def _layer(self, name, layer, widths):
         shapes = self.shapes(layer, widths)
         if name in self._latency:
             return self._latency[name].layer_seconds(layer, shapes)
+        if name == "macs":
+            return self._macs.count(layer, widths, shapes)
         sizes = {weight: float(np.prod(shape)) for weight, shape in shapes.items()}
         if name == "parameters":
             return sum(sizes.values())
-        kernels = _kernels(self._layers[layer])
-        if name == "flash" or name in _FILES:
-            element = _FILES[name][0] if name in _FILES else 1
-            return element * sum(sizes[key] for key in kernels)
-        full = self._macs.get(layer, 0)
-        before = sum(np.prod(self._layers[layer][key]) for key in kernels)
-        return full * sum(sizes[key] for key in kernels) / before if before else float(full)
+        element = _FILES[name][0] if name in _FILES else 1
+        return element * sum(sizes[key] for key in _kernels(self._layers[layer]))
 
 
 def _layers(graph):

@@ -1,4 +1,4 @@
-"""Removes channels so that measured costs meet the budget, not only predicted ones."""
+"""Removes channels so that counted and measured costs meet the budget, not only predicted ones."""
 
 import dataclasses
 import warnings
@@ -6,9 +6,15 @@ import warnings
 import numpy as np
 
 from keras_sparse.compression.allocation import BudgetError
-from keras_sparse.compression.budget import Budget, in_words
+from keras_sparse.compression.budget import Budget, missed_limits
 from keras_sparse.compression.cost import CostModel
-from keras_sparse.compression.planning import Plan, Planner, removable_groups
+from keras_sparse.compression.planning import (
+    Plan,
+    Planner,
+    measured_costs,
+    removable_groups,
+    remove_channels,
+)
 
 _TRIES = 3
 # If a measured latency exceeds the predicted one by this factor, it is measured this many times.
@@ -46,7 +52,7 @@ def fit_to_device(
     exclude=(),
     **arguments,
 ):
-    """Plans, cuts and measures; if a measured cost exceeds its limit, plans for less.
+    """Plans, cuts, counts and measures; if a cost then exceeds its limit, plans for less.
 
     Args:
         model, data, latency, exclude, arguments: see `plan`.
@@ -56,7 +62,7 @@ def fit_to_device(
         meters: objects with a method `costs` that measures a model and returns `{cost: bytes}`:
             `micro` and `files` of `compress`.
         target: see `plan`; or a function from `{cost: the model's cost}` to a `Budget`.
-        measure: bool; False to rely on predictions.
+        measure: bool; False to rely on predictions, and to plan once.
 
     Returns:
         A `Cut`.
@@ -69,33 +75,28 @@ def fit_to_device(
         )
         for meter in meters:
             planner.calibrate(meter.costs(model))
-        devices = (_timing(latency or {}), meters) if measure else ({}, ())
+        devices = (_timing(latency or {}), meters, _TRIES) if measure else ({}, (), 1)
         cut = _measured_cut(model, timed, planner, planner.budget(target), *devices)
         kept.save_plan(cut.plan, cut.seconds)
     else:
         plan, seconds = found
-        cut = Cut(plan, *plan.apply(model), seconds)
-    for name, (_, after) in cut.seconds.items():
-        limit = cut.plan.asked.get(name)
-        if limit is not None and after > limit:
-            warnings.warn(
-                f"The compact model's {name} is {in_words(name, after)}, {after / limit - 1:.1%} "
-                f"above the {in_words(name, limit)} that were requested, after up to {_TRIES} "
-                "plans.",
-                stacklevel=5,
-            )
+        cut = Cut(plan, *remove_channels(model, plan), seconds)
+    costs = {name: after for name, (_, after) in cut.seconds.items()} | measured_costs(cut.model)
+    for missed in missed_limits(cut.plan.asked, costs, cut.report) if measure else ():
+        warnings.warn(f"{missed} Up to {_TRIES} plans were tried.", stacklevel=5)
     return cut
 
 
-def _measured_cut(model, timed, planner, asked, latency, meters):
-    """The first cut that meets the requested limits, or the last one tried."""
+def _measured_cut(model, timed, planner, asked, latency, meters, most):
+    """The first cut that meets the requested limits, or the last one tried of at most `most`."""
     budget, plan = asked, planner.plan(asked)
-    for tries in range(1, _TRIES + 1):
-        compact, report = plan.apply(model)
+    for tries in range(1, most + 1):
+        compact, report = remove_channels(model, plan)
         seconds = _measured(latency, meters, timed, compact, plan)
-        factors = {n: s / asked.limits[n] for n, s in seconds.items() if n in asked.limits}
+        costs = seconds | measured_costs(compact)
+        factors = {n: cost / asked.limits[n] for n, cost in costs.items() if n in asked.limits}
         missed = {name: factor for name, factor in factors.items() if factor > 1}
-        if not missed or tries == _TRIES:
+        if not missed or tries == most:
             break
         # Limits below the predicted costs of this plan, to get another plan.
         limits = {n: min(budget.limits[n], plan.costs[n][1]) / f for n, f in missed.items()}

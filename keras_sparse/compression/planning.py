@@ -17,7 +17,7 @@ from keras_sparse.compression.allocation import (
     check_narrowest,
     uniform,
 )
-from keras_sparse.compression.budget import Budget, in_words
+from keras_sparse.compression.budget import Budget, in_words, missed_limits
 from keras_sparse.compression.checks import check_data
 from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.data import FirstKept
@@ -80,21 +80,13 @@ class Plan:
         >>> compact.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
         >>> compact.fit(x_train, y_train, epochs=12)
         """
-        compact, report = surgery.remove_dead_channels(surgery.zero_groups(model, self.removed))
-        self._warn_if_missed(compact)
+        compact, report = remove_channels(model, self)
+        for missed in missed_limits(self.asked, measured_costs(compact), report):
+            warnings.warn(
+                f"{missed} Give `plan` a lower limit, or use `compress`, which plans again.",
+                stacklevel=2,
+            )
         return compact, report
-
-    def _warn_if_missed(self, compact):
-        for name, count in measured_costs(compact).items():
-            limit = self.budget.limits.get(name, np.inf)
-            if count > limit:
-                warnings.warn(
-                    f"The compact model's {name} is {in_words(name, count)}, "
-                    f"{count / limit - 1:.1%} more than the {in_words(name, limit)} that were "
-                    "requested: some channels stay because they hold constants under a padded "
-                    "border. Ask for a little less.",
-                    stacklevel=3,
-                )
 
     def to_dict(self):
         """The plan as JSON-serializable values."""
@@ -310,6 +302,11 @@ def removed_channels(groups, widths, scores):
         masks[group] = np.zeros(group.size, bool)
         masks[group][order[: group.size - width]] = True
     return masks
+
+
+def remove_channels(model, plan):
+    """`(compact, report)` of a `Plan`, without a look at its limits."""
+    return surgery.remove_dead_channels(surgery.zero_groups(model, plan.removed))
 
 
 def removable_groups(model, exclude=()):

@@ -75,6 +75,8 @@ class ChannelGroup:
         activations: tuple of `(call, output, share)` for each tensor that has these channels:
             the index of the call that computes it, in the order of execution; the index of the
             call's output; and the fraction of the tensor's channels that are in this group.
+        activation_axes: tuple of int: for each of `activations`, the axis of the channels, counted
+            from the end.
     """
 
     name: str
@@ -84,6 +86,7 @@ class ChannelGroup:
     joined_by: tuple = ()
     fixed: str | None = None
     activations: tuple = ()
+    activation_axes: tuple = ()
 
     def _of(self, role):
         return tuple(s for s in self.slices if s.role == role)
@@ -230,7 +233,8 @@ class _Channels:
                         sorted({n for r in sets[key] for n in joined.get(r, ())}, key=order.get)
                     ),
                     fixed=fixed[sets[key][0]] if is_fixed else None,
-                    activations=tuple(activations[i]),
+                    activations=tuple(entry for entry, _ in activations[i]),
+                    activation_axes=tuple(axis for _, axis in activations[i]),
                 )
             )
         return sorted(groups + self._inner(), key=lambda group: order[group.layers[0]])
@@ -250,14 +254,15 @@ class _Channels:
         return slices
 
     def _activations(self, owner, count):
-        """For each group, its `activations`."""
+        """For each group, its `activations` with their axes."""
         activations = [[] for _ in range(count)]
         for place, call in enumerate(self._findings.calls):
             for output, value in enumerate(call.outputs):
                 if value.axis is not None:
                     owners = owner[self.of[value.traced]]
                     for i in np.unique(owners[owners >= 0]):
-                        activations[i].append((place, output, float((owners == i).mean())))
+                        entry = place, output, float((owners == i).mean())
+                        activations[i].append((entry, value.axis))
         return activations
 
     def _inner(self):

@@ -11,7 +11,7 @@ import keras_sparse
 from keras_sparse import channels, surgery
 from keras_sparse.compression import GroupNorm, Importance, Random, Taylor, reinitialized
 from keras_sparse.compression.importance import as_importance
-from keras_sparse.compression.planning import removable_groups
+from keras_sparse.compression.planning import measured_costs, removable_groups, remove_channels
 from keras_sparse.compression.probe import unchanged
 from keras_sparse.compression.recovery import base_learning_rate, recovery_optimizer
 from keras_sparse.data import Batches
@@ -188,6 +188,66 @@ def test_latency_is_met_as_it_is_measured(trained):
     with pytest.warns(UserWarning, match="latency of the compact model is predicted, not measured"):
         elsewhere = run(Table(error=1.3, can_time=False))
     assert elsewhere.costs == plain.costs
+
+
+def carriers():
+    """A model in which channels stay that carry constants under a padded border."""
+    x = keras.Input((6, 6, 2))
+    y = layers.Conv2D(8, 1, activation="sigmoid", name="a")(x)
+    y = layers.Conv2D(8, 3, padding="same", activation="sigmoid", name="b")(y)
+    y = layers.Flatten()(layers.Conv2D(4, 3, padding="same")(y))
+    return keras.Model(x, layers.Dense(2)(y))
+
+
+def parts():
+    """A model with channels of one group that are read by different layers."""
+    x = keras.Input((6, 6, 2))
+    y = layers.Conv2D(8, 1, name="a")(x)
+    y = keras.ops.concatenate(
+        [y[..., :4], layers.Conv2D(4, 3, padding="same")(y[..., 4:])], axis=-1
+    )
+    return keras.Model(x, layers.Dense(2)(layers.Flatten()(y)))
+
+
+def uniform(model, target, importance):
+    return keras_sparse.plan(model, target=target, importance=importance, allocation="uniform")
+
+
+@pytest.mark.parametrize(
+    ("network", "target", "importance", "schedule"),
+    [
+        (carriers, {"parameters": 0.5}, GroupNorm(), "one_shot"),
+        (carriers, {"macs": 0.5}, GroupNorm(), "growing"),
+        (carriers, {"memory": 0.5}, GroupNorm(), "iterative"),
+        (parts, {"macs": 0.6}, Random(0), "one_shot"),
+        (parts, {"memory": 0.6}, Random(1), "one_shot"),
+    ],
+)
+@pytest.mark.filterwarnings("error:The compact model's")
+def test_counted_costs_are_met_as_they_are_counted(network, target, importance, schedule):
+    model, (name,) = network(), target
+    chosen = uniform(model, target, importance)
+    compact, _ = remove_channels(model, chosen)
+    assert chosen.costs[name][1] <= chosen.asked[name] < measured_costs(compact)[name]
+    model.compile(optimizer="sgd", loss="mse")
+    result = keras_sparse.compress(
+        model, (np.ones((8, 6, 6, 2)), np.ones((8, 2))), target=target, epochs=5,
+        importance=importance, allocation="uniform", schedule=schedule, verbose=0,
+    )  # fmt: skip
+    limit, before, after = result.costs[name]
+    assert limit == target[name] * before
+    assert before == measured_costs(model)[name]
+    assert after == measured_costs(result.model)[name] <= limit
+
+
+def test_a_plan_says_why_the_compact_model_misses_a_limit():
+    reason = r"\(2 of a and 1 more layers: carries the constants under its padded border\)"
+    model = carriers()
+    with pytest.warns(UserWarning, match=f"parameters is .* requested. Channels stay .*{reason}"):
+        uniform(model, {"parameters": 0.5}, GroupNorm()).apply(model)
+    model = parts()
+    with pytest.warns(UserWarning, match="macs is .* takes all channels of a group to cost the"):
+        uniform(model, {"macs": 0.6}, Random(0)).apply(model)
 
 
 def test_the_rate_of_the_base_training_is_found_again():

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keras import layers
+from keras import layers, ops
 
 from keras_sparse import surgery
-from keras_sparse.compression import Budget, BudgetError, CostModel, GroupNorm, Random
+from keras_sparse.compression import Budget, BudgetError, CostModel, GroupNorm, Importance, Random
 from keras_sparse.compression.allocation import allocate, candidates, uniform
 from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.planning import measured_costs, plan, removable_groups
@@ -38,12 +38,68 @@ def network(start, blocks):
     return keras.Model(x, layers.Dense(3)(layers.Flatten()(y)))
 
 
-CASES = st.tuples(
-    WIDTHS,
-    BLOCKS,
-    st.floats(0.3, 0.95),
-    st.sampled_from(["macs", "parameters", "memory"]),
-    st.integers(0, 9),
+def hand_written(x, width):
+    """Attention of operations, of which one reads a constant matrix."""
+    q, k, v = (layers.Dense(width)(x) for _ in range(3))
+    scores = ops.softmax(ops.einsum("btd,bsd->bts", q, k))
+    return ops.matmul(ops.matmul(scores, v), np.ones((width, 3), "float32"))
+
+
+def directions(mode):
+    return lambda x, width: layers.Bidirectional(
+        layers.GRU(width, return_sequences=True), merge_mode=mode
+    )(x)
+
+
+# Layers with products beside those of their kernels, and layers with equally wide parts.
+SEQUENCES = {
+    "feed_forward": lambda x, width: layers.Dense(width, activation="relu")(x),
+    "attention": lambda x, width: layers.MultiHeadAttention(2, width)(x, x),
+    "values": lambda x, width: layers.MultiHeadAttention(2, 3, value_dim=width, use_gate=True)(
+        x, layers.Dense(width)(x)
+    ),
+    "grouped": lambda x, width: layers.GroupQueryAttention(width, 4, 2)(x, x),
+    "dot_attention": lambda x, width: layers.Attention()([x, layers.Dense(width)(x), x]),
+    "additive": lambda x, width: layers.AdditiveAttention()([x, layers.Dense(width)(x), x]),
+    "dot": lambda x, width: layers.Dot(1)([layers.Dense(width)(x), x]),
+    "hand_written": hand_written,
+    "einsum": lambda x, width: layers.EinsumDense("btd,de->bte", (None, width))(x),
+    "both": directions("concat"),
+    "sum": directions("sum"),
+    "separate": lambda x, width: layers.Concatenate()(directions(None)(x, width)),
+}
+
+
+def sequence_network(start, blocks):
+    """A small network of attention and recurrent layers, with residual sums."""
+    x = keras.Input((4, 3))
+    y = layers.Dense(start)(x)
+    for kind, width, residual in blocks:
+        inner = SEQUENCES[kind](y, width)
+        if residual and inner.shape[1] == y.shape[1]:
+            inner = layers.Add()([y, layers.Dense(y.shape[-1])(inner)])
+        y = inner
+    model = keras.Model(x, layers.Dense(3)(layers.GlobalAveragePooling1D()(y)))
+    for weight in model.trainable_weights:
+        weight.assign(keras.random.normal(weight.shape, seed=1))
+    return model
+
+
+def cases(blocks):
+    return st.tuples(
+        WIDTHS,
+        blocks,
+        st.floats(0.3, 0.95),
+        st.sampled_from(["macs", "parameters", "memory"]),
+        st.integers(0, 9),
+    )
+
+
+CASES = cases(BLOCKS)
+SEQUENCE_CASES = cases(
+    st.lists(
+        st.tuples(st.sampled_from(sorted(SEQUENCES)), WIDTHS, st.booleans()), min_size=1, max_size=3
+    )
 )
 
 
@@ -77,17 +133,36 @@ def test_a_uniform_width_on_the_steps_of_the_latency():
 @settings(max_examples=5)
 @given(CASES)
 def test_the_budget_holds_and_the_prediction_is_exact(case):
-    check_budget(*case)
+    check_budget(network, *case)
+
+
+@settings(max_examples=5)
+@given(SEQUENCE_CASES)
+def test_the_budget_of_sequences_holds_and_the_prediction_is_exact(case):
+    check_budget(sequence_network, *case)
 
 
 @pytest.mark.slow
 @settings(max_examples=100)
 @given(CASES)
 def test_the_budget_holds_for_a_hundred_networks(case):
-    check_budget(*case)
+    check_budget(network, *case)
 
 
-def check_budget(start, blocks, share, name, seed):
+@pytest.mark.slow
+@settings(max_examples=100)
+@given(SEQUENCE_CASES)
+def test_the_budget_holds_for_a_hundred_networks_of_sequences(case):
+    check_budget(sequence_network, *case)
+
+
+@pytest.mark.parametrize("kind", sorted(SEQUENCES))
+@pytest.mark.parametrize(("residual", "share"), [(False, 0.7), (True, 0.4)])
+def test_the_costs_of_each_layer_of_sequences_are_predicted(kind, residual, share):
+    check_budget(sequence_network, 6, [(kind, 5, residual)], share, "macs", 0)
+
+
+def check_budget(network, start, blocks, share, name, seed):
     model = network(start, blocks)
     try:
         chosen = plan(model, target={name: share}, importance=Random(seed))
@@ -103,6 +178,24 @@ def check_budget(start, blocks, share, name, seed):
     assert counted[name] <= share * full[name]
     for cost, count in counted.items():
         assert chosen.costs[cost] == (full[cost], pytest.approx(count))
+
+
+class Backwards(Importance):
+    """Prefers the backward direction of a recurrent layer."""
+
+    def scores(self, model, groups, data=None):
+        return {group: np.arange(1.0, group.size + 1) for group in groups}
+
+
+def test_both_directions_of_a_recurrent_layer_lose_units_together():
+    x = keras.Input((5, 3))
+    y = layers.Bidirectional(layers.LSTM(8), name="both")(x)
+    model = keras.Model(x, layers.Dense(2)(y))
+    assert [group.size for group in surgery.channel_groups(model) if not group.fixed] == [8]
+    chosen = plan(model, target={"parameters": 0.5}, importance=Backwards())
+    compact, report = chosen.apply(model)
+    assert compact.count_params() == chosen.costs["parameters"][1] <= 0.5 * model.count_params()
+    assert report.channels["both"] == (16, 2 * chosen.widths[0])
 
 
 def two_layers():

@@ -202,15 +202,13 @@ class Recurrent(Rule):
         return kept
 
     def removed_together(self, call):
-        first, pairs = {}, []
-        for row, value in zip(self.blocks(call.unit), call.outputs, strict=True):
-            for block, part in zip(
-                row, np.split(np.arange(len(value.keep)), len(row)), strict=True
-            ):
-                for i in block:
-                    seen = first.setdefault(i, (value, part))
-                    pairs.append((*seen, value, part))
-        return pairs
+        """Couples the units of all blocks one by one: `resolve` keeps equally many in each cell."""
+        parts = [
+            (value, part)
+            for row, value in zip(self.blocks(call.unit), call.outputs, strict=True)
+            for part in np.split(np.arange(len(value.keep)), len(row))
+        ]
+        return [(*parts[0], *part) for part in parts[1:]]
 
     def corrections(self, unit):
         source = unit.inputs[0].on(-1)
