@@ -5,7 +5,8 @@ import numbers
 import keras
 import numpy as np
 
-from keras_sparse.compression.data import is_arrays, is_endless
+from keras_sparse.compression.data import is_arrays
+from keras_sparse.epochs import is_endless
 from keras_sparse.surgery.messages import one_line
 from keras_sparse.surgery.verify import check_names
 from keras_sparse.validation import check_finite_samples

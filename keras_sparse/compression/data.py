@@ -6,6 +6,8 @@ import math
 import keras
 import numpy as np
 
+from keras_sparse.epochs import epoch_of, is_endless
+
 
 def is_arrays(data):
     """Whether data are arrays `(x, y)` or `(x, y, sample_weight)`, not a data set of batches."""
@@ -79,7 +81,7 @@ def first_batches(data, batches, batch_size):
         kept = data.take(batches).cache()
         found = sum(1 for _ in kept)
     else:
-        kept = _Listed(_first(data, batches))
+        kept = _Listed(itertools.islice(epoch_of(data), batches))
         found = len(kept)
     if not found:
         raise ValueError(
@@ -87,12 +89,6 @@ def first_batches(data, batches, batch_size):
             "or one that was read before."
         )
     return {"x": kept}
-
-
-def _first(data, batches):
-    if isinstance(data, keras.utils.PyDataset):
-        return [data[i] for i in range(min(batches, len(data)))]
-    return itertools.islice(iter(data), batches)
 
 
 class FirstKept:
@@ -132,7 +128,7 @@ class _Listed(keras.utils.PyDataset):
         return len(self._batches)
 
     def __getitem__(self, index):
-        return self._batches[index]
+        return _as_in_fit(self._batches[index])
 
 
 def training_arguments(data, batch_size, first_epoch):
@@ -155,16 +151,6 @@ def training_arguments(data, batch_size, first_epoch):
     if hasattr(data, "from_epoch"):
         data = data.from_epoch(data.first_epoch + first_epoch)
     return {"x": data, "shuffle": False, "steps_per_epoch": len(data)}
-
-
-def is_endless(data):
-    """Whether a data set is infinite by its own account, as after `repeat()` of `tf.data`."""
-    if isinstance(data, keras.utils.PyDataset):
-        return data.num_batches is None
-    if not hasattr(data, "cardinality"):
-        return False
-    # tf.data.INFINITE_CARDINALITY, without importing TensorFlow.
-    return int(data.cardinality()) == -1
 
 
 class ShuffledEpochs(keras.utils.PyDataset):
@@ -201,7 +187,13 @@ class ShuffledEpochs(keras.utils.PyDataset):
         """Batch `index`, counted from the start of the first epoch."""
         epoch, step = divmod(index, len(self))
         order = np.random.default_rng([0, self.first_epoch + epoch]).permutation(count(self._data))
-        return take(self._data, order[step * self._size : (step + 1) * self._size])
+        chosen = order[step * self._size : (step + 1) * self._size]
+        return _as_in_fit(take(self._data, chosen))
+
+
+def _as_in_fit(batch):
+    """A batch with tuples for lists: TensorFlow makes a tensor of a list."""
+    return keras.tree.lists_to_tuples(batch)
 
 
 def take(data, indices):
