@@ -106,12 +106,12 @@ def _check_array(what, array):
 
 
 def _check_target_names(name, y, model):
-    names = list(getattr(model, "output_names", None) or [])
-    if not isinstance(y, dict) or isinstance(getattr(model, "output", None), dict) or not names:
+    names, loss = _outputs(model)[0], getattr(model, "loss", None)
+    if not isinstance(y, dict) or not names:
         return
-    loss = getattr(model, "loss", None)
+    needed = [n for n in names if n in loss] if isinstance(loss, dict) else names
     wrong = {
-        "has no": [n for n in (loss if isinstance(loss, dict) else names) if n not in y],
+        "has no": [n for n in needed if n not in y],
         "has an unknown": [str(n) for n in y if n not in names],
     }
     for told, found in wrong.items():
@@ -173,24 +173,36 @@ def _takes_classes(loss):
 
 def _by_output(y, model):
     """`(path, targets, loss, output)` of each output with a loss and targets."""
-    outputs, loss = getattr(model, "outputs", None) or [], getattr(model, "loss", None)
-    names = getattr(model, "output_names", None) or []
+    (names, outputs), loss = _outputs(model), getattr(model, "loss", None)
     if len(outputs) == 1:
         flat = keras.tree.flatten(y), keras.tree.flatten(loss)
         return [("", ys[0], losses[0], outputs[0]) for ys, losses in [flat] if ys and losses]
-    if isinstance(loss, (list, tuple)) and len(loss) == len(outputs):
-        loss = dict(zip(names, loss, strict=True))
-    elif not isinstance(loss, dict):
-        loss = dict.fromkeys(names, loss)
-    if isinstance(y, (list, tuple)) and len(y) == len(outputs):
-        y = dict(zip(names, y, strict=True))
-    if not isinstance(y, dict):
-        return []
-    return [
-        (f"[{name!r}]", y[name], loss[name], output)
-        for name, output in zip(names, outputs, strict=True)
-        if name in y and name in loss
-    ]
+    if not isinstance(loss, (dict, list, tuple)):
+        loss = [loss] * len(outputs)
+    paths = [f"[{name!r}]" for name in names]
+    rows = zip(paths, _in_order(y, names), _in_order(loss, names), outputs, strict=True)
+    return [row for row in rows if row[1] is not None and row[2] is not None]
+
+
+def _outputs(model):
+    """Names and tensors of a model's outputs; the names of a dict of outputs are its keys."""
+    output = getattr(model, "output", None)
+    if not isinstance(output, dict):
+        outputs = list(getattr(model, "outputs", None) or [])
+        return list(getattr(model, "output_names", None) or []), outputs
+    if any(map(keras.tree.is_nested, output.values())):
+        return [], []
+    # In the order in which Keras flattens a dict, so that lists of losses and targets fit.
+    return sorted(output), [output[name] for name in sorted(output)]
+
+
+def _in_order(given, names):
+    """An entry for each output, from a dict or list of losses or targets; None for no entry."""
+    if isinstance(given, dict):
+        return [given.get(name) for name in names]
+    if isinstance(given, (list, tuple)) and len(given) == len(names):
+        return list(given)
+    return [None] * len(names)
 
 
 def _try(name, data, model):

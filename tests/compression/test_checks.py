@@ -134,6 +134,36 @@ def test_targets_by_name_are_those_of_the_outputs():
     assert keras_sparse.plan(model, data, target={"parameters": 0.5}).widths
 
 
+def test_targets_of_a_dict_of_outputs_go_by_its_keys():
+    inputs = keras.Input((8,))
+    hidden = layers.Dense(16)(inputs)
+    kind, box = layers.Dense(3, name="a")(hidden), layers.Dense(1, name="b")(hidden)
+    model = keras.Model(inputs, {"kind": kind, "box": box})
+    fitting, box = {"kind": Y, "box": X[:, :1]}, X[:, :1]
+    # Keras takes lists in the order of the sorted keys.
+    for loss in ({"kind": CLASSES, "box": "mse"}, ["mse", CLASSES], {"kind": CLASSES}):
+        model.compile("adam", loss)
+        check_data("data", (X, fitting), model)
+        check_data("data", (X, [box, Y]), model)
+        for y, words in (
+            ({"kind": Y + 2, "box": box}, r"y\['kind'\] of `data` must hold classes from 0 to 2"),
+            ([box, Y + 2], r"y\['kind'\] of `data` must hold classes from 0 to 2"),
+            ({"box": box}, "has no kind. The model's outputs are box, kind"),
+            ({**fitting, "a": Y}, "unknown a"),
+        ):
+            with pytest.raises(ValueError, match=words):
+                check_data("data", (X, y), model)
+
+
+def test_each_target_of_a_shared_layer_is_checked():
+    head, inputs = layers.Dense(2, name="head"), [keras.Input((8,)), keras.Input((8,))]
+    model = keras.Model(inputs, [head(tensor) for tensor in inputs])
+    model.compile("adam", CLASSES)
+    check_data("data", ([X, X], [Y, Y]), model)
+    with pytest.raises(ValueError, match="must hold classes from 0 to 1"):
+        check_data("data", ([X, X], [Y + 1, Y]), model)
+
+
 def test_data_sets(classifier):
     check_data("data", Batches(X, Y, batch_size=4), classifier)
     check_data("data", [(X, Y)] * 4, classifier)
