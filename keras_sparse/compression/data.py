@@ -1,5 +1,6 @@
 """Turns the user's data into arguments of `fit` and `evaluate`."""
 
+import hashlib
 import itertools
 import math
 
@@ -7,6 +8,11 @@ import keras
 import numpy as np
 
 from keras_sparse.epochs import epoch_of, is_endless
+
+# Names of the settings of `data_hashes`.
+HASHES = ("hash_of_x", "hash_of_y", "hash_of_sample_weight")
+# Number of samples of each array in a hash.
+_HASHED = 64
 
 
 def is_arrays(data):
@@ -36,11 +42,34 @@ def data_sizes(data):
         return None
 
 
+def data_hashes(data):
+    """A hash of a few samples of x, of y and of the sample weights of arrays.
+
+    Returns:
+        A dict of strings; None for arrays that are not given, and for a data set, because its
+        batches may be augmented and cost time.
+    """
+    sides = data if is_arrays(data) else ()
+    if sides:
+        chosen = np.linspace(0, count(data) - 1, _HASHED).astype(int)
+        sides = take(data, np.unique(chosen))
+    hashes = [_hash(keras.tree.flatten(side)) for side in sides]
+    return dict(itertools.zip_longest(HASHES, hashes))
+
+
+def _hash(arrays):
+    digest = hashlib.sha256()
+    for array in arrays:
+        # Objects have no bytes of their own.
+        digest.update(repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes())
+    return digest.hexdigest()[:16]
+
+
 def has_sample_weights(data):
     """Whether data have sample weights; False if that needs reading a whole data set."""
     if is_arrays(data):
         return len(data) == 3
-    if isinstance(data, keras.utils.PyDataset):
+    if isinstance(data, (list, keras.utils.PyDataset)):
         return len(data[0]) == 3
     spec = getattr(data, "element_spec", None)
     return isinstance(spec, tuple) and len(spec) == 3
@@ -89,6 +118,30 @@ def first_batches(data, batches, batch_size):
             "or one that was read before."
         )
     return {"x": kept}
+
+
+def first_batch(data):
+    """The first batch of a data set, `(x, y)` or `(x, y, sample_weight)` of arrays.
+
+    Args:
+        data: a `tf.data.Dataset`, `keras.utils.PyDataset` or list of batches.
+
+    Returns:
+        Whatever the data set gives as a batch; None if it may not be read twice, or has tensors
+        that are no arrays, such as sparse ones.
+    """
+    if hasattr(data, "element_spec"):
+        batch = next(iter(data.take(1)), None)
+    elif isinstance(data, (list, keras.utils.PyDataset)):
+        batch = data[0]
+    else:
+        return None
+    leaves = keras.tree.flatten(batch)
+    if any(hasattr(leaf, "shape") and not hasattr(leaf, "__array__") for leaf in leaves):
+        return None
+    return keras.tree.map_structure(
+        lambda leaf: np.asarray(leaf) if hasattr(leaf, "__array__") else leaf, batch
+    )
 
 
 class FirstKept:

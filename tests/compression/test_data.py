@@ -7,6 +7,8 @@ from keras import layers
 
 import keras_sparse
 from keras_sparse import channels
+from keras_sparse.compression import job
+from keras_sparse.compression.data import HASHES, data_hashes
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(48, 8)).astype("float32")
@@ -100,3 +102,63 @@ def test_a_criterion_reads_arrays_as_compress_takes_them(inputs, kind):
     for group, found in chosen.scores.items():
         expected = scores[group.layers[0]]
         np.testing.assert_allclose(found, expected / expected.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("changed", ["x", "y", "sample_weight"])
+def test_a_folder_is_of_its_data(changed, tmp_path):
+    model, data = network(), {"x": X, "y": Y, "sample_weight": ONES}
+    first = half(model, tuple(data.values()), epochs=1, folder=tmp_path)
+    again = half(model, tuple(data.values()), epochs=1, folder=tmp_path)
+    assert again.history == first.history
+    other = {**data, changed: data[changed][::-1] * 2}
+    if changed == "y":
+        other["y"] = 3 - Y
+    words = f"started with hash_of_{changed}='[0-9a-f]+', not hash_of_{changed}='[0-9a-f]+'. Give"
+    with pytest.raises(ValueError, match=words):
+        half(model, tuple(other.values()), epochs=1, folder=tmp_path)
+    # With a plan, only the training is in the folder.
+    options = {"plan": first.plan, "epochs": 1, "batch_size": 16, "verbose": 0}
+    with pytest.raises(ValueError, match=f"started with hash_of_{changed}"):
+        keras_sparse.compress(model, tuple(other.values()), folder=tmp_path, **options)
+
+
+def test_a_folder_without_hashes_goes_on(tmp_path, monkeypatch):
+    model = network()
+    with monkeypatch.context() as patched:
+        patched.setattr(job, "data_hashes", lambda data: {})
+        names = [name for name in job._OF_SCORES if name not in HASHES]
+        patched.setattr(job, "_OF_SCORES", names)
+        first = half(model, (X, Y), epochs=1, folder=tmp_path)
+    assert half(model, (X, Y), epochs=1, folder=tmp_path).history == first.history
+
+
+def test_hashes_are_of_the_values_and_of_all_arrays():
+    words = np.array(["a", "b"] * 24, object)
+    data = ({"a": X, "b": words}, Y)
+    first = data_hashes(data)
+    assert first == data_hashes(({"a": X.copy(), "b": words.copy()}, Y))
+    assert first["hash_of_sample_weight"] is None
+    last = X.copy()
+    last[-1, -1] += 1
+    for x in ({"a": last, "b": words}, {"a": X, "b": words[::-1]}):
+        assert data_hashes((x, Y))["hash_of_x"] != first["hash_of_x"]
+        assert data_hashes((x, Y))["hash_of_y"] == first["hash_of_y"]
+    assert set(data_hashes(Counted()).values()) == {None}
+
+
+def test_sample_weights_of_a_list_of_batches_and_distillation():
+    model, distillation = network(), keras.distillation.LogitsDistillation()
+    with pytest.raises(ValueError, match="`distillation` cannot be used with sample weights"):
+        half(model, [(X, Y, ONES)] * 2, epochs=0, distillation=distillation)
+
+
+def test_sample_weights_by_class_are_class_weights():
+    weights = np.array([1.0, 0.5, 2.0, 0.0], "float32")
+    model, other = network(), network()
+    other.set_weights(model.get_weights())
+    options = {"batch_size": 16, "shuffle": False, "verbose": 0}
+    model.fit(X, Y, class_weight=dict(enumerate(weights)), **options)
+    other.fit(X, Y, sample_weight=weights[Y], **options)
+    for expected, found in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+    assert half(model, (X, Y, weights[Y]), epochs=1).model.count_params() < model.count_params()
