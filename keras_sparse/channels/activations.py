@@ -8,6 +8,7 @@ import numpy as np
 from keras_sparse import _keras
 from keras_sparse.channels.names import by_name
 from keras_sparse.channels.norms import layers_with_channels
+from keras_sparse.epochs import epoch_of
 
 # Layers that do not mix channels, which may come between a layer and its nonlinearity.
 _PASSED = (
@@ -40,6 +41,7 @@ def activations(model, data, batch_size=128):
         data: one of: an array of inputs of shape `(images, ...)`, a list or dict of arrays if the
             model has several inputs; a tuple `(x, y)` of those and labels; a `tf.data.Dataset`,
             `keras.utils.PyDataset` or other iterable of batches `x`, `(x, y)` or `(x, y, weights)`.
+            Of an infinite `PyDataset`, `len(data)` batches are read.
         batch_size: int, for arrays; data sets come in their own batches.
 
     Returns:
@@ -49,7 +51,7 @@ def activations(model, data, batch_size=128):
         (`TimeDistributed`) are omitted.
 
     Raises:
-        ValueError: a model without a known graph.
+        ValueError: a model without a known graph; a data set without an end and a length.
 
     Example:
 
@@ -68,7 +70,7 @@ def read(reader, data, batch_size=128):
     """`activations` with a `reader` of the model."""
     for x, y in batches(data, batch_size):
         found = {}
-        for name, values in reader.read(keras.tree.flatten(x)):
+        for name, values in reader.read(x):
             found.setdefault(name, []).append(values)
         yield {name: np.concatenate(parts, axis=1) for name, parts in found.items()}, y
 
@@ -76,7 +78,7 @@ def read(reader, data, batch_size=128):
 def batches(data, batch_size):
     """Batches `(x, y)` of the data that `activations` takes; y is None without labels."""
     if not _is_arrays(data):
-        for batch in data:
+        for batch in epoch_of(data):
             x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
             yield x, None if y is None else np.asarray(y)
         return
@@ -130,10 +132,12 @@ class _Reader:
                 ends = len(tensors) + len(node.input_tensors)
                 self._inner.append((_Reader(node.operation, names), slice(len(tensors), ends)))
                 tensors += node.input_tensors
-        self._features = keras.Model(graph.inputs, tensors) if tensors else None
+        # `graph.input` is nested, so that Keras finds the inputs in a dict by their names.
+        self._inputs = graph.input
+        self._features = keras.Model(graph.input, tensors) if tensors else None
 
     def read(self, inputs):
-        """Pairs of a layer's name and its activations, for a flat list of inputs."""
+        """Pairs of a layer's name and its activations."""
         if self._features is None:
             return
         # Keras returns a single output without a list.
@@ -142,7 +146,11 @@ class _Reader:
             values = np.moveaxis(np.asarray(output), axis, -1)
             yield name, values.reshape(len(values), -1, values.shape[-1])
         for reader, where in self._inner:
-            yield from reader.read(outputs[where])
+            yield from reader.read_flat(outputs[where])
+
+    def read_flat(self, inputs):
+        """As `read`, for a flat list of inputs."""
+        return self.read(keras.tree.pack_sequence_as(self._inputs, inputs))
 
 
 class _Walk:

@@ -1,9 +1,11 @@
 """Checkpoints of the training of a compression."""
 
 from keras_sparse.callbacks import EpochCheckpoint
+from keras_sparse.compression.data import HASHES
 
+COMPILE_SETTINGS = ("loss", "loss_weights", "optimizer")
 # Checkpoints of earlier versions lack these settings.
-ADDED_SETTINGS = ("loss", "loss_weights", "optimizer")
+ADDED_SETTINGS = (*COMPILE_SETTINGS, *HASHES)
 
 
 class TrainingCheckpoint(EpochCheckpoint):

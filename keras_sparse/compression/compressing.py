@@ -107,8 +107,8 @@ def compress(
             `"iterative"`: in several cuts with an epoch of training after each; see `Iterative`.
             `"growing"`: channels are pushed to zero during training, and then removed; see
             `Growing`.
-        validation_data: held-out data of the same kind as `data`. The metrics of the result are
-            computed on it.
+        validation_data: held-out data of the same kind as `data`, with an end. The metrics of the
+            result are computed on it.
         learning_rate: float, the peak of the learning rate. Defaults to 0.3 times the largest
             learning rate of the model's optimizer.
         batch_size: int, the batch size if `data` are arrays.
@@ -124,8 +124,9 @@ def compress(
             in the same way. With None, both are only predicted.
         folder: path of a folder to save scores, plan and the state of the training after each
             epoch. If the process is killed, the same call continues from there. A call with other
-            arguments, loss or optimizer is refused. To continue, an infinite data set needs
-            `first_epoch` and `from_epoch`, as `Batches` has.
+            arguments, arrays, loss or optimizer is refused; of a data set, only the number of
+            batches is compared. To continue, an infinite data set needs `first_epoch` and
+            `from_epoch`, as `Batches` has.
         callbacks: list of `keras.callbacks.Callback` for the training.
         verbose: as in `fit`.
 
@@ -179,7 +180,7 @@ def compress(
     check_data("data", data, model)
     steps_per_epoch(data, batch_size)
     if validation_data is not None:
-        check_data("validation_data", validation_data, model, ends=True)
+        check_data("validation_data", validation_data, model, evaluated=True)
     training = Training(
         model,
         data,

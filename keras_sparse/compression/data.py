@@ -1,10 +1,18 @@
 """Turns the user's data into arguments of `fit` and `evaluate`."""
 
+import hashlib
 import itertools
 import math
 
 import keras
 import numpy as np
+
+from keras_sparse.epochs import epoch_of, is_endless
+
+# Names of the settings of `data_hashes`.
+HASHES = ("hash_of_x", "hash_of_y", "hash_of_sample_weight")
+# Number of samples of each array in a hash.
+_HASHED = 64
 
 
 def is_arrays(data):
@@ -34,11 +42,34 @@ def data_sizes(data):
         return None
 
 
+def data_hashes(data):
+    """A hash of a few samples of x, of y and of the sample weights of arrays.
+
+    Returns:
+        A dict of strings; None for arrays that are not given, and for a data set, because its
+        batches may be augmented and cost time.
+    """
+    sides = data if is_arrays(data) else ()
+    if sides:
+        chosen = np.linspace(0, count(data) - 1, _HASHED).astype(int)
+        sides = take(data, np.unique(chosen))
+    hashes = [_hash(keras.tree.flatten(side)) for side in sides]
+    return dict(itertools.zip_longest(HASHES, hashes))
+
+
+def _hash(arrays):
+    digest = hashlib.sha256()
+    for array in arrays:
+        # Objects have no bytes of their own.
+        digest.update(repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes())
+    return digest.hexdigest()[:16]
+
+
 def has_sample_weights(data):
     """Whether data have sample weights; False if that needs reading a whole data set."""
     if is_arrays(data):
         return len(data) == 3
-    if isinstance(data, keras.utils.PyDataset):
+    if isinstance(data, (list, keras.utils.PyDataset)):
         return len(data[0]) == 3
     spec = getattr(data, "element_spec", None)
     return isinstance(spec, tuple) and len(spec) == 3
@@ -79,7 +110,7 @@ def first_batches(data, batches, batch_size):
         kept = data.take(batches).cache()
         found = sum(1 for _ in kept)
     else:
-        kept = _Listed(_first(data, batches))
+        kept = _Listed(itertools.islice(epoch_of(data), batches))
         found = len(kept)
     if not found:
         raise ValueError(
@@ -89,10 +120,28 @@ def first_batches(data, batches, batch_size):
     return {"x": kept}
 
 
-def _first(data, batches):
-    if isinstance(data, keras.utils.PyDataset):
-        return [data[i] for i in range(min(batches, len(data)))]
-    return itertools.islice(iter(data), batches)
+def first_batch(data):
+    """The first batch of a data set, `(x, y)` or `(x, y, sample_weight)` of arrays.
+
+    Args:
+        data: a `tf.data.Dataset`, `keras.utils.PyDataset` or list of batches.
+
+    Returns:
+        Whatever the data set gives as a batch; None if it may not be read twice, or has tensors
+        that are no arrays, such as sparse ones.
+    """
+    if hasattr(data, "element_spec"):
+        batch = next(iter(data.take(1)), None)
+    elif isinstance(data, (list, keras.utils.PyDataset)):
+        batch = data[0]
+    else:
+        return None
+    leaves = keras.tree.flatten(batch)
+    if any(hasattr(leaf, "shape") and not hasattr(leaf, "__array__") for leaf in leaves):
+        return None
+    return keras.tree.map_structure(
+        lambda leaf: np.asarray(leaf) if hasattr(leaf, "__array__") else leaf, batch
+    )
 
 
 class FirstKept:
@@ -132,7 +181,7 @@ class _Listed(keras.utils.PyDataset):
         return len(self._batches)
 
     def __getitem__(self, index):
-        return self._batches[index]
+        return _as_in_fit(self._batches[index])
 
 
 def training_arguments(data, batch_size, first_epoch):
@@ -155,16 +204,6 @@ def training_arguments(data, batch_size, first_epoch):
     if hasattr(data, "from_epoch"):
         data = data.from_epoch(data.first_epoch + first_epoch)
     return {"x": data, "shuffle": False, "steps_per_epoch": len(data)}
-
-
-def is_endless(data):
-    """Whether a data set is infinite by its own account, as after `repeat()` of `tf.data`."""
-    if isinstance(data, keras.utils.PyDataset):
-        return data.num_batches is None
-    if not hasattr(data, "cardinality"):
-        return False
-    # tf.data.INFINITE_CARDINALITY, without importing TensorFlow.
-    return int(data.cardinality()) == -1
 
 
 class ShuffledEpochs(keras.utils.PyDataset):
@@ -201,7 +240,13 @@ class ShuffledEpochs(keras.utils.PyDataset):
         """Batch `index`, counted from the start of the first epoch."""
         epoch, step = divmod(index, len(self))
         order = np.random.default_rng([0, self.first_epoch + epoch]).permutation(count(self._data))
-        return take(self._data, order[step * self._size : (step + 1) * self._size])
+        chosen = order[step * self._size : (step + 1) * self._size]
+        return _as_in_fit(take(self._data, chosen))
+
+
+def _as_in_fit(batch):
+    """A batch with tuples for lists: TensorFlow makes a tensor of a list."""
+    return keras.tree.lists_to_tuples(batch)
 
 
 def take(data, indices):

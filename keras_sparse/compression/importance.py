@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_sparse import _keras
 from keras_sparse.channels import ChannelCriterion
-from keras_sparse.compression.data import first_batches
+from keras_sparse.compression.data import first_batches, is_arrays
 from keras_sparse.compression.probe import probe_model, unchanged, unfrozen
 from keras_sparse.configured import Configured
 
@@ -238,6 +238,9 @@ class FromCriterion(Importance):
         return {"criterion": self.criterion}
 
     def scores(self, model, groups, data=None):
+        if is_arrays(data):
+            # The criterion reads a list as inputs, and a tuple in a tuple as a batch.
+            data = tuple(list(side) if isinstance(side, tuple) else side for side in data)
         by_layer = self.criterion.scores(model, data)
         scores = {}
         for group in groups:

@@ -5,8 +5,8 @@ import os
 
 import keras
 
-from keras_sparse.compression.checkpoint import ADDED_SETTINGS
-from keras_sparse.compression.data import data_sizes
+from keras_sparse.compression.checkpoint import COMPILE_SETTINGS
+from keras_sparse.compression.data import HASHES, data_hashes, data_sizes
 from keras_sparse.compression.descriptions import compile_settings
 from keras_sparse.compression.device import Cut, fit_to_device
 from keras_sparse.compression.importance import Taylor, as_importance
@@ -16,7 +16,7 @@ from keras_sparse.compression.recovery import compile_like, recovery_optimizer, 
 from keras_sparse.compression.training import Training
 from keras_sparse.compression.trial import recalibrate
 
-_OF_SCORES = ("model", "data", "importance", "exclude", "loss", "loss_weights")
+_OF_SCORES = ("model", "data", *HASHES, "importance", "exclude", "loss", "loss_weights")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Job:
             "files": None if self.files is None else True,
             "exclude": sorted(exclude),
             "schedule": self.schedule,
-            **self._compiled(),
+            **self._described(),
         }
         return fit_to_device(
             model,
@@ -138,15 +138,15 @@ class Job:
             "epochs": epochs,
             "learning_rate": self.learning_rate,
             "schedule": self.schedule,
-            **self._compiled(),
+            **self._described(),
             **self.training.settings(),
         }
         return self.training.run(model, epochs, self.folder_of(stage), settings)
 
-    def _compiled(self):
+    def _described(self):
         if self.folder is None:
-            return dict.fromkeys(ADDED_SETTINGS)
-        return compile_settings(self.model)
+            return dict.fromkeys((*COMPILE_SETTINGS, *HASHES))
+        return {**compile_settings(self.model), **data_hashes(self.training.data)}
 
     def folder_of(self, stage):
         """The folder of a stage; None if nothing is saved."""

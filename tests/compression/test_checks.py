@@ -93,6 +93,90 @@ def test_classes_where_the_loss_wants_one_hot(loss, targets):
         check_data("data", (X, targets), model)
 
 
+class Pairs(keras.utils.PyDataset):
+    """Batches of some arrays, or single samples."""
+
+    def __init__(self, *arrays, size=4):
+        super().__init__()
+        self.arrays, self.size = arrays, size
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        rows = slice(self.size * index, self.size * (index + 1)) if self.size else index
+        found = tuple(array[rows] for array in self.arrays)
+        return found if len(found) > 1 else found[0]
+
+
+def tensorflow_batches(*arrays, size=4):
+    import tensorflow as tf
+
+    samples = tf.data.Dataset.from_tensor_slices(arrays if len(arrays) > 1 else arrays[0])
+    return samples.batch(size) if size else samples
+
+
+def listed(*arrays, size=4):
+    return list(Pairs(*arrays, size=size))
+
+
+DATA_SETS = [Pairs, pytest.param(tensorflow_batches, marks=pytest.mark.tensorflow)]
+KINDS = [listed, *DATA_SETS]
+WRONG_BATCHES = {
+    "another width": ((X[:, :5], Y), "the first batch of `data` does not fit the model"),
+    "classes from 1": ((X, Y + 1), "y of the first batch of `data` must hold classes from 0 to 1"),
+    "one-hot": ((X, np.eye(2)[Y]), "the number of a class .*argmax"),
+    "with NaN": ((with_nan(X), Y), "x of the first batch of `data` must be finite"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("arrays", "words"), WRONG_BATCHES.values(), ids=WRONG_BATCHES)
+def test_the_first_batch_is_checked_as_arrays_are(arrays, words, kind, classifier):
+    with pytest.raises(ValueError, match=words):
+        check_data("data", kind(*arrays), classifier)
+    check_data("data", kind(X, Y), classifier)
+    check_data("data", kind(X, Y, np.ones(12)), classifier)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("targets", [Y, np.eye(2)[Y]], ids=["numbers", "one-hot"])
+def test_single_samples_are_no_batches(targets, kind, classifier):
+    with pytest.raises(ValueError, match=r"`data` must give batches with .*\.batch\(128\)"):
+        check_data("data", kind(X, targets, size=None), classifier)
+
+
+@pytest.mark.parametrize("kind", DATA_SETS)
+def test_batches_without_targets(kind, classifier):
+    with pytest.raises(ValueError, match=r"`data` must give batches \(x, y\).*type ndarray"):
+        check_data("data", kind(X), classifier)
+
+
+def test_a_batch_may_say_that_it_has_no_weights(classifier):
+    check_data("data", [(X, Y, None)], classifier)
+
+
+def test_data_sets_of_validation_are_checked_before_any_work(classifier):
+    class Unused(keras_sparse.compression.Importance):
+        def scores(self, model, groups, data=None):
+            raise AssertionError("channels were scored")
+
+    for validation, words in (
+        (Pairs(X, Y + 1), "y of the first batch of `validation_data` must hold classes"),
+        (((X, Y) for _ in range(3)), "an iterator gives its batches once.*`list"),
+        (iter([(X, Y)]), "an iterator gives its batches once.*list_iterator"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            keras_sparse.compress(
+                classifier,
+                Pairs(X, Y),
+                target={"parameters": 0.5},
+                importance=Unused(),
+                validation_data=validation,
+                epochs=1,
+            )
+
+
 def test_compress_and_plan_check(classifier):
     target = {"parameters": 0.5}
     for call in (keras_sparse.compress, keras_sparse.plan):
@@ -132,6 +216,36 @@ def test_targets_by_name_are_those_of_the_outputs():
     # A loss for each output by name, in the trials of a plan as well.
     data = (X, {"age": Y, "sex": Y})
     assert keras_sparse.plan(model, data, target={"parameters": 0.5}).widths
+
+
+def test_targets_of_a_dict_of_outputs_go_by_its_keys():
+    inputs = keras.Input((8,))
+    hidden = layers.Dense(16)(inputs)
+    kind, box = layers.Dense(3, name="a")(hidden), layers.Dense(1, name="b")(hidden)
+    model = keras.Model(inputs, {"kind": kind, "box": box})
+    fitting, box = {"kind": Y, "box": X[:, :1]}, X[:, :1]
+    # Keras takes lists in the order of the sorted keys.
+    for loss in ({"kind": CLASSES, "box": "mse"}, ["mse", CLASSES], {"kind": CLASSES}):
+        model.compile("adam", loss)
+        check_data("data", (X, fitting), model)
+        check_data("data", (X, [box, Y]), model)
+        for y, words in (
+            ({"kind": Y + 2, "box": box}, r"y\['kind'\] of `data` must hold classes from 0 to 2"),
+            ([box, Y + 2], r"y\['kind'\] of `data` must hold classes from 0 to 2"),
+            ({"box": box}, "has no kind. The model's outputs are box, kind"),
+            ({**fitting, "a": Y}, "unknown a"),
+        ):
+            with pytest.raises(ValueError, match=words):
+                check_data("data", (X, y), model)
+
+
+def test_each_target_of_a_shared_layer_is_checked():
+    head, inputs = layers.Dense(2, name="head"), [keras.Input((8,)), keras.Input((8,))]
+    model = keras.Model(inputs, [head(tensor) for tensor in inputs])
+    model.compile("adam", CLASSES)
+    check_data("data", ([X, X], [Y, Y]), model)
+    with pytest.raises(ValueError, match="must hold classes from 0 to 1"):
+        check_data("data", ([X, X], [Y + 1, Y]), model)
 
 
 def test_data_sets(classifier):
