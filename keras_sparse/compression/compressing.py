@@ -14,7 +14,7 @@ from keras_sparse.compression.descriptions import check_importance
 from keras_sparse.compression.importance import as_importance
 from keras_sparse.compression.job import Job
 from keras_sparse.compression.planning import Plan, check_allocation, measured_costs
-from keras_sparse.compression.recovery import RATE_SHARE, base_learning_rate, steps_per_epoch
+from keras_sparse.compression.recovery import default_peak, steps_per_epoch
 from keras_sparse.compression.schedules import as_schedule
 from keras_sparse.compression.training import STUDENT_LOSS_WEIGHT, Training
 from keras_sparse.files import check_folder
@@ -108,8 +108,9 @@ def compress(
             `Growing`.
         validation_data: held-out data of the same kind as `data`. The metrics of the result are
             computed on it.
-        learning_rate: float, the peak of the learning rate. Defaults to 0.3 times the largest
-            learning rate of the model's optimizer.
+        learning_rate: float, the peak of the learning rate. Defaults to 0.3 times the learning rate
+            of the model's optimizer, or 0.3 times the largest that its schedule has had. Give it if
+            a callback changed the rate, as `ReduceLROnPlateau` does.
         batch_size: int, the batch size if `data` are arrays.
         distillation: a loss of `keras.distillation`, or a list of them. `model` is then the
             teacher. It must have one output, and the data no sample weights.
@@ -150,6 +151,7 @@ def compress(
     """
     check_model(model)
     check_training_steps(model)
+    _check_compiled(model)
     check_latency(latency)
     check_allocation(allocation)
     epochs = check_integer("epochs", epochs, "[0, inf)")
@@ -173,7 +175,7 @@ def compress(
     _check_meter("files", files, "export.FileSizes()", CostModel.file_names, target)
     _check_plan(target, plan, schedule, given)
     if learning_rate is None:
-        learning_rate = RATE_SHARE * base_learning_rate(_optimizer_of(model))
+        learning_rate = default_peak(model)
     learning_rate = check_number("learning_rate", learning_rate, "(0, inf)")
     check_data("data", data, model)
     steps_per_epoch(data, batch_size)
@@ -245,13 +247,12 @@ def _check_plan(target, plan, schedule, given):
         raise ValueError(f"`plan` is for one cut, {schedule} makes several: give `target`.")
 
 
-def _optimizer_of(model):
+def _check_compiled(model):
     if getattr(model, "optimizer", None) is None:
         raise ValueError(
             f"The model {model.name!r} has no optimizer: call `model.compile` with the optimizer, "
             "the loss and the metrics of its training."
         )
-    return model.optimizer
 
 
 def _costs(done):
