@@ -1,5 +1,7 @@
 """Keeps variables excluded from weight decay: the config of an optimizer does not name them."""
 
+import itertools
+
 from keras_sparse import _keras
 from keras_sparse.loss_scaling import bare_optimizer
 from keras_sparse.surgery.graph import Graph
@@ -38,10 +40,16 @@ def same_weights(model, original):
 
 def _by_name(model):
     """`{(layer, weight name): weight}`; a layer has the name that it gets if models are inlined."""
-    layers = {}
-    for unit in Graph(model).units:
+    layers, graph = {}, Graph(model)
+    outputs = set(graph.model.output_names)
+    for unit in graph.units:
         weights = weights_by_name(unit.operation)
-        name = unit.operation.name
-        if weights:
-            layers[name if name not in layers else unit.name.replace("/", "_")] = weights
+        if not weights:
+            continue
+        # As in `surgery.rebuild`: the names of outputs stay with their layers.
+        taken = {*layers, *(outputs - {unit.name})}
+        flat = unit.name.replace("/", "_")
+        numbered = (f"{flat}_{n}" for n in itertools.count(1))
+        names = itertools.chain([unit.operation.name, flat], numbered)
+        layers[next(name for name in names if name not in taken)] = weights
     return {(name, own): w for name, weights in layers.items() for own, w in weights.items()}
