@@ -92,6 +92,8 @@ def _measured_cut(model, timed, planner, asked, latency, meters):
     budget, plan = asked, planner.plan(asked)
     for tries in range(1, _TRIES + 1):
         compact, report = plan.apply(model)
+        if latency or meters:
+            planner.say("Measuring the compact model")
         seconds = _measured(latency, meters, timed, compact, plan)
         factors = {n: s / asked.limits[n] for n, s in seconds.items() if n in asked.limits}
         missed = {name: factor for name, factor in factors.items() if factor > 1}
