@@ -104,6 +104,18 @@ def decay_weights(optimizer, variables):
     optimizer._apply_weight_decay(variables)
 
 
+def decay_exclusions(optimizer):
+    """What `optimizer.exclude_from_weight_decay` was given: `(is_listed, patterns)`.
+
+    `is_listed` is a function that tells whether a variable was in `var_list`, or None if no
+    variable was; `patterns` is a list of regular expressions, as `var_names`.
+    """
+    keys = getattr(optimizer, "_exclude_from_weight_decay", None)
+    pattern = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
+    is_listed = (lambda variable: optimizer._var_key(variable) in keys) if keys else None
+    return is_listed, [pattern.pattern] if pattern else []
+
+
 def batches(optimizer):
     """The variable that counts gradients; `optimizer.iterations` counts applied gradients.
 

@@ -18,6 +18,8 @@ Share: TypeAlias = float | Schedule
 UpdateEvery: TypeAlias = int | Literal["epoch"] | None
 _Excluded: TypeAlias = str | keras.Layer | keras.Variable
 Exclude: TypeAlias = _Excluded | Sequence[_Excluded]
+# Layers of a model, or their names.
+Layers: TypeAlias = str | keras.Layer | Sequence[str | keras.Layer] | None
 Path: TypeAlias = str | os.PathLike[str]
 # Arrays, nested as a model's inputs are, or True for random ones, or False.
 Verify: TypeAlias = bool | Any

@@ -68,7 +68,8 @@ def _from_scratch(network, model, training, settings, folder):
     new = reinitialized(network, like=model)
     steps = steps_per_epoch(training.data, training.batch_size)
     epochs = settings["epochs"]
-    rate = base_learning_rate(model.optimizer)
+    # A callback, or a schedule with a warm-up, may have lowered the given model's rate.
+    rate = max(base_learning_rate(model.optimizer), settings["learning_rate"])
     warmup = steps if epochs > 1 else 0
     compile_like(new, model, recovery_optimizer(model.optimizer, rate, steps * epochs, warmup))
     training.run(new, epochs, folder, {"epochs": epochs, "seed": settings["seed"]})

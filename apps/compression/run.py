@@ -17,7 +17,7 @@ from keras_sparse.compression import Budget, GroupNorm, Random, Taylor
 from keras_sparse.compression.budget import COSTS
 from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.planning import removable_groups
-from keras_sparse.compression.recovery import RATE_SHARE, base_learning_rate
+from keras_sparse.compression.recovery import default_peak
 
 
 def main(values):
@@ -61,11 +61,11 @@ def _compress(values):
     removable_groups(model, arguments["exclude"])
     distillation = inputs.distillation(model) if values.distill else None
     folder = pathlib.Path(values.out)
-    facts = _facts(values, target, model)
     if values.plan_only:
         latency = tables(model, target, None, values)
         _print_plan(keras_sparse.plan(model, data.train, latency=latency, **arguments), values)
         return None
+    facts = _facts(values, target, model)
     start = _Start(folder, facts["settings"])
     start.check()
     latency = tables(model, target, folder, values)
@@ -109,7 +109,7 @@ def _kinds(values, target):
 
 def _facts(values, target, model):
     """Facts of the run for the report; a continuation must have the same `settings`."""
-    rate = values.learning_rate or RATE_SHARE * base_learning_rate(model.optimizer)
+    rate = values.learning_rate or default_peak(model)
     return {
         "command": program.command_line("apps.compress"),
         "model": values.model,

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import numbers
 import re
+import warnings
 
 # Names of costs that a target may limit.
 COSTS = (
@@ -58,6 +59,20 @@ class Budget:
     def met(self, costs):
         """Whether no cost is above its limit."""
         return all(costs[name] <= limit for name, limit in self.limits.items())
+
+
+def warn_if_met(budget, costs):
+    """Warns if the costs of the whole model are within the budget, so that nothing is removed."""
+    if budget.met(costs):
+        each = ", ".join(
+            f"{name} costs {in_words(name, costs[name])}, and the limit is {in_words(name, limit)}"
+            for name, limit in budget.limits.items()
+        )
+        warnings.warn(
+            f"The model meets `target` already, so no channels are removed: {each}. For a smaller "
+            "model, lower a limit.",
+            stacklevel=4,
+        )
 
 
 def in_words(name, value):

@@ -6,15 +6,17 @@ from typing import Any
 
 import keras
 
-from keras_sparse._types import Exclude, Path
+from keras_sparse._types import Layers, Path
 from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.checks import check_data
 from keras_sparse.compression.cost import CostModel, check_latency
 from keras_sparse.compression.descriptions import check_importance
+from keras_sparse.compression.excluding import excluded_names
 from keras_sparse.compression.importance import as_importance
 from keras_sparse.compression.job import Job
 from keras_sparse.compression.planning import Plan, check_allocation, measured_costs
-from keras_sparse.compression.recovery import RATE_SHARE, base_learning_rate, steps_per_epoch
+from keras_sparse.compression.recovery import default_peak, steps_per_epoch
+from keras_sparse.compression.reports import as_table, channels_in_words
 from keras_sparse.compression.schedules import as_schedule
 from keras_sparse.compression.training import STUDENT_LOSS_WEIGHT, Training
 from keras_sparse.files import check_folder
@@ -34,6 +36,8 @@ class Compressed:
             cuts, its `slices` are those of the last cut.
         costs: dict `{cost: (limit or None, before, after)}`. The cost after is measured if
             possible; otherwise it is counted on the compact model, or predicted.
+        sources: dict `{cost: source}` of the cost after: `"measured"`, `"counted"` or
+            `"predicted"`. What the plan predicted is in `plan.costs`.
         metrics: dict from `"given"`, `"cut"` and `"recovered"` to `{name: float}`: the metrics on
             the validation data of the given model, of the model right after the cut, and of the
             model after the training. Empty without validation data.
@@ -44,24 +48,30 @@ class Compressed:
     plan: Plan
     report: object
     costs: dict
+    sources: dict
     metrics: dict
     history: dict
 
     def __str__(self):
-        lines = [f"{'':<16}{'limit':>18}{'before':>18}{'after':>18}{'ratio':>8}"]
-        for name, (limit, *both) in self.costs.items():
-            allowed = "" if limit is None else in_words(name, limit)
-            before, after = (in_words(name, cost) for cost in both)
-            ratio = both[1] / both[0]
-            lines.append(f"{name:<16}{allowed:>18}{before:>18}{after:>18}{ratio:>8.3f}")
+        parts = [channels_in_words(self.report), as_table(self._cost_rows())]
         if self.metrics:
-            lines.append(f"{'':<16}{'given':>18}{'after the cut':>18}{'recovered':>18}")
-            for name in self.metrics["given"]:
-                row = [self.metrics[stage][name] for stage in ("given", "cut", "recovered")]
-                lines.append(f"{name:<16}{row[0]:>18.4f}{row[1]:>18.4f}{row[2]:>18.4f}")
+            parts.append(as_table(self._metric_rows()))
         else:
-            lines.append("No accuracy: `validation_data` was not given.")
-        return "\n".join(lines)
+            parts.append("No accuracy: `validation_data` was not given.")
+        return "\n".join(parts)
+
+    def _cost_rows(self):
+        yield "", "asked", "before", "predicted", "after", "ratio", ""
+        for name, (limit, before, after) in self.costs.items():
+            costs = limit, before, self.plan.costs[name][1], after
+            texts = ("" if cost is None else in_words(name, cost) for cost in costs)
+            yield name, *texts, f"{after / before:.3f}", self.sources[name]
+
+    def _metric_rows(self):
+        stages = self.metrics["given"], self.metrics["cut"], self.metrics["recovered"]
+        yield "", "given", "after the cut", "recovered"
+        for name in stages[0]:
+            yield name, *(f"{metrics[name]:.4f}" for metrics in stages)
 
 
 def compress(
@@ -82,7 +92,7 @@ def compress(
     latency: Mapping[str, Any] | None = None,
     micro: Any = None,
     files: Any = None,
-    exclude: Exclude = (),
+    exclude: Layers = (),
     folder: Path | None = None,
     callbacks: list[keras.callbacks.Callback] | None = None,
     verbose: int | str = "auto",
@@ -109,8 +119,9 @@ def compress(
             `Growing`.
         validation_data: held-out data of the same kind as `data`, with an end. The metrics of the
             result are computed on it.
-        learning_rate: float, the peak of the learning rate. Defaults to 0.3 times the largest
-            learning rate of the model's optimizer.
+        learning_rate: float, the peak of the learning rate. Defaults to 0.3 times the learning rate
+            of the model's optimizer, or 0.3 times the largest that its schedule has had. Give it if
+            a callback changed the rate, as `ReduceLROnPlateau` does.
         batch_size: int, the batch size if `data` are arrays.
         distillation: a loss of `keras.distillation`, or a list of them. `model` is then the
             teacher. It must have one output, and the data no sample weights.
@@ -131,7 +142,7 @@ def compress(
         verbose: as in `fit`.
 
     Returns:
-        A `Compressed`. Print it to see the costs and the accuracy before and after.
+        A `Compressed`. Print it to see the channels, the costs and the accuracy before and after.
 
     Raises:
         ValueError: an argument has the wrong type; the model is not compiled, or overrides a part
@@ -152,12 +163,14 @@ def compress(
     """
     check_model(model)
     check_training_steps(model)
+    _check_compiled(model)
     check_latency(latency)
     check_allocation(allocation)
     epochs = check_integer("epochs", epochs, "[0, inf)")
     batch_size = check_integer("batch_size", batch_size, "[1, inf)")
     schedule = as_schedule(schedule)
     schedule.check(epochs)
+    exclude = excluded_names(exclude, model)
     if folder is not None:
         check_folder("folder", folder)
         if importance is not None:
@@ -175,7 +188,7 @@ def compress(
     _check_meter("files", files, "export.FileSizes()", CostModel.file_names, target)
     _check_plan(target, plan, schedule, given)
     if learning_rate is None:
-        learning_rate = RATE_SHARE * base_learning_rate(_optimizer_of(model))
+        learning_rate = default_peak(model)
     learning_rate = check_number("learning_rate", learning_rate, "(0, inf)")
     check_data("data", data, model)
     steps_per_epoch(data, batch_size)
@@ -215,7 +228,10 @@ def compress(
         "recovered": training.evaluate(compact),
     }
     metrics = stages if validation_data is not None else {}
-    return Compressed(compact, done.cut.plan, done.cut.report, _costs(done), metrics, done.history)
+    costs, sources = _costs(done)
+    return Compressed(
+        compact, done.cut.plan, done.cut.report, costs, sources, metrics, done.history
+    )
 
 
 def _check_meter(name, meter, needed, costs, target):
@@ -247,21 +263,25 @@ def _check_plan(target, plan, schedule, given):
         raise ValueError(f"`plan` is for one cut, {schedule} makes several: give `target`.")
 
 
-def _optimizer_of(model):
+def _check_compiled(model):
     if getattr(model, "optimizer", None) is None:
         raise ValueError(
             f"The model {model.name!r} has no optimizer: call `model.compile` with the optimizer, "
             "the loss and the metrics of its training."
         )
-    return model.optimizer
 
 
 def _costs(done):
-    """`{cost: (limit, before, after)}`: counted, measured on the device, or predicted."""
-    found = {name: after for name, (_, after) in done.cut.seconds.items()}
-    found |= measured_costs(done.cut.model)
-    costs = {}
-    for name, (_, predicted) in done.cut.plan.costs.items():
-        after = found.get(name, predicted)
-        costs[name] = (done.cut.plan.asked.get(name), done.first.costs[name][0], after)
-    return costs
+    """`{cost: (limit, before, after)}`, and `{cost: source of the cost after}`."""
+    plan, counted = done.cut.plan, measured_costs(done.cut.model)
+    costs, sources = {}, {}
+    for name, (_, predicted) in plan.costs.items():
+        if name in done.cut.seconds:
+            source, after = "measured", done.cut.seconds[name][1]
+        elif name in counted:
+            source, after = "counted", counted[name]
+        else:
+            source, after = "predicted", predicted
+        costs[name] = plan.asked.get(name), done.first.costs[name][0], after
+        sources[name] = source
+    return costs, sources

@@ -92,6 +92,8 @@ def _measured_cut(model, timed, planner, asked, latency, meters, most):
     budget, plan = asked, planner.plan(asked)
     for tries in range(1, most + 1):
         compact, report = remove_channels(model, plan)
+        if latency or meters:
+            planner.say("Measuring the compact model")
         seconds = _measured(latency, meters, timed, compact, plan)
         costs = seconds | measured_costs(compact)
         factors = {n: cost / asked.limits[n] for n, cost in costs.items() if n in asked.limits}

@@ -276,3 +276,44 @@ def as_importance(importance):
             f"of `channels`. Received: importance={importance!r}"
         )
     return importance
+
+
+def checked_scores(scores, groups, importance):
+    """The scores as arrays, if they fit the groups.
+
+    Args:
+        scores: what `importance.scores` returned for `groups`.
+        groups: list of `surgery.ChannelGroup`.
+        importance: an `Importance`, for the message.
+
+    Returns:
+        `{group: float64 array (channels,)}`.
+
+    Raises:
+        ValueError: scores are missing for a group, have another length, or are not finite.
+    """
+    keys = list(scores) if isinstance(scores, dict) else []
+    lacking = [group for group in groups if group not in keys]
+    if lacking:
+        found = f"keys such as {keys[0]!r}" if keys else f"a {type(scores).__name__} without keys"
+        raise ValueError(
+            f"{importance!r} must give a dict of scores with each group of `groups` as a key: the "
+            f"group itself, not its name. Received: {found}, and no scores of {len(lacking)} of "
+            f"{len(groups)} groups, such as {lacking[0]!r}"
+        )
+    scores = {group: np.asarray(scores[group], np.float64) for group in groups}
+    for group, own in scores.items():
+        if own.shape != (group.size,):
+            raise ValueError(
+                f"{importance!r} must give a score for each of the {group.size} channels of the "
+                f"group {group.name!r}, an array of shape ({group.size},). Received: shape "
+                f"{own.shape}"
+            )
+    bad = sum(not np.isfinite(own).all() for own in scores.values())
+    if bad:
+        raise ValueError(
+            f"{importance!r} gives scores that are NaN or infinite in {bad} of {len(scores)} "
+            "groups of channels: `data`, the weights of the model, or its loss on the data are not "
+            "finite."
+        )
+    return scores

@@ -79,7 +79,6 @@ class Job:
             return Cut(self.plan, *self.plan.apply(self.model), {})
         model = self.model if model is None else model
         importance = as_importance(Taylor() if self.importance is None else self.importance)
-        exclude = (self.exclude,) if isinstance(self.exclude, str) else tuple(self.exclude)
         settings = {
             "model": weights_digest(model),
             "data": data_sizes(self.training.data),
@@ -89,7 +88,7 @@ class Job:
             "latency": sorted(self.latency or {}),
             "micro": None if self.micro is None else True,
             "files": None if self.files is None else True,
-            "exclude": sorted(exclude),
+            "exclude": sorted(self.exclude),
             "schedule": self.schedule,
             **self._described(),
         }
@@ -104,7 +103,8 @@ class Job:
             allocation=self.allocation,
             latency=self.latency,
             meters=[meter for meter in (self.micro, self.files) if meter is not None],
-            exclude=exclude,
+            exclude=self.exclude,
+            say=self.training.say,
         )
 
     def prepare(self, cut, epochs, constant=False):

@@ -10,18 +10,19 @@ import keras
 import numpy as np
 
 from keras_sparse import surgery
-from keras_sparse._types import Exclude
+from keras_sparse._types import Layers
 from keras_sparse.compression.allocation import (
     allocate,
     candidates,
     check_narrowest,
     uniform,
 )
-from keras_sparse.compression.budget import Budget, in_words, missed_limits
+from keras_sparse.compression.budget import Budget, in_words, missed_limits, warn_if_met
 from keras_sparse.compression.checks import check_data
 from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.data import FirstKept
-from keras_sparse.compression.importance import Taylor, as_importance
+from keras_sparse.compression.excluding import excluded_names
+from keras_sparse.compression.importance import Taylor, as_importance, checked_scores
 from keras_sparse.compression.memory import Memory
 from keras_sparse.compression.trial import TRIAL_BATCHES, Trial
 from keras_sparse.surgery.functional import check_model
@@ -138,7 +139,7 @@ def plan(
     importance: Any = None,
     allocation: str = "importance",
     latency: Mapping[str, Any] | None = None,
-    exclude: Exclude = (),
+    exclude: Layers = (),
 ) -> Plan:
     """Chooses which channels of a trained model to remove so that it meets a budget.
 
@@ -162,14 +163,16 @@ def plan(
             `"uniform_steps"`: as `"uniform"`, rounded up to widths at which the measured latency
             falls; needs `latency`.
         latency: dict `{"latency": table}` or `{"int8_latency": table}` of `export.LatencyTable`s.
-        exclude: names of layers that keep all of their channels.
+        exclude: layers that keep all of their channels: names, or built layers of `model`; one of
+            them or a list.
 
     Returns:
         A `Plan`.
 
     Raises:
-        ValueError: an argument has the wrong type; the data do not fit the model; `exclude` names a
-            layer that is not in the model; or the model has no channels that can be removed.
+        ValueError: an argument has the wrong type; the data do not fit the model; `exclude` has a
+            layer that is not in the model; the scores do not fit the model's channels; or the model
+            has no channels that can be removed.
         BudgetError: the budget cannot be met. The message says what can be reached.
 
     Example:
@@ -201,12 +204,24 @@ class Planner:
         groups: list of the `surgery.ChannelGroup`s from which channels may be removed.
         kept: a `PlanFolder` for the scores, or None.
         timed: see `CostModel`.
+        say: function that is called with a sentence before each stage that takes long.
     """
 
     def __init__(
-        self, model, data, groups, kept=None, *, importance, allocation, latency, timed=True
+        self,
+        model,
+        data,
+        groups,
+        kept=None,
+        *,
+        importance,
+        allocation,
+        latency,
+        timed=True,
+        say=lambda sentence: None,
     ):
         importance = as_importance(Taylor() if importance is None else importance)
+        self.say = say
         self._model = model
         # Scores and trials read the first batches, and an iterator gives them once.
         once = isinstance(data, Iterator)
@@ -226,9 +241,9 @@ class Planner:
     @functools.cached_property
     def _scores(self):
         def compute():
+            self.say(f"Scoring the channels by {self._importance!r}")
             scores = self._importance.scores(self._model, self._costs.groups, self._data)
-            _check_scores(scores, self._importance)
-            return scores
+            return checked_scores(scores, self._costs.groups, self._importance)
 
         return self._kept.scores(self._costs.groups, compute) if self._kept else compute()
 
@@ -246,6 +261,8 @@ class Planner:
         names = self._costs.names_with(getattr(target, "target", target))
         costs = {name: self._costs.total(name, full) for name in names}
         budget = target(costs) if callable(target) else Budget.of(target, costs)
+        if not callable(target):
+            warn_if_met(budget, costs)
         check_narrowest(self._costs, budget)
         return budget
 
@@ -271,21 +288,12 @@ class Planner:
             return allocate(self._costs, self._scores, budget, steps=self._steps)
         choices = candidates(self._costs, self._scores, budget, steps=self._steps)
         self._trial = self._trial or Trial(self._model, self._data)
+        self.say(f"Choices of widths to compare on training data: {len(choices)}")
         losses = [self._loss(widths) for widths in choices]
         return choices[int(np.argmin(np.nan_to_num(losses, nan=np.inf)))]
 
     def _loss(self, widths):
         return self._trial.loss(removed_channels(self._costs.groups, widths, self._scores))
-
-
-def _check_scores(scores, importance):
-    bad = sum(not np.isfinite(own).all() for own in scores.values())
-    if bad:
-        raise ValueError(
-            f"{importance!r} gives scores that are NaN or infinite in {bad} of {len(scores)} "
-            "groups of channels: `data`, the weights of the model, or its loss on the data are not "
-            "finite."
-        )
 
 
 def check_allocation(allocation):
@@ -317,7 +325,7 @@ def removable_groups(model, exclude=()):
     """
     groups = surgery.channel_groups(model)
     known = {layer for group in groups for layer in group.layers}
-    exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+    exclude = excluded_names(exclude, model)
     unknown = [name for name in exclude if name not in known]
     if unknown:
         raise ValueError(

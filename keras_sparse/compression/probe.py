@@ -57,7 +57,7 @@ def scaled_like(optimizer, original):
 
     Keras itself decides by the dtype of the whole model, which may differ from that of its layers.
     """
-    scaling = original.optimizer
+    scaling = getattr(original, "optimizer", None)
     if not isinstance(scaling, keras.optimizers.LossScaleOptimizer):
         return optimizer
     return keras.optimizers.LossScaleOptimizer(

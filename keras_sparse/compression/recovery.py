@@ -1,19 +1,78 @@
 """Optimizers for training a model after channels were removed."""
 
+import inspect
+import numbers
+import warnings
+
 import keras
 import numpy as np
 
 from keras_sparse import _keras
 from keras_sparse.compression.data import count
 from keras_sparse.compression.probe import compile_arguments, scaled_like
+from keras_sparse.loss_scaling import bare_optimizer
+from keras_sparse.weight_decay import exclude_like, same_weights
 
 # Peak learning rate of a recovery, as a fraction of that of the base training. At the full rate, a
 # recovery of a dozen epochs loses accuracy (docs/compression.md).
 RATE_SHARE = 0.3
+# A rate of at most this share of the default of the optimizer's class was lowered in the training,
+# for example by a callback, twice by a factor of 10: hardly anything is learned at 0.3 times that.
+_LOW_SHARE = 0.01
+# The default of most of Keras' optimizers, for a class that has none.
+_DEFAULT_RATE = 1e-3
+
+
+def default_peak(model):
+    """The peak of the learning rate if the user gives none.
+
+    Args:
+        model: a compiled `keras.Model`.
+
+    Returns:
+        A float, a fraction of `base_learning_rate`.
+
+    Raises:
+        ValueError: the base rate is 0. It is 0 before the first step of a schedule with a warm-up.
+
+    Warns:
+        UserWarning: the base rate is so low that the model would hardly learn.
+    """
+    optimizer = bare_optimizer(model.optimizer)
+    rate = base_learning_rate(optimizer)
+    schedule = _keras.learning_rate(optimizer)
+    found = f"the learning rate of the model's {type(optimizer).__name__}"
+    if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        steps = f"in the {_steps_done(optimizer)} steps of its schedule {type(schedule).__name__}"
+        found = f"the largest learning rate of the model's {type(optimizer).__name__} {steps}"
+    advice = "`learning_rate=`, such as 0.3 times the largest rate of the model's training."
+    if not rate > 0:
+        raise ValueError(
+            f"`learning_rate` was not given, and {found} is {rate:g}. A schedule with a warm-up "
+            f"begins at 0, and a callback may have set 0. Give {advice}"
+        )
+    if np.float32(rate) <= np.float32(_LOW_SHARE * _default_rate(optimizer)):
+        warnings.warn(
+            f"The peak of the learning rate is {RATE_SHARE * rate:.3g}: {RATE_SHARE} times "
+            f"{rate:.3g}, {found}. The compact model hardly learns at such a rate. If a callback "
+            f"lowered it, give {advice}",
+            stacklevel=3,
+        )
+    return RATE_SHARE * rate
+
+
+def _default_rate(optimizer):
+    """The default learning rate of an optimizer's class."""
+    given = inspect.signature(type(optimizer)).parameters.get("learning_rate")
+    default = given and given.default
+    return default if isinstance(default, numbers.Real) and default else _DEFAULT_RATE
 
 
 def base_learning_rate(optimizer):
-    """The largest learning rate that an optimizer has had so far.
+    """The learning rate of an optimizer now, or the largest that its schedule has had so far.
+
+    An optimizer does not tell what a callback has changed, so the largest rate of a training with
+    `ReduceLROnPlateau` is not known.
 
     Args:
         optimizer: a `keras.optimizers.Optimizer`. A learning rate schedule is evaluated from step 0
@@ -22,13 +81,16 @@ def base_learning_rate(optimizer):
     Returns:
         A float.
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = bare_optimizer(optimizer)
     rate = _keras.learning_rate(optimizer)
     if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return float(keras.ops.convert_to_numpy(rate() if callable(rate) else rate))
-    last = int(keras.ops.convert_to_numpy(_keras.batches(optimizer))) if optimizer.built else 0
-    steps = np.unique(np.linspace(0, last, 100).astype(int))
+    steps = np.unique(np.linspace(0, _steps_done(optimizer), 100).astype(int))
     return max(float(keras.ops.convert_to_numpy(rate(step))) for step in steps)
+
+
+def _steps_done(optimizer):
+    return int(keras.ops.convert_to_numpy(_keras.batches(optimizer))) if optimizer.built else 0
 
 
 def recovery_optimizer(optimizer, peak, steps, warmup):
@@ -45,7 +107,7 @@ def recovery_optimizer(optimizer, peak, steps, warmup):
     Returns:
         A new optimizer of the same class.
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = bare_optimizer(optimizer)
     rate = peak
     if steps is not None:
         rate = keras.optimizers.schedules.CosineDecay(
@@ -64,7 +126,13 @@ def optimizer_like(optimizer, rate=None):
 
 
 def compile_like(model, original, optimizer):
-    """Compiles a model with the loss, the metrics and the loss scaling of another."""
+    """Compiles a model with the loss, the metrics and the loss scaling of another.
+
+    What the optimizer of `original` excludes from weight decay is excluded from that of `optimizer`
+    too.
+    """
+    if original.optimizer is not None:
+        exclude_like(optimizer, original.optimizer, lambda: same_weights(model, original))
     optimizer = scaled_like(optimizer, original)
     model.compile(optimizer=optimizer, auto_scale_loss=False, **compile_arguments(original))
 

@@ -1,6 +1,7 @@
-"""The report on several removals, one after the other."""
+"""The report on several removals, one after the other, and the result as text."""
 
 import dataclasses
+import textwrap
 
 import numpy as np
 
@@ -35,6 +36,35 @@ def joined(first, then):
         parameters=_pair(first.parameters, then.parameters),
         macs=_pair(first.macs, then.macs),
     )
+
+
+def channels_in_words(report):
+    """The channels that a model lost, before and after, in lines of text.
+
+    Args:
+        report: a `surgery.Report`.
+    """
+    narrowed = []
+    for group in report.groups:
+        first, *others = group.layers
+        before, after = group.channels
+        if after < before:
+            beside = f" and {len(others)} more" if others else ""
+            narrowed.append(f"{first}{beside} {before} → {after}")
+    text = f"channels: {', '.join(narrowed) or 'all stay'}"
+    return textwrap.fill(
+        text, 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+def as_table(rows):
+    """Rows of text, in columns of the width of their longest text."""
+    rows = list(rows)
+    name, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    lines = (
+        "  ".join([row[0].ljust(name), *map(str.rjust, row[1:], widths)]).rstrip() for row in rows
+    )
+    return "\n".join(lines)
 
 
 def _layer(first, then):

@@ -4,7 +4,7 @@ import dataclasses
 
 import keras
 
-from keras_sparse.compression.budget import Budget
+from keras_sparse.compression.budget import Budget, warn_if_met
 from keras_sparse.compression.device import Cut
 from keras_sparse.compression.growing import push
 from keras_sparse.compression.job import Recovered
@@ -167,7 +167,10 @@ class _Step:
 
     def __call__(self, costs):
         given = self._costs or costs
-        limits = Budget.of(self.target, given).limits
+        budget = Budget.of(self.target, given)
+        if self._costs is None:
+            warn_if_met(budget, costs)
+        limits = budget.limits
         if self._part == 1:
             return Budget(limits)
         return Budget(

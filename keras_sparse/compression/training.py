@@ -57,6 +57,11 @@ class Training:
                 stacklevel=4,
             )
 
+    def say(self, sentence):
+        """Prints a sentence on the stage that begins, unless `verbose` is 0."""
+        if self.verbose != 0:
+            print(sentence, flush=True)
+
     def run(self, model, epochs, folder=None, settings=None):
         """Trains a model to the end of its epochs.
 
@@ -85,6 +90,7 @@ class Training:
             checkpoint = checkpoint_type(folder, callbacks, settings)
             first = checkpoint.restore(model)
             callbacks.append(checkpoint)
+        self.say(f"Epochs of training: {epochs - first}")
         history = trained.fit(
             **datasets.training_arguments(self.data, self.batch_size, first),
             **self._validation(),

@@ -28,6 +28,7 @@ from keras_sparse.shrinking.removing import compile_arguments, followed, remove_
 from keras_sparse.surgery.verify import check_verify
 from keras_sparse.training_steps import check_training_steps
 from keras_sparse.validation import check_number
+from keras_sparse.weight_decay import exclude_like, same_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -323,6 +324,7 @@ class ShrinkingTrainer:
             raise ValueError(
                 states.damaged(self.folder, f"the state is damaged: {error}")
             ) from error
+        exclude_like(model.optimizer, self.model.optimizer, lambda: same_weights(model, self.model))
         self.model = model
         set_random_state(model, state["random_state"])
         self._dead_before = state["dead_before"]

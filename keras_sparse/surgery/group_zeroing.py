@@ -59,7 +59,7 @@ def zero_slices(masks, weights):
         weights: `{path in the groups: variable}`.
 
     Raises:
-        ValueError: a group has a path that `weights` lacks.
+        ValueError: a group has a path that `weights` lacks, or another number of channels there.
     """
     for group, mask in masks.items():
         for part in group.slices:
@@ -68,9 +68,17 @@ def zero_slices(masks, weights):
             if part.path not in weights:
                 raise ValueError(
                     f"The group {group.name!r} is not of this model, which has no weight "
-                    f"{part.path!r}. Use the groups that `channel_groups(model)` returns."
+                    f"{part.path!r}. Use the groups that `channel_groups(model)` returns, or a "
+                    "plan for this model."
                 )
             variable = weights[part.path]
+            shape = tuple(variable.shape)
+            if shape[part.axis : part.axis + 1 or None] != part.channels.shape:
+                raise ValueError(
+                    f"The group {group.name!r} is not of this model, whose weight {part.path!r} "
+                    f"has shape {shape}, not {len(part.channels)} channels along axis {part.axis}. "
+                    "Use the groups that `channel_groups(model)` returns, or a plan for this model."
+                )
             value = np.moveaxis(copied(variable), part.axis, 0)
             value[(part.channels >= 0) & mask[part.channels]] = 0
             variable.assign(np.moveaxis(value, 0, part.axis))

@@ -8,6 +8,7 @@ import numpy as np
 from keras_sparse import _keras
 from keras_sparse.loss_scaling import bare_optimizer
 from keras_sparse.surgery.report import Report
+from keras_sparse.weight_decay import exclude_like
 
 # Slots of Keras' optimizers that hold weights, besides moving averages.
 _WEIGHTS = {keras.optimizers.ScheduleFreeAdamW: ("momentum",)}
@@ -63,6 +64,7 @@ def slice_optimizer(
         )
     sliced = type(optimizer).from_config(optimizer.get_config())
     _choose_like(bare_optimizer(optimizer), bare_optimizer(sliced), report, model)
+    exclude_like(sliced, optimizer, lambda: _sources(bare_optimizer(optimizer), report, model))
     # Copies: on PyTorch, arrays are views of the weights.
     weights = [np.array(weight) for weight in model.get_weights()]
     sliced.build(model.trainable_variables)
@@ -96,6 +98,13 @@ def _choose_like(optimizer, sliced, report, model):
         variables = model.trainable_variables
         parts = [report.slices.get(v.path) for v in variables]
         sliced.choose_like(optimizer, variables, [part and part.source for part in parts])
+
+
+def _sources(optimizer, report, model):
+    """`[(variable of the model, variable of the optimizer that it was taken from)]`."""
+    olds = {variable.path: variable for variable in _keras.variables_of(optimizer)}
+    sources = [(v, report.slices.get(v.path)) for v in model.trainable_variables]
+    return [(v, olds[part.source]) for v, part in sources if part and part.source in olds]
 
 
 def _weight_slots(optimizer):

@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 import keras_sparse
+from keras_sparse.compression import GroupNorm, Importance
 from keras_sparse.compression.checks import check_data
 from keras_sparse.data import Batches
 
@@ -281,3 +282,108 @@ def test_a_data_set_without_an_end_is_refused(classifier):
     check_data("data", endless.take(3), classifier)
     with pytest.raises(ValueError, match=r"`data.take\(n\)`"):
         check_data("data", endless, classifier)
+
+
+class Scores(Importance):
+    """An importance that a function computes."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def scores(self, model, groups, data=None):
+        return self.function(groups)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda groups: {group: np.ones(3) for group in groups}, r"shape \(16,\).*shape \(3,\)"),
+        (lambda groups: {g: np.ones((g.size, 1)) for g in groups}, r"Received: shape \(16, 1\)"),
+        (lambda groups: {g.name: np.ones(g.size) for g in groups}, "keys such as 'hidden', and no"),
+        (lambda groups: dict.fromkeys(groups[1:]), "a dict without keys, and no scores of 1 of 1"),
+        (lambda groups: None, "a NoneType without keys"),
+        (lambda groups: {g: np.full(g.size, np.nan) for g in groups}, "NaN or infinite"),
+    ],
+)
+def test_scores_of_ones_own_that_do_not_fit(function, message):
+    with pytest.raises(ValueError, match=rf"Scores\(.*{message}"):
+        plan_of(hidden(16), importance=Scores(function))
+    assert plan_of(hidden(16), importance=Scores(lambda groups: {groups[0]: [1] * 16})).widths == 8
+
+
+def hidden(units, name="hidden"):
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(units, name=name), layers.Dense(2)])
+    model.compile("sgd", CLASSES)
+    return model
+
+
+def plan_of(model, **arguments):
+    given = {"target": {"macs": 0.5}, "importance": GroupNorm(), "allocation": "uniform"}
+    return keras_sparse.plan(model, **{**given, **arguments})
+
+
+@pytest.mark.parametrize("other", [hidden(8), hidden(32), hidden(16, "another")])
+def test_a_plan_of_another_model_is_refused(other):
+    chosen = plan_of(hidden(16))
+    with pytest.raises(
+        ValueError, match=r"'hidden' is not of this model.*or a plan for this model"
+    ):
+        chosen.apply(other)
+    with pytest.raises(ValueError, match="'hidden' is not of this model"):
+        keras_sparse.compress(other, (X, Y), plan=chosen, schedule="growing", epochs=2, verbose=0)
+
+
+def with_two(nested):
+    first = layers.Dense(8, name="first")
+    if nested:
+        first = keras.Sequential([keras.Input((8,)), first], name="inner")
+    chain = [keras.Input((8,)), first, layers.Dense(8, name="second"), layers.Dense(2, name="out")]
+    model = keras.Sequential(chain)
+    model.compile("sgd", CLASSES)
+    return model
+
+
+@pytest.mark.parametrize(
+    "exclude",
+    [
+        lambda model: model.layers[0],
+        lambda model: [model.layers[0]],
+        lambda model: (model.layers[0].name,),
+        lambda model: [model.layers[0], model.layers[0].name],
+    ],
+)
+@pytest.mark.parametrize("schedule", ["one_shot", "iterative"])
+def test_layers_to_exclude(exclude, schedule, tmp_path):
+    model = with_two(nested=False)
+    chosen = plan_of(model, target={"macs": 0.7}, exclude=exclude(model))
+    assert [(group.name, group.size) for group in chosen.groups] == [("second", 8)]
+    result = keras_sparse.compress(
+        model, (X, Y), target={"macs": 0.7}, importance=GroupNorm(), allocation="uniform",
+        exclude=exclude(model), schedule=schedule, epochs=4, folder=tmp_path, verbose=0,
+    )  # fmt: skip
+    assert result.report.channels["first"] == (8, 8)
+
+
+def test_layers_of_nested_models_to_exclude():
+    model = with_two(nested=True)
+    inner = model.layers[0]
+    for layer in (inner, inner.layers[0]):
+        chosen = plan_of(model, target={"macs": 0.7}, exclude=layer)
+        assert [group.name for group in chosen.groups] == ["second"]
+    assert len(plan_of(model, exclude=None).groups) == 2
+
+
+@pytest.mark.parametrize(
+    ("exclude", "message"),
+    [
+        (3, "must have names of layers, or layers of the model. Received: 3"),
+        (
+            [layers.Dense(2, name="alien")],
+            r"'alien', which is no layer .*\['first', 'out', 'second'",
+        ),
+        ("third", r"`exclude` names \['third'\]"),
+    ],
+)
+def test_what_cannot_be_excluded(exclude, message):
+    with pytest.raises(ValueError, match=message):
+        plan_of(with_two(nested=False), exclude=exclude)

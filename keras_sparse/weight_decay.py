@@ -1,0 +1,55 @@
+"""Keeps variables excluded from weight decay: the config of an optimizer does not name them."""
+
+import itertools
+
+from keras_sparse import _keras
+from keras_sparse.loss_scaling import bare_optimizer
+from keras_sparse.surgery.graph import Graph
+from keras_sparse.surgery.units import weights_by_name
+
+
+def exclude_like(optimizer, given, sources):
+    """Excludes from weight decay what another optimizer excludes.
+
+    Args:
+        optimizer: a `keras.optimizers.Optimizer`; it is changed.
+        given: the other optimizer, on which `exclude_from_weight_decay` may have been called.
+        sources: function that returns a list of pairs: a variable of `optimizer`, and the variable
+            of `given` that it comes from. It is called if variables were excluded one by one.
+    """
+    given = bare_optimizer(given)
+    # An optimizer with masks leaves weight decay to the one inside.
+    given = getattr(getattr(given, "_inner", None), "optimizer", given)
+    is_listed, patterns = _keras.decay_exclusions(given)
+    listed = [new for new, old in sources() if is_listed(old)] if is_listed else []
+    if listed or patterns:
+        bare_optimizer(optimizer).exclude_from_weight_decay(listed, patterns)
+
+
+def same_weights(model, original):
+    """`[(weight, weight of the original)]` for the weights of layers with the same name.
+
+    Args:
+        model: a `keras.Model` without some of the channels, or layers, of `original`; nested models
+            may be inlined.
+        original: a `keras.Model`.
+    """
+    olds = _by_name(original)
+    return [(weight, olds[name]) for name, weight in _by_name(model).items() if name in olds]
+
+
+def _by_name(model):
+    """`{(layer, weight name): weight}`; a layer has the name that it gets if models are inlined."""
+    layers, graph = {}, Graph(model)
+    outputs = set(graph.model.output_names)
+    for unit in graph.units:
+        weights = weights_by_name(unit.operation)
+        if not weights:
+            continue
+        # As in `surgery.rebuild`: the names of outputs stay with their layers.
+        taken = {*layers, *(outputs - {unit.name})}
+        flat = unit.name.replace("/", "_")
+        numbered = (f"{flat}_{n}" for n in itertools.count(1))
+        names = itertools.chain([unit.operation.name, flat], numbered)
+        layers[next(name for name in names if name not in taken)] = weights
+    return {(name, own): w for name, weights in layers.items() for own, w in weights.items()}
