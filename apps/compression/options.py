@@ -64,7 +64,7 @@ def define():
         "What the compact model may cost, COST=LIMIT. Costs: macs, parameters, float32_bytes and "
         "int8_bytes of the TFLite file, memory, latency, int8_latency; arena and flash of a "
         "microcontroller. A limit up to 1 is a share of what the model costs: macs=0.5. Others are "
-        "absolute, and a latency then needs a unit: parameters=100k, latency=2ms. Several limits are "
+        "absolute: parameters=100k, latency=2ms; a latency then needs a unit. Several limits are "
         "separated by commas, or the flag is repeated; all must hold. --out is then a folder.",
         module_name=GROUP,
     )
