@@ -24,6 +24,8 @@ ALLOCATIONS = ("importance", "uniform")
 SCHEDULES = ("one_shot", "iterative", "growing")
 HELD_OUT = 0.1
 EPOCHS, BATCH_SIZE = 12, 128
+# Names of the files of the baselines.
+BASELINES = ("scratch", "narrow", "narrow_steps", "random")
 # Flags that only one way of calling the program has.
 OF_TARGET = (
     *("data", "epochs", "learning_rate", "batch_size", "allocation", "importance", "exclude"),
@@ -42,8 +44,7 @@ _OF_CUT = ("report_json", "threshold", "channel_multiple", "representative")
 _FILES = (
     *("dense.keras", "compact.keras", "dense.tflite", "compact.tflite", "plan.json"),
     *("report.json", "report.md", "report.html", "history.csv", "settings.json"),
-    *("accuracy.png", "channels.png"),
-    "scratch.keras",
+    *("accuracy.png", "channels.png", "firmware.tflite"),
 )
 
 
@@ -210,7 +211,7 @@ def check(values):
         )
     try:
         check_model(values.model)
-        paths.check_out(values.out, files=_FILES, folders=("recovery",))
+        _check_out(values)
         check_output(values.table, "--table")
     except ValueError as error:
         raise program.UsageError(str(error)) from error
@@ -234,6 +235,19 @@ def check(values):
         )
     if values.table and not any(name.endswith("latency") for name in costs):
         raise program.UsageError("--table is for the targets latency and int8_latency.")
+
+
+def _check_out(values):
+    """Raise a ValueError if files in `--out` cannot be written, or must not be replaced."""
+    files = [*_FILES, *(f"{name}.keras" for name in BASELINES if values.baselines)]
+    for kind in values.quantize or ():
+        files += [f"{name}-{kind}.tflite" for name in ("dense", "compact")]
+    if values.plan_only:
+        files = ["plan.json"]
+    paths.check_out(values.out, files=files, folders=("recovery",))
+    paths.check_run(values.out, None if values.plan_only else "compress")
+    inputs = {name: getattr(values, name) for name in ("model", "data", "table")}
+    paths.check_inputs(inputs, [os.path.join(values.out, name) for name in files])
 
 
 def _check_import(module):

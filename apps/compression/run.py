@@ -87,6 +87,7 @@ def _compress(values):
         callbacks=[start],
         **arguments,
     )
+    start.write()  # without epochs, no training has started
     facts["quantize"] = kinds
     if values.baselines:
         facts["baselines"] = baselines.train(
@@ -165,7 +166,7 @@ def _deliver(model, result, data, facts, values):
 
 
 class _Start(keras.callbacks.Callback):
-    """Writes the settings when the training starts, and refuses a folder of another run."""
+    """Writes the settings when the training starts, and refuses a folder with others."""
 
     def __init__(self, folder, settings):
         super().__init__()
@@ -193,5 +194,9 @@ class _Start(keras.callbacks.Callback):
             )
 
     def on_train_begin(self, logs=None):
+        self.write()
+
+    def write(self):
+        """Writes the settings."""
         folder = run_folder.prepare(self._folder)
         run_folder.write_text(json.dumps(self._settings, indent=1), folder / "settings.json")

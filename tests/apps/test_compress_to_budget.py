@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -59,6 +60,12 @@ def folder(tmp_path_factory):
     np.savez(path / "eleven.npz", x=x[:11], y=np.arange(11))
     np.savez(path / "columns.npz", x=x[:9], y=np.zeros((9, 4)))
     np.save(path / "x.npy", x[:9])
+    (path / "used").mkdir()
+    shutil.copy(path / "m.keras", path / "used" / "compact.keras")
+    (path / "used" / "link.keras").symlink_to("compact.keras")
+    shutil.copy(path / "d.npz", path / "plan.json")
+    (path / "trained").mkdir()
+    (path / "trained" / "history.csv").touch()
     return path
 
 
@@ -184,6 +191,24 @@ def test_only_a_plan(compress, tmp_path):
 
 
 @pytest.mark.tensorflow
+def test_a_finished_run_keeps_its_plan(whole, compress):
+    before = (whole / "plan.json").read_bytes()
+    status, _, err = compress("--plan_only", *QUICK, out=whole)
+    assert status == 1
+    assert err.startswith(f"--out={whole} holds a run of the program compress: move it away")
+    assert (whole / "plan.json").read_bytes() == before
+
+
+def test_a_run_without_epochs_is_not_replaced(compress, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "deliver", lambda *_, **__: None)
+    assert compress(*QUICK, epochs=0)[0] is None
+    status, _, err = compress(*QUICK, epochs=0, batch_size=32)
+    assert status == 1
+    assert "holds a compression with batch_size=128, not batch_size=32." in err
+    assert compress(*QUICK, epochs=0)[0] is None
+
+
+@pytest.mark.tensorflow
 def test_a_killed_run_goes_on_to_the_same_numbers(whole, compress, monkeypatch):
     results = []
     monkeypatch.setattr(report, "deliver", lambda model, result, *_, **__: results.append(result))
@@ -251,6 +276,13 @@ def test_from_the_shell(folder, tmp_path):
         ({"table": "t.json"}, "--table is for the targets latency and int8_latency"),
         ({"out": "small.keras"}, "with --target this is a folder"),
         ({"out": "m.keras/run"}, "cannot be written"),
+        ({"model": "used/compact.keras", "out": "used"}, "--model=used/compact.keras would be"),
+        ({"model": "used/link.keras", "out": "used"}, "would be replaced by a file of the run"),
+        ({"data": "plan.json", "out": "."}, "--data=plan.json would be replaced by a file"),
+        ({"table": "./report.json", "target": "latency=0.5", "out": "."}, "--table=./report.json"),
+        ({"model": "plan.json", "out": ".", "plan_only": True}, "--model=plan.json would be"),
+        ({"out": "trained"}, "--out=trained holds a run of the program train: move it away"),
+        ({"out": "trained", "plan_only": True}, "--out=trained holds a run of the program train"),
         ({"quantize": "int4"}, "quantize must name any of"),
         ({"import": "no_such_module"}, "--import=no_such_module cannot be imported"),
         ({"learning_rate": 0}, "learning_rate"),
@@ -258,13 +290,13 @@ def test_from_the_shell(folder, tmp_path):
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(values, message, compress, folder, tmp_path):
-    before = sorted(os.listdir(folder))
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     status, _, err = compress(**{"importance": "norm", "allocation": "uniform", **values})
     assert status == 1
     assert err.count("\n") == 1
     assert message in err
     assert not os.listdir(tmp_path)
-    assert sorted(os.listdir(folder)) == before
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 def test_a_budget_that_cannot_be_met(compress):
