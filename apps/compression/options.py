@@ -21,7 +21,8 @@ COSTS = (
 _QUANTITY = re.compile(r"[0-9.eE+-]+ *(us|ms|s|B|kB|MB|KiB|MiB|k|M|G)")
 IMPORTANCE = ("taylor", "norm", "random")
 ALLOCATIONS = ("importance", "uniform")
-SCHEDULES = ("one_shot", "iterative", "growing")
+# The schedules, and the epochs that each needs at least.
+SCHEDULES = {"one_shot": 0, "iterative": 4, "growing": 2}
 HELD_OUT = 0.1
 EPOCHS, BATCH_SIZE = 12, 128
 # Names of the files of the baselines.
@@ -105,9 +106,11 @@ def define():
     )
     choice(
         "schedule",
-        enum_values=SCHEDULES,
+        enum_values=[*SCHEDULES],
         help="When channels are removed: all at once before the training, in several cuts, or "
-        "after they were pushed to zero while the model trains. Default: one_shot.",
+        "after they were pushed to zero while the model trains. iterative needs --epochs of at "
+        f"least {SCHEDULES['iterative']}, growing of at least {SCHEDULES['growing']}. Default: "
+        "one_shot.",
     )
     flags.DEFINE_bool(
         "distill",
@@ -224,17 +227,27 @@ def check(values):
             variants.checked_kinds(values.quantize)
         except ValueError as error:
             raise program.UsageError(f"--{error}") from error
+    _check_training(values)
+    if values.table and not any(name.endswith("latency") for name in costs):
+        raise program.UsageError("--table is for the targets latency and int8_latency.")
+
+
+def _check_training(values):
     if values.plan_only and (values.distill or values.schedule or values.baselines):
         raise program.UsageError(
             "--distill, --schedule and --baselines are for the training: not --plan_only."
+        )
+    least = SCHEDULES[values.schedule or "one_shot"]
+    if values.epochs is not None and values.epochs < least:
+        raise program.UsageError(
+            f"--schedule={values.schedule} needs --epochs of at least {least}. Received: "
+            f"--epochs={values.epochs}"
         )
     if values.baselines and values.schedule == "iterative":
         raise program.UsageError(
             "--baselines has random channels in the shape, which are chosen in one cut: omit it, "
             "or --schedule=iterative, which makes several."
         )
-    if values.table and not any(name.endswith("latency") for name in costs):
-        raise program.UsageError("--table is for the targets latency and int8_latency.")
 
 
 def _check_out(values):

@@ -18,6 +18,8 @@ from keras_sparse.compression.budget import COSTS
 from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.planning import removable_groups
 from keras_sparse.compression.recovery import RATE_SHARE, base_learning_rate
+from keras_sparse.compression.schedules import as_schedule
+from keras_sparse.training_steps import check_training_steps
 
 
 def main(values):
@@ -68,9 +70,16 @@ def _compress(values):
         return None
     start = _Start(folder, facts["settings"])
     start.check()
-    latency = tables(model, target, folder, values)
+    # What raises for wrong arguments is called before latencies are measured.
+    check_training_steps(model)
+    timed = any(name.endswith("latency") for name in target)
+    as_schedule(facts["settings"]["schedule"]).check(
+        facts["settings"]["epochs"], model, by_name=bool(arguments["exclude"] or timed)
+    )
     micro = Micro() if set(CostModel.micro_names) & set(target) else None
     measures = keras.backend.backend() == "tensorflow" and set(CostModel.file_names) & set(target)
+    files = FileSizes() if measures else None
+    latency = tables(model, target, folder, values)
     result = keras_sparse.compress(
         model,
         data.train,
@@ -80,7 +89,7 @@ def _compress(values):
         batch_size=facts["settings"]["batch_size"],
         latency=latency,
         micro=micro,
-        files=FileSizes() if measures else None,
+        files=files,
         schedule=facts["settings"]["schedule"],
         distillation=distillation,
         folder=folder,
@@ -91,7 +100,7 @@ def _compress(values):
     facts["quantize"] = kinds
     if values.baselines:
         facts["baselines"] = baselines.train(
-            model, result, data, folder, facts["settings"], latency
+            model, result, data, folder, facts["settings"], latency, micro, files
         )
     return model, result, data, facts
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
+from unittest import mock
 
 import keras
 import numpy as np
@@ -21,6 +22,8 @@ from export import ExportError
 from export.micro import measure
 from export.report import read_runs
 from keras_sparse.compression import budget
+from keras_sparse.compression.planning import measured_costs
+from keras_sparse.compression.schedules import as_schedule
 from tests.in_process import run_program
 
 
@@ -173,9 +176,99 @@ def test_baselines_are_trained_beside_it(compress, tmp_path, monkeypatch):
 def test_a_shape_that_is_as_good_from_scratch_is_told(name, scratch, told):
     rows = {baselines.SCRATCH: {name: scratch, "macs": 5}}
     facts = {"compact": {name: 0.9, "macs": 5}, "held_out": 400, "baselines": rows}
+    facts["costs"] = {"macs": [6, 10, 5]}
     lines = report._about_baselines(facts)
     assert f"| {baselines.SCRATCH} | {scratch:.4f} | 5 |" in lines
     assert ("It is in scratch.keras." in lines[-2]) == told
+
+
+class Table:
+    """Times of the layers by their widths; whole models take a millisecond for each 1000 MACs."""
+
+    def layer_seconds(self, layer, shapes):
+        return 1e-6 * np.prod(shapes["kernel"]) if "kernel" in shapes else 0.0
+
+    def steps(self, layer):
+        return [4, 8, 12, 16]
+
+    def models_seconds(self, models):
+        return [1e-6 * measured_costs(model)["macs"] for model in models]
+
+
+def test_baselines_have_every_cost_of_the_target(compress, tmp_path, monkeypatch):
+    reports = []
+    monkeypatch.setattr(report, "deliver", lambda *arguments, **_: reports.append(arguments))
+    monkeypatch.setattr(run, "tables", lambda *_: {"latency": Table()})
+    arguments = {"target": "latency=0.5,memory=1", "data": "split.npz", "epochs": 1}
+    status, out, err = compress("--baselines", *QUICK, **arguments)
+    assert status is None, err
+    assert out.count(" ...") == out.count("Training ") == 4
+    (_, result, _, _, facts) = reports[0]
+    found = facts["baselines"]
+    assert set(found) == {
+        *(baselines.SCRATCH, baselines.NARROW, baselines.NARROW_STEPS, baselines.RANDOM)
+    }
+    limit, _, after = result.costs["latency"]
+    for title, name in baselines._NAMES.items():
+        network = keras.saving.load_model(tmp_path / "run" / f"{name}.keras")
+        assert found[title]["macs"] == measured_costs(network)["macs"]
+        assert found[title]["latency"] == pytest.approx(1e-6 * found[title]["macs"])
+        assert found[title]["latency"] <= limit
+        assert found[title]["memory"] == measured_costs(network)["memory"]
+    assert found[baselines.SCRATCH]["latency"] == after
+    status, out, err = compress("--baselines", *QUICK, **arguments)
+    assert status is None, err
+    assert out.count(", where it is finished.") == out.count("Training ") == 4
+    again = reports[1][-1]["baselines"]
+    assert {title: row["accuracy"] for title, row in again.items()} == {
+        title: row["accuracy"] for title, row in found.items()
+    }
+
+
+@pytest.mark.parametrize("name", options.SCHEDULES)
+def test_epochs_of_schedules_are_those_of_python(name, loaded):
+    least = options.SCHEDULES[name]
+    as_schedule(name).check(least, loaded, by_name=True)
+    if least:
+        with pytest.raises(ValueError, match="`epochs` must"):
+            as_schedule(name).check(least - 1, loaded, by_name=True)
+
+
+def test_wrong_settings_are_found_before_layers_are_measured(compress, loaded, folder, monkeypatch):
+    def tables(*_):
+        pytest.fail("the layers were measured")
+
+    monkeypatch.setattr(run, "tables", tables)
+    x = keras.Input((8, 8, 1))
+    nested = keras.Model(x, layers.Dense(10)(network()(x)))
+    nested.compile("sgd", "sparse_categorical_crossentropy")
+    nested.optimizer.build(nested.trainable_variables)
+    nested.save(folder / "nested.keras")
+    flags = {"target": "latency=0.5", "schedule": "iterative"}
+    status, _, err = compress(*QUICK, model="nested.keras", **flags)
+    assert (status, "for a model with models in it" in err) == (1, True), err
+
+
+def test_a_table_that_is_there_is_told(loaded, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(latency.LatencyTable, "measure", lambda *_, **arguments: arguments["path"])
+    values = mock.Mock(table=None, num_threads=None)
+    for text in ("Measuring the layers of the model in float32 ...", "missing ones are measured."):
+        found = latency.tables(loaded, {"latency": 0.5}, tmp_path, values)
+        assert text in capsys.readouterr().out
+        found["latency"].touch()
+
+
+@pytest.mark.xla  # otherwise tests build the optimizer when a model is evaluated
+def test_models_without_training_have_the_variables_of_their_optimizer(compress, monkeypatch):
+    given = []
+    monkeypatch.setattr(report, "deliver", lambda *arguments, **_: given.append(arguments))
+    loss = {"model": "plain.keras", "loss": "sparse_categorical_crossentropy"}
+    status, _, err = compress(*QUICK, epochs=0, **loss)
+    assert status is None, err
+    [(model, result, *_)] = given
+    for network in (model, result.model):
+        # Of Adam, two for each weight. Keras warns when it loads a model with fewer.
+        assert len(network.optimizer.variables) > 2 * len(network.trainable_variables)
 
 
 def test_only_a_plan(compress, tmp_path):
@@ -270,6 +363,9 @@ def test_from_the_shell(folder, tmp_path):
         ({"exclude": "third"}, "`exclude` names ['third']"),
         ({"exclude": "third", "target": "latency=0.5"}, "`exclude` names ['third']"),
         ({"schedule": "growing", "plan_only": True}, "not --plan_only"),
+        ({"schedule": "iterative", "epochs": 3}, "--schedule=iterative needs --epochs of at least"),
+        ({"schedule": "growing", "epochs": 1}, "--schedule=growing needs --epochs of at least 2."),
+        ({"target": "latency=2"}, "`target` must have a unit for 'latency' above 1, such as '2 ms"),
         ({"schedule": "iterative", "baselines": True}, "omit it, or --schedule=iterative"),
         ({"exclude": "first,second"}, "The model has no channels that can be removed"),
         ({"threshold": 0.0}, "--threshold cuts dead channels out"),
