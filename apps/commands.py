@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import os
 import pathlib
 import runpy
 import sys
@@ -30,6 +31,8 @@ def main():
         return
     if name not in COMMANDS:
         sys.exit(f"keras-sparse: there is no command {name!r}; give one of {', '.join(COMMANDS)}")
+    # For modules of the user, which `python -m` also finds here.
+    sys.path.append(os.getcwd())
     module, _ = COMMANDS[name]
     sys.modules["__main__"].__doc__ = _docstring(module)  # absl prints it for --help
     sys.argv = [f"keras-sparse {name}", *arguments]

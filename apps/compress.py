@@ -136,12 +136,17 @@ def _check(values):
         )
     if not values.out.endswith((".keras", ".h5")):
         raise program.UsageError(f"--out must end in .keras or .h5. Received: {values.out!r}")
-    paths = [
-        os.path.realpath(path) for path in (values.model, values.out, values.report_json) if path
-    ]
-    if len(set(paths)) < len(paths):
-        raise program.UsageError("--model, --out and --report_json must be different files.")
-    for path in paths[1:]:
+    files = {
+        name: os.path.realpath(getattr(values, name))
+        for name in ("model", "representative", "out", "report_json")
+        if getattr(values, name)
+    }
+    if len(set(files.values())) < len(files):
+        names = [f"--{name}" for name in files]
+        raise program.UsageError(
+            f"{', '.join(names[:-1])} and {names[-1]} must be different files."
+        )
+    for path in (files[name] for name in ("out", "report_json") if name in files):
         if os.path.isdir(path) or not os.access(os.path.dirname(path), os.W_OK):
             raise program.UsageError(
                 f"{path} cannot be written: name a file in a folder that exists and may be written."

@@ -1,7 +1,10 @@
 """Checks of files to read and folders to write, without Keras."""
 
+import contextlib
 import os
 import pathlib
+
+from export.report import NoReportError, read_runs
 
 
 def check_data(dataset, data_dir):
@@ -42,6 +45,44 @@ def check_out(folder, files=(), folders=()):
     for name in folders:
         if os.path.lexists(folder / name) and not (folder / name).is_dir():
             raise ValueError(f"--out={folder} has a file {name}, where a folder must go: {_AWAY}")
+
+
+def check_run(folder, program):
+    """Raise a ValueError if a folder holds a run of another program.
+
+    Args:
+        folder: the folder, which need not exist.
+        program: `"train"`, `"compress"` or `"reproduce"`; None if the folder may hold no run.
+    """
+    found = _program_of(pathlib.Path(folder))
+    if found not in (None, program):
+        raise ValueError(f"--out={folder} holds a run of the program {found}: {_AWAY}")
+
+
+def _program_of(folder):
+    """The program whose run a folder holds, finished or not; None without a run."""
+    if (folder / "table.json").exists():
+        return "reproduce"
+    if (folder / "settings.json").exists() or (folder / "recovery").exists():
+        return "compress"
+    with contextlib.suppress(NoReportError):
+        return read_runs([folder / "report.json"])[0].program
+    return "train" if (folder / "history.csv").exists() else None
+
+
+def check_inputs(inputs, outputs):
+    """Raise a ValueError if a file that is read is also written.
+
+    Args:
+        inputs: `{flag: path}`; a path may be None.
+        outputs: paths.
+    """
+    written = {os.path.realpath(path) for path in outputs}
+    for flag, path in inputs.items():
+        if path and os.path.realpath(path) in written:
+            raise ValueError(
+                f"--{flag}={path} would be replaced by a file of the run: give another --out."
+            )
 
 
 _AWAY = "move it away, or give another --out."

@@ -101,6 +101,7 @@ def _check(values):
             f"--rows is no regular expression ({error}). Received: {values.rows!r}"
         ) from error
     paths.check_out(_out(values), _FILES, _FOLDERS)
+    paths.check_run(_out(values), "reproduce")
 
 
 def _check_images(table, values):

@@ -3,12 +3,17 @@
 import contextlib
 import dataclasses
 import math
+import warnings
 
 import keras
 
 import keras_sparse
+from apps.compression.options import BASELINES
 from export import run_folder
+from keras_sparse import checkpoint_files
 from keras_sparse.compression import BudgetError, Random, reinitialized
+from keras_sparse.compression.device import fit_to_device
+from keras_sparse.compression.plan_files import PlanFolder
 from keras_sparse.compression.planning import measured_costs
 from keras_sparse.compression.recovery import (
     base_learning_rate,
@@ -22,10 +27,18 @@ SCRATCH = "the shape, from scratch"
 NARROW = "narrow, from scratch"
 NARROW_STEPS = "narrow on the steps of the latency, from scratch"
 RANDOM = "random channels in the shape"
+# Names of the files and of the folders of checkpoints.
+_NAMES = dict(zip((SCRATCH, NARROW, NARROW_STEPS, RANDOM), BASELINES, strict=True))
+_IN_WORDS = {
+    SCRATCH: "The shape trained from scratch",
+    NARROW: "The narrow network trained from scratch",
+    NARROW_STEPS: "The narrow network on the steps of the latency, trained from scratch,",
+    RANDOM: "The shape with random channels",
+}
 
 
-def train(model, result, data, folder, settings, latency):
-    """Train the baselines, and save `scratch.keras`.
+def train(model, result, data, folder, settings, latency, micro, files):
+    """Train the baselines, and save them.
 
     Args:
         model: the given `keras.Model`.
@@ -33,10 +46,10 @@ def train(model, result, data, folder, settings, latency):
         data: a `Data`.
         folder: `pathlib.Path` of the run.
         settings: dict, the settings of the run.
-        latency: tables by cost, see `compress`.
+        latency, micro, files: see `compress`.
 
     Returns:
-        `{name: {metric or cost: number}}`.
+        `{name: {metric or cost: number}}`, with the costs of the target.
     """
     training = Training(
         given=model,
@@ -48,18 +61,33 @@ def train(model, result, data, folder, settings, latency):
         distillation=None,
         student_loss_weight=STUDENT_LOSS_WEIGHT,
     )
+    # Networks of the same shape cost the same.
+    costs = {name: after for name, (limit, _, after) in result.costs.items() if limit is not None}
+    meters = [meter for meter in (micro, files) if meter is not None]
+    shapes = {SCRATCH: (result.model, costs)}
+    shapes |= _narrow(model, data, folder / "recovery", settings, latency, meters)
     found = {}
-    print(f"Training {SCRATCH} ...", flush=True)
-    scratch = _from_scratch(result.model, model, training, settings, folder / "recovery/scratch")
-    run_folder.save_model(scratch, folder / "scratch.keras")
-    found[SCRATCH] = _figures(scratch, training)
-    for (title, name), network in _narrow(model, data, settings, latency).items():
-        print(f"Training {title} ...", flush=True)
-        narrow = _from_scratch(network, model, training, settings, folder / "recovery" / name)
-        found[title] = _figures(narrow, training)
-    print(f"Training {RANDOM} ...", flush=True)
-    found[RANDOM] = _random(model, result, data, settings, folder / "recovery/random")
+    for title, (network, own) in shapes.items():
+        checkpoints = folder / "recovery" / _NAMES[title]
+        _tell(title, checkpoints, settings["epochs"])
+        trained = _from_scratch(network, model, training, settings, checkpoints)
+        run_folder.save_model(trained, folder / f"{_NAMES[title]}.keras")
+        found[title] = {**training.evaluate(trained), **measured_costs(trained), **own}
+    checkpoints = folder / "recovery" / _NAMES[RANDOM]
+    _tell(RANDOM, checkpoints / "recovery", settings["epochs"])
+    random = _random(model, result, data, settings, checkpoints)
+    run_folder.save_model(random.model, folder / f"{_NAMES[RANDOM]}.keras")
+    found[RANDOM] = {**random.metrics["recovered"], **measured_costs(random.model), **costs}
     return found
+
+
+def _tell(title, checkpoints, epochs):
+    """Says that a training starts or continues, or that it is finished in its folder."""
+    saved = checkpoint_files.load(checkpoints, ".weights.h5", {})
+    if saved and saved[1]["epoch"] == epochs:
+        print(f"Training {title}: taken from {checkpoints}, where it is finished.", flush=True)
+    else:
+        print(f"Training {title} ...", flush=True)
 
 
 def _from_scratch(network, model, training, settings, folder):
@@ -76,38 +104,51 @@ def _from_scratch(network, model, training, settings, folder):
     return new
 
 
-def _narrow(model, data, settings, latency):
+def _narrow(model, data, folder, settings, latency, meters):
     """The given network with the same share of channels in all layers, if that fits.
 
     Returns:
-        `{(title, folder): network}`; with a latency, also a network rounded to its steps, if it
-        differs.
+        `{title: (network, {cost: number})}` with the costs of the target; with a latency, also a
+        network rounded to its steps, if it differs.
     """
-    kinds = {(NARROW, "narrow"): "uniform"}
+    kinds = {NARROW: "uniform"}
     if latency:
-        kinds[NARROW_STEPS, "narrow_steps"] = "uniform_steps"
+        kinds[NARROW_STEPS] = "uniform_steps"
+    target, seed = settings["target"], settings["seed"]
     found, shapes = {}, set()
-    for names, allocation in kinds.items():
-        with contextlib.suppress(BudgetError):
-            plan = keras_sparse.plan(
+    for title, allocation in kinds.items():
+        kept = PlanFolder(folder / _NAMES[title], {"target": target, "seed": seed}, ("seed",))
+        # A limit that is not met is in the table of the report.
+        with contextlib.suppress(BudgetError), warnings.catch_warnings(action="ignore"):
+            cut = fit_to_device(
                 model,
                 data.train,
-                target=settings["target"],
-                importance=Random(settings["seed"]),
+                kept,
+                timed=model,
+                target=target,
+                importance=Random(seed),
                 allocation=allocation,
                 latency=latency,
+                meters=meters,
                 exclude=tuple(settings["exclude"]),
             )
-            if tuple(plan.widths) not in shapes:
-                shapes.add(tuple(plan.widths))
-                found[names] = plan.apply(model)[0]
+            if tuple(cut.plan.widths) not in shapes:
+                shapes.add(tuple(cut.plan.widths))
+                found[title] = cut.model, _costs(cut, target)
     return found
 
 
+def _costs(cut, target):
+    """The costs of a target, measured, counted or predicted, as `compress` has them."""
+    known = {name: after for name, (_, after) in {**cut.plan.costs, **cut.seconds}.items()}
+    known |= measured_costs(cut.model)
+    return {name: known[name] for name in target}
+
+
 def _random(model, result, data, settings, folder):
-    """Figures of a network of the same shape with random channels."""
+    """The `Compressed` of the same shape with random channels."""
     scores = Random(settings["seed"]).scores(model, result.plan.groups)
-    found = keras_sparse.compress(
+    return keras_sparse.compress(
         model,
         data.train,
         plan=dataclasses.replace(result.plan, scores=scores),
@@ -117,29 +158,38 @@ def _random(model, result, data, settings, folder):
         validation_data=data.test,
         folder=folder,
     )
-    return {**found.metrics["recovered"], **measured_costs(found.model)}
-
-
-def _figures(network, training):
-    return {**training.evaluate(network), **measured_costs(network)}
 
 
 def verdict(report):
-    """A sentence on whether the shape from scratch is as good as the compact model; "" if not.
+    """Sentences on the best baseline and on the shape from scratch, if they are as good.
 
-    It compares accuracies, or, without them, losses on the held-out samples.
+    They are as good if the accuracy is lower than that of the compact model by at most the noise of
+    the held-out samples, or, without accuracies, if the loss is not larger. A baseline that costs
+    more than the target allows is not considered.
     """
-    compact, scratch = report["compact"], report.get("baselines", {}).get(SCRATCH, {})
+    compact, rows = report["compact"], report.get("baselines", {})
     name = "accuracy" if "accuracy" in compact else "loss"
-    if name not in compact or name not in scratch:
+    if name not in compact:
         return ""
-    own, other, noise = compact[name], scratch[name], 0.0
+    own, noise, sign = compact[name], 0.0, -1
     if name == "accuracy":
-        noise = math.sqrt(2 * own * (1 - own) / report["held_out"])
-    if other < own - noise if name == "accuracy" else other > own:
-        return ""
+        noise, sign = math.sqrt(2 * own * (1 - own) / report["held_out"]), 1
+    found = {title: row[name] for title, row in rows.items() if name in row and _fits(row, report)}
+    best = max(found, key=lambda title: sign * found[title], default=SCRATCH)
     margin = f", where {noise:.4f} is noise" if noise else ""
-    return (
-        f"The shape trained from scratch is as good: {name} {other:.4f}, and {own:.4f} of the "
-        f"compact model{margin}. It is in scratch.keras."
-    )
+    sentences = []
+    for title in dict.fromkeys((best, SCRATCH)):
+        ahead = sign * (found.get(title, math.nan) - own)
+        if ahead >= -noise:
+            how = "better" if ahead > noise else "as good"
+            sentences.append(
+                f"{_IN_WORDS[title]} is {how}: {name} {found[title]:.4f}, and {own:.4f} of the "
+                f"compact model{margin}. It is in {_NAMES[title]}.keras."
+            )
+    return " ".join(sentences)
+
+
+def _fits(row, report):
+    """Whether a baseline costs at most what the target allows, or what the compact model costs."""
+    limited = {n: row for n, row in report["costs"].items() if row[0] is not None}
+    return all(row[n] <= max(limit, after) for n, (limit, _, after) in limited.items())

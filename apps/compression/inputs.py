@@ -69,6 +69,8 @@ def load_compiled(path, loss=None):
         model.compile(
             optimizer=optimizer, loss=loss, metrics=["accuracy"] if _is_crossentropy(loss) else None
         )
+        # A saved model without the optimizer's variables warns when it is loaded.
+        model.optimizer.build(model.trainable_variables)
     return model, told
 
 

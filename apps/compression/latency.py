@@ -21,7 +21,11 @@ def tables(model, target, folder, values):
     found = {}
     for name, quantize in wanted.items():
         path = _path(folder, values.table, quantize, len(wanted) > 1)
-        print(f"Measuring the layers of the model in {quantize or 'float32'} ...", flush=True)
+        layers = f"the layers of the model in {quantize or 'float32'}"
+        if path and path.exists():
+            print(f"The times of {layers} are taken from {path}; missing ones are measured.")
+        else:
+            print(f"Measuring {layers} ...", flush=True)
         with progress_bar() as progress:
             found[name] = LatencyTable.measure(
                 model,

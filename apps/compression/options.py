@@ -21,9 +21,12 @@ COSTS = (
 _QUANTITY = re.compile(r"[0-9.eE+-]+ *(us|ms|s|B|kB|MB|KiB|MiB|k|M|G)")
 IMPORTANCE = ("taylor", "norm", "random")
 ALLOCATIONS = ("importance", "uniform")
-SCHEDULES = ("one_shot", "iterative", "growing")
+# The schedules, and the epochs that each needs at least.
+SCHEDULES = {"one_shot": 0, "iterative": 4, "growing": 2}
 HELD_OUT = 0.1
 EPOCHS, BATCH_SIZE = 12, 128
+# Names of the files of the baselines.
+BASELINES = ("scratch", "narrow", "narrow_steps", "random")
 # Flags that only one way of calling the program has.
 OF_TARGET = (
     *("data", "epochs", "learning_rate", "batch_size", "allocation", "importance", "exclude"),
@@ -42,8 +45,7 @@ _OF_CUT = ("report_json", "threshold", "channel_multiple", "representative")
 _FILES = (
     *("dense.keras", "compact.keras", "dense.tflite", "compact.tflite", "plan.json"),
     *("report.json", "report.md", "report.html", "history.csv", "settings.json"),
-    *("accuracy.png", "channels.png"),
-    "scratch.keras",
+    *("accuracy.png", "channels.png", "firmware.tflite"),
 )
 
 
@@ -64,8 +66,8 @@ def define():
         "What the compact model may cost, COST=LIMIT. Costs: macs, parameters, float32_bytes and "
         "int8_bytes of the TFLite file, memory, latency, int8_latency; arena and flash of a "
         "microcontroller. A limit up to 1 is a share of what the model costs: macs=0.5. Others are "
-        "absolute: parameters=100k, latency=2ms. Several limits are separated by commas, or the "
-        "flag is repeated; all must hold. --out is then a folder.",
+        "absolute: parameters=100k, latency=2ms; a latency then needs a unit. Several limits are "
+        "separated by commas, or the flag is repeated; all must hold. --out is then a folder.",
         module_name=GROUP,
     )
     string(
@@ -104,9 +106,11 @@ def define():
     )
     choice(
         "schedule",
-        enum_values=SCHEDULES,
+        enum_values=[*SCHEDULES],
         help="When channels are removed: all at once before the training, in several cuts, or "
-        "after they were pushed to zero while the model trains. Default: one_shot.",
+        "after they were pushed to zero while the model trains. iterative needs --epochs of at "
+        f"least {SCHEDULES['iterative']}, growing of at least {SCHEDULES['growing']}. Default: "
+        "one_shot.",
     )
     flags.DEFINE_bool(
         "distill",
@@ -210,7 +214,7 @@ def check(values):
         )
     try:
         check_model(values.model)
-        paths.check_out(values.out, files=_FILES, folders=("recovery",))
+        _check_out(values)
         check_output(values.table, "--table")
     except ValueError as error:
         raise program.UsageError(str(error)) from error
@@ -223,17 +227,40 @@ def check(values):
             variants.checked_kinds(values.quantize)
         except ValueError as error:
             raise program.UsageError(f"--{error}") from error
+    _check_training(values)
+    if values.table and not any(name.endswith("latency") for name in costs):
+        raise program.UsageError("--table is for the targets latency and int8_latency.")
+
+
+def _check_training(values):
     if values.plan_only and (values.distill or values.schedule or values.baselines):
         raise program.UsageError(
             "--distill, --schedule and --baselines are for the training: not --plan_only."
+        )
+    least = SCHEDULES[values.schedule or "one_shot"]
+    if values.epochs is not None and values.epochs < least:
+        raise program.UsageError(
+            f"--schedule={values.schedule} needs --epochs of at least {least}. Received: "
+            f"--epochs={values.epochs}"
         )
     if values.baselines and values.schedule == "iterative":
         raise program.UsageError(
             "--baselines has random channels in the shape, which are chosen in one cut: omit it, "
             "or --schedule=iterative, which makes several."
         )
-    if values.table and not any(name.endswith("latency") for name in costs):
-        raise program.UsageError("--table is for the targets latency and int8_latency.")
+
+
+def _check_out(values):
+    """Raise a ValueError if files in `--out` cannot be written, or must not be replaced."""
+    files = [*_FILES, *(f"{name}.keras" for name in BASELINES if values.baselines)]
+    for kind in values.quantize or ():
+        files += [f"{name}-{kind}.tflite" for name in ("dense", "compact")]
+    if values.plan_only:
+        files = ["plan.json"]
+    paths.check_out(values.out, files=files, folders=("recovery",))
+    paths.check_run(values.out, None if values.plan_only else "compress")
+    inputs = {name: getattr(values, name) for name in ("model", "data", "table")}
+    paths.check_inputs(inputs, [os.path.join(values.out, name) for name in files])
 
 
 def _check_import(module):

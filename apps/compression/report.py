@@ -8,7 +8,7 @@ import rich
 import rich.table
 from rich.markup import escape
 
-from apps.compression import baselines, firmware
+from apps.compression import baselines, firmware, sentences
 from export import benchmark, page, run_folder, run_report
 from export.benchmark.progress import progress_bar
 from export.machine import processor
@@ -77,7 +77,7 @@ def deliver(model, result, data, folder, facts, *, labels, num_threads):
         if firmware.is_wanted(facts["settings"]["target"]):
             report["firmware"] = firmware.write(result.model, folder, **samples)
     report["surgery"] = result.report.to_dict()
-    pictures = _pictures(result, folder)
+    pictures = _pictures(result, folder, facts["settings"])
     run_folder.write_text(json.dumps(report, indent=1), folder / "report.json")
     run_folder.write_text(_markdown(report, pictures), folder / "report.md")
     if page.available():
@@ -147,32 +147,10 @@ def _text(value):
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
-def _summary(report):
-    """Sentences on the target and the result."""
-    cut = ", ".join(f"{name} {value:.4f}" for name, value in report["after_cut"].items())
-    epochs = report["settings"]["epochs"]
-    return (
-        f"{' '.join(_cost_sentences(report))} On {report['held_out']:,} held-out samples; right "
-        f"after the cut, before {epochs} epochs of training: {cut}."
-    )
-
-
-def _cost_sentences(report):
-    requested = {name: row for name, row in report["costs"].items() if row[0] is not None}
-    sentences = []
-    for name, (asked, before, after) in requested.items():
-        met = "" if after <= asked else " The target is not met."
-        sentences.append(
-            f"{name}: at most {in_words(name, asked)} requested, {in_words(name, before)} "
-            f"before, {in_words(name, after)} after.{met}"
-        )
-    return sentences
-
-
 def _print(report, folder):
     title = "The dense model, and the compact one"
     run_report.print_networks(list(_rows(report)), [*_NETWORKS, "ratio"], title)
-    told = [_summary(report), report.get("latency_note"), parts.timed_on(report)]
+    told = [sentences.summary(report), report.get("latency_note"), parts.timed_on(report)]
     for sentence in filter(None, told):
         rich.print(escape(sentence))
     if "baselines" in report:
@@ -194,7 +172,7 @@ def _remarks(report):
     return [*firmware.sentences(report), *failed]
 
 
-def _pictures(result, folder):
+def _pictures(result, folder, settings):
     """Draws channels, and accuracy if it was logged; returns `{file name: title}`."""
     from keras_sparse.analysis import plot_history
 
@@ -203,7 +181,9 @@ def _pictures(result, folder):
         run_folder.write_history(result.history, folder / "history.csv")
     if "accuracy" in result.history:
         run_folder.write_picture(plot_history(result.history), folder / "accuracy.png")
-        found["accuracy.png"] = "Accuracy by epoch of the training after the cut"
+        before = sentences.epochs_before(settings)
+        when = f"; the last cut was after epoch {before}" if before else ", after the cut"
+        found["accuracy.png"] = f"Accuracy by epoch of the training{when}"
     run_folder.write_picture(result.report.plot(), folder / "channels.png")
     return {**found, "channels.png": "Channels kept by layer"}
 
@@ -225,7 +205,7 @@ def _markdown(report, pictures):
         "",
         f"`{report['command']}`",
         "",
-        _summary(report),
+        sentences.summary(report),
         "",
         f"| | {' | '.join(_NETWORKS)} | ratio |",
         "| --- | ---: | ---: | ---: |",
@@ -249,17 +229,24 @@ def _markdown(report, pictures):
 
 def _baselines(report):
     """Headings and rows of text for the compact model and the baselines."""
-    rows = {"compact": report["compact"], **report["baselines"]}
-    names = [name for name in report["compact"] if all(name in row for row in rows.values())]
+    limited = {name: row[2] for name, row in report["costs"].items() if row[0] is not None}
+    compact = limited | report["compact"]
+    rows = {"compact": compact, **report["baselines"]}
+    names = dict.fromkeys((*report["compact"], *limited))
+    names = [name for name in names if all(name in row for row in rows.values())]
     headings = ["", *(_LABELS.get(name, name) for name in names)]
-    return headings, [[title, *(_text(row[n]) for n in names)] for title, row in rows.items()]
+
+    def text(name, value):
+        return _text(value) if name in report["compact"] else in_words(name, value)
+
+    return headings, [[title, *(text(n, row[n]) for n in names)] for title, row in rows.items()]
 
 
 def _print_baselines(report):
     headings, rows = _baselines(report)
     table = rich.table.Table(title="The compact model, and what could be trained instead")
     for heading in headings:
-        table.add_column(heading, justify="right" if heading else "left")
+        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
     rich.print(table)
@@ -306,10 +293,10 @@ def html(report, history):
 
     Args:
         report: the contents of `report.json`.
-        history: dict from a log's name to its values by epoch of the training after the cut.
+        history: dict from a log's name to its values by epoch of the training.
     """
     rows = [list(row) for row in _rows(report)]
-    missed = [s for s in _cost_sentences(report) if "not met" in s]
+    missed = [s for s in sentences.of_costs(report) if "not met" in s]
     sections = [
         Table("The networks", ["", *_NETWORKS, "ratio"], rows, parts.timed_on(report)),
         list(filter(None, [_frontier(report), parts.epochs(history)])),
@@ -326,7 +313,7 @@ def html(report, history):
         files = report["benchmark"]["files"][: len(_NETWORKS)]
         sections.append(parts.operators(files, _NETWORKS))
     sections.append(parts.stays(report["surgery"]))
-    summary = [_summary(report), report.get("latency_note"), *_remarks(report)]
+    summary = [sentences.summary(report), report.get("latency_note"), *_remarks(report)]
     return page.render(
         page.Page(
             title=_title(report),

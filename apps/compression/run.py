@@ -18,6 +18,8 @@ from keras_sparse.compression.budget import COSTS
 from keras_sparse.compression.cost import CostModel
 from keras_sparse.compression.planning import removable_groups
 from keras_sparse.compression.recovery import default_peak
+from keras_sparse.compression.schedules import as_schedule
+from keras_sparse.training_steps import check_training_steps
 
 
 def main(values):
@@ -68,9 +70,16 @@ def _compress(values):
     facts = _facts(values, target, model)
     start = _Start(folder, facts["settings"])
     start.check()
-    latency = tables(model, target, folder, values)
+    # What raises for wrong arguments is called before latencies are measured.
+    check_training_steps(model)
+    timed = any(name.endswith("latency") for name in target)
+    as_schedule(facts["settings"]["schedule"]).check(
+        facts["settings"]["epochs"], model, by_name=bool(arguments["exclude"] or timed)
+    )
     micro = Micro() if set(CostModel.micro_names) & set(target) else None
     measures = keras.backend.backend() == "tensorflow" and set(CostModel.file_names) & set(target)
+    files = FileSizes() if measures else None
+    latency = tables(model, target, folder, values)
     result = keras_sparse.compress(
         model,
         data.train,
@@ -80,17 +89,18 @@ def _compress(values):
         batch_size=facts["settings"]["batch_size"],
         latency=latency,
         micro=micro,
-        files=FileSizes() if measures else None,
+        files=files,
         schedule=facts["settings"]["schedule"],
         distillation=distillation,
         folder=folder,
         callbacks=[start],
         **arguments,
     )
+    start.write()  # without epochs, no training has started
     facts["quantize"] = kinds
     if values.baselines:
         facts["baselines"] = baselines.train(
-            model, result, data, folder, facts["settings"], latency
+            model, result, data, folder, facts["settings"], latency, micro, files
         )
     return model, result, data, facts
 
@@ -165,7 +175,7 @@ def _deliver(model, result, data, facts, values):
 
 
 class _Start(keras.callbacks.Callback):
-    """Writes the settings when the training starts, and refuses a folder of another run."""
+    """Writes the settings when the training starts, and refuses a folder with others."""
 
     def __init__(self, folder, settings):
         super().__init__()
@@ -193,5 +203,9 @@ class _Start(keras.callbacks.Callback):
             )
 
     def on_train_begin(self, logs=None):
+        self.write()
+
+    def write(self):
+        """Writes the settings."""
         folder = run_folder.prepare(self._folder)
         run_folder.write_text(json.dumps(self._settings, indent=1), folder / "settings.json")

@@ -239,8 +239,9 @@ class Output(Settings):
         require(not quantizes, "quantize", "omitted without --export", self)
 
     def check_files(self, folder):
-        """Raise a ValueError for a folder that cannot be written."""
+        """Raise a ValueError for a folder that cannot be written, or holds another run."""
         files = [*_FILES]
         for kind in self.quantize:
             files += [f"{name}-{kind}.tflite" for name in _NETWORKS]
         paths.check_out(folder, files, _FOLDERS)
+        paths.check_run(folder, "train")

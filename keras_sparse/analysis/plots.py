@@ -5,9 +5,9 @@ import numpy as np
 # The colours of Okabe and Ito, which colour-blind people can distinguish.
 _ACCURACIES = {
     "accuracy": ("training accuracy", "#0072b2", ":"),
-    "val_accuracy": ("test accuracy", "#0072b2", "-"),
+    "val_accuracy": ("held-out accuracy", "#0072b2", "-"),
 }
-_DENSE = ("test accuracy, dense network", "#999999", "-")
+_DENSE = ("held-out accuracy, dense network", "#999999", "-")
 _SPARSITY = ("sparsity: zeros among prunable weights", "#009e73", "-")
 
 

@@ -33,11 +33,12 @@ class Budget:
 
         Args:
             target: `{cost: number}`. A number up to 1 is a fraction of the model's cost. A larger
-                number, or a quantity such as `"2 ms"`, is absolute.
+                number, or a quantity such as `"2 ms"`, is absolute. A latency above 1 needs a unit.
             costs: `{cost: the model's cost}` for the costs that can be requested.
 
         Raises:
-            ValueError: a cost is unknown or needs a latency table, or a number is not positive.
+            ValueError: a cost is unknown or needs a latency table, a number is not positive, or a
+                latency above 1 has no unit.
         """
         if not isinstance(target, dict) or not target:
             raise ValueError(
@@ -128,6 +129,11 @@ def _limit(name, value, full):
         raise ValueError(
             f"`target` must have a share in (0, 1], a larger number or a quantity such as '2 ms' "
             f"or '100 kB' for {name!r}. Received: {value!r}"
+        )
+    if value > 1 and _units(name) is SECONDS:
+        raise ValueError(
+            f"`target` must have a unit for {name!r} above 1, such as '{value:g} ms'. Numbers up "
+            f"to 1 are shares of the model's own. Received: {value!r}"
         )
     return value * full if value <= 1 else float(value)
 

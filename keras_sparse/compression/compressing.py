@@ -169,8 +169,8 @@ def compress(
     epochs = check_integer("epochs", epochs, "[0, inf)")
     batch_size = check_integer("batch_size", batch_size, "[1, inf)")
     schedule = as_schedule(schedule)
-    schedule.check(epochs)
     exclude = excluded_names(exclude, model)
+    schedule.check(epochs, model, bool(exclude or latency))
     if folder is not None:
         check_folder("folder", folder)
         if importance is not None:

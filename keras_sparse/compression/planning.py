@@ -153,7 +153,8 @@ def plan(
             predicted), `"memory"` (peak bytes of the activations in float32, for one sample),
             `"arena"` and `"flash"` (RAM and file size in int8 with LiteRT for Microcontrollers),
             and the names in `latency`. A limit up to 1 is a fraction of the model's cost. A limit
-            above 1, or a string like `"2 ms"` or `"100 kB"`, is absolute.
+            above 1, or a string like `"2 ms"` or `"100 kB"`, is absolute. A latency above 1 needs
+            a unit.
         importance: scores the channels: an `Importance`, or a criterion of
             `keras_sparse.channels`. Defaults to `Taylor()`.
         allocation: how to choose the number of channels that each group keeps. `"importance"`:

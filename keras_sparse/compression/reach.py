@@ -34,7 +34,10 @@ def out_of_reach(costs, budget, choices):
         sentences.append(_sentence(costs, name, widths, least[name], budget.limits[name]))
     full = costs.full()
     shares = {name: _rounded_up(least[name] / costs.total(name, full)) for name in beyond}
-    return f"`target` cannot be met. {' '.join(sentences)} Set limits of at least {shares}."
+    return (
+        f"`target` cannot be met. {' '.join(sentences)} Set limits of at least {shares}: "
+        "numbers up to 1 are shares of the model's costs, larger numbers are absolute."
+    )
 
 
 def _sentence(costs, name, widths, least, limit):

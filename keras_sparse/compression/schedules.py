@@ -19,8 +19,12 @@ class OneShot(Configured):
 
     takes_plan = True
 
-    def check(self, epochs):
-        """Does nothing: any number of epochs is possible."""
+    def check(self, epochs, model, by_name):
+        """Does nothing: any number of epochs and any model is possible."""
+
+    def before(self, epochs):
+        """Epochs of training before the last cut, of all `epochs`."""
+        return 0
 
     def run(self, job):
         """Cuts and trains; returns a `Recovered`."""
@@ -59,27 +63,36 @@ class Iterative(Configured):
         self.cuts = check_integer("cuts", cuts, "[2, inf)")
         self.epochs = check_integer("epochs", epochs, "[1, inf)")
 
-    def check(self, epochs):
-        """Raises a `ValueError` if no epoch is left for the training after the last cut."""
-        between = (self.cuts - 1) * self.epochs
+    def check(self, epochs, model, by_name):
+        """Raises a `ValueError` if no epoch is left after the last cut, or names do not last.
+
+        Args:
+            epochs: int, the total number of epochs.
+            model: the `keras.Model` to cut.
+            by_name: bool, whether layers are named, by `exclude` or a latency table.
+        """
+        between = self.before(epochs)
         if epochs <= between:
             raise ValueError(
                 f"`epochs` must be above the {between} that {self} takes between its cuts. "
                 f"Received: epochs={epochs}"
             )
-
-    def run(self, job):
-        """Cuts and trains alternately; returns a `Recovered`."""
-        nested = any(isinstance(layer, keras.Model) for layer in job.model.layers)
-        if nested and (job.exclude or job.latency):
+        if by_name and any(isinstance(layer, keras.Model) for layer in model.layers):
             raise ValueError(
                 f"`schedule` cannot be {self} for a model with models in it and `exclude` or "
                 "`latency`: the cuts inline them, under other names. Give 'one_shot' or 'growing'."
             )
+
+    def before(self, epochs):
+        """Epochs of training before the last cut, of all `epochs`."""
+        return (self.cuts - 1) * self.epochs
+
+    def run(self, job):
+        """Cuts and trains alternately; returns a `Recovered`."""
         model, first, report, history = job.model, None, None, {}
         for number in range(1, self.cuts + 1):
             stage, last = f"cut_{number}", number == self.cuts
-            epochs = job.epochs - (self.cuts - 1) * self.epochs if last else self.epochs
+            epochs = job.epochs - self.before(job.epochs) if last else self.epochs
             costs = first and {name: before for name, (before, _) in first.costs.items()}
             target = _Step(job.target, number / self.cuts, costs)
             cut = job.cut(model, target, stage, measure=last)
@@ -122,18 +135,18 @@ class Growing(Configured):
     def __init__(self, epochs=None):
         self.epochs = None if epochs is None else check_integer("epochs", epochs, "[1, inf)")
 
-    def check(self, epochs):
+    def check(self, epochs, model, by_name):
         """Raises a `ValueError` if there are no epochs before or after the cut."""
-        if epochs <= self._push(epochs) or epochs < 2:
+        if epochs <= self.before(epochs) or epochs < 2:
             raise ValueError(
                 f"`epochs` must leave epochs for the push and for the training after the cut: at "
-                f"least {self._push(epochs) + 1}. Received: epochs={epochs}"
+                f"least {self.before(epochs) + 1}. Received: epochs={epochs}"
             )
 
     def run(self, job):
         """Pushes, cuts and trains; returns a `Recovered`."""
         chosen = job.cut()
-        pushed = self._push(job.epochs)
+        pushed = self.before(job.epochs)
         with unchanged(job.model):
             history = push(job, chosen.plan, pushed, "growing")
             cut = Cut(chosen.plan, *chosen.plan.apply(job.model), chosen.seconds)
@@ -142,7 +155,8 @@ class Growing(Configured):
         trained = job.train(cut.model, cut.plan, job.epochs - pushed)
         return Recovered(chosen.plan, cut, metrics, _joined(history, trained))
 
-    def _push(self, epochs):
+    def before(self, epochs):
+        """Epochs of the push, of all `epochs`."""
         return max(1, epochs // 2) if self.epochs is None else self.epochs
 
     def get_config(self):

@@ -75,6 +75,8 @@ class Training:
             `{name: values by epoch}`.
         """
         if not epochs:
+            # A saved model without the optimizer's variables warns when it is loaded.
+            model.optimizer.build(model.trainable_variables)
             return {}
         trained, checkpoint_type = model, TrainingCheckpoint
         if self.distillation is not None:

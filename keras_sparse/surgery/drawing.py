@@ -20,7 +20,8 @@ def draw_channels(layers):
     axes.barh(rows, gone, left=kept, label="removed", color="lightgray")
     _name_rows(axes, [layer.name for layer in layers])
     axes.set_xlabel("channels")
-    axes.legend()
+    # Above the axes, so that it covers no bar.
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8, frameon=False)
     return figure
 
 

@@ -8,11 +8,17 @@ def drawn(axes):
 
 
 def test_draws_what_is_there():
-    history = {"accuracy": [0.1, 0.9], "sparsity": [0.0, 0.5], "loss": [2.0, 1.0]}
+    history = {
+        "accuracy": [0.1, 0.9],
+        "val_accuracy": [0.1, 0.7],
+        "sparsity": [0.0, 0.5],
+        "loss": [2.0, 1.0],
+    }
     above, below = plot_history(history, dense={"val_accuracy": [0.2, 0.8]}).axes
     assert drawn(above) == {
         "training accuracy": [0.1, 0.9],
-        "test accuracy, dense network": [0.2, 0.8],
+        "held-out accuracy": [0.1, 0.7],
+        "held-out accuracy, dense network": [0.2, 0.8],
     }
     assert drawn(below) == {"sparsity: zeros among prunable weights": [0.0, 0.5]}
     assert list(above.lines[0].get_xdata()) == [1, 2]

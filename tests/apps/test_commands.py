@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 def run(monkeypatch, *arguments):
     saved = flagsaver.save_flag_values()
     monkeypatch.setattr(sys, "argv", ["keras-sparse", *arguments])
+    monkeypatch.setattr(sys, "path", sys.path.copy())
     try:
         commands.main()
     finally:
@@ -61,6 +62,14 @@ def test_a_command_gets_its_arguments_in_any_folder(arguments, message, monkeypa
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=message):
         run(monkeypatch, *arguments)
+
+
+def test_modules_of_the_current_folder_are_found(monkeypatch, tmp_path):
+    (tmp_path / "layers_of_this_folder.py").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="give one file"):
+        run(monkeypatch, "latency")
+    assert util.find_spec("layers_of_this_folder")
 
 
 def test_help_of_a_command_lists_its_flags(tmp_path):

@@ -266,6 +266,10 @@ def test_a_file_of_keras_2(ending, tmp_path, capsys):
         ({"out": "model.keras"}, "must be different files"),
         ({"out": "./link.keras"}, "must be different files"),
         ({"report_json": "small.keras"}, "must be different files"),
+        (
+            {"quantize": ["int8"], "representative": "text.keras", "report_json": "text.keras"},
+            "--model, --representative, --out and --report_json must be different files",
+        ),
         ({"out": "absent/small.keras"}, "cannot be written"),
         ({"report_json": "absent/r.json"}, "cannot be written"),
         ({"out": "folder.keras"}, "cannot be written"),

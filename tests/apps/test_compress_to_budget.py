@@ -4,9 +4,11 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
+from unittest import mock
 
 import keras
 import numpy as np
@@ -20,6 +22,8 @@ from export import ExportError
 from export.micro import measure
 from export.report import read_runs
 from keras_sparse.compression import budget
+from keras_sparse.compression.planning import measured_costs
+from keras_sparse.compression.schedules import as_schedule
 from tests.in_process import run_program
 
 
@@ -59,6 +63,12 @@ def folder(tmp_path_factory):
     np.savez(path / "eleven.npz", x=x[:11], y=np.arange(11))
     np.savez(path / "columns.npz", x=x[:9], y=np.zeros((9, 4)))
     np.save(path / "x.npy", x[:9])
+    (path / "used").mkdir()
+    shutil.copy(path / "m.keras", path / "used" / "compact.keras")
+    (path / "used" / "link.keras").symlink_to("compact.keras")
+    shutil.copy(path / "d.npz", path / "plan.json")
+    (path / "trained").mkdir()
+    (path / "trained" / "history.csv").touch()
     return path
 
 
@@ -166,9 +176,99 @@ def test_baselines_are_trained_beside_it(compress, tmp_path, monkeypatch):
 def test_a_shape_that_is_as_good_from_scratch_is_told(name, scratch, told):
     rows = {baselines.SCRATCH: {name: scratch, "macs": 5}}
     facts = {"compact": {name: 0.9, "macs": 5}, "held_out": 400, "baselines": rows}
+    facts["costs"] = {"macs": [6, 10, 5]}
     lines = report._about_baselines(facts)
     assert f"| {baselines.SCRATCH} | {scratch:.4f} | 5 |" in lines
     assert ("It is in scratch.keras." in lines[-2]) == told
+
+
+class Table:
+    """Times of the layers by their widths; whole models take a millisecond for each 1000 MACs."""
+
+    def layer_seconds(self, layer, shapes):
+        return 1e-6 * np.prod(shapes["kernel"]) if "kernel" in shapes else 0.0
+
+    def steps(self, layer):
+        return [4, 8, 12, 16]
+
+    def models_seconds(self, models):
+        return [1e-6 * measured_costs(model)["macs"] for model in models]
+
+
+def test_baselines_have_every_cost_of_the_target(compress, tmp_path, monkeypatch):
+    reports = []
+    monkeypatch.setattr(report, "deliver", lambda *arguments, **_: reports.append(arguments))
+    monkeypatch.setattr(run, "tables", lambda *_: {"latency": Table()})
+    arguments = {"target": "latency=0.5,memory=1", "data": "split.npz", "epochs": 1}
+    status, out, err = compress("--baselines", *QUICK, **arguments)
+    assert status is None, err
+    assert out.count(" ...") == out.count("Training ") == 4
+    (_, result, _, _, facts) = reports[0]
+    found = facts["baselines"]
+    assert set(found) == {
+        *(baselines.SCRATCH, baselines.NARROW, baselines.NARROW_STEPS, baselines.RANDOM)
+    }
+    limit, _, after = result.costs["latency"]
+    for title, name in baselines._NAMES.items():
+        network = keras.saving.load_model(tmp_path / "run" / f"{name}.keras")
+        assert found[title]["macs"] == measured_costs(network)["macs"]
+        assert found[title]["latency"] == pytest.approx(1e-6 * found[title]["macs"])
+        assert found[title]["latency"] <= limit
+        assert found[title]["memory"] == measured_costs(network)["memory"]
+    assert found[baselines.SCRATCH]["latency"] == after
+    status, out, err = compress("--baselines", *QUICK, **arguments)
+    assert status is None, err
+    assert out.count(", where it is finished.") == out.count("Training ") == 4
+    again = reports[1][-1]["baselines"]
+    assert {title: row["accuracy"] for title, row in again.items()} == {
+        title: row["accuracy"] for title, row in found.items()
+    }
+
+
+@pytest.mark.parametrize("name", options.SCHEDULES)
+def test_epochs_of_schedules_are_those_of_python(name, loaded):
+    least = options.SCHEDULES[name]
+    as_schedule(name).check(least, loaded, by_name=True)
+    if least:
+        with pytest.raises(ValueError, match="`epochs` must"):
+            as_schedule(name).check(least - 1, loaded, by_name=True)
+
+
+def test_wrong_settings_are_found_before_layers_are_measured(compress, loaded, folder, monkeypatch):
+    def tables(*_):
+        pytest.fail("the layers were measured")
+
+    monkeypatch.setattr(run, "tables", tables)
+    x = keras.Input((8, 8, 1))
+    nested = keras.Model(x, layers.Dense(10)(network()(x)))
+    nested.compile("sgd", "sparse_categorical_crossentropy")
+    nested.optimizer.build(nested.trainable_variables)
+    nested.save(folder / "nested.keras")
+    flags = {"target": "latency=0.5", "schedule": "iterative"}
+    status, _, err = compress(*QUICK, model="nested.keras", **flags)
+    assert (status, "for a model with models in it" in err) == (1, True), err
+
+
+def test_a_table_that_is_there_is_told(loaded, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(latency.LatencyTable, "measure", lambda *_, **arguments: arguments["path"])
+    values = mock.Mock(table=None, num_threads=None)
+    for text in ("Measuring the layers of the model in float32 ...", "missing ones are measured."):
+        found = latency.tables(loaded, {"latency": 0.5}, tmp_path, values)
+        assert text in capsys.readouterr().out
+        found["latency"].touch()
+
+
+@pytest.mark.xla  # otherwise tests build the optimizer when a model is evaluated
+def test_models_without_training_have_the_variables_of_their_optimizer(compress, monkeypatch):
+    given = []
+    monkeypatch.setattr(report, "deliver", lambda *arguments, **_: given.append(arguments))
+    loss = {"model": "plain.keras", "loss": "sparse_categorical_crossentropy"}
+    status, _, err = compress(*QUICK, epochs=0, **loss)
+    assert status is None, err
+    [(model, result, *_)] = given
+    for network in (model, result.model):
+        # Of Adam, two for each weight. Keras warns when it loads a model with fewer.
+        assert len(network.optimizer.variables) > 2 * len(network.trainable_variables)
 
 
 def test_only_a_plan(compress, tmp_path):
@@ -181,6 +281,24 @@ def test_only_a_plan(compress, tmp_path):
     assert after <= plan["limits"]["macs"] == before / 2
     assert "first" in out
     assert "There is no x_test in d.npz: 60 of the 600 samples are held out" in out
+
+
+@pytest.mark.tensorflow
+def test_a_finished_run_keeps_its_plan(whole, compress):
+    before = (whole / "plan.json").read_bytes()
+    status, _, err = compress("--plan_only", *QUICK, out=whole)
+    assert status == 1
+    assert err.startswith(f"--out={whole} holds a run of the program compress: move it away")
+    assert (whole / "plan.json").read_bytes() == before
+
+
+def test_a_run_without_epochs_is_not_replaced(compress, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "deliver", lambda *_, **__: None)
+    assert compress(*QUICK, epochs=0)[0] is None
+    status, _, err = compress(*QUICK, epochs=0, batch_size=32)
+    assert status == 1
+    assert "holds a compression with batch_size=128, not batch_size=32." in err
+    assert compress(*QUICK, epochs=0)[0] is None
 
 
 @pytest.mark.tensorflow
@@ -245,12 +363,22 @@ def test_from_the_shell(folder, tmp_path):
         ({"exclude": "third"}, "`exclude` names ['third']"),
         ({"exclude": "third", "target": "latency=0.5"}, "`exclude` names ['third']"),
         ({"schedule": "growing", "plan_only": True}, "not --plan_only"),
+        ({"schedule": "iterative", "epochs": 3}, "--schedule=iterative needs --epochs of at least"),
+        ({"schedule": "growing", "epochs": 1}, "--schedule=growing needs --epochs of at least 2."),
+        ({"target": "latency=2"}, "`target` must have a unit for 'latency' above 1, such as '2 ms"),
         ({"schedule": "iterative", "baselines": True}, "omit it, or --schedule=iterative"),
         ({"exclude": "first,second"}, "The model has no channels that can be removed"),
         ({"threshold": 0.0}, "--threshold cuts dead channels out"),
         ({"table": "t.json"}, "--table is for the targets latency and int8_latency"),
         ({"out": "small.keras"}, "with --target this is a folder"),
         ({"out": "m.keras/run"}, "cannot be written"),
+        ({"model": "used/compact.keras", "out": "used"}, "--model=used/compact.keras would be"),
+        ({"model": "used/link.keras", "out": "used"}, "would be replaced by a file of the run"),
+        ({"data": "plan.json", "out": "."}, "--data=plan.json would be replaced by a file"),
+        ({"table": "./report.json", "target": "latency=0.5", "out": "."}, "--table=./report.json"),
+        ({"model": "plan.json", "out": ".", "plan_only": True}, "--model=plan.json would be"),
+        ({"out": "trained"}, "--out=trained holds a run of the program train: move it away"),
+        ({"out": "trained", "plan_only": True}, "--out=trained holds a run of the program train"),
         ({"quantize": "int4"}, "quantize must name any of"),
         ({"import": "no_such_module"}, "--import=no_such_module cannot be imported"),
         ({"learning_rate": 0}, "learning_rate"),
@@ -258,13 +386,13 @@ def test_from_the_shell(folder, tmp_path):
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(values, message, compress, folder, tmp_path):
-    before = sorted(os.listdir(folder))
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     status, _, err = compress(**{"importance": "norm", "allocation": "uniform", **values})
     assert status == 1
     assert err.count("\n") == 1
     assert message in err
     assert not os.listdir(tmp_path)
-    assert sorted(os.listdir(folder)) == before
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 def test_a_budget_that_cannot_be_met(compress):

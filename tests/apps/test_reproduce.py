@@ -332,6 +332,14 @@ def test_bad_values_are_told_before_any_work(arguments, message, values, data_di
     assert not (tmp_path / "new").exists()
 
 
+def test_a_folder_of_another_program_is_refused(values, data_dir, tmp_path):
+    (tmp_path / "settings.json").touch()
+    values(["reproduce", "--table=implicit_mnist", f"--data_dir={data_dir}", f"--out={tmp_path}"])
+    with pytest.raises(program.UsageError, match="holds a run of the program compress"):
+        reproduce.main(values)
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+
+
 def test_a_folder_of_other_settings_is_refused(finished, data_dir):
     with pytest.raises(ValueError, match="holds runs of table=small, epochs=4"):
         run(data_dir, finished[0], epochs=3)

@@ -373,6 +373,13 @@ def test_a_cluster_that_is_none_is_told(cluster, task, tmp_path, monkeypatch):
         train.main(parse(f"--out={tmp_path}", "--strategy=multi_worker"))
 
 
+def test_a_compression_is_not_replaced(tmp_path):
+    (tmp_path / "settings.json").touch()
+    with pytest.raises(program.UsageError, match="holds a run of the program compress"):
+        train.main(parse(f"--out={tmp_path}"))
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+
+
 def test_a_dead_network_stops_and_is_told(tmp_path):
     with pytest.raises(program.UsageError, match=r"The network died in epoch 1: .* Lower --l1"):
         train_small(tmp_path, "--l1=100", "--epochs=3")

@@ -385,6 +385,18 @@ def test_limits_that_mean_nothing(target):
         Budget.of(target, {"macs": 100.0, "float32_bytes": 100.0})
 
 
+@pytest.mark.parametrize("value", [2, "2"])
+def test_a_latency_above_one_needs_a_unit(value):
+    with pytest.raises(ValueError, match="unit for 'latency' above 1, such as '2 ms'"):
+        Budget.of({"latency": value}, {"latency": 100.0})
+
+
+def test_a_budget_out_of_reach_says_what_a_number_means():
+    message = "numbers up to 1 are shares of the model's costs, larger numbers are absolute"
+    with pytest.raises(BudgetError, match=message):
+        plan(two_layers()[0], target={"macs": 1.5}, importance=GroupNorm())
+
+
 def test_a_limit_below_one_is_not_called_zero():
     assert [in_words("macs", value) for value in (0.0004, 1.6, 2e6)] == ["0.0004", "2", "2,000,000"]
 

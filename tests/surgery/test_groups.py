@@ -1,5 +1,7 @@
 """Which layers' channels are tied together, and the picture of it."""
 
+from unittest import mock
+
 import keras
 import numpy as np
 import pytest
@@ -111,3 +113,14 @@ def test_picture_has_a_row_for_each_layer_and_a_line_for_each_group(tmp_path):
 
 def test_lanes_that_overlap_lie_beside_each_other():
     assert drawing._lanes([(0, 1), (1, 5), (2, 3), (6, 7), (2, 2)]) == [1, 0, 1, 0, 2]
+
+
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_the_legend_of_channels_covers_no_bar(count):
+    layers = [mock.Mock(channels=(16, 12)) for _ in range(count)]
+    for number, layer in enumerate(layers):
+        layer.name = f"layer_{number}"
+    figure = drawing.draw_channels(layers)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1
