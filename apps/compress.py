@@ -91,15 +91,13 @@ def _cut(values):
     _check(values)
     # Importing Keras takes seconds, and --help need not wait for it.
     with command_line.quiet_import():
+        from export.custom_objects import register_objects
         from keras_sparse import surgery
         from keras_sparse.loading import load_model
 
-    if getattr(values, "import"):
-        from apps.compression.inputs import register_objects
-
-        register_objects(getattr(values, "import"))
     zeroed = None
     try:
+        register_objects(getattr(values, "import"))
         original = model = load_model(values.model)
         samples = _samples(model, values)
         if values.threshold is not None:

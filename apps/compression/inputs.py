@@ -1,7 +1,6 @@
 """The model and the data of a compression, checked against each other."""
 
 import dataclasses
-import importlib
 import zipfile
 
 import keras
@@ -72,23 +71,6 @@ def load_compiled(path, loss=None):
         # A saved model without the optimizer's variables warns when it is loaded.
         model.optimizer.build(model.trainable_variables)
     return model, told
-
-
-def register_objects(module):
-    """Register the classes and functions of a module in Keras by name.
-
-    Raises:
-        UsageError: there is no such module, or it cannot be imported.
-    """
-    try:
-        found = importlib.import_module(module)
-    except ImportError as error:
-        raise program.UsageError(
-            f"--import={module} cannot be imported: {error}. Run this in the folder where it is."
-        ) from error
-    for name, value in vars(found).items():
-        if callable(value) and getattr(value, "__module__", None) == found.__name__:
-            keras.saving.get_custom_objects()[name] = value
 
 
 def _named_loss(name, model):

@@ -12,6 +12,7 @@ from apps.compression import baselines, inputs, report
 from apps.compression.latency import tables
 from apps.compression.options import BATCH_SIZE, EPOCHS, targets
 from export import ExportError, FileSizes, Micro, run_folder
+from export.custom_objects import register_objects
 from export.quantize import variants
 from keras_sparse.compression import Budget, GroupNorm, Random, Taylor
 from keras_sparse.compression.budget import COSTS
@@ -46,8 +47,7 @@ def _compress(values):
     kinds = _kinds(values, target)
     seed = values.seed or 0
     keras.utils.set_random_seed(seed)
-    if getattr(values, "import"):
-        inputs.register_objects(getattr(values, "import"))
+    register_objects(getattr(values, "import"))
     model, told = inputs.load_compiled(values.model, values.loss)
     data = inputs.load_data(values.data, model, seed)
     for sentence in filter(None, (told, data.told)):
