@@ -13,8 +13,8 @@ from keras_sparse.compression.probe import compile_arguments, scaled_like
 from keras_sparse.loss_scaling import bare_optimizer
 from keras_sparse.weight_decay import exclude_like, same_weights
 
-# Peak learning rate of a recovery, as a fraction of that of the base training. At the full rate, a
-# recovery of a dozen epochs loses accuracy (docs/compression.md).
+# Peak learning rate of a recovery, as a fraction of that of the base training. docs/compression.md
+# says when the full rate is better.
 RATE_SHARE = 0.3
 # A rate of at most this share of the default of the optimizer's class was lowered in the training,
 # for example by a callback, twice by a factor of 10: hardly anything is learned at 0.3 times that.
