@@ -7,6 +7,7 @@ from keras import layers
 
 import keras_sparse
 from keras_sparse.compression import GroupNorm, Iterative
+from tests.seconds_by_unit import SecondsByUnit
 
 DATA = np.ones((8, 4), "float32"), np.ones((8, 1), "float32")
 
@@ -27,19 +28,6 @@ def compress(**arguments):
     return keras_sparse.compress(network(), DATA, **{**given, **arguments})
 
 
-class Table:
-    """Time of a device that takes a second for each unit, and one more for a whole model."""
-
-    def layer_seconds(self, layer, shapes):
-        return float(shapes["kernel"][-1]) if layer == "first" else 0.0
-
-    def total(self):
-        return 17.0
-
-    def models_seconds(self, models):
-        return [1.0 + model.get_layer("first").units for model in models]
-
-
 class Files:
     """Files of 100 bytes for each unit."""
 
@@ -56,8 +44,8 @@ def rows(result):
 )
 def test_a_result_has_what_was_asked_predicted_and_measured(schedule, epochs):
     result = compress(
-        target={"latency": "5 s"}, latency={"latency": Table()}, files=None, schedule=schedule,
-        epochs=epochs, validation_data=DATA,
+        target={"latency": "5 s"}, latency={"latency": SecondsByUnit()}, files=None,
+        schedule=schedule, epochs=epochs, validation_data=DATA,
     )  # fmt: skip
     text, found = str(result), rows(result)
     assert text.startswith("channels: first 16 → 4\n")

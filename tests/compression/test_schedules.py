@@ -16,6 +16,7 @@ from keras_sparse.compression import BudgetError, GroupNorm, Growing, Iterative
 from keras_sparse.compression.growing import pushing
 from keras_sparse.compression.plan_files import PlanFolder
 from tests.killing import AfterEpochs, KilledError
+from tests.seconds_by_unit import SecondsByUnit
 
 
 @pytest.fixture(scope="module")
@@ -283,24 +284,11 @@ def test_the_report_of_several_cuts_is_of_the_given_model(data, nested):
     assert [group.channels for group in report.groups] == [(16, 4), (1, 1)]
 
 
-class Table:
-    """Time of a device that takes a second for each unit, and one more for a whole model."""
-
-    def layer_seconds(self, layer, shapes):
-        return float(shapes["kernel"][-1]) if layer == "first" else 0.0
-
-    def total(self):
-        return 17.0
-
-    def models_seconds(self, models):
-        return [1.0 + model.get_layer("first").units for model in models]
-
-
 @pytest.mark.parametrize(("schedule", "epochs"), [("one_shot", 0), (Iterative(2), 2)], ids=str)
 def test_a_latency_is_relative_to_the_model_of_the_table(model, data, schedule, epochs):
     result = compress(
-        model, data, target={"latency": "5 s"}, latency={"latency": Table()}, schedule=schedule,
-        epochs=epochs,
+        model, data, target={"latency": "5 s"}, latency={"latency": SecondsByUnit()},
+        schedule=schedule, epochs=epochs,
     )  # fmt: skip
     assert result.model.get_layer("first").units == 4
     assert result.costs["latency"] == (5.0, 17.0, pytest.approx(5.0))
