@@ -249,8 +249,10 @@ TABLE = Table(
             for initialization in ("inherited", "scratch")
             if epochs or initialization == "inherited"
         ),
-        *(_cut(*_FIRST, "inherited", full_rate=True, epochs=epochs) for epochs in (None, 1, 3, 10)),
+        *(_cut(*budget, "inherited", full_rate=True) for budget in _BUDGETS),
+        *(_cut(*_FIRST, "inherited", full_rate=True, epochs=epochs) for epochs in (1, 3, 10)),
         _cut(*_FIRST, "inherited", full_rate=True, distilled=True),
+        *(_cut(*budget, "random channels", full_rate=True) for budget in _BUDGETS),
     ),
     columns=COLUMNS,
     measure=None,
