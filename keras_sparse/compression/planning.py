@@ -27,6 +27,7 @@ from keras_sparse.compression.memory import Memory
 from keras_sparse.compression.trial import TRIAL_BATCHES, Trial
 from keras_sparse.surgery.functional import check_model
 from keras_sparse.surgery.graph import Graph
+from keras_sparse.surgery.group_zeroing import zeroed_and_sources
 from keras_sparse.surgery.macs import graph_macs
 
 _ALLOCATIONS = ("importance", "uniform", "uniform_steps")
@@ -315,7 +316,14 @@ def removed_channels(groups, widths, scores):
 
 def remove_channels(model, plan):
     """`(compact, report)` of a `Plan`, without a look at its limits."""
-    return surgery.remove_dead_channels(surgery.zero_groups(model, plan.removed))
+    zeroed, sources = zeroed_and_sources(model, plan.removed)
+    compact, report = surgery.remove_dead_channels(zeroed)
+    # Nested models were inlined, so the variables of `zeroed` have other paths than the model's.
+    report.slices = {
+        path: dataclasses.replace(part, source=sources.get(part.source))
+        for path, part in report.slices.items()
+    }
+    return compact, report
 
 
 def removable_groups(model, exclude=()):

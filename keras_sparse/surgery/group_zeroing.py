@@ -39,6 +39,11 @@ def zero_groups(
     >>> zeroed = surgery.zero_groups(model, {group: [0, 5]})
     >>> compact, report = surgery.remove_dead_channels(zeroed)
     """
+    return zeroed_and_sources(model, chosen)[0]
+
+
+def zeroed_and_sources(model, chosen):
+    """`zero_groups`, and `{path of a variable of the new model: path in the given model}`."""
     masks = {group: _mask(group, channels) for group, channels in chosen.items()}
     _, rebuild = copied_whole(model)
     weights = {weight.path: weight for weight in rebuild.model.weights}
@@ -48,7 +53,7 @@ def zero_groups(
             if part.path in copies:
                 rebuild.check_own(copies[part.path])
     zero_slices(masks, copies)
-    return rebuild.model
+    return rebuild.model, {path: part.source for path, part in rebuild.slices.items()}
 
 
 def zero_slices(masks, weights):

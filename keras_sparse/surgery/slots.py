@@ -44,7 +44,7 @@ def slice_optimizer(
         variables; give it to `model.compile`.
 
     Raises:
-        ValueError: the optimizer is not built; the name of a slot does not show its variable, or
+        ValueError: the optimizer is not built, or trained another model; the name of a slot does not show its variable, or
             its shape does not show how to slice it (Adafactor); or the optimizer computes weights
             from gradients alone (Ftrl), and a constant was folded into weights.
 
@@ -62,6 +62,7 @@ def slice_optimizer(
             f"{type(bare_optimizer(optimizer)).__name__} makes the weights again from sums of "
             "gradients, and would lose what surgery folded into them. Start with a new optimizer."
         )
+    _check_sources(optimizer, report, model)
     sliced = type(optimizer).from_config(optimizer.get_config())
     _choose_like(bare_optimizer(optimizer), bare_optimizer(sliced), report, model)
     exclude_like(sliced, optimizer, lambda: _sources(bare_optimizer(optimizer), report, model))
@@ -90,6 +91,19 @@ def slice_optimizer(
     if hasattr(bare_optimizer(sliced), "take_over"):
         bare_optimizer(sliced).take_over(bare_optimizer(optimizer), report.slices)
     return sliced
+
+
+def _check_sources(optimizer, report, model):
+    known = {variable.path for variable in _keras.variables_of(bare_optimizer(optimizer))}
+    parts = (report.slices.get(variable.path) for variable in model.trainable_variables)
+    missing = [part.source for part in parts if part and part.source and part.source not in known]
+    if missing:
+        raise ValueError(
+            f"`optimizer` has no state for {missing[0]!r}, of which the compact model has a part. "
+            "`report` and `model` must come from the model that it trained. `zero_channels` and "
+            "`zero_groups` return another model, with other paths of variables: compile and train "
+            "that one before its channels are removed, or start with a new optimizer."
+        )
 
 
 def _choose_like(optimizer, sliced, report, model):

@@ -113,6 +113,21 @@ def test_optimizer_without_state(harness):
         surgery.slice_optimizer(keras.optimizers.Adam(), report, compact)
 
 
+@pytest.mark.parametrize("zeroed", ["channels", "groups"])
+def test_optimizer_of_another_model(zeroed):
+    model = keras.Sequential([keras.Input((5,)), layers.Dense(4), layers.Dense(3)])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    copy = surgery.zero_channels(model, 0.0)[0] if zeroed == "channels" else None
+    copy = copy or surgery.zero_groups(model, {})
+    compact, report = surgery.remove_dead_channels(copy)
+    with pytest.raises(ValueError, match=r"no state for 'dense.*/kernel', .* another model"):
+        surgery.slice_optimizer(model.optimizer, report, compact)
+    copy.compile("adam", "mse")
+    copy.optimizer.build(copy.trainable_variables)
+    assert surgery.slice_optimizer(copy.optimizer, report, compact).built
+
+
 # What they do to a weight depends on the norm of all that a variable holds.
 NORMALISED = ("Lamb", "Muon")
 
