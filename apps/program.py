@@ -107,7 +107,7 @@ def one_line(goes_on=lambda: ""):
     """End the process with one line and a status for errors outside of the program.
 
     Status 1: a `UsageError`; files and texts that cannot be read or written; numbers that are too
-    large; too little memory; Ctrl-C. Status 143: SIGTERM, which `kill`, `timeout` and schedulers
+    large; too little memory. Status 130: Ctrl-C. Status 143: SIGTERM, which `kill`, `timeout` and schedulers
     send. Files that were being written do not exist afterwards.
 
     Args:
@@ -129,7 +129,7 @@ def one_line(goes_on=lambda: ""):
     except _Terminated:
         _end(f"Terminated: {goes_on()} {_WHOLE}", TERMINATED)
     except KeyboardInterrupt:
-        _end(f"Interrupted: {goes_on()} {_WHOLE}")
+        _end(f"Interrupted: {goes_on()} {_WHOLE}", common.INTERRUPTED)
     except Exception as error:
         message = _outside(error)
         if message is None:

@@ -14,7 +14,7 @@ from keras_sparse.compression.descriptions import check_importance
 from keras_sparse.compression.excluding import excluded_names
 from keras_sparse.compression.importance import as_importance
 from keras_sparse.compression.job import Job
-from keras_sparse.compression.planning import Plan, check_allocation, measured_costs
+from keras_sparse.compression.planning import Plan, check_allocation
 from keras_sparse.compression.recovery import default_peak, steps_per_epoch
 from keras_sparse.compression.reports import as_table, channels_in_words
 from keras_sparse.compression.schedules import as_schedule
@@ -273,7 +273,7 @@ def _check_compiled(model):
 
 def _costs(done):
     """`{cost: (limit, before, after)}`, and `{cost: source of the cost after}`."""
-    plan, counted = done.cut.plan, measured_costs(done.cut.model)
+    plan, counted = done.cut.plan, done.cut.counted
     costs, sources = {}, {}
     for name, (_, predicted) in plan.costs.items():
         if name in done.cut.seconds:

@@ -1,6 +1,7 @@
 """Removes channels so that counted and measured costs meet the budget, not only predicted ones."""
 
 import dataclasses
+import functools
 import warnings
 
 import numpy as np
@@ -37,6 +38,11 @@ class Cut:
     model: object
     report: object
     seconds: dict
+
+    @functools.cached_property
+    def counted(self):
+        """`{cost: number}`, the costs of the compact model that can be counted exactly."""
+        return measured_costs(self.model)
 
 
 def fit_to_device(
@@ -81,7 +87,7 @@ def fit_to_device(
     else:
         plan, seconds = found
         cut = Cut(plan, *remove_channels(model, plan), seconds)
-    costs = {name: after for name, (_, after) in cut.seconds.items()} | measured_costs(cut.model)
+    costs = {name: after for name, (_, after) in cut.seconds.items()} | cut.counted
     for missed in missed_limits(cut.plan.asked, costs, cut.report) if measure else ():
         warnings.warn(f"{missed} Up to {_TRIES} plans were tried.", stacklevel=5)
     return cut
@@ -95,7 +101,9 @@ def _measured_cut(model, timed, planner, asked, latency, meters, most):
         if latency or meters:
             planner.say("Measuring the compact model")
         seconds = _measured(latency, meters, timed, compact, plan)
-        costs = seconds | measured_costs(compact)
+        before_and_after = {name: (plan.costs[name][0], own) for name, own in seconds.items()}
+        cut = Cut(plan, compact, report, before_and_after)
+        costs = seconds | cut.counted
         factors = {n: cost / asked.limits[n] for n, cost in costs.items() if n in asked.limits}
         missed = {name: factor for name, factor in factors.items() if factor > 1}
         if not missed or tries == most:
@@ -107,7 +115,7 @@ def _measured_cut(model, timed, planner, asked, latency, meters, most):
             plan = planner.plan(budget, asked)
         except BudgetError:
             break
-    return Cut(plan, compact, report, {n: (plan.costs[n][0], s) for n, s in seconds.items()})
+    return cut
 
 
 def _measured(latency, meters, timed, compact, plan):

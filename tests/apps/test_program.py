@@ -56,7 +56,6 @@ class ResourceExhaustedError(Exception):
         ),
         (RuntimeError("w.tmp; No space left on device"), "No space left on device."),
         (RuntimeError("Encountered overflow when multiplying 3 with 9"), "Give smaller sizes"),
-        (KeyboardInterrupt(), "Interrupted: Continue. The files that were finished are whole"),
     ],
     ids=repr,
 )
@@ -64,6 +63,12 @@ def test_one_line_and_status_1(error, message, capsys):
     err, status = ended(error, capsys)
     assert message in err
     assert status == 1
+
+
+def test_one_line_for_ctrl_c(capsys):
+    err, status = ended(KeyboardInterrupt(), capsys)
+    assert "Interrupted: Continue. The files that were finished are whole" in err
+    assert status == 130
 
 
 def test_a_fault_of_the_program_is_shown_whole():
@@ -89,7 +94,7 @@ def test_sigterm_cleans_up_and_is_told(capsys):
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 1)], ids=["TERM", "INT"]
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["TERM", "INT"]
 )
 def test_a_signal_in_a_callback_of_the_garbage_collector_is_not_lost(number, status, capsys):
     """What is raised there is dropped by Python: JAX has such a callback."""
