@@ -107,8 +107,8 @@ def one_line(goes_on=lambda: ""):
     """End the process with one line and a status for errors outside of the program.
 
     Status 1: a `UsageError`; files and texts that cannot be read or written; numbers that are too
-    large; too little memory. Status 130: Ctrl-C. Status 143: SIGTERM, which `kill`, `timeout` and schedulers
-    send. Files that were being written do not exist afterwards.
+    large; too little memory. Status 130: Ctrl-C. Status 143: SIGTERM, which `kill`, `timeout` and
+    schedulers send. Files that were being written do not exist afterwards.
 
     Args:
         goes_on: see `run`.

@@ -87,7 +87,8 @@ def define():
     program.define_number(
         "learning_rate",
         None,
-        "Peak of the learning rate. Default: 0.3 times that of the model's own training.",
+        "Peak of the learning rate. Default: that of the model's own training; with fewer than "
+        "8 epochs, 0.3 times that.",
         above=0.0,
         module_name=GROUP,
     )

@@ -119,14 +119,15 @@ def _kinds(values, target):
 
 def _facts(values, target, model):
     """Facts of the run for the report; a continuation must have the same `settings`."""
-    rate = values.learning_rate or default_peak(model)
+    epochs = EPOCHS if values.epochs is None else values.epochs
+    rate = values.learning_rate or default_peak(model, epochs)
     return {
         "command": program.command_line("apps.compress"),
         "model": values.model,
         "data": values.data,
         "settings": {
             "target": target,
-            "epochs": EPOCHS if values.epochs is None else values.epochs,
+            "epochs": epochs,
             "learning_rate": rate,
             "batch_size": values.batch_size or BATCH_SIZE,
             "importance": values.importance or "taylor",

@@ -45,7 +45,8 @@ class CompressionRow(Row):
             `"scratch"`.
         distilled: whether the wide network teaches.
         full_rate: whether the largest learning rate after the cut is that of the wide network's
-            training, instead of the share that is the default of `compress`.
+            training, instead of a share of it. `compress` by default takes the share for short
+            trainings.
         epochs: int, instead of the table's number; None for the table's.
         as_long: whether the row is trained with as many multiply-accumulates as the wide network
             and the network cut to half of its latency together, including those of a teacher.
@@ -177,7 +178,7 @@ def _compressed(row, config, task, folder, on_epoch):
         batches,
         **chosen,
         epochs=config.training.epochs if row.epochs is None else row.epochs,
-        learning_rate=_RATE if row.full_rate else None,
+        learning_rate=_RATE if row.full_rate else RATE_SHARE * _RATE,
         distillation=_DISTILLATION if row.distilled else None,
         folder=folder / "compress",
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: on_epoch())],

@@ -119,9 +119,10 @@ def compress(
             `Growing`.
         validation_data: held-out data of the same kind as `data`, with an end. The metrics of the
             result are computed on it.
-        learning_rate: float, the peak of the learning rate. Defaults to 0.3 times the learning rate
-            of the model's optimizer, or 0.3 times the largest that its schedule has had. Give it if
-            a callback changed the rate, as `ReduceLROnPlateau` does.
+        learning_rate: float, the peak of the learning rate. Defaults to the learning rate of the
+            model's optimizer, or to the largest that its schedule has had; with fewer than 8
+            epochs, to 0.3 times that. Give it if a callback changed the rate, as
+            `ReduceLROnPlateau` does.
         batch_size: int, the batch size if `data` are arrays.
         distillation: a loss of `keras.distillation`, or a list of them. `model` is then the
             teacher. It must have one output, and the data no sample weights.
@@ -188,7 +189,7 @@ def compress(
     _check_meter("files", files, "export.FileSizes()", CostModel.file_names, target)
     _check_plan(target, plan, schedule, given)
     if learning_rate is None:
-        learning_rate = default_peak(model)
+        learning_rate = default_peak(model, epochs)
     learning_rate = check_number("learning_rate", learning_rate, "(0, inf)")
     check_data("data", data, model)
     steps_per_epoch(data, batch_size)

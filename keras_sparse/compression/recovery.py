@@ -13,24 +13,25 @@ from keras_sparse.compression.probe import compile_arguments, scaled_like
 from keras_sparse.loss_scaling import bare_optimizer
 from keras_sparse.weight_decay import exclude_like, same_weights
 
-# Peak learning rate of a recovery, as a fraction of that of the base training. docs/compression.md
-# says when the full rate is better.
-RATE_SHARE = 0.3
+# Peak learning rate of a recovery, as a fraction of that of the base training, for fewer epochs
+# than `FULL_RATE_EPOCHS`. With more epochs, the full rate is better: see docs/compression.md.
+RATE_SHARE, FULL_RATE_EPOCHS = 0.3, 8
 # A rate of at most this share of the default of the optimizer's class was lowered in the training,
-# for example by a callback, twice by a factor of 10: hardly anything is learned at 0.3 times that.
+# for example by a callback, twice by a factor of 10: hardly anything is learned at such a rate.
 _LOW_SHARE = 0.01
 # The default of most of Keras' optimizers, for a class that has none.
 _DEFAULT_RATE = 1e-3
 
 
-def default_peak(model):
+def default_peak(model, epochs):
     """The peak of the learning rate if the user gives none.
 
     Args:
         model: a compiled `keras.Model`.
+        epochs: int, the epochs of the recovery.
 
     Returns:
-        A float, a fraction of `base_learning_rate`.
+        A float: `base_learning_rate`, or `RATE_SHARE` times that if the recovery is short.
 
     Raises:
         ValueError: the base rate is 0. It is 0 before the first step of a schedule with a warm-up.
@@ -45,7 +46,9 @@ def default_peak(model):
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         steps = f"in the {_steps_done(optimizer)} steps of its schedule {type(schedule).__name__}"
         found = f"the largest learning rate of the model's {type(optimizer).__name__} {steps}"
-    advice = "`learning_rate=`, such as 0.3 times the largest rate of the model's training."
+    share = RATE_SHARE if epochs < FULL_RATE_EPOCHS else 1.0
+    times = f"{share} times " if share < 1 else ""
+    advice = f"`learning_rate=`, such as {times}the largest rate of the model's training."
     if not rate > 0:
         raise ValueError(
             f"`learning_rate` was not given, and {found} is {rate:g}. A schedule with a warm-up "
@@ -53,12 +56,11 @@ def default_peak(model):
         )
     if np.float32(rate) <= np.float32(_LOW_SHARE * _default_rate(optimizer)):
         warnings.warn(
-            f"The peak of the learning rate is {RATE_SHARE * rate:.3g}: {RATE_SHARE} times "
-            f"{rate:.3g}, {found}. The compact model hardly learns at such a rate. If a callback "
-            f"lowered it, give {advice}",
+            f"The peak of the learning rate is {share * rate:.3g}: {times}{found}. The compact "
+            f"model hardly learns at such a rate. If a callback lowered it, give {advice}",
             stacklevel=3,
         )
-    return RATE_SHARE * rate
+    return share * rate
 
 
 def _default_rate(optimizer):

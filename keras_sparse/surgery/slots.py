@@ -44,9 +44,10 @@ def slice_optimizer(
         variables; give it to `model.compile`.
 
     Raises:
-        ValueError: the optimizer is not built, or trained another model; the name of a slot does not show its variable, or
-            its shape does not show how to slice it (Adafactor); or the optimizer computes weights
-            from gradients alone (Ftrl), and a constant was folded into weights.
+        ValueError: the optimizer is not built, or trained another model; the name of a slot does
+            not show its variable, or its shape does not show how to slice it (Adafactor); or the
+            optimizer computes weights from gradients alone (Ftrl), and a constant was folded into
+            weights.
 
     Example:
 

@@ -60,12 +60,38 @@ def test_a_rate_that_a_callback_lowered_is_told(optimizer, lowered):
         compress(model, learning_rate=0.01)
 
 
+def test_a_longer_training_that_hardly_learns_is_told():
+    model = network(keras.optimizers.SGD(1e-4))
+    told = r"peak of the learning rate is 0\.0001: the learning .* such as the largest rate"
+    with pytest.warns(UserWarning, match=told):
+        assert default_peak(model, 8) == pytest.approx(1e-4)
+
+
+def test_the_rate_of_a_compression_depends_on_its_epochs():
+    seen = {}
+
+    def rates(epochs):
+        class Seen(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                found = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+                seen.setdefault(epochs, []).append(found)
+
+        compress(network("sgd"), epochs=epochs, batch_size=8, callbacks=[Seen()])
+
+    for epochs in (7, 8):
+        rates(epochs)
+    assert max(seen[7]) == pytest.approx(0.003)
+    assert max(seen[8]) == pytest.approx(0.01)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", keras.optimizers.Adam(2e-5), RigL()])
 def test_a_usual_rate_is_taken_without_a_word(optimizer):
     model = network(optimizer)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        assert default_peak(model) == pytest.approx(0.3 * float(model.optimizer.learning_rate))
+        rate = float(model.optimizer.learning_rate)
+        peaks = [default_peak(model, epochs) for epochs in (0, 1, 7, 8, 100)]
+    assert peaks == pytest.approx([0.3 * rate] * 3 + [rate] * 2)
 
 
 def test_without_a_rate_the_schedule_is_named():
