@@ -31,6 +31,7 @@ EPOCHS = flags.DEFINE_list("epochs", ["8", "4"], "of the training and of the rec
 RATE_SHARES = flags.DEFINE_list(
     "rate_shares", ["0.3"], "largest rates of the recovery, as shares of the training's"
 )
+DISTILL = flags.DEFINE_bool("distill", False, "whether the trained network teaches the cut one")
 SEED = flags.DEFINE_integer("seed", 0, "of weights and of the order of images", lower_bound=0)
 NETWORKS = flags.DEFINE_list("networks", ["inverted residuals", "attention"], "which to train")
 OUT = flags.DEFINE_string("out", "runs/compress_networks", "folder of models and rows.jsonl")
@@ -149,6 +150,7 @@ class Trainings:
             epochs=self.recovery,
             learning_rate=share * self.rate,
             batch_size=BATCH_SIZE,
+            distillation=keras.distillation.LogitsDistillation(2.0) if DISTILL.value else None,
             validation_data=(self.task.x_test, self.task.y_test),
             folder=self.path.with_name(f"{self.path.stem}-rate-{share:g}"),
             verbose=2,
@@ -174,6 +176,7 @@ class Trainings:
         return {
             **{"network": self.name, "row": kind, "seed": SEED.value},
             **{"epochs": [self.epochs, self.recovery], "train_images": IMAGES.value},
+            "distill": DISTILL.value,
             **figures,
             **{"seconds": time.time() - start, "machine": describe()},
         }
