@@ -1,5 +1,6 @@
 """Trains a compact model on the outputs of the given model, with `keras.distillation`."""
 
+import copy
 import json
 
 import keras
@@ -62,8 +63,10 @@ def check_distillation(model, losses, student_loss_weight, datasets):
         )
     if any(has_sample_weights(data) for data in datasets):
         raise ValueError(_NO_SAMPLE_WEIGHTS)
-    if any(isinstance(loss, keras.distillation.LogitsDistillation) for loss in as_list(losses)):
-        _check_logits(outputs[0])
+    for loss in as_list(losses):
+        if isinstance(loss, keras.distillation.LogitsDistillation):
+            _check_logits(outputs[0])
+            _check_no_crossentropy(loss)
 
 
 def as_list(losses):
@@ -94,13 +97,14 @@ def distiller(model, student, losses, student_loss_weight):
     """
     # A copy: Keras freezes the teacher.
     teacher = surgery.zero_groups(model, {})
-    for loss in as_list(losses):
+    losses = [_of_probabilities(loss) for loss in as_list(losses)]
+    for loss in losses:
         _check_features(teacher, student, loss)
     compiled = compile_arguments(model)
     found = _Distiller(
         teacher,
         student,
-        as_list(losses),
+        losses,
         student_loss_weight=student_loss_weight,
         dtype=student.dtype_policy,
     )
@@ -116,6 +120,35 @@ def distiller(model, student, losses, student_loss_weight):
         auto_scale_loss=False,
     )
     return found
+
+
+def _of_probabilities(loss):
+    """A distillation loss whose KL divergence is that of probabilities.
+
+    `LogitsDistillation` of Keras 3.15 applies the softmax only to an instance of `KLDivergence`.
+    Its default, `"kl_divergence"`, is computed from the logits themselves.
+    """
+    if not isinstance(loss, keras.distillation.LogitsDistillation):
+        return loss
+    found = copy.copy(loss)
+    found.loss = keras.tree.map_structure(
+        lambda own: keras.losses.KLDivergence() if own is keras.losses.kl_divergence else own,
+        loss.loss,
+    )
+    return found
+
+
+def _check_no_crossentropy(loss):
+    """Raises a `ValueError` for a cross-entropy of logits, whose targets must be probabilities."""
+    for own in keras.tree.flatten(loss.loss):
+        name = getattr(own, "__name__", type(own).__name__)
+        if "crossentropy" in name.lower():
+            raise ValueError(
+                f"`distillation` has the loss {name}. Keras computes it from the logits of the "
+                "teacher, and they are no probabilities. Give "
+                "`keras.distillation.LogitsDistillation(temperature)`, whose KL divergence is the "
+                "cross-entropy less a constant."
+            )
 
 
 def _check_logits(output):

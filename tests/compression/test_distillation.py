@@ -77,10 +77,39 @@ def test_the_loss_is_the_weighted_sum_and_regularizers(data):
     added = 0.1 * np.square(result.model.get_layer("wide").kernel).sum()
     assert added > 0.01
     assert found["val_loss"] == pytest.approx(losses + added, rel=1e-4)
-    teacher, student = (m.predict(data[0], verbose=0) for m in (model, result.model))
-    distilled = float(LOGITS.compute_loss(teacher, student))
-    assert found["val_distillation_loss"] == pytest.approx(distilled, rel=1e-4)
+    assert found["val_distillation_loss"] == pytest.approx(
+        divergence(model, result, data), rel=1e-4
+    )
     assert result.metrics["recovered"]["accuracy"] == pytest.approx(found["val_accuracy"])
+
+
+def divergence(model, result, data, temperature=2.0):
+    """Equation 2 of arXiv 1503.02531 less the teacher's entropy, times the squared temperature."""
+    outputs = (m.predict(data[0], verbose=0) for m in (model, result.model))
+    teacher, student = (np.exp(y / temperature) for y in outputs)
+    p, q = (y / y.sum(axis=-1, keepdims=True) for y in (teacher, student))
+    return temperature**2 * np.mean(np.sum(p * np.log(p / q), axis=-1))
+
+
+@pytest.mark.parametrize(
+    "loss", ["kl_divergence", keras.losses.kl_divergence, keras.losses.KLDivergence()]
+)
+def test_the_divergence_is_that_of_probabilities(data, loss):
+    model = compiled(network())
+    distillation = keras.distillation.LogitsDistillation(3.0, loss)
+    result = compress(model, data, distillation=distillation, epochs=1, validation_data=data)
+    found = result.history["val_distillation_loss"][0]
+    assert found == pytest.approx(divergence(model, result, data, 3.0), rel=1e-4)
+    assert found > 0
+
+
+@pytest.mark.parametrize(
+    "loss", ["categorical_crossentropy", keras.losses.CategoricalCrossentropy(from_logits=True)]
+)
+def test_a_crossentropy_of_logits_is_refused(data, loss):
+    distillation = keras.distillation.LogitsDistillation(3.0, loss)
+    with pytest.raises(ValueError, match=r"has the loss .*[cC]rossentropy.*, and they are no prob"):
+        compress(compiled(network()), data, distillation=distillation)
 
 
 def test_features_of_a_layer_that_stays_whole(data):
