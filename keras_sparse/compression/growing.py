@@ -29,7 +29,8 @@ def push(job, plan, epochs, stage):
     trained = separate(job.model)
     steps = epochs * steps_per_epoch(job.training.data, job.training.batch_size)
     optimizer = pushing(job.optimizer(epochs, constant=True), shrinking_masks(plan), steps)
-    compile_like(trained, job.model, optimizer)
+    own = {weight.path: weight.path for weight in trained.weights}
+    compile_like(trained, job.model, optimizer, own)
     return job.train(trained, plan, epochs, stage)
 
 

@@ -1,5 +1,7 @@
 """Scores the importance of channels; compression removes those with the lowest scores."""
 
+from collections import Counter
+
 import keras
 import numpy as np
 
@@ -8,6 +10,7 @@ from keras_sparse.channels import ChannelCriterion
 from keras_sparse.compression.data import first_batches, is_arrays
 from keras_sparse.compression.probe import probe_model, unchanged, unfrozen
 from keras_sparse.configured import Configured
+from keras_sparse.variables import layers_of_type
 
 
 class Importance(Configured):
@@ -241,24 +244,41 @@ class FromCriterion(Importance):
         if is_arrays(data):
             # The criterion reads a list as inputs, and a tuple in a tuple as a batch.
             data = tuple(list(side) if isinstance(side, tuple) else side for side in data)
-        by_layer = self.criterion.scores(model, data)
+        by_weight = _by_weight(model, self.criterion.scores(model, data))
         scores = {}
         for group in groups:
             found = np.zeros(group.size)
-            for layer, channels in _channels_by_layer(group).items():
-                rows = by_layer.get(layer, by_layer.get(layer.rsplit("/", 1)[-1]))
-                if rows is not None and len(rows) == len(channels):
-                    own = channels >= 0
-                    found += np.bincount(channels[own], rows[own], minlength=group.size)
+            for part in _first_weights(group):
+                rows = by_weight.get(part.path)
+                if rows is not None and len(rows) == len(part.channels):
+                    own = part.channels >= 0
+                    found += np.bincount(part.channels[own], rows[own], minlength=group.size)
             scores[group] = _over_mean(found)
         return scores
 
 
-def _channels_by_layer(group):
-    """`{layer: channel of the group for each channel of the layer}`."""
+def _first_weights(group):
+    """The first `WeightSlice` of each layer of a group."""
     found = {}
     for part in group.members + group.normalizations:
-        found.setdefault(part.layer, part.channels)
+        found.setdefault(part.layer, part)
+    return found.values()
+
+
+def _by_weight(model, by_layer):
+    """The scores of layers, by the paths of their weights.
+
+    A criterion names a layer by its path if several have its name; see `channels.names`.
+    """
+    layers = [
+        layer for layer in layers_of_type(model, keras.Layer) if not isinstance(layer, keras.Model)
+    ]
+    counts = Counter(layer.name for layer in layers if layer.path not in by_layer)
+    found = {}
+    for layer in layers:
+        named = by_layer.get(layer.name) if counts[layer.name] == 1 else None
+        rows = by_layer.get(layer.path, named)
+        found |= {weight.path: rows for weight in layer.weights if rows is not None}
     return found
 
 

@@ -12,7 +12,12 @@ from keras_sparse.compression.device import Cut, fit_to_device
 from keras_sparse.compression.importance import Taylor, as_importance
 from keras_sparse.compression.plan_files import PlanFolder, plan_digest, weights_digest
 from keras_sparse.compression.planning import Plan
-from keras_sparse.compression.recovery import compile_like, recovery_optimizer, steps_per_epoch
+from keras_sparse.compression.recovery import (
+    compile_like,
+    recovery_optimizer,
+    sources_of,
+    steps_per_epoch,
+)
 from keras_sparse.compression.training import Training
 from keras_sparse.compression.trial import recalibrate
 
@@ -107,15 +112,17 @@ class Job:
             say=self.training.say,
         )
 
-    def prepare(self, cut, epochs, constant=False):
+    def prepare(self, cut, epochs, constant=False, sources=None):
         """Compiles the model of a cut, and recalibrates its batch normalisation.
 
         Args:
             cut: a `Cut`.
             epochs: int, epochs of the training.
             constant: bool, whether the learning rate stays at its peak.
+            sources: the result of `sources_of`, if the cut is not of the given model.
         """
-        compile_like(cut.model, self.model, self.optimizer(epochs, constant))
+        sources = sources_of(cut.report) if sources is None else sources
+        compile_like(cut.model, self.model, self.optimizer(epochs, constant), sources)
         recalibrate(cut.model, self.training.data, self.training.batch_size)
 
     def optimizer(self, epochs, constant=False):

@@ -1,5 +1,6 @@
 """Optimizers for training a model after channels were removed."""
 
+import functools
 import inspect
 import numbers
 import warnings
@@ -127,16 +128,59 @@ def optimizer_like(optimizer, rate=None):
     return type(optimizer).from_config({**config, "learning_rate": rate})
 
 
-def compile_like(model, original, optimizer):
+def compile_like(model, original, optimizer, sources=None):
     """Compiles a model with the loss, the metrics and the loss scaling of another.
 
-    What the optimizer of `original` excludes from weight decay is excluded from that of `optimizer`
-    too.
+    What the optimizer of `original` excludes from weight decay or from sparsity is excluded by
+    `optimizer` too.
+
+    Args:
+        model: a `keras.Model`, without some of the channels of `original`.
+        original: a compiled `keras.Model`; one without an optimizer excludes nothing.
+        optimizer: a `keras.optimizers.Optimizer` for `model`.
+        sources: `{path of a weight of model: path in original}`, see `sources_of`. With None, the
+            weights of layers with the same name belong together.
     """
     if original.optimizer is not None:
-        exclude_like(optimizer, original.optimizer, lambda: same_weights(model, original))
+        pairs = functools.cache(lambda: _pairs(model, original, sources))
+        exclude_like(optimizer, original.optimizer, pairs)
+        _choose_like(optimizer, original.optimizer, model, pairs)
     optimizer = scaled_like(optimizer, original)
     model.compile(optimizer=optimizer, auto_scale_loss=False, **compile_arguments(original))
+
+
+def sources_of(report, before=None):
+    """`{path of a weight: path of the weight in the given model}`, for a model that was cut.
+
+    Args:
+        report: the `surgery.Report` of the cut.
+        before: the same dict of the model that was cut, if that was cut before.
+    """
+    found = {path: part.source for path, part in report.slices.items()}
+    return found if before is None else {path: before.get(own) for path, own in found.items()}
+
+
+def _pairs(model, original, sources):
+    """`[(weight of model, weight of original)]` for weights that belong together."""
+    if sources is None:
+        return same_weights(model, original)
+    olds = {weight.path: weight for weight in original.weights}
+    pairs = ((weight, olds.get(sources.get(weight.path))) for weight in model.weights)
+    return [(new, old) for new, old in pairs if old is not None]
+
+
+def _choose_like(optimizer, given, model, pairs):
+    """Excludes from sparsity what the optimizer of another model excludes.
+
+    A target sparsity is a share of the compact model alone: its training is a new one.
+    """
+    optimizer = bare_optimizer(optimizer)
+    if not (hasattr(optimizer, "choose_like") and optimizer.exclude):
+        return
+    paths = {new.path: old.path for new, old in pairs()}
+    variables = model.trainable_variables
+    sources = [paths.get(variable.path) for variable in variables]
+    optimizer.choose_like(bare_optimizer(given), variables, sources, of_the_whole=False)
 
 
 def steps_per_epoch(data, batch_size):

@@ -9,6 +9,7 @@ from keras_sparse.compression.device import Cut
 from keras_sparse.compression.growing import push
 from keras_sparse.compression.job import Recovered
 from keras_sparse.compression.probe import unchanged
+from keras_sparse.compression.recovery import sources_of
 from keras_sparse.compression.reports import joined
 from keras_sparse.configured import Configured
 from keras_sparse.validation import check_integer
@@ -89,7 +90,7 @@ class Iterative(Configured):
 
     def run(self, job):
         """Cuts and trains alternately; returns a `Recovered`."""
-        model, first, report, history = job.model, None, None, {}
+        model, first, report, history, sources = job.model, None, None, {}, None
         for number in range(1, self.cuts + 1):
             stage, last = f"cut_{number}", number == self.cuts
             epochs = job.epochs - self.before(job.epochs) if last else self.epochs
@@ -98,7 +99,8 @@ class Iterative(Configured):
             cut = job.cut(model, target, stage, measure=last)
             first = first or cut.plan
             report = joined(report, cut.report) if report else cut.report
-            job.prepare(cut, epochs, constant=not last)
+            sources = sources_of(cut.report, sources)
+            job.prepare(cut, epochs, constant=not last, sources=sources)
             metrics = job.training.evaluate(cut.model) if last else {}
             trained = job.train(cut.model, cut.plan, epochs, stage)
             history = _joined(history, trained)

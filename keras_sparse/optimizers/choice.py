@@ -56,21 +56,29 @@ class ChoosesVariables:
     def _check_any(self, chosen):
         check_any_prunable(self, self._first_paths, chosen)
 
-    def choose_like(self, optimizer, variables, sources):
+    def choose_like(self, optimizer, variables, sources, of_the_whole=True):
         """Choose the same variables as another optimizer; call it before `build`.
 
         Args:
-            optimizer: a built optimizer of the same class.
+            optimizer: an optimizer of the same class.
             variables: list of the variables on which this optimizer will be built.
-            sources: list of the path of each variable in `optimizer`, None for a new one.
+            sources: list of the path of each variable in the model of `optimizer`, None for a new
+                variable.
+            of_the_whole: whether a target is a share of the network before surgery.
         """
-        own = [(v.path, list(v.shape)) for v in variables]
-        paths = [v.path for v in _keras.variables_of(optimizer)]
-        wholes = zip(optimizer._first_paths, optimizer._whole_shapes, strict=True)
-        wholes = dict(zip(paths, wholes, strict=True))
+        own = [
+            (source or v.path, list(v.shape)) for v, source in zip(variables, sources, strict=True)
+        ]
+        wholes = {}
+        if optimizer._first_paths is not None and optimizer.built:
+            paths = [v.path for v in _keras.variables_of(optimizer)]
+            pairs = zip(optimizer._first_paths, optimizer._whole_shapes, strict=True)
+            wholes = dict(zip(paths, pairs, strict=True))
         found = [wholes.get(source, pair) for source, pair in zip(sources, own, strict=True)]
         self._first_paths, self._whole_shapes = map(list, zip(*found, strict=True))
         self._first_shapes = [shape for _, shape in own]
+        if not of_the_whole:
+            self._whole_shapes = self._first_shapes
 
     def whole_size(self, variables):
         """How many weights these variables had before surgery."""

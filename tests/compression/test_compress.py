@@ -132,6 +132,47 @@ def test_a_killed_recovery_goes_on_to_the_same_bits(tmp_path, kind):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_loaded_model_goes_on_in_its_folder(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(8), layers.Dense(1)], name="deep")
+    model.compile(optimizer="adam", loss="mse", run_eagerly=True)
+    model.save(tmp_path / "model.keras")
+    x, y = np.random.default_rng(0).normal(size=(2, 16, 4)).astype("float32")
+
+    def run(model, callbacks=()):
+        return keras_sparse.compress(
+            model, (x, y[:, :1]), target={"macs": 0.5}, epochs=2, learning_rate=0.01,
+            importance=GroupNorm(), folder=tmp_path / "run", callbacks=callbacks, verbose=0,
+        )  # fmt: skip
+
+    with pytest.raises(KilledError):
+        run(model, [AfterEpochs(1)])
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert [w.path for w in loaded.weights] != [w.path for w in model.weights]
+    assert len(run(loaded).history["loss"]) == 2
+
+
+def test_criteria_of_channels_score_the_layers_of_their_own_names():
+    """Nested layers, two of them with the name of an outer one."""
+    x = keras.Input((4,))
+    deepest = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(4, name="same"), layers.Dense(4, name="once")], name="low"
+    )
+    first = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="same")], name="first")
+    second = keras.Sequential([keras.Input((4,)), deepest], name="second")
+    y = layers.Dense(4, name="same")(second(first(x)))
+    model = keras.Model(x, layers.Dense(1, name="last")(y))
+    groups = [group for group in surgery.channel_groups(model) if not group.fixed]
+    scores = as_importance(channels.IncomingNorm()).scores(model, groups)
+    weights = {weight.path: np.array(weight) for weight in model.weights}
+    assert [group.name for group in groups] == [
+        "first/same", "second/low/same", "second/low/once", "same",
+    ]  # fmt: skip
+    for group in groups:
+        kernel = weights[group.members[0].path]
+        norms = np.linalg.norm(kernel, axis=0)
+        np.testing.assert_allclose(scores[group], norms / norms.mean(), rtol=1e-5)
+
+
 def test_several_outputs_and_regression():
     x = keras.Input((6,))
     y = layers.Dense(12, activation="relu", name="shared")(x)

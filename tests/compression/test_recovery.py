@@ -8,9 +8,10 @@ import pytest
 from keras import layers
 
 import keras_sparse
-from keras_sparse import RigL, ShrinkingTrainer, surgery
+from keras_sparse import RDA, RigL, ShrinkingTrainer, surgery
 from keras_sparse.compression import GroupNorm, reinitialized
 from keras_sparse.compression.recovery import default_peak
+from keras_sparse.loss_scaling import bare_optimizer
 
 RNG = np.random.default_rng(0)
 DATA = RNG.normal(size=(16, 4)).astype("float32"), RNG.normal(size=(16, 1)).astype("float32")
@@ -151,6 +152,52 @@ def test_what_is_excluded_from_weight_decay_stays_so(kind, way):
     compact.compile(surgery.slice_optimizer(optimizer, report, compact), "mse")
     assert compact.count_params() < model.count_params()
     assert [decayed(found) for found in (*results, compact, model)] == [expected] * 6
+
+
+def clash():
+    """A nested layer and an outer layer of the same name."""
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(8, name="same")], name="inner")
+    return keras.Sequential(
+        [keras.Input((4,)), inner, layers.Dense(8, name="same"), layers.Dense(1, name="last")]
+    )
+
+
+def sparse(optimizer):
+    """Names of the variables that an optimizer makes sparse."""
+    optimizer = bare_optimizer(optimizer)
+    if isinstance(optimizer, RigL):
+        return list(optimizer.masks)
+    return [variable.path for variable in optimizer.thresholded_variables]
+
+
+SPARSE = {
+    "masks": lambda exclude: RigL(0.01, density=0.5, exclude=exclude),
+    "thresholds": lambda exclude: RDA(0.01, l1=1e-6, exclude=exclude),
+    "loss_scale": lambda exclude: keras.optimizers.LossScaleOptimizer(
+        RigL(density=0.5, exclude=exclude)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SPARSE)
+@pytest.mark.parametrize("trained", [True, False])
+def test_what_is_excluded_from_sparsity_stays_so(kind, trained):
+    model = clash()
+    optimizer = SPARSE[kind]([model.layers[1], model.layers[2]])
+    model.compile(optimizer, "mse", run_eagerly=True)
+    if trained:
+        optimizer.build(model.trainable_variables)
+    results = [
+        compress(model, schedule=schedule, epochs=epochs, learning_rate=0.01).model
+        for schedule, epochs in (("one_shot", 1), ("iterative", 4), ("growing", 2))
+    ]
+    for result in results:
+        chosen = sparse(result.optimizer)
+        # The nested layer comes first in the compact model.
+        assert chosen == [result.trainable_variables[0].path]
+    new = reinitialized(results[0], like=model)
+    new.fit(*DATA, verbose=0)
+    assert sparse(new.optimizer) == [new.trainable_variables[0].path]
 
 
 def test_a_training_that_goes_on_excludes_the_same_from_weight_decay(tmp_path):
