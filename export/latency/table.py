@@ -157,6 +157,26 @@ class LatencyTable:
         seconds, scale = whole_networks(model, self, run, file)
         return {**self.whole, "scale": scale, "model": seconds}
 
+    def check(self, model: "keras.Model") -> None:
+        """Raise a `ValueError` if this is the table of another model."""
+        from export.latency.layers import timed_layers
+
+        own = {layer.name: layer.key() for layer in timed_layers(model)}
+        measured = {name: row["key"] for name, row in self.rows.items()}
+        for name in {**own, **measured}:
+            if own.get(name) == measured.get(name):
+                continue
+            reason = f"the layer {name!r} has other sizes"
+            if name not in measured:
+                reason = f"it has no layer {name!r}, but {', '.join(measured)}"
+            elif name not in own:
+                reason = f"the model has no layer {name!r}"
+            raise ValueError(
+                f"The latency table is of another model than {model.name!r}: {reason}. Measure a "
+                "table for this model; with the `path` of this one, layers that only have another "
+                "name are not measured again."
+            )
+
     def layer_seconds(self, layer: str, shapes: Mapping[str, tuple]) -> float:
         """Time of one layer whose weights have these shapes.
 

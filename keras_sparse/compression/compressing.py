@@ -147,8 +147,8 @@ def compress(
 
     Raises:
         ValueError: an argument has the wrong type; the model is not compiled, or overrides a part
-            of Keras' training, such as `train_step`; the data have no
-            known length, or do not fit the model (names, shapes, classes, NaN).
+            of Keras' training, such as `train_step`; a latency table is of another model; the data
+            have no known length, or do not fit the model (names, shapes, classes, NaN).
         BudgetError: the budget cannot be met. The message says what can be reached.
 
     Example:
@@ -165,7 +165,7 @@ def compress(
     check_model(model)
     check_training_steps(model)
     _check_compiled(model)
-    check_latency(latency)
+    check_latency(latency, model)
     check_allocation(allocation)
     epochs = check_integer("epochs", epochs, "[0, inf)")
     batch_size = check_integer("batch_size", batch_size, "[1, inf)")

@@ -17,13 +17,21 @@ from keras_sparse.surgery.units import weights_by_name
 _FILES = {"float32_bytes": (4, 4, 650), "int8_bytes": (1, 28, 650)}
 
 
-def check_latency(latency):
-    """Raises a `ValueError` if `latency` is not a dict of tables, but for example a table."""
+def check_latency(latency, model=None):
+    """Raises a `ValueError` if `latency` is not a dict of tables, or a table is of another model.
+
+    Args:
+        latency: the argument `latency` of `compress`.
+        model: the `keras.Model` that the tables must be of; None if it was cut since.
+    """
     if latency is not None and not isinstance(latency, Mapping):
         raise ValueError(
             "`latency` must be a dict such as {'latency': table}, with an `export.LatencyTable`. "
             f"Received: latency of type {type(latency).__name__}"
         )
+    for table in (latency or {}).values() if model is not None else ():
+        if hasattr(table, "check"):
+            table.check(model)
 
 
 class CostModel:
@@ -39,7 +47,7 @@ class CostModel:
         latency: None, or `{cost name: object}`, such as an `export.LatencyTable`. The object's
             method `layer_seconds(layer, shapes)` returns the time of a layer in seconds if its
             weights have the shapes `{weight name: shape}`. Its optional method `total` returns the
-            time of the measured model.
+            time of the measured model, and `check` raises a `ValueError` for another model.
         timed: bool, whether `model` is the measured model; False if it was cut from that.
 
     Attributes:

@@ -19,7 +19,7 @@ from keras_sparse.compression.allocation import (
 )
 from keras_sparse.compression.budget import Budget, in_words, missed_limits, warn_if_met
 from keras_sparse.compression.checks import check_data
-from keras_sparse.compression.cost import CostModel
+from keras_sparse.compression.cost import CostModel, check_latency
 from keras_sparse.compression.data import FirstKept
 from keras_sparse.compression.excluding import excluded_names
 from keras_sparse.compression.importance import Taylor, as_importance, checked_scores
@@ -172,9 +172,9 @@ def plan(
         A `Plan`.
 
     Raises:
-        ValueError: an argument has the wrong type; the data do not fit the model; `exclude` has a
-            layer that is not in the model; the scores do not fit the model's channels; or the model
-            has no channels that can be removed.
+        ValueError: an argument has the wrong type; the data do not fit the model; a latency table
+            is of another model; `exclude` has a layer that is not in the model; the scores do not
+            fit the model's channels; or the model has no channels that can be removed.
         BudgetError: the budget cannot be met. The message says what can be reached.
 
     Example:
@@ -184,6 +184,7 @@ def plan(
     >>> compact, report = plan.apply(model)
     """
     check_model(model)
+    check_latency(latency, model)
     check_allocation(allocation)
     if data is not None:
         check_data("data", data, model)

@@ -272,6 +272,39 @@ def test_a_plan_by_measured_latency_keeps_to_the_steps(table, model):
     assert widths["second"] in table.steps("second")
 
 
+def renamed(model):
+    """The same layers under other names."""
+    return keras.models.clone_model(
+        model, clone_function=lambda layer: layer.from_config({**layer.get_config(), "name": None})
+    )
+
+
+def test_a_table_of_another_model_is_refused(table, model):
+    x = keras.Input((6, 6, 3))
+    alone = keras.Model(x, layers.Conv2D(16, 3, padding="same", name="first")(x), name="alone")
+    others = {
+        r"it has no layer 'conv2d\w*', but first, depthwise": renamed(model),
+        "model than 'alone': the model has no layer 'depthwise'": alone,
+        "the layer 'logits' has other sizes": keras.models.clone_model(
+            model,
+            clone_function=lambda layer: (
+                layers.Dense(7, name="logits")
+                if layer.name == "logits"
+                else layer.from_config(layer.get_config())
+            ),
+        ),
+    }
+    arguments = {"target": {"latency": 0.7}, "latency": {"latency": table}}
+    for message, other in others.items():
+        other.compile("sgd", "mse")
+        with pytest.raises(ValueError, match=message):
+            keras_sparse.plan(other, importance=GroupNorm(), **arguments)
+        data = np.zeros((4, 6, 6, 3)), np.zeros((4, *other.output_shape[1:]))
+        with pytest.raises(ValueError, match=message):
+            keras_sparse.compress(other, data, epochs=0, **arguments)
+    table.check(keras.models.clone_model(model))
+
+
 def test_whole_models_are_timed_on_the_device(table, model, tmp_path):
     given = []
 
