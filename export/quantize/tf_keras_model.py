@@ -1,6 +1,7 @@
 """A Keras 3 model rebuilt in tf_keras (Keras 2), which TensorFlow Model Optimization needs."""
 
 import inspect
+import itertools
 
 import keras
 import numpy as np
@@ -32,11 +33,10 @@ def to_tf_keras(model):
         tf_keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name)
         for tensor in model.inputs
     ]
-    layers = {}
-    outputs = _apply(model, inputs, layers)
+    copies = _Copies(model)
+    outputs = _apply(model, inputs, copies)
     rebuilt = tf_keras.Model(inputs, outputs, name=model.name)
-    for layer, copy in layers.values():
-        copy.set_weights(layer.get_weights())
+    copies.copy_weights()
     return rebuilt
 
 
@@ -54,11 +54,34 @@ def check_equal(model, rebuilt, inputs):
             )
 
 
-def _apply(model, inputs, layers):
-    """The model's outputs for flat tensors of tf_keras; `layers` collects (layer, copy) by id."""
+class _Copies:
+    """The copies of a model's layers in tf_keras; each has a name of its own."""
+
+    def __init__(self, model):
+        self._found = {}
+        # The names of nested layers change, if they must: outputs are named by their layers.
+        self._owners = {layer.name: layer for layer in model.layers}
+        self._owners |= {tensor.name: tensor for tensor in model.inputs}
+
+    def of(self, layer):
+        """The copy of a layer, made at the first call."""
+        if id(layer) not in self._found:
+            names = itertools.chain([layer.name], (f"{layer.name}_{n}" for n in itertools.count(1)))
+            name = next(name for name in names if self._owners.get(name, layer) is layer)
+            self._owners[name] = layer
+            self._found[id(layer)] = layer, _copy(layer, name)
+        return self._found[id(layer)][1]
+
+    def copy_weights(self):
+        for layer, copy in self._found.values():
+            copy.set_weights(layer.get_weights())
+
+
+def _apply(model, inputs, copies):
+    """The model's outputs for flat tensors of tf_keras."""
     if isinstance(model, keras.Sequential):
         for layer in model.layers:
-            inputs = _call(layer, inputs, {}, layers)
+            inputs = _call(layer, inputs, {}, copies)
         return inputs
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise ValueError(
@@ -80,7 +103,7 @@ def _apply(model, inputs, layers):
         ready = [call for call in waiting if set(_sources(call[2]["args"])) <= set(tensors)]
         for name, node, call in ready:
             arguments = [tensors[source] for source in _sources(call["args"])]
-            results = _call(operations[name], arguments, call["kwargs"], layers)
+            results = _call(operations[name], arguments, call["kwargs"], copies)
             tensors.update({(name, node, i): result for i, result in enumerate(results)})
         waiting = [call for call in waiting if call not in ready]
     return [tensors[key] for key in _flat(config["output_layers"])]
@@ -105,18 +128,15 @@ def _sources(arguments):
     return []
 
 
-def _call(layer, inputs, kwargs, layers):
+def _call(layer, inputs, kwargs, copies):
     """Outputs of a layer's copy, as a list."""
     if isinstance(layer, keras.Model):
-        return _apply(layer, inputs, layers)
+        return _apply(layer, inputs, copies)
     if not isinstance(layer, keras.Layer):
         return [_operation(layer, inputs)]
     if _sources(kwargs):
         raise ValueError(f"Layer {layer.name!r} takes a tensor by keyword, which is not rebuilt.")
-    if id(layer) not in layers:
-        layers[id(layer)] = (layer, _copy(layer))
-    copy = layers[id(layer)][1]
-    outputs = copy(inputs if len(inputs) > 1 else inputs[0])
+    outputs = copies.of(layer)(inputs if len(inputs) > 1 else inputs[0])
     return outputs if isinstance(outputs, list) else [outputs]
 
 
@@ -137,7 +157,7 @@ def _operation(operation, inputs):
     return getattr(tf_keras.layers, kind)()(inputs)
 
 
-def _copy(layer):
+def _copy(layer, own_name):
     import tf_keras
 
     name = type(layer).__name__
@@ -155,6 +175,6 @@ def _copy(layer):
         if renamed.get(key, key) in known and not key.endswith(_LEFT_AWAY)
     }
     try:
-        return kind.from_config({**config, "name": layer.name})
+        return kind.from_config({**config, "name": own_name})
     except (ValueError, TypeError) as error:
         raise ValueError(f"tf_keras cannot rebuild layer {layer.name!r}: {error}") from error
