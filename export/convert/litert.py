@@ -61,7 +61,8 @@ def convert(
         quantize: None for float32. `"float16"`: weights in 2 bytes, for half the file.
             `"dynamic"`: weights in int8, activations quantized at run time, for a quarter of the
             file; faster only for dense layers and large convolutions. `"int8"`: weights (per
-            channel) and activations in int8, for a quarter of the file and of the time.
+            channel) and activations in int8, for a quarter of the file. It is faster only on
+            processors with int8 instructions.
         representative: for `"int8"`, 100 to 200 real samples to measure the ranges of the
             activations, in any of the forms of `samples`.
         input_output: for `"int8"`, the type of the file's inputs and outputs: `"float32"`, `"int8"`

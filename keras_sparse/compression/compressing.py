@@ -151,10 +151,15 @@ def compress(
             have no known length, or do not fit the model (names, shapes, classes, NaN).
         BudgetError: the budget cannot be met. The message says what can be reached.
 
+    Warns:
+        UserWarning: a measured or counted cost of the compact model is above its limit, after three
+            plans; or the model meets the target already.
+
     Example:
 
+    >>> data, val_data = (x_train, y_train), (x_val, y_val)
     >>> result = keras_sparse.compress(
-    ...     model, (x_train, y_train), target={"macs": 0.5}, epochs=12, validation_data=(x, y)
+    ...     model, data, target={"macs": 0.5}, epochs=12, validation_data=val_data
     ... )
     >>> print(result)
     >>> result.model.save("small.keras")
