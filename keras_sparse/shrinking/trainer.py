@@ -2,6 +2,7 @@
 
 import dataclasses
 import operator
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -28,7 +29,12 @@ from keras_sparse.shrinking.removing import compile_arguments, followed, remove_
 from keras_sparse.surgery.verify import check_verify
 from keras_sparse.training_steps import check_training_steps
 from keras_sparse.validation import check_number
-from keras_sparse.weight_decay import exclude_like, same_weights
+from keras_sparse.weight_decay import (
+    exclude_like,
+    exclude_saved,
+    same_weights,
+    saved_exclusions,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -295,6 +301,7 @@ class ShrinkingTrainer:
             "random_state": random_state(self.model),
             "dead_channels": self.dead_channels.get_state(),
             "dead_before": self._dead_before,
+            "without_weight_decay": saved_exclusions(self.model),
             "shrinks": [dataclasses.asdict(shrink) for shrink in self.shrinks],
             "history": {"epoch": self.history.epoch, "logs": self.history.history},
         }
@@ -320,15 +327,22 @@ class ShrinkingTrainer:
             self.history.restore(state["history"]["epoch"], state["history"]["logs"])
             if self.history.epoch[-1] + 1 != state["epoch"]:
                 raise ValueError("'history' does not end with the epoch")
-        except (KeyError, TypeError, ValueError) as error:
+            self._exclude_from_weight_decay(model, state)
+        except (IndexError, KeyError, TypeError, ValueError, re.error) as error:
             raise ValueError(
                 states.damaged(self.folder, f"the state is damaged: {error}")
             ) from error
-        exclude_like(model.optimizer, self.model.optimizer, lambda: same_weights(model, self.model))
         self.model = model
         set_random_state(model, state["random_state"])
         self._dead_before = state["dead_before"]
         self._next_epoch = state["epoch"]
+
+    def _exclude_from_weight_decay(self, model, state):
+        if "without_weight_decay" in state:
+            exclude_saved(model, state["without_weight_decay"])
+        else:  # a file of an older version
+            given = self.model.optimizer
+            exclude_like(model.optimizer, given, lambda: same_weights(model, self.model))
 
 
 def _shrink_from(found):

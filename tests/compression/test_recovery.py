@@ -1,5 +1,6 @@
 """The optimizer of the training after a cut: its learning rate and its weight decay."""
 
+import json
 import warnings
 
 import keras
@@ -9,6 +10,7 @@ from keras import layers
 
 import keras_sparse
 from keras_sparse import RDA, RigL, ShrinkingTrainer, surgery
+from keras_sparse.channels import DeadChannels
 from keras_sparse.compression import GroupNorm, reinitialized
 from keras_sparse.compression.recovery import default_peak
 from keras_sparse.loss_scaling import bare_optimizer
@@ -200,13 +202,64 @@ def test_what_is_excluded_from_sparsity_stays_so(kind, trained):
     assert sparse(new.optimizer) == [new.trainable_variables[0].path]
 
 
-def test_a_training_that_goes_on_excludes_the_same_from_weight_decay(tmp_path):
+def test_a_layer_called_before_and_after_a_nested_one_stays_excluded_from_weight_decay():
+    inputs = keras.Input((4,))
+    twice = layers.Dense(4, name="same")
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="same")], name="inner")
+    outputs = layers.Dense(1, name="last")(twice(inner(twice(inputs))))
+    model = keras.Model(inputs, outputs)
+    model.compile(decaying("sgd"), "mse", run_eagerly=True)
+    model.optimizer.exclude_from_weight_decay([twice.kernel])
+    result = compress(model, target={"macs": 0.9}).model
+    excluded = [
+        {new.trainable_variables[i].path for i in {*range(6)} - decayed(new)}
+        for new in (result, reinitialized(result, like=model))
+    ]
+    assert excluded == [{"same/kernel"}] * 2
+
+
+@pytest.mark.parametrize("of_an_older_version", [False, True])
+def test_a_training_that_goes_on_excludes_the_same_from_weight_decay(tmp_path, of_an_older_version):
     def trainer():
         model = network(decaying("sgd"))
         model.optimizer.exclude_from_weight_decay(model.weights[:1], ["bias"])
         return ShrinkingTrainer(model, folder=tmp_path)
 
     trainer().fit(*DATA, epochs=1, verbose=0)
+    if of_an_older_version:
+        state = json.loads((tmp_path / "state.json").read_text())
+        del state["without_weight_decay"]
+        (tmp_path / "state.json").write_text(json.dumps(state))
     again = trainer()
     assert int(again.model.optimizer.iterations) == 1
     assert decayed(again.model) == {2, 4, 6}
+
+
+def with_a_dead_branch():
+    """A nested branch that surgery removes has a layer of the same name as an outer layer."""
+    inputs = keras.Input((4,))
+    dead = layers.Dense(4, use_bias=False, kernel_initializer="zeros", name="dead")
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="same"), dead], name="inner")
+    x = layers.Dense(4, name="first")(inputs)
+    x = layers.Dense(4, activation="relu", name="same")(layers.Add()([x, inner(x)]))
+    return keras.Model(inputs, layers.Dense(1, name="last")(x))
+
+
+@pytest.mark.parametrize("kind", ["sgd", "masks"])
+def test_a_training_that_goes_on_without_a_branch_excludes_the_same(kind, tmp_path):
+    def trainer():
+        model = with_a_dead_branch()
+        model.compile(decaying(kind), "mse", run_eagerly=True)
+        # The branch stays dead.
+        model.optimizer.learning_rate = 1e-12
+        model.optimizer.exclude_from_weight_decay([model.get_layer("same").kernel])
+        found = DeadChannels(epochs=1)
+        return ShrinkingTrainer(model, found, must_pay=False, folder=tmp_path)
+
+    first = trainer()
+    first.fit(*DATA, epochs=2, verbose=0)
+    again = trainer()
+    for model in (first.model, again.model):
+        assert len(model.trainable_variables) == 6
+        model.optimizer.learning_rate = 0.01
+        assert decayed(model) == {0, 1, 3, 4, 5}

@@ -380,6 +380,8 @@ DAMAGES = {
     "dead_before below zero": {"dead_before": -1},
     "random_state": {"random_state": {"dropout": [[1, 2, 3]]}},
     "shapes": {"shapes": None},
+    "weight decay of another model": {"without_weight_decay": {"indices": [99], "patterns": []}},
+    "weight decay by no pattern": {"without_weight_decay": {"indices": [], "patterns": ["("]}},
     "no epochs": {"history": {"logs": {}}},
     "another history": {"history": {"epoch": [7], "logs": {}}},
     "logs": {"history": {"epoch": [0], "logs": []}},
