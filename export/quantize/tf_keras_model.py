@@ -1,6 +1,7 @@
 """A Keras 3 model rebuilt in tf_keras (Keras 2), which TensorFlow Model Optimization needs."""
 
 import inspect
+import itertools
 
 import keras
 import numpy as np
@@ -32,10 +33,10 @@ def to_tf_keras(model):
         tf_keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name)
         for tensor in model.inputs
     ]
-    layers = {}
-    outputs = _apply(model, inputs, layers)
+    copies = _Copies(tensor.name for tensor in model.inputs)
+    outputs = _apply(model, inputs, copies)
     rebuilt = tf_keras.Model(inputs, outputs, name=model.name)
-    for layer, copy in layers.values():
+    for layer, copy in copies.pairs.values():
         copy.set_weights(layer.get_weights())
     return rebuilt
 
@@ -54,11 +55,41 @@ def check_equal(model, rebuilt, inputs):
             )
 
 
-def _apply(model, inputs, layers):
-    """The model's outputs for flat tensors of tf_keras; `layers` collects (layer, copy) by id."""
+class _Copies:
+    """The copies of layers in tf_keras, each with a name of its own.
+
+    Layers of different nested models may have the same name.
+
+    Args:
+        names: names that no copy may have.
+
+    Attributes:
+        pairs: `{id of a layer: (layer, copy)}`.
+    """
+
+    def __init__(self, names):
+        self.pairs = {}
+        self._names = set(names)
+
+    def of(self, layer):
+        """The copy of a layer."""
+        if id(layer) not in self.pairs:
+            self.pairs[id(layer)] = (layer, _copy(layer, self.free_name(layer.name)))
+        return self.pairs[id(layer)][1]
+
+    def free_name(self, name):
+        """The name, with a number if it is taken."""
+        numbered = (f"{name}_{n}" for n in itertools.count(1))
+        free = next(n for n in itertools.chain([name], numbered) if n not in self._names)
+        self._names.add(free)
+        return free
+
+
+def _apply(model, inputs, copies):
+    """The model's outputs for flat tensors of tf_keras; `copies` is a `_Copies`."""
     if isinstance(model, keras.Sequential):
         for layer in model.layers:
-            inputs = _call(layer, inputs, {}, layers)
+            inputs = _call(layer, inputs, {}, copies)
         return inputs
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise ValueError(
@@ -80,7 +111,7 @@ def _apply(model, inputs, layers):
         ready = [call for call in waiting if set(_sources(call[2]["args"])) <= set(tensors)]
         for name, node, call in ready:
             arguments = [tensors[source] for source in _sources(call["args"])]
-            results = _call(operations[name], arguments, call["kwargs"], layers)
+            results = _call(operations[name], arguments, call["kwargs"], copies)
             tensors.update({(name, node, i): result for i, result in enumerate(results)})
         waiting = [call for call in waiting if call not in ready]
     return [tensors[key] for key in _flat(config["output_layers"])]
@@ -105,28 +136,25 @@ def _sources(arguments):
     return []
 
 
-def _call(layer, inputs, kwargs, layers):
+def _call(layer, inputs, kwargs, copies):
     """Outputs of a layer's copy, as a list."""
     if isinstance(layer, keras.Model):
-        return _apply(layer, inputs, layers)
+        return _apply(layer, inputs, copies)
     if not isinstance(layer, keras.Layer):
-        return [_operation(layer, inputs)]
+        return [_operation(layer, inputs, copies.free_name(layer.name))]
     if _sources(kwargs):
         raise ValueError(f"Layer {layer.name!r} takes a tensor by keyword, which is not rebuilt.")
-    if id(layer) not in layers:
-        layers[id(layer)] = (layer, _copy(layer))
-    copy = layers[id(layer)][1]
-    outputs = copy(inputs if len(inputs) > 1 else inputs[0])
+    outputs = copies.of(layer)(inputs if len(inputs) > 1 else inputs[0])
     return outputs if isinstance(outputs, list) else [outputs]
 
 
-def _operation(operation, inputs):
+def _operation(operation, inputs, name):
     """The result of an operation such as `x + y`, computed by a layer of tf_keras."""
     import tf_keras
 
     kind = _LAYERS.get(type(operation).__name__)
     if kind == "ReLU":
-        return tf_keras.layers.ReLU()(inputs[0])
+        return tf_keras.layers.ReLU(name=name)(inputs[0])
     if kind is None or len(inputs) != 2 or inputs[0].shape != inputs[1].shape:
         raise ValueError(
             f"The operation {operation.name!r} is no layer, and quantization-aware training knows "
@@ -134,20 +162,20 @@ def _operation(operation, inputs):
             "the data; of keras.ops it knows relu, and add, subtract, multiply, maximum and "
             "minimum of two tensors of one shape."
         )
-    return getattr(tf_keras.layers, kind)()(inputs)
+    return getattr(tf_keras.layers, kind)(name=name)(inputs)
 
 
-def _copy(layer):
+def _copy(layer, name):
     import tf_keras
 
-    name = type(layer).__name__
-    kind = getattr(tf_keras.layers, name, None)
-    if kind is None or getattr(keras.layers, name, None) is not type(layer):
+    kind_name = type(layer).__name__
+    kind = getattr(tf_keras.layers, kind_name, None)
+    if kind is None or getattr(keras.layers, kind_name, None) is not type(layer):
         raise ValueError(
-            f"{layer.name!r} is a {name}, which tf_keras does not have: quantization-aware "
+            f"{layer.name!r} is a {kind_name}, which tf_keras does not have: quantization-aware "
             "training knows the layers that both have."
         )
-    renamed = _RENAMED.get(name, {})
+    renamed = _RENAMED.get(kind_name, {})
     known = inspect.signature(kind.__init__).parameters
     config = {
         renamed.get(key, key): value
@@ -155,6 +183,6 @@ def _copy(layer):
         if renamed.get(key, key) in known and not key.endswith(_LEFT_AWAY)
     }
     try:
-        return kind.from_config({**config, "name": layer.name})
+        return kind.from_config({**config, "name": name})
     except (ValueError, TypeError) as error:
         raise ValueError(f"tf_keras cannot rebuild layer {layer.name!r}: {error}") from error

@@ -41,11 +41,22 @@ def shared_and_nested():
     return keras.Model([left, right], [stack(x), layers.Subtract()([y, x])])
 
 
+def same_names():
+    """Layers of nested models, an outer layer, an input and an operation of equal names."""
+    x = keras.Input((6,), name="same")
+    y = x
+    for name in ("a", "b"):
+        parts = [layers.Dense(6, name="same"), layers.Dense(6, name="add")]
+        y = keras.Sequential([keras.Input((6,)), *parts], name=name)(y)
+    y = layers.Dense(6, name="outer")(keras.ops.relu(y + x))
+    return keras.Model(x, keras.Sequential([layers.Dense(6, name="outer")], name="c")(y))
+
+
 def sequential():
     return keras.Sequential([keras.Input((6,)), layers.Dense(4, "relu"), layers.Dense(2)])
 
 
-@pytest.mark.parametrize("make_model", [residual, shared_and_nested, sequential])
+@pytest.mark.parametrize("make_model", [residual, shared_and_nested, same_names, sequential])
 def test_the_model_in_tf_keras_is_equal(make_model):
     model = make_model()
     rng = np.random.default_rng(0)
