@@ -74,7 +74,7 @@ def _compress(values):
     check_training_steps(model)
     timed = any(name.endswith("latency") for name in target)
     as_schedule(facts["settings"]["schedule"]).check(
-        facts["settings"]["epochs"], model, by_name=bool(arguments["exclude"] or timed)
+        facts["settings"]["epochs"], model, by_name=timed
     )
     micro = Micro() if set(CostModel.micro_names) & set(target) else None
     measures = keras.backend.backend() == "tensorflow" and set(CostModel.file_names) & set(target)

@@ -33,10 +33,11 @@ def to_tf_keras(model):
         tf_keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name)
         for tensor in model.inputs
     ]
-    copies = _Copies(model)
+    copies = _Copies(tensor.name for tensor in model.inputs)
     outputs = _apply(model, inputs, copies)
     rebuilt = tf_keras.Model(inputs, outputs, name=model.name)
-    copies.copy_weights()
+    for layer, copy in copies.pairs.values():
+        copy.set_weights(layer.get_weights())
     return rebuilt
 
 
@@ -55,30 +56,37 @@ def check_equal(model, rebuilt, inputs):
 
 
 class _Copies:
-    """The copies of a model's layers in tf_keras; each has a name of its own."""
+    """The copies of layers in tf_keras, each with a name of its own.
 
-    def __init__(self, model):
-        self._found = {}
-        # The names of nested layers change, if they must: outputs are named by their layers.
-        self._owners = {layer.name: layer for layer in model.layers}
-        self._owners |= {tensor.name: tensor for tensor in model.inputs}
+    Layers of different nested models may have the same name.
+
+    Args:
+        names: names that no copy may have.
+
+    Attributes:
+        pairs: `{id of a layer: (layer, copy)}`.
+    """
+
+    def __init__(self, names):
+        self.pairs = {}
+        self._names = set(names)
 
     def of(self, layer):
-        """The copy of a layer, made at the first call."""
-        if id(layer) not in self._found:
-            names = itertools.chain([layer.name], (f"{layer.name}_{n}" for n in itertools.count(1)))
-            name = next(name for name in names if self._owners.get(name, layer) is layer)
-            self._owners[name] = layer
-            self._found[id(layer)] = layer, _copy(layer, name)
-        return self._found[id(layer)][1]
+        """The copy of a layer."""
+        if id(layer) not in self.pairs:
+            self.pairs[id(layer)] = (layer, _copy(layer, self.free_name(layer.name)))
+        return self.pairs[id(layer)][1]
 
-    def copy_weights(self):
-        for layer, copy in self._found.values():
-            copy.set_weights(layer.get_weights())
+    def free_name(self, name):
+        """The name, with a number if it is taken."""
+        numbered = (f"{name}_{n}" for n in itertools.count(1))
+        free = next(n for n in itertools.chain([name], numbered) if n not in self._names)
+        self._names.add(free)
+        return free
 
 
 def _apply(model, inputs, copies):
-    """The model's outputs for flat tensors of tf_keras."""
+    """The model's outputs for flat tensors of tf_keras; `copies` is a `_Copies`."""
     if isinstance(model, keras.Sequential):
         for layer in model.layers:
             inputs = _call(layer, inputs, {}, copies)
@@ -133,20 +141,20 @@ def _call(layer, inputs, kwargs, copies):
     if isinstance(layer, keras.Model):
         return _apply(layer, inputs, copies)
     if not isinstance(layer, keras.Layer):
-        return [_operation(layer, inputs)]
+        return [_operation(layer, inputs, copies.free_name(layer.name))]
     if _sources(kwargs):
         raise ValueError(f"Layer {layer.name!r} takes a tensor by keyword, which is not rebuilt.")
     outputs = copies.of(layer)(inputs if len(inputs) > 1 else inputs[0])
     return outputs if isinstance(outputs, list) else [outputs]
 
 
-def _operation(operation, inputs):
+def _operation(operation, inputs, name):
     """The result of an operation such as `x + y`, computed by a layer of tf_keras."""
     import tf_keras
 
     kind = _LAYERS.get(type(operation).__name__)
     if kind == "ReLU":
-        return tf_keras.layers.ReLU()(inputs[0])
+        return tf_keras.layers.ReLU(name=name)(inputs[0])
     if kind is None or len(inputs) != 2 or inputs[0].shape != inputs[1].shape:
         raise ValueError(
             f"The operation {operation.name!r} is no layer, and quantization-aware training knows "
@@ -154,20 +162,20 @@ def _operation(operation, inputs):
             "the data; of keras.ops it knows relu, and add, subtract, multiply, maximum and "
             "minimum of two tensors of one shape."
         )
-    return getattr(tf_keras.layers, kind)()(inputs)
+    return getattr(tf_keras.layers, kind)(name=name)(inputs)
 
 
-def _copy(layer, own_name):
+def _copy(layer, name):
     import tf_keras
 
-    name = type(layer).__name__
-    kind = getattr(tf_keras.layers, name, None)
-    if kind is None or getattr(keras.layers, name, None) is not type(layer):
+    kind_name = type(layer).__name__
+    kind = getattr(tf_keras.layers, kind_name, None)
+    if kind is None or getattr(keras.layers, kind_name, None) is not type(layer):
         raise ValueError(
-            f"{layer.name!r} is a {name}, which tf_keras does not have: quantization-aware "
+            f"{layer.name!r} is a {kind_name}, which tf_keras does not have: quantization-aware "
             "training knows the layers that both have."
         )
-    renamed = _RENAMED.get(name, {})
+    renamed = _RENAMED.get(kind_name, {})
     known = inspect.signature(kind.__init__).parameters
     config = {
         renamed.get(key, key): value
@@ -175,6 +183,6 @@ def _copy(layer, own_name):
         if renamed.get(key, key) in known and not key.endswith(_LEFT_AWAY)
     }
     try:
-        return kind.from_config({**config, "name": own_name})
+        return kind.from_config({**config, "name": name})
     except (ValueError, TypeError) as error:
         raise ValueError(f"tf_keras cannot rebuild layer {layer.name!r}: {error}") from error

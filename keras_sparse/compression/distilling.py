@@ -5,10 +5,12 @@ import json
 
 import keras
 
-from keras_sparse import _keras, surgery
+from keras_sparse import _keras
 from keras_sparse.compression.data import has_sample_weights
 from keras_sparse.compression.probe import compile_arguments, loss_arguments
 from keras_sparse.surgery.functional import functional
+from keras_sparse.surgery.graph import Graph
+from keras_sparse.surgery.group_zeroing import zeroed_and_sources
 from keras_sparse.validation import check_number
 
 
@@ -24,6 +26,7 @@ class _Distiller(keras.distillation.Distiller):
         return keras.ops.sum(keras.ops.stack([loss, *added])) if added else loss
 
 
+_SIDES = ("teacher_layer_name", "student_layer_name")
 _NO_SAMPLE_WEIGHTS = (
     "`distillation` cannot be used with sample weights, which `keras.distillation.Distiller` does "
     "not use. Leave one of them out, in `validation_data` too."
@@ -96,10 +99,11 @@ def distiller(model, student, losses, student_loss_weight):
         ValueError: the layers or shapes of the two models do not fit the losses.
     """
     # A copy: Keras freezes the teacher.
-    teacher = surgery.zero_groups(model, {})
-    losses = [_of_probabilities(loss) for loss in as_list(losses)]
-    for loss in losses:
-        _check_features(teacher, student, loss)
+    teacher, _, names = zeroed_and_sources(model, {})
+    given = [_of_probabilities(loss) for loss in as_list(losses)]
+    losses = [_translated(loss, teacher, student, names) for loss in given]
+    for loss, own in zip(losses, given, strict=True):
+        _check_features(teacher, student, loss, _layer_names(own))
     compiled = compile_arguments(model)
     found = _Distiller(
         teacher,
@@ -171,12 +175,66 @@ def _check_logits(output):
         )
 
 
-def _check_features(teacher, student, loss):
+def _layer_names(loss):
+    """The layers of teacher and student that a loss compares; None for the final output."""
+    return [getattr(loss, side, None) for side in _SIDES]
+
+
+def _translated(loss, teacher, student, names):
+    """A loss with the names of layers in the teacher and the student.
+
+    Nested models are inlined in both, so that their layers may have other names.
+
+    Args:
+        loss: a `DistillationLoss` with the names that layers have in reports on the given model.
+        teacher, student: `keras.Model`s.
+        names: `{name in teacher: name in the given model}`.
+
+    Raises:
+        ValueError: there is no such layer, or its name in the student is not known.
+    """
+    if not any(_layer_names(loss)):
+        return loss
+    own = {given: name for name, given in reversed(names.items())}
+    # Inputs, and outputs with the name of a nested model.
+    own |= {layer.name: layer.name for layer in teacher.layers if layer.name not in names}
+    found = copy.copy(loss)
+    for side, name in zip(_SIDES, _layer_names(loss), strict=True):
+        if name is not None and name not in own:
+            raise ValueError(
+                f"`distillation` does not fit the model: No such layer: {name!r}. Give one of "
+                f"{sorted(own)}."
+            )
+        setattr(found, side, own.get(name))
+    moved = found.student_layer_name or ""
+    if any(f"{moved}_".startswith(f"{taken}_") for taken in _taken(teacher, student)):
+        raise ValueError(
+            f"`distillation` names the layer {loss.student_layer_name!r}. A layer of layers, from "
+            "which channels were removed, has an inner layer of that name, so the compact model "
+            "has other names. Name the layers differently, or `exclude` those of the layer of "
+            "layers."
+        )
+    return found
+
+
+def _taken(teacher, student):
+    """Names of the teacher's layers that layers within its layers have in the student."""
+    left = {layer.name for layer in student.layers}
+    names = {layer.name for layer in teacher.layers}
+    return {
+        call.operation.name
+        for scope in Graph(teacher).scopes
+        if scope.call.operation in teacher.layers and scope.call.operation.name not in left
+        for call in scope.inner
+    } & names
+
+
+def _check_features(teacher, student, loss, given_names):
     try:
         loss.validate_model_compatibility(teacher, student)
     except ValueError as error:
         raise ValueError(f"`distillation` does not fit the model: {error}") from error
-    names = [getattr(loss, f"{side}_layer_name", None) for side in ("teacher", "student")]
+    names = _layer_names(loss)
     if None in names:
         return
     given, found = (
@@ -185,7 +243,7 @@ def _check_features(teacher, student, loss):
     )
     if given != found:
         raise ValueError(
-            f"`distillation` compares the layer {names[0]!r} of the given model, of shape "
-            f"{given}, with {names[1]!r} of the compact one, of shape {found}: its channels were "
-            f"removed. Give exclude=[{names[1]!r}], so that they stay, or another layer."
+            f"`distillation` compares the layer {given_names[0]!r} of the given model, of shape "
+            f"{given}, with {given_names[1]!r} of the compact one, of shape {found}: its channels "
+            f"were removed. Give exclude=[{given_names[1]!r}], so that they stay, or another layer."
         )

@@ -24,6 +24,7 @@ from keras_sparse.compression.data import FirstKept
 from keras_sparse.compression.excluding import excluded_names
 from keras_sparse.compression.importance import Taylor, as_importance, checked_scores
 from keras_sparse.compression.memory import Memory
+from keras_sparse.compression.reports import renamed
 from keras_sparse.compression.trial import TRIAL_BATCHES, Trial
 from keras_sparse.surgery.functional import check_model
 from keras_sparse.surgery.graph import Graph
@@ -317,9 +318,11 @@ def removed_channels(groups, widths, scores):
 
 def remove_channels(model, plan):
     """`(compact, report)` of a `Plan`, without a look at its limits."""
-    zeroed, sources = zeroed_and_sources(model, plan.removed)
+    zeroed, sources, names = zeroed_and_sources(model, plan.removed)
     compact, report = surgery.remove_dead_channels(zeroed)
-    # Nested models were inlined, so the variables of `zeroed` have other paths than the model's.
+    # Nested models were inlined, so layers and variables of `zeroed` have other names and paths
+    # than those of the model.
+    report = renamed(report, names)
     report.slices = {
         path: dataclasses.replace(part, source=sources.get(part.source))
         for path, part in report.slices.items()

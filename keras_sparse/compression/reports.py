@@ -1,16 +1,89 @@
 """The report on several removals, one after the other, and the result as text."""
 
+import collections
 import dataclasses
+import re
 import textwrap
 
 import numpy as np
+
+from keras_sparse.surgery.graph import Graph
+
+
+def names_in(model, compact, slices):
+    """The names that the layers of a compact model have in the large model.
+
+    Args:
+        model, compact: the large and the compact `keras.Model`.
+        slices: the `slices` of the `surgery.Report` on the removal.
+
+    Returns:
+        `{name in compact: name in model}` for the layers with weights.
+    """
+    owners = {weight.path: unit.name for unit, weight in _weights(model)}
+    sources = ((unit, slices.get(weight.path)) for unit, weight in _weights(compact))
+    return {
+        unit.name: owners[part.source]
+        for unit, part in sources
+        if part is not None and part.source in owners
+    }
+
+
+def renamed(report, names):
+    """A report in which layers have other names.
+
+    Args:
+        report: a `surgery.Report`.
+        names: `{name in the report: new name}`. Layers inside a layer follow it. If several layers
+            have the same new name, they keep their names.
+    """
+    counts = collections.Counter(names.values())
+    names = {old: new for old, new in names.items() if old != new and counts[new] == 1}
+
+    def name(old):
+        head, rest = old, ""
+        while head not in names and "/" in head:
+            head, _, last = head.rpartition("/")
+            rest = f"/{last}{rest}"
+        return names[head] + rest if head in names else old
+
+    def words(text, rename=name):
+        return re.sub(r"[^\s:,()]+", lambda word: rename(word[0]), text)
+
+    layers = {
+        name(old): dataclasses.replace(
+            layer,
+            name=name(old),
+            dead={k: (constant, words(reason)) for k, (constant, reason) in layer.dead.items()},
+        )
+        for old, layer in report.layers.items()
+    }
+    groups = [
+        dataclasses.replace(
+            group,
+            layers=tuple(map(name, group.layers)),
+            joined_by=tuple(map(name, group.joined_by)),
+        )
+        for group in report.groups
+    ]
+    notes = {}
+    for old, sentences in report.notes.items():
+        # Other words may be names inside of the layer.
+        own = {old: name(old)}
+        texts = [
+            words(sentence, lambda word, own=own: own.get(word, word)) for sentence in sentences
+        ]
+        notes.setdefault(name(old), []).extend(texts)
+    order = tuple(dict.fromkeys(map(name, report.order)))
+    return dataclasses.replace(report, layers=layers, groups=groups, notes=notes, order=order)
 
 
 def joined(first, then):
     """The report on two removals, as if they were one.
 
     Args:
-        first, then: `surgery.Report`s; the second removal is of the result of the first.
+        first, then: `surgery.Report`s with the same names of layers; the second removal is of the
+            result of the first.
 
     Returns:
         A `surgery.Report` from the model before both to the model after both. Its `slices` and
@@ -65,6 +138,12 @@ def as_table(rows):
         "  ".join([row[0].ljust(name), *map(str.rjust, row[1:], widths)]).rstrip() for row in rows
     )
     return "\n".join(lines)
+
+
+def _weights(model):
+    for unit in Graph(model).units:
+        for weight in getattr(unit.operation, "weights", ()):
+            yield unit, weight
 
 
 def _layer(first, then):

@@ -10,7 +10,7 @@ from keras_sparse.compression.growing import push
 from keras_sparse.compression.job import Recovered
 from keras_sparse.compression.probe import unchanged
 from keras_sparse.compression.recovery import sources_of
-from keras_sparse.compression.reports import joined
+from keras_sparse.compression.reports import joined, names_in, renamed
 from keras_sparse.configured import Configured
 from keras_sparse.validation import check_integer
 
@@ -70,7 +70,7 @@ class Iterative(Configured):
         Args:
             epochs: int, the total number of epochs.
             model: the `keras.Model` to cut.
-            by_name: bool, whether layers are named, by `exclude` or a latency table.
+            by_name: bool, whether layers are named by a latency table.
         """
         between = self.before(epochs)
         if epochs <= between:
@@ -80,8 +80,8 @@ class Iterative(Configured):
             )
         if by_name and any(isinstance(layer, keras.Model) for layer in model.layers):
             raise ValueError(
-                f"`schedule` cannot be {self} for a model with models in it and `exclude` or "
-                "`latency`: the cuts inline them, under other names. Give 'one_shot' or 'growing'."
+                f"`schedule` cannot be {self} for a model with models in it and `latency`: the "
+                "cuts inline them, under other names. Give 'one_shot' or 'growing'."
             )
 
     def before(self, epochs):
@@ -90,16 +90,17 @@ class Iterative(Configured):
 
     def run(self, job):
         """Cuts and trains alternately; returns a `Recovered`."""
-        model, first, report, history, sources = job.model, None, None, {}, None
+        model, first, report, history = job.model, None, None, {}
+        names = sources = None
         for number in range(1, self.cuts + 1):
             stage, last = f"cut_{number}", number == self.cuts
             epochs = job.epochs - self.before(job.epochs) if last else self.epochs
             costs = first and {name: before for name, (before, _) in first.costs.items()}
             target = _Step(job.target, number / self.cuts, costs)
-            cut = job.cut(model, target, stage, measure=last)
+            cut = _excluding(job, names).cut(model, target, stage, measure=last)
             first = first or cut.plan
-            report = joined(report, cut.report) if report else cut.report
-            sources = sources_of(cut.report, sources)
+            report = joined(report, renamed(cut.report, names)) if report else cut.report
+            names, sources = _names(model, cut, names), sources_of(cut.report, sources)
             job.prepare(cut, epochs, constant=not last, sources=sources)
             metrics = job.training.evaluate(cut.model) if last else {}
             trained = job.train(cut.model, cut.plan, epochs, stage)
@@ -163,6 +164,31 @@ class Growing(Configured):
 
     def get_config(self):
         return {"epochs": self.epochs}
+
+
+def _names(model, cut, names):
+    """`{name of a layer of a cut's model: name in the given model}`.
+
+    Args:
+        model: the `keras.Model` that was cut.
+        cut: its `Cut`.
+        names: the same dict for `model`, None if it is the given model.
+    """
+    own = names_in(model, cut.model, cut.report.slices)
+    return own if names is None else {new: names[old] for new, old in own.items() if old in names}
+
+
+def _excluding(job, names):
+    """A job whose `exclude` has the names of the model that an earlier cut made.
+
+    Args:
+        job: a `Job`.
+        names: see `_names`.
+    """
+    if names is None:
+        return job
+    exclude = tuple(new for new, given in names.items() if given in job.exclude)
+    return dataclasses.replace(job, exclude=exclude)
 
 
 def _joined(first, then):

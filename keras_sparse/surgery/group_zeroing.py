@@ -43,7 +43,12 @@ def zero_groups(
 
 
 def zeroed_and_sources(model, chosen):
-    """`zero_groups`, and `{path of a variable of the new model: path in the given model}`."""
+    """`zero_groups`, and where the parts of the new model come from.
+
+    Returns:
+        `(zeroed, sources, names)`: the new model, `{path of a variable of it: path in the given
+        model}`, and `{name of a layer of it: name in the reports on the given model}`.
+    """
     masks = {group: _mask(group, channels) for group, channels in chosen.items()}
     _, rebuild = copied_whole(model)
     weights = {weight.path: weight for weight in rebuild.model.weights}
@@ -53,7 +58,8 @@ def zeroed_and_sources(model, chosen):
             if part.path in copies:
                 rebuild.check_own(copies[part.path])
     zero_slices(masks, copies)
-    return rebuild.model, {path: part.source for path, part in rebuild.slices.items()}
+    sources = {path: part.source for path, part in rebuild.slices.items()}
+    return rebuild.model, sources, _names(rebuild)
 
 
 def zero_slices(masks, weights):
@@ -87,6 +93,16 @@ def zero_slices(masks, weights):
             value = np.moveaxis(copied(variable), part.axis, 0)
             value[(part.channels >= 0) & mask[part.channels]] = 0
             variable.assign(np.moveaxis(value, 0, part.axis))
+
+
+def _names(rebuild):
+    """`{name of a layer of the new model: name of its unit}`; layers inside layers are left out."""
+    own = {id(operation) for operation in rebuild.model.operations}
+    names = {}
+    for unit, layer in rebuild.layers.items():
+        if id(layer) in own:
+            names.setdefault(layer.name, unit.name)
+    return names
 
 
 def _mask(group, channels):

@@ -8,6 +8,9 @@ from keras import layers
 import keras_sparse
 from keras_sparse import surgery
 from keras_sparse.compression import GroupNorm
+from keras_sparse.compression.reports import renamed
+from keras_sparse.surgery.groups import GroupReport
+from keras_sparse.surgery.report import LayerReport, Report
 
 RNG = np.random.default_rng(0)
 DATA = RNG.normal(size=(32, 6)).astype("float32"), RNG.normal(size=(32, 1)).astype("float32")
@@ -59,3 +62,43 @@ def test_the_state_of_the_optimizer_goes_on(make):
     compact.compile(sliced, "mse", run_eagerly=True)
     compact.fit(*DATA, verbose=0)
     assert int(compact.optimizer.iterations) == 2
+
+
+def test_the_report_has_the_names_of_the_given_model():
+    model = nested()
+    chosen = keras_sparse.plan(
+        model, target={"parameters": 0.8}, importance=GroupNorm(), exclude="same"
+    )
+    compact, report = chosen.apply(model)
+    (width,) = chosen.widths
+    last = model.layers[-1].name
+    assert report.channels == {"inner/same": (6, width), "same": (6, 6), last: (1, 1)}
+    assert [group.layers for group in report.groups] == [("inner/same",), ("same",), (last,)]
+    assert report.order[0] == "inner/same"
+    assert "same_1" not in report.order
+    assert all(layer.name == name for name, layer in report.layers.items())
+    assert [layer.units for layer in compact.layers if isinstance(layer, layers.Dense)] == [
+        width, 6, 1
+    ]  # fmt: skip
+
+
+def test_reasons_and_notes_get_the_names_of_the_given_model():
+    dead = {0: (0.0, "same_1 reads it"), 1: (0.0, "the input of out: mask of same_1")}
+    layer = LayerReport("same", "Dense", (2, 2), (6, 6), (6, 6), np.arange(2), dead)
+    group = GroupReport(("same", "block_1/query"), ("sum_1",), (2, 2))
+    order = ("same", "block_1", "sum_1", "same_1")
+    notes = {"same_1": ["2 channels with zero weights stay (same_1: 1, same: 1): it has no rule"]}
+    report = Report({"same": layer}, {}, [group], order, (6, 6), (6, 6), notes)
+    names = {"same": "inner/same", "same_1": "same", "block_1": "inner/block", "sum_1": "inner/sum"}
+    found = renamed(report, names)
+    assert found.layers["inner/same"].name == "inner/same"
+    assert [reason for _, reason in found.layers["inner/same"].dead.values()] == [
+        "same reads it", "the input of out: mask of same"
+    ]  # fmt: skip
+    assert found.groups == [
+        GroupReport(("inner/same", "inner/block/query"), ("inner/sum",), (2, 2))
+    ]
+    assert found.order == ("inner/same", "inner/block", "inner/sum", "same")
+    assert found.notes == {
+        "same": ["2 channels with zero weights stay (same: 1, same: 1): it has no rule"]
+    }

@@ -7,6 +7,7 @@ from keras import layers
 
 import keras_sparse
 from keras_sparse.compression import GroupNorm
+from keras_sparse.compression.distilling import distiller
 from tests.killing import AfterEpochs, KilledError
 
 LOGITS = keras.distillation.LogitsDistillation(temperature=2.0)
@@ -123,6 +124,70 @@ def test_features_of_a_layer_that_stays_whole(data):
         compress(model, data, distillation=features("wide"))
     with pytest.raises(ValueError, match=r"`distillation` does not fit the model: .*No such layer"):
         compress(model, data, distillation=features("gone"))
+
+
+class Block(layers.Layer):
+    """A layer of two layers."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.parts = [layers.Dense(8, name="same"), layers.Dense(8, name="inside")]
+
+    def build(self, shape):
+        self.parts[0].build(shape)
+        self.parts[1].build((*shape[:-1], 8))
+
+    def call(self, inputs):
+        return self.parts[1](self.parts[0](inputs))
+
+
+def same_names():
+    """A nested and an outer layer of one name."""
+    parts = [layers.Dense(8, name="same"), layers.Dense(8, name="inside")]
+    inner = keras.Sequential([keras.Input((4,)), *parts], name="inner")
+    x = keras.Input((4,))
+    return keras.Model(x, layers.Dense(3)(layers.Dense(8, name="same")(inner(x))))
+
+
+@pytest.mark.parametrize("name", ["same", "inner/same"])
+def test_features_of_a_layer_in_a_model_with_equal_names(data, name):
+    features = keras.distillation.FeatureDistillation("mse", name, name)
+    model = compiled(same_names())
+    arguments = {"epochs": 0, "exclude": name, "distillation": None}
+    student = compress(model, data, **arguments).model
+    trained = distiller(model, student, features, 0.5)
+    named = {"same": model.get_layer("same"), "inner/same": model.get_layer("inner").layers[0]}
+    (loss,) = trained.distillation_losses
+    kernel = trained.teacher.get_layer(loss.teacher_layer_name).kernel
+    np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (kernel, named[name].kernel)))
+    assert student.get_layer(loss.student_layer_name).units == 8
+    assert features.teacher_layer_name == name
+    history = compress(model, data, epochs=1, exclude=name, distillation=features).history
+    assert "distillation_loss" in history
+    with pytest.raises(ValueError, match=rf"exclude=\['{name}'\]"):
+        compress(model, data, distillation=features)
+
+
+def test_features_of_a_layer_that_is_not_there_or_cannot_be_told(data):
+    def features(name):
+        return keras.distillation.FeatureDistillation("mse", name, name)
+
+    model = compiled(same_names())
+    with pytest.raises(ValueError, match=r"No such layer: 'same_1'. Give one of .*'inner/same'"):
+        compress(model, data, distillation=features("same_1"))
+    x = keras.Input((4,))
+    y = layers.Dense(8, name="other")(layers.Dense(8, name="same")(Block(name="block")(x)))
+    model = compiled(keras.Model(x, layers.Dense(3, name="last")(y)))
+
+    def distilled(exclude, name):
+        arguments = {"epochs": 0, "exclude": exclude, "distillation": None, "target": {"macs": 0.8}}
+        student = compress(model, data, **arguments).model
+        return distiller(model, student, features(name), 0.5)
+
+    with pytest.raises(ValueError, match="A layer of layers, from which channels were removed"):
+        distilled("same", "same")
+    distilled("same", "last")
+    distilled(["same", "block/same", "block/inside"], "same")
 
 
 @pytest.mark.parametrize(

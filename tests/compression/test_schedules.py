@@ -12,7 +12,7 @@ from keras import layers
 
 import keras_sparse
 from keras_sparse import channels
-from keras_sparse.compression import BudgetError, GroupNorm, Growing, Iterative
+from keras_sparse.compression import BudgetError, GroupNorm, Growing, Iterative, Random
 from keras_sparse.compression.growing import pushing
 from keras_sparse.compression.plan_files import PlanFolder
 from tests.killing import AfterEpochs, KilledError
@@ -277,11 +277,57 @@ def test_the_report_of_several_cuts_is_of_the_given_model(data, nested):
     (kernel,) = (weight for weight in model.weights if weight.shape == (4, 16))
     kernel.assign(np.tile(norms, (4, 1)))
     report = compress(model, data, schedule=Iterative(2), epochs=2, learning_rate=1e-9).report
-    name = "inner_last" if nested else "first"
+    name = "inner/last" if nested else "first"
     assert report.channels == {name: (16, 4), "last": (1, 1)}
     assert report.layers[name].kept.tolist() == [12, 13, 14, 15]
     assert (report.parameters, report.macs) == ((97, 25), (80, 20))
     assert [group.channels for group in report.groups] == [(16, 4), (1, 1)]
+
+
+@keras.saving.register_keras_serializable("tests")
+class Block(layers.Layer):
+    """A layer of two layers, of which one has the name of a layer outside."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.parts = [layers.Dense(8, name="same"), layers.Dense(8, name="inside")]
+
+    def build(self, shape):
+        self.parts[0].build(shape)
+        self.parts[1].build((*shape[:-1], 8))
+
+    def call(self, inputs):
+        return self.parts[1](self.parts[0](inputs))
+
+
+def block():
+    return Block(name="block")
+
+
+def inner():
+    return keras.Sequential(
+        [keras.Input((4,)), layers.Dense(8, name="same"), layers.Dense(8, name="inside")],
+        name="block",
+    )
+
+
+@pytest.mark.parametrize("make", [block, inner])
+@pytest.mark.parametrize("excluded", ["same", "block/same"])
+def test_an_excluded_layer_stays_in_all_cuts(data, make, excluded):
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(1)(layers.Dense(8, name="same")(make()(x))))
+    model.compile("sgd", "mse", run_eagerly=True)
+    report = compress(
+        model, data, target={"macs": 0.5}, exclude=excluded, schedule=Iterative(3), epochs=3,
+        importance=Random(0),
+    ).report  # fmt: skip
+    named = {"block/same", "block/inside", "same"}
+    widths = {name: width for name, width in report.channels.items() if name in named}
+    assert set(widths) == {layer for group in report.groups for layer in group.layers} & named
+    assert {name for name, (_, after) in widths.items() if after == 8} == {excluded}
+    assert widths == {
+        layer: group.channels for group in report.groups for layer in group.layers if layer in named
+    }
 
 
 @pytest.mark.parametrize(("schedule", "epochs"), [("one_shot", 0), (Iterative(2), 2)], ids=str)
