@@ -80,7 +80,7 @@ class ChoosesVariables:
     def get_config(self):
         """The arguments, for `keras.saving`, and the paths and shapes of the variables."""
         config = super().get_config()
-        config["exclude"] = [p for p in self.exclude if p not in self._frozen_excludes]
+        config["exclude"] = [str(p) for p in self.exclude if p not in self._frozen_excludes]
         if self._first_paths is not None:
             config["built_on"] = {
                 "paths": list(self._first_paths),
