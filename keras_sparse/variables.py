@@ -142,6 +142,16 @@ def by_path(variables):
     return dict(zip(numbered(v.path for v in variables), variables, strict=True))
 
 
+def numbered_paths(model):
+    """`{id of a variable: path}` of a model; equal paths are numbered.
+
+    The trained variables come first, as in `optimizer.build(model.trainable_variables)`: they have
+    the same numbers there.
+    """
+    variables = [*model.trainable_variables, *model.non_trainable_variables]
+    return {id(variable): path for path, variable in by_path(variables).items()}
+
+
 def copied(variable):
     """A copy of a variable's value as an array.
 

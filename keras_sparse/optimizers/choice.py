@@ -5,6 +5,7 @@ import re
 
 from keras_sparse import _keras
 from keras_sparse.variables import (
+    by_path,
     check_any_prunable,
     check_patterns_match,
     frozen_patterns,
@@ -65,7 +66,7 @@ class ChoosesVariables:
             sources: list of the path of each variable in `optimizer`, None for a new one.
         """
         own = [(v.path, list(v.shape)) for v in variables]
-        paths = [v.path for v in _keras.variables_of(optimizer)]
+        paths = by_path(_keras.variables_of(optimizer))
         wholes = zip(optimizer._first_paths, optimizer._whole_shapes, strict=True)
         wholes = dict(zip(paths, wholes, strict=True))
         found = [wholes.get(source, pair) for source, pair in zip(sources, own, strict=True)]
