@@ -97,10 +97,12 @@ def slice_optimizer(
 def _check_sources(optimizer, report, model):
     known = by_path(_keras.variables_of(bare_optimizer(optimizer)))
     parts = (report.slices.get(variable.path) for variable in model.trainable_variables)
-    missing = [part.source for part in parts if part and part.source and part.source not in known]
+    sources = [part.source for part in parts if part and part.source]
+    # Removed variables too: without them, another model may have all of the paths that are left.
+    missing = [path for path in (*sources, *report.trained) if path not in known]
     if missing:
         raise ValueError(
-            f"`optimizer` has no state for {missing[0]!r}, of which the compact model has a part. "
+            f"`optimizer` has no state for {missing[0]!r}, a variable of the large model. "
             "`report` and `model` must come from the model that it trained. `zero_channels` and "
             "`zero_groups` return another model, with other paths of variables: compile and train "
             "that one before its channels are removed, or start with a new optimizer."

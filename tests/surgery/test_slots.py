@@ -218,3 +218,18 @@ def test_our_optimizers_go_on_with_equal_names(network, make):
     assert sliced.built
     for before, after in zip(weights, compact.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_optimizer_of_another_model_with_the_same_paths():
+    """Inlined, `inner/c` becomes `c`, and `c` becomes `c_1`, of which nothing is left."""
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="c")], name="inner")
+    outer = layers.Dense(4, name="c", kernel_initializer="zeros")
+    inputs = keras.Input((5,))
+    x = layers.Dense(4, name="stem")(inputs)
+    model = keras.Model(inputs, layers.Dense(2, name="out")(inner(x) + outer(x)))
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    optimizer.build(model.trainable_variables)
+    compact, report = surgery.remove_dead_channels(surgery.zero_channels(model, 0.0)[0])
+    assert "c_1" not in [layer.name for layer in compact.layers]
+    with pytest.raises(ValueError, match=r"no state for 'c_1/kernel', .* another model"):
+        surgery.slice_optimizer(optimizer, report, compact)
