@@ -1,6 +1,7 @@
 """Prunable variables, and their sparsity."""
 
 import contextlib
+import itertools
 import re
 import warnings
 
@@ -29,7 +30,7 @@ def path_patterns(exclude):
             (see `layers_of_type` to name a type); a `keras.Variable`.
 
     Returns:
-        A tuple of regular expressions; plain strings, so that they can be saved in a config.
+        A tuple of regular expressions; strings, so that they can be saved in a config.
 
     Raises:
         ValueError: a pattern that does not compile, a layer without weights, another type.
@@ -74,9 +75,13 @@ def _check_pattern(pattern):
         ) from error
 
 
+class _ExactPattern(str):
+    """A pattern for the path of one layer or variable, which must not match another."""
+
+
 def exact_pattern(path):
     """The regular expression that matches one path."""
-    return f"^{re.escape(path)}$"
+    return _ExactPattern(f"^{re.escape(path)}$")
 
 
 def frozen_patterns(exclude):
@@ -92,13 +97,59 @@ def frozen_patterns(exclude):
 
 
 def check_patterns_match(patterns, paths):
-    """Raise a ValueError for patterns of `exclude` that match none of the paths."""
+    """Raise a ValueError for patterns of `exclude` that match none of the paths.
+
+    Also for a layer or variable whose path another one has too, unless `exclude` names them all.
+    """
     useless = [p for p in patterns if not any(re.search(p, path) for path in paths)]
     if useless:
         raise ValueError(
             f"`exclude` names what is not there: {', '.join(map(repr, useless))}. The paths are: "
             f"{', '.join(paths)}"
         )
+    for pattern in patterns:
+        found = [path for path in paths if re.search(pattern, path)]
+        if isinstance(pattern, _ExactPattern) and len(found) > patterns.count(pattern):
+            raise ValueError(
+                f"`exclude` names a layer or variable with the path {found[0]!r}, which "
+                f"{len(found)} variables have, because layers of different nested models have the "
+                "same name. Give them different names, or exclude all of them by the pattern "
+                f"{str(pattern)!r}."
+            )
+
+
+def numbered(names):
+    """A list of the names with numbers added to the second and later of equal ones.
+
+    Args:
+        names: iterable of str, such as paths, which nested models may have twice.
+
+    Example:
+
+    >>> numbered(["c", "out", "c"])
+    ["c", "out", "c_1"]
+    """
+    names, found = list(names), {}
+    for name in names:
+        numbers = (f"{name}_{n}" for n in itertools.count(1))
+        new = next(n for n in numbers if n not in found and n not in names)
+        found[new if name in found else name] = None
+    return list(found)
+
+
+def by_path(variables):
+    """`{path: variable}`, in order; equal paths are numbered."""
+    return dict(zip(numbered(v.path for v in variables), variables, strict=True))
+
+
+def numbered_paths(model):
+    """`{id of a variable: path}` of a model; equal paths are numbered.
+
+    The trained variables come first, as in `optimizer.build(model.trainable_variables)`: they have
+    the same numbers there.
+    """
+    variables = [*model.trainable_variables, *model.non_trainable_variables]
+    return {id(variable): path for path, variable in by_path(variables).items()}
 
 
 def copied(variable):

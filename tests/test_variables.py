@@ -7,9 +7,11 @@ from keras_sparse import layers_of_type, prunable_variables, sparsity
 from keras_sparse.variables import (
     dead_layers,
     is_prunable,
+    numbered,
     path_patterns,
     warn_of_dead_layers,
 )
+from tests.optimizers.problems import equal_paths
 
 
 @pytest.fixture
@@ -145,3 +147,17 @@ def test_dead_layers(model):
     assert dead == [kernel.path]
     with pytest.warns(UserWarning, match="dead"):
         warn_of_dead_layers(dead)
+
+
+def test_numbers_make_equal_names_different():
+    assert numbered(["c", "out", "c", "c_1", "c"]) == ["c", "out", "c_2", "c_1", "c_3"]
+    assert numbered(["a", "b"]) == ["a", "b"]
+
+
+def test_exclude_names_a_layer_whose_path_another_has_too():
+    model = equal_paths()
+    with pytest.raises(ValueError, match="2 variables have"):
+        sparsity(model, exclude=model.get_layer("c"))
+    both = [layer for layer in layers_of_type(model, layers.Dense) if layer.name == "c"]
+    assert names(prunable_variables(model, both)) == ["out/kernel"]
+    assert names(prunable_variables(model, "^c/kernel$")) == ["out/kernel"]

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_sparse.loss_scaling import bare_optimizer
-from keras_sparse.variables import path_patterns, prunable_by_patterns, prunable_variables
+from keras_sparse.variables import by_path, path_patterns, prunable_by_patterns, prunable_variables
 
 
 class MaskHistory(keras.callbacks.Callback):
@@ -44,7 +44,7 @@ class MaskHistory(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         masks = getattr(bare_optimizer(self.model.optimizer), "masks", None)
         if masks is None:
-            masks = {v.path: v for v in prunable_by_patterns(self.model, self._exclude)}
+            masks = by_path(prunable_by_patterns(self.model, self._exclude))
         masks = {path: keras.ops.convert_to_numpy(mask) != 0 for path, mask in masks.items()}
         self.sizes = {path: mask.size for path, mask in masks.items()}
         self.epochs.append({path: np.packbits(mask) for path, mask in masks.items()})

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_sparse.variables import path_patterns, prunable_by_patterns, prunable_variables
+from keras_sparse.variables import by_path, path_patterns, prunable_by_patterns, prunable_variables
 
 
 class SparsityLogger(keras.callbacks.Callback):
@@ -54,6 +54,6 @@ class SparsityLogger(keras.callbacks.Callback):
 
     def _patterns(self):
         return {
-            variable.path: np.asarray(keras.ops.convert_to_numpy(variable) != 0)
-            for variable in prunable_by_patterns(self.model, self.exclude)
+            path: np.asarray(keras.ops.convert_to_numpy(variable) != 0)
+            for path, variable in by_path(prunable_by_patterns(self.model, self.exclude)).items()
         }

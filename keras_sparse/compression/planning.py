@@ -327,6 +327,7 @@ def remove_channels(model, plan):
         path: dataclasses.replace(part, source=sources.get(part.source))
         for path, part in report.slices.items()
     }
+    report.trained = tuple(sources[path] for path in report.trained if path in sources)
     return compact, report
 
 

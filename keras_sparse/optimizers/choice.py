@@ -5,6 +5,7 @@ import re
 
 from keras_sparse import _keras
 from keras_sparse.variables import (
+    by_path,
     check_any_prunable,
     check_patterns_match,
     frozen_patterns,
@@ -71,7 +72,7 @@ class ChoosesVariables:
         ]
         wholes = {}
         if optimizer._first_paths is not None and optimizer.built:
-            paths = [v.path for v in _keras.variables_of(optimizer)]
+            paths = by_path(_keras.variables_of(optimizer))
             pairs = zip(optimizer._first_paths, optimizer._whole_shapes, strict=True)
             wholes = dict(zip(paths, pairs, strict=True))
         found = [wholes.get(source, pair) for source, pair in zip(sources, own, strict=True)]
@@ -88,7 +89,7 @@ class ChoosesVariables:
     def get_config(self):
         """The arguments, for `keras.saving`, and the paths and shapes of the variables."""
         config = super().get_config()
-        config["exclude"] = [p for p in self.exclude if p not in self._frozen_excludes]
+        config["exclude"] = [str(p) for p in self.exclude if p not in self._frozen_excludes]
         if self._first_paths is not None:
             config["built_on"] = {
                 "paths": list(self._first_paths),

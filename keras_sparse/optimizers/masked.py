@@ -23,6 +23,7 @@ from keras_sparse.validation import (
     check_number,
     check_optimizer_numbers,
 )
+from keras_sparse.variables import numbered
 
 
 class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.Optimizer):
@@ -189,8 +190,12 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
 
     @property
     def masks(self):
-        """The masks by the path of their weight: a dict of bool `keras.Variable`s."""
-        return {_keras.variables_of(self)[i].path: self._masks[i] for i in self._sparse}
+        """The masks by the path of their weight: a dict of bool `keras.Variable`s.
+
+        Equal paths, which nested models may have, are numbered: `c/kernel`, `c/kernel_1`.
+        """
+        paths = numbered(_keras.variables_of(self)[i].path for i in self._sparse)
+        return {path: self._masks[i] for path, i in zip(paths, self._sparse, strict=True)}
 
     def _mask_variables(self, variables):
         for i in self._sparse:

@@ -13,6 +13,7 @@ from keras_sparse.optimizers.choice import ChoosesVariables
 from keras_sparse.optimizers.proximal import group_size, soft_threshold
 from keras_sparse.validation import check_learning_rate
 from keras_sparse.variables import (
+    by_path,
     dead_layers,
     is_prunable,
     warn_of_dead_layers,
@@ -266,7 +267,8 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
             old: the optimizer, built, of the model before channels were removed.
             slices: dict from the path of a variable to its `VariableSlice`, see `Report.slices`.
         """
-        sources = {v.path: (v, record) for v, record in old._variables_and_records()}
+        olds = by_path(_keras.variables_of(old)).items()
+        sources = {path: (v, r) for (path, v), r in zip(olds, old._records, strict=True)}
         scale, steps = old._slot_scale()
         for variable, record in self._variables_and_records():
             part = slices.get(variable.path)

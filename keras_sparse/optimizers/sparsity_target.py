@@ -12,6 +12,7 @@ from keras_sparse.optimizers.separable import SeparableUpdate, once_known
 from keras_sparse.optimizers.targets import warn_of_missed_target, why_too_short
 from keras_sparse.optimizers.threshold_search import find_thresholds
 from keras_sparse.validation import check_integer, check_number
+from keras_sparse.variables import by_path
 
 # Steps between two searches for the threshold. A search reads every weight 20 times. With 100 steps
 # in between, a search costs LeNet-300-100 5 points of accuracy for a while.
@@ -157,7 +158,8 @@ class FindsThresholds(SeparableUpdate):
             slices: dict from the path of a variable to its `VariableSlice`, see `Report.slices`.
         """
         super().take_over(old, slices)
-        indices = {v.path: i for i, v, _ in old._searched_records()}
+        paths = list(by_path(_keras.variables_of(old)))
+        indices = {paths[i]: i for i, _, _ in old._searched_records()}
         before, zeros, sizes = old._cut_out, old._cut_out["zeros"], {}
         for index, variable, _ in self._searched_records():
             part = slices[variable.path]

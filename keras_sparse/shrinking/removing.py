@@ -9,7 +9,7 @@ from keras_sparse import surgery
 from keras_sparse.channels import channel_weight, layers_with_channels
 from keras_sparse.channels.names import by_name
 from keras_sparse.random_state import random_state, set_random_state
-from keras_sparse.variables import copied, layers_of_type
+from keras_sparse.variables import copied, layers_of_type, numbered_paths
 
 
 @contextlib.contextmanager
@@ -82,7 +82,8 @@ def followed(model, compact, report):
         `{name in model: name in compact}`.
     """
     olds = {name: _leading_weight(layer) for name, layer in _scored_layers(model).items()}
-    by_path = {weight.path: name for name, (weight, _) in olds.items() if weight is not None}
+    paths = numbered_paths(model)
+    by_path = {paths[id(weight)]: name for name, (weight, _) in olds.items() if weight is not None}
     kept, names = {name: np.zeros(0, int) for name in olds}, {}
     for new_name, layer in _scored_layers(compact).items():
         weight, axes = _leading_weight(layer)

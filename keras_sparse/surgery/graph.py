@@ -10,7 +10,7 @@ from keras_sparse.surgery.functional import functional, inner_graph, nodes_of
 from keras_sparse.surgery.opening import can_be_opened, open_layer
 from keras_sparse.surgery.tracing import CannotOpenError, nodes_between
 from keras_sparse.surgery.units import Call, Scope, Unit, Value
-from keras_sparse.variables import layers_of_type
+from keras_sparse.variables import layers_of_type, numbered_paths
 
 # Layers that read the masks of the tensors that they are called on. Others get a mask as an
 # argument, which is part of the graph.
@@ -45,11 +45,13 @@ class Graph:
         units: list of `Unit`, ordered by their last call.
         scopes: list of `Scope`, outer ones before inner ones.
         model: the functional form of the model.
+        paths: `{id of a variable: path}` of the model, as `numbered_paths` gives them.
     """
 
     def __init__(self, model):
         self.model = functional(model)
         self.name = model.name
+        self.paths = numbered_paths(model)
         model = self.model
         self.calls = []
         self.scopes = []

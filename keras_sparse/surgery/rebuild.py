@@ -228,7 +228,7 @@ class Rebuild:
         if layer in self._finished:
             for old, new in zip(unit.operation.weights, layer.weights, strict=True):
                 self.slices[new.path] = VariableSlice(
-                    old.path, (None,) * len(old.shape), tuple(old.shape)
+                    self._source(old), (None,) * len(old.shape), tuple(old.shape)
                 )
             return
         same = [w.shape for w in unit.operation.weights] == [w.shape for w in layer.weights]
@@ -245,6 +245,10 @@ class Rebuild:
                 # Preprocessing layers compute with values derived from their weights.
                 layer.finalize_state()
 
+    def _source(self, old):
+        """The path of a variable of the large model; None for None."""
+        return None if old is None else self._findings.graph.paths.get(id(old), old.path)
+
     def _set_weights(self, unit, layer):
         unchanged = self._as_it_is(unit)
         with making(unit):
@@ -260,7 +264,7 @@ class Rebuild:
             old = olds.get(name)
             shape = tuple((old if old is not None else new).shape)
             indices = slices.get(name, (None,) * len(shape))
-            parts[name] = VariableSlice(None if old is None else old.path, indices, shape)
+            parts[name] = VariableSlice(self._source(old), indices, shape)
             arrays[name] = (
                 np.zeros(new.shape) if old is None else slice_array(unit.array(name), indices)
             )

@@ -12,7 +12,7 @@ from keras_sparse.surgery.report import Report, make_report
 from keras_sparse.surgery.rules import Unsupported
 from keras_sparse.surgery.verify import allowed_difference, check_verify, compare
 from keras_sparse.validation import check_integer
-from keras_sparse.variables import layers_of_type
+from keras_sparse.variables import by_path, layers_of_type
 
 
 def remove_dead_channels(
@@ -62,6 +62,7 @@ def remove_dead_channels(
     findings, rebuild = _rebuild(graph, channel_multiple)
     compact = rebuild.model
     report = make_report(findings, rebuild)
+    report.trained = tuple(by_path(model.trainable_variables))
     if isinstance(model, keras.Sequential):
         compact = _sequential(model, findings, rebuild)
     if verify is not False:

@@ -80,6 +80,8 @@ class Report:
             multiply-accumulates that are not counted, weights shared with the large model.
         max_error: largest difference between the outputs of the two models, relative to the
             outputs' scale; None if this was not verified.
+        trained: paths of the trained variables of the large model, as in `slices`, whether a part
+            of them is left or not.
     """
 
     layers: dict[str, LayerReport]
@@ -90,6 +92,7 @@ class Report:
     macs: tuple[int, int]
     notes: dict[str, list[str]]
     max_error: float | None = None
+    trained: tuple[str, ...] = ()
 
     cuts = _renamed.attribute("cuts", "slices")
 
@@ -129,7 +132,7 @@ class Report:
         return sorted(found, key=lambda group: group.parameters, reverse=True)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but `slices`, as a JSON-serializable dict."""
+        """Everything but `slices` and `trained`, as a JSON-serializable dict."""
         return {
             "parameters": list(self.parameters),
             "macs": list(self.macs),

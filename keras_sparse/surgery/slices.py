@@ -10,7 +10,8 @@ class VariableSlice:
     """The part of a large model's variable from which a compact model's variable was made.
 
     Args:
-        source: path of the variable in the large model, None if it is new (a bias).
+        source: path of the variable in the large model, None if it is new (a bias). Equal paths are
+            numbered in the order of the trained variables: `c/kernel`, `c/kernel_1`.
         indices: for each axis an array of kept indices, or None if all are kept; or a function
             from array to array.
         shape: the variable's shape in the large model.

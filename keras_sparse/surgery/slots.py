@@ -8,6 +8,7 @@ import numpy as np
 from keras_sparse import _keras
 from keras_sparse.loss_scaling import bare_optimizer
 from keras_sparse.surgery.report import Report
+from keras_sparse.variables import by_path
 from keras_sparse.weight_decay import exclude_like
 
 # Slots of Keras' optimizers that hold weights, besides moving averages.
@@ -25,11 +26,12 @@ def slice_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Makes an optimizer for the compact model with the state of the large model's optimizer.
 
-    A slot is recognized by its name in Keras, `{path of the variable}_{name of the slot}`, and is
-    sliced in the same way as its variable. State that belongs to no variable, such as the step
-    count, is copied. Slots of a new variable, such as a bias that was switched on, are initialized.
-    If an optimizer needs more than this, it has a method `take_over(old, slices)`; `slices` is a
-    dict from the path of a variable of `model` to its `VariableSlice`.
+    A slot is recognized by its place in the optimizer's lists, or by its name in Keras,
+    `{path of the variable}_{name of the slot}`, and is sliced in the same way as its variable.
+    State that belongs to no variable, such as the step count, is copied. Slots of a new variable,
+    such as a bias that was switched on, are initialized. If an optimizer needs more than this, it
+    has a method `take_over(old, slices)`; `slices` is a dict from the path of a variable of `model`
+    to its `VariableSlice`.
 
     Args:
         optimizer: the optimizer with which the large model was trained; it is not changed.
@@ -73,9 +75,7 @@ def slice_optimizer(
     # An optimizer with masks draws new masks when it is built, and applies them at once.
     model.set_weights(weights)
     weight_slots = {*weight_slots, *_weight_slots(bare_optimizer(optimizer))}
-    variables = _keras.variables_of(bare_optimizer(optimizer))
-    olds = _by_owner(optimizer, {variable.path for variable in variables})
-    news = _by_owner(sliced, {variable.path for variable in model.trainable_variables})
+    olds, news = _by_owner(optimizer), _by_owner(sliced)
     for (path, name), slot in news.items():
         part = report.slices.get(path)
         old = olds.get((part.source if part else None, name))
@@ -95,12 +95,14 @@ def slice_optimizer(
 
 
 def _check_sources(optimizer, report, model):
-    known = {variable.path for variable in _keras.variables_of(bare_optimizer(optimizer))}
+    known = by_path(_keras.variables_of(bare_optimizer(optimizer)))
     parts = (report.slices.get(variable.path) for variable in model.trainable_variables)
-    missing = [part.source for part in parts if part and part.source and part.source not in known]
+    sources = [part.source for part in parts if part and part.source]
+    # Removed variables too: without them, another model may have all of the paths that are left.
+    missing = [path for path in (*sources, *report.trained) if path not in known]
     if missing:
         raise ValueError(
-            f"`optimizer` has no state for {missing[0]!r}, of which the compact model has a part. "
+            f"`optimizer` has no state for {missing[0]!r}, a variable of the large model. "
             "`report` and `model` must come from the model that it trained. `zero_channels` and "
             "`zero_groups` return another model, with other paths of variables: compile and train "
             "that one before its channels are removed, or start with a new optimizer."
@@ -117,7 +119,7 @@ def _choose_like(optimizer, sliced, report, model):
 
 def _sources(optimizer, report, model):
     """`[(variable of the model, variable of the optimizer that it was taken from)]`."""
-    olds = {variable.path: variable for variable in _keras.variables_of(optimizer)}
+    olds = by_path(_keras.variables_of(optimizer))
     sources = [(v, report.slices.get(v.path)) for v in model.trainable_variables]
     return [(v, olds[part.source]) for v, part in sources if part and part.source in olds]
 
@@ -131,32 +133,55 @@ def _array(variable):
     return keras.ops.convert_to_numpy(variable)
 
 
-def _by_owner(optimizer, paths):
+def _by_owner(optimizer):
     """`{(path of the model's variable, name of the slot): slot}`.
 
     For state that belongs to no variable, the path is None and the index is the name: Keras' own
     names have numbers that differ between processes.
     """
-    prefixes = [(path.replace("/", "_") + "_", path) for path in paths]
-    prefixes.sort(key=lambda pair: len(pair[0]), reverse=True)
     bare = bare_optimizer(optimizer)
-    inner = getattr(getattr(bare, "_inner", None), "optimizer", None)
-    lists = [v for each in (bare, inner) if each is not None for v in _keras.slots(each).values()]
-    owned = {id(slot) for slots in lists for slot in slots}
+    variables = by_path(_keras.variables_of(bare))
+    prefixes = [(v.path.replace("/", "_") + "_", path) for path, v in variables.items()]
+    places = _places(bare)
     found, others = {}, 0
     for slot in optimizer.variables:
-        prefix, path = next((p for p in prefixes if slot.name.startswith(p[0])), (None, None))
-        if path is not None:
-            key = path, slot.name[len(prefix) :]
+        place = places.get(id(slot))
+        own = prefixes if place is None else [prefixes[place]]
+        fitting = [pair for pair in own if slot.name.startswith(pair[0])]
+        longest = max((len(prefix) for prefix, _ in fitting), default=0)
+        owners = [path for prefix, path in fitting if len(prefix) == longest]
+        if owners:
+            key = owners[0], slot.name[longest:]
         else:
             key, others = (None, others), others + 1
-        if key in found or (path is None and id(slot) in owned):
+        if key in found or len(owners) > 1 or (not owners and place is not None):
             raise ValueError(
                 f"`optimizer` has slots, such as {slot.name!r}, that do not say by their names "
                 "which variables they belong to. Start with a new optimizer."
             )
         found[key] = slot
     return found
+
+
+def _places(optimizer):
+    """`{id of a slot: index of its variable}` for the slots in lists, one for each variable.
+
+    Names of slots do not tell `inner/c` from `inner_c`, nor variables with equal paths.
+    """
+    inner = getattr(getattr(optimizer, "_inner", None), "optimizer", None)
+    lists = [
+        slots
+        for each in (optimizer, inner)
+        if each is not None
+        for slots in _keras.slots(each).values()
+    ]
+    lists.append([vars(record) for record in getattr(optimizer, "_records", ())])
+    return {
+        id(slot): place
+        for slots in lists
+        for place, own in enumerate(slots)
+        for slot in keras.tree.flatten(own)
+    }
 
 
 def _spans(array, part):

@@ -15,7 +15,7 @@ from keras_sparse.callbacks import (
     Throughput,
 )
 from tests.callbacks.training import fit
-from tests.optimizers.problems import small_model
+from tests.optimizers.problems import equal_paths, small_model
 
 NAN, INF = float("nan"), float("inf")
 
@@ -94,3 +94,13 @@ class TestSparsityLogger:
         logger = SparsityLogger(exclude="hidden")
         history = fit(small_model(), keras.optimizers.SGD(1e-30), [logger]).history
         assert sum(key.startswith("sparsity/") for key in history) == 1
+
+
+def test_logs_weights_and_channels_with_equal_paths():
+    logger, counter, masks = SparsityLogger(), DeadChannelCounter(), MaskHistory()
+    history = fit(equal_paths(), keras.optimizers.SGD(1e-9), [logger, counter, masks]).history
+    assert history["sparsity/c/kernel"] == [0.25]
+    assert history["sparsity/c/kernel_1"] == [0.5]
+    assert history["sparsity"] == [pytest.approx((6 + 8) / (24 + 16 + 12))]
+    assert (history["zero_channels/c"], history["zero_channels/c_1"]) == ([1], [2])
+    assert masks.sizes == {"c/kernel": 24, "c/kernel_1": 16, "out/kernel": 12}

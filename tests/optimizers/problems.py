@@ -22,3 +22,22 @@ def small_model(kernel_initializer=None):
             keras.layers.Dense(3, "softmax", kernel_initializer=make, name="logits"),
         ]
     )
+
+
+def equal_paths():
+    """Two layers with the path `c`; of four channels, one is dead in the first, two in the second.
+
+    Names of layers may repeat in nested functional models, and Keras does not add the name of the
+    nested model to their paths.
+    """
+    x = inputs = keras.Input((6,))
+    inner_inputs = keras.Input((6,))
+    first = keras.layers.Dense(4, "relu", name="c")
+    x = keras.Model(inner_inputs, first(inner_inputs), name="inner")(x)
+    second = keras.layers.Dense(4, "relu", name="c")
+    model = keras.Model(inputs, keras.layers.Dense(3, "softmax", name="out")(second(x)))
+    for dead, layer in enumerate((first, second), 1):
+        kernel = np.ones(layer.kernel.shape)
+        kernel[:, :dead] = 0
+        layer.kernel.assign(kernel)
+    return model

@@ -7,6 +7,8 @@ from keras import layers, ops
 
 from keras_sparse import GRDA, RDA, MagnitudePruning, StaticSparse, surgery
 
+from .problems import equal_paths
+
 OPTIMIZERS = {
     "RDA": lambda exclude: RDA(0.1, l1=0.5, exclude=exclude),
     "target": lambda exclude: RDA(target_sparsity=0.5, ramp_steps=1, exclude=exclude),
@@ -155,3 +157,9 @@ def test_surgery_keeps_what_is_excluded():
     compact, report = surgery.remove_dead_channels(model)
     sliced = surgery.slice_optimizer(model.optimizer, report, compact)
     assert [v.path for v in sliced.thresholded_variables] == ["dense/kernel"]
+
+
+def test_a_layer_whose_path_another_has_too_is_refused():
+    model = equal_paths()
+    with pytest.raises(ValueError, match=r"'c/kernel', which 2 variables have"):
+        RDA(exclude=model.get_layer("c")).build(model.trainable_variables)

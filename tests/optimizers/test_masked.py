@@ -15,6 +15,7 @@ from keras_sparse.optimizers.rigl import RigL
 from keras_sparse.optimizers.set import SET
 from keras_sparse.optimizers.sparse_momentum import SparseMomentum
 from keras_sparse.optimizers.static_sparse import StaticSparse
+from tests.optimizers.problems import equal_paths
 
 from .matrix import (
     MASKED,
@@ -319,3 +320,11 @@ def test_the_callback_refuses_what_updates_itself():
     model = compile_model(make_model(), SET(update_every=None), steps_per_execution=2)
     with pytest.raises(ValueError, match="every=3, steps_per_execution=2"):
         fit(model, callbacks=[MaskUpdate(3)])
+
+
+def test_masks_of_weights_with_equal_paths():
+    model = equal_paths()
+    optimizer = StaticSparse(density=0.5)
+    optimizer.build(model.trainable_variables)
+    shapes = {path: tuple(mask.shape) for path, mask in optimizer.masks.items()}
+    assert shapes == {"c/kernel": (6, 4), "c/kernel_1": (4, 4), "out/kernel": (4, 3)}

@@ -8,6 +8,7 @@ from keras import layers
 import keras_sparse.optimizers
 from keras_sparse import RDA, surgery
 from tests.on_keras import KERAS_OPTIMIZERS
+from tests.optimizers.problems import equal_paths
 
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
@@ -171,3 +172,64 @@ def test_every_optimizer_of_ours_takes_over_its_state(name):
     found = getattr(keras_sparse.optimizers, name)
     is_optimizer = isinstance(found, type) and issubclass(found, keras.optimizers.Optimizer)
     assert hasattr(found, "take_over") or not is_optimizer
+
+
+def equal_prefixes():
+    """Layers `inner/c` and `inner_c`, whose slots begin alike."""
+    inner = keras.Sequential([keras.Input((6,)), layers.Dense(4, "relu", name="c")], name="inner")
+    x = inputs = keras.Input((6,))
+    for dead, layer in enumerate((inner, layers.Dense(4, "relu", name="inner_c")), 1):
+        x = layer(x)
+        kernel = np.ones(layer.weights[0].shape)
+        kernel[:, :dead] = 0
+        layer.weights[0].assign(kernel)
+    return keras.Model(inputs, layers.Dense(3, name="out")(x))
+
+
+@pytest.mark.parametrize("network", [equal_paths, equal_prefixes])
+def test_slots_of_variables_with_equal_names(network):
+    """All entries of a variable's momentum are its number, before and after."""
+    model, optimizer = network(), keras.optimizers.SGD(0.1, momentum=0.9)
+    optimizer.build(model.trainable_variables)
+    for number, slot in enumerate(optimizer.momentums):
+        slot.assign(np.full(slot.shape, number))
+    compact, report = surgery.remove_dead_channels(model)
+    assert [tuple(w.shape) for w in compact.weights[::2]] == [(6, 3), (3, 2), (2, 3)]
+    sliced = surgery.slice_optimizer(optimizer, report, compact)
+    for number, slot in enumerate(sliced.momentums):
+        np.testing.assert_array_equal(np.array(slot), np.full(slot.shape, number))
+
+
+CONTINUED = {
+    "rda": lambda: RDA(0.1, l1=1e-4),
+    "target": lambda: RDA(0.1, target_sparsity=0.5, ramp_steps=1),
+    "masks": lambda: keras_sparse.StaticSparse(0.1, distribution="zeros"),
+}
+
+
+@pytest.mark.parametrize("network", [equal_paths, equal_prefixes])
+@pytest.mark.parametrize("make", CONTINUED.values(), ids=CONTINUED)
+def test_our_optimizers_go_on_with_equal_names(network, make):
+    model, optimizer = network(), make()
+    optimizer.build(model.trainable_variables)
+    compact, report = surgery.remove_dead_channels(model)
+    weights = compact.get_weights()
+    sliced = surgery.slice_optimizer(optimizer, report, compact)
+    assert sliced.built
+    for before, after in zip(weights, compact.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_optimizer_of_another_model_with_the_same_paths():
+    """Inlined, `inner/c` becomes `c`, and `c` becomes `c_1`, of which nothing is left."""
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="c")], name="inner")
+    outer = layers.Dense(4, name="c", kernel_initializer="zeros")
+    inputs = keras.Input((5,))
+    x = layers.Dense(4, name="stem")(inputs)
+    model = keras.Model(inputs, layers.Dense(2, name="out")(inner(x) + outer(x)))
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    optimizer.build(model.trainable_variables)
+    compact, report = surgery.remove_dead_channels(surgery.zero_channels(model, 0.0)[0])
+    assert "c_1" not in [layer.name for layer in compact.layers]
+    with pytest.raises(ValueError, match=r"no state for 'c_1/kernel', .* another model"):
+        surgery.slice_optimizer(optimizer, report, compact)
