@@ -314,7 +314,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(whole, compress, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(run._Start, "on_epoch_begin", kill)
         status, _, err = compress(**arguments)
-    assert status == 1
+    assert status == 130
     assert err.startswith("Interrupted: The same command continues after the last epoch")
     status, _, err = compress(**{**arguments, "epochs": 4})
     assert status == 1
