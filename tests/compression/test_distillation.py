@@ -8,6 +8,7 @@ from keras import layers
 import keras_sparse
 from keras_sparse.compression import GroupNorm
 from keras_sparse.compression.distilling import distiller
+from tests.compression.blocks import Block
 from tests.killing import AfterEpochs, KilledError
 
 LOGITS = keras.distillation.LogitsDistillation(temperature=2.0)
@@ -124,21 +125,6 @@ def test_features_of_a_layer_that_stays_whole(data):
         compress(model, data, distillation=features("wide"))
     with pytest.raises(ValueError, match=r"`distillation` does not fit the model: .*No such layer"):
         compress(model, data, distillation=features("gone"))
-
-
-class Block(layers.Layer):
-    """A layer of two layers."""
-
-    def __init__(self, **arguments):
-        super().__init__(**arguments)
-        self.parts = [layers.Dense(8, name="same"), layers.Dense(8, name="inside")]
-
-    def build(self, shape):
-        self.parts[0].build(shape)
-        self.parts[1].build((*shape[:-1], 8))
-
-    def call(self, inputs):
-        return self.parts[1](self.parts[0](inputs))
 
 
 def same_names():

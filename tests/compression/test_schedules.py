@@ -15,6 +15,7 @@ from keras_sparse import channels
 from keras_sparse.compression import BudgetError, GroupNorm, Growing, Iterative, Random
 from keras_sparse.compression.growing import pushing
 from keras_sparse.compression.plan_files import PlanFolder
+from tests.compression.blocks import Block
 from tests.killing import AfterEpochs, KilledError
 from tests.seconds_by_unit import SecondsByUnit
 
@@ -282,22 +283,6 @@ def test_the_report_of_several_cuts_is_of_the_given_model(data, nested):
     assert report.layers[name].kept.tolist() == [12, 13, 14, 15]
     assert (report.parameters, report.macs) == ((97, 25), (80, 20))
     assert [group.channels for group in report.groups] == [(16, 4), (1, 1)]
-
-
-@keras.saving.register_keras_serializable("tests")
-class Block(layers.Layer):
-    """A layer of two layers, of which one has the name of a layer outside."""
-
-    def __init__(self, **arguments):
-        super().__init__(**arguments)
-        self.parts = [layers.Dense(8, name="same"), layers.Dense(8, name="inside")]
-
-    def build(self, shape):
-        self.parts[0].build(shape)
-        self.parts[1].build((*shape[:-1], 8))
-
-    def call(self, inputs):
-        return self.parts[1](self.parts[0](inputs))
 
 
 def block():
