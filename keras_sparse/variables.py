@@ -1,7 +1,6 @@
 """Prunable variables, and their sparsity."""
 
 import contextlib
-import itertools
 import re
 import warnings
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from keras_sparse import _keras
 from keras_sparse._types import Exclude
+from keras_sparse.names import free_name
 
 # Names of weights that multiply an input; they are prunable with any shape.
 _KERNEL = re.compile(r"kernel|(^|_)embeddings?(_|$)")
@@ -129,11 +129,12 @@ def numbered(names):
     >>> numbered(["c", "out", "c"])
     ["c", "out", "c_1"]
     """
-    names, found = list(names), {}
+    names = list(names)
+    taken, found = set(names), {}
     for name in names:
-        numbers = (f"{name}_{n}" for n in itertools.count(1))
-        new = next(n for n in numbers if n not in found and n not in names)
-        found[new if name in found else name] = None
+        own = free_name(name, is_taken=taken.__contains__) if name in found else name
+        taken.add(own)
+        found[own] = None
     return list(found)
 
 

@@ -1,9 +1,8 @@
 """Keeps variables excluded from weight decay: the config of an optimizer does not name them."""
 
-import itertools
-
 from keras_sparse import _keras
 from keras_sparse.loss_scaling import bare_optimizer
+from keras_sparse.names import free_name
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.units import weights_by_name
 
@@ -82,7 +81,6 @@ def _by_name(model):
         # The names of outputs stay with their layers.
         taken = {*layers, *(outputs - {unit.name})}
         flat = unit.name.replace("/", "_")
-        numbered = (f"{flat}_{n}" for n in itertools.count(1))
-        names = itertools.chain([unit.operation.name, flat], numbered)
-        layers[next(name for name in names if name not in taken)] = weights
+        name = free_name(unit.operation.name, flat, is_taken=taken.__contains__)
+        layers[name] = weights
     return {(name, own): w for name, weights in layers.items() for own, w in weights.items()}

@@ -1,10 +1,11 @@
 """A Keras 3 model rebuilt in tf_keras (Keras 2), which TensorFlow Model Optimization needs."""
 
 import inspect
-import itertools
 
 import keras
 import numpy as np
+
+from keras_sparse.names import free_name
 
 # Arguments that inference does not need; the weights are copied.
 _LEFT_AWAY = ("initializer", "regularizer", "constraint")
@@ -79,8 +80,7 @@ class _Copies:
 
     def free_name(self, name):
         """The name, with a number if it is taken."""
-        numbered = (f"{name}_{n}" for n in itertools.count(1))
-        free = next(n for n in itertools.chain([name], numbered) if n not in self._names)
+        free = free_name(name, is_taken=self._names.__contains__)
         self._names.add(free)
         return free
 

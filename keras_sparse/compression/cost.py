@@ -29,8 +29,8 @@ def check_latency(latency, model=None):
             "`latency` must be a dict such as {'latency': table}, with an `export.LatencyTable`. "
             f"Received: latency of type {type(latency).__name__}"
         )
-    for table in (latency or {}).values() if model is not None else ():
-        if hasattr(table, "check"):
+    for table in (latency or {}).values():
+        if model is not None and hasattr(table, "check"):
             table.check(model)
 
 

@@ -1,11 +1,11 @@
 """A Keras model as a flat list of calls."""
 
 import inspect
-import itertools
 
 import keras
 
 from keras_sparse import _keras
+from keras_sparse.names import free_name
 from keras_sparse.surgery.functional import functional, inner_graph, nodes_of
 from keras_sparse.surgery.opening import can_be_opened, open_layer
 from keras_sparse.surgery.tracing import CannotOpenError, nodes_between
@@ -154,8 +154,7 @@ class Graph:
         """A unique name for a unit: in a layer of layers, several may have the same name."""
         if not shared:
             return name
-        numbered = (f"{name}_{n}" for n in itertools.count(1))
-        free = next(n for n in itertools.chain([name], numbered) if n not in self._unit_names)
+        free = free_name(name, is_taken=self._unit_names.__contains__)
         self._unit_names.add(free)
         return free
 

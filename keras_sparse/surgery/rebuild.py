@@ -2,12 +2,12 @@
 
 import contextlib
 import dataclasses
-import itertools
 
 import keras
 import numpy as np
 
 from keras_sparse import _keras
+from keras_sparse.names import free_name
 from keras_sparse.surgery import copying
 from keras_sparse.surgery import graph as graphs
 from keras_sparse.surgery.functional import producer_name
@@ -216,12 +216,13 @@ class Rebuild:
                 self._finished.add(copy)
 
     def _free_name(self, unit):
-        base = unit.name.replace("/", "_")
-        numbered = (f"{base}_{n}" for n in itertools.count(1))
-        for name in itertools.chain([unit.operation.name, base], numbered):
-            if name not in self._names and self._owners.get(name, unit) is unit:
-                self._names.add(name)
-                return name
+        def is_taken(name):
+            return name in self._names or self._owners.get(name, unit) is not unit
+
+        flat = unit.name.replace("/", "_")
+        name = free_name(unit.operation.name, flat, is_taken=is_taken)
+        self._names.add(name)
+        return name
 
     def _fill(self, unit, layer):
         """Sets a layer's weights, and records their slices."""
