@@ -4,6 +4,7 @@ import copy
 import itertools
 import sys
 import types
+from collections import Counter
 
 import keras
 
@@ -69,6 +70,24 @@ def deep_copy(layer, name):
         if layer.path and part.path and f"{part.path}/".startswith(f"{layer.path}/"):
             part._path = name + part.path[len(layer.path) :]
     return new
+
+
+def part_paths(model, given):
+    """Puts the name of the layer before paths that several weights of a model have.
+
+    A layer that is built before the layer around it has a path without the outer name.
+
+    Args:
+        model: a `keras.Model` made of copies; its paths change.
+        given: the model that it was copied from. Weights that both share keep their paths.
+    """
+    kept = {id(weight) for weight in given.weights}
+    counts = Counter(weight.path for weight in model.weights)
+    for layer in model.layers:
+        for weight in layer.weights:
+            inside = weight.path.startswith(f"{layer.name}/")
+            if counts[weight.path] > 1 and not inside and id(weight) not in kept:
+                weight._path = f"{layer.name}/{weight.path}"
 
 
 def _parts(layer):

@@ -282,9 +282,9 @@ def _refuse_equal_paths(model, groups):
         if counts[part.path] > 1:
             raise ValueError(
                 f"`model` has {counts[part.path]} weights with the path {part.path!r}, because "
-                "layers of different nested models have the same name. Give the model that "
-                "`surgery.remove_dead_channels(model)` returns: it has no nested models, and the "
-                "same outputs."
+                "layers inside others have the same name. Give the model that "
+                "`surgery.remove_dead_channels(model)` returns: its paths are different, and its "
+                "outputs are the same."
             )
 
 

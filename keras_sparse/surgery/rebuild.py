@@ -65,6 +65,7 @@ class Rebuild:
         self.slices = {}
         self.shared = {}
         self.model = self._model()
+        copying.part_paths(self.model, findings.graph.model)
         for unit, layer in self.layers.items():
             if isinstance(layer, keras.Layer):
                 self._fill(unit, layer)

@@ -238,3 +238,46 @@ def test_weights_with_one_path_are_refused_and_the_way_out_works():
     a, b = [g for g in surgery.channel_groups(flat) if g.layers[0].endswith("hidden")]
     _, report = surgery.remove_dead_channels(surgery.zero_groups(flat, {a: [0, 1], b: [2]}))
     assert [report.channels[group.layers[0]] for group in (a, b)] == [(16, 14), (16, 15)]
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class BuiltInside(layers.Layer):
+    """A layer around one that is built first, so that the path has no outer name."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = layers.Dense(8, name="same")
+        self.inner.build((None, 8))
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+
+def around(outer, x):
+    x = outer(layers.Reshape((4, 8))(x))
+    x = layers.Dense(6, activation="relu", name="same")(layers.Flatten()(x))
+    return layers.Dense(2)(x)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: layers.TimeDistributed(layers.Dense(8, name="same")), BuiltInside]
+)
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_layer_inside_another_may_have_the_name_of_an_outer_one(make, saved, tmp_path):
+    inputs = keras.Input((32,))
+    model = keras.Model(inputs, around(make(), inputs))
+    if saved:
+        model.save(tmp_path / "m.keras")
+        model = keras.models.load_model(tmp_path / "m.keras")
+    flat, _ = surgery.remove_dead_channels(model)
+    assert len({weight.path for weight in flat.weights}) == len(flat.weights)
+    group = next(g for g in surgery.channel_groups(flat) if g.layers == ("same",))
+    compact, report = surgery.remove_dead_channels(surgery.zero_groups(flat, {group: [0, 1]}))
+    assert report.channels["same"] == (6, 4)
+    x = np.random.default_rng(0).standard_normal((3, 32)).astype("float32")
+    zeroed = surgery.zero_groups(flat, {group: [0, 1]})
+    np.testing.assert_allclose(predicted(compact, x), predicted(zeroed, x), atol=1e-5)
+
+
+def predicted(model, x):
+    return model.predict(x, verbose=0)
