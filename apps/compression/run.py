@@ -72,10 +72,7 @@ def _compress(values):
     start.check()
     # What raises for wrong arguments is called before latencies are measured.
     check_training_steps(model)
-    timed = any(name.endswith("latency") for name in target)
-    as_schedule(facts["settings"]["schedule"]).check(
-        facts["settings"]["epochs"], model, by_name=timed
-    )
+    as_schedule(facts["settings"]["schedule"]).check(facts["settings"]["epochs"])
     micro = Micro() if set(CostModel.micro_names) & set(target) else None
     measures = keras.backend.backend() == "tensorflow" and set(CostModel.file_names) & set(target)
     files = FileSizes() if measures else None

@@ -176,7 +176,7 @@ def compress(
     batch_size = check_integer("batch_size", batch_size, "[1, inf)")
     schedule = as_schedule(schedule)
     exclude = excluded_names(exclude, model)
-    schedule.check(epochs, model, bool(latency))
+    schedule.check(epochs)
     if folder is not None:
         check_folder("folder", folder)
         if importance is not None:

@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import keras
-
 from keras_sparse.compression.budget import Budget, warn_if_met
 from keras_sparse.compression.device import Cut
 from keras_sparse.compression.growing import push
@@ -20,8 +18,8 @@ class OneShot(Configured):
 
     takes_plan = True
 
-    def check(self, epochs, model, by_name):
-        """Does nothing: any number of epochs and any model is possible."""
+    def check(self, epochs):
+        """Does nothing: any number of epochs is possible."""
 
     def before(self, epochs):
         """Epochs of training before the last cut, of all `epochs`."""
@@ -64,24 +62,13 @@ class Iterative(Configured):
         self.cuts = check_integer("cuts", cuts, "[2, inf)")
         self.epochs = check_integer("epochs", epochs, "[1, inf)")
 
-    def check(self, epochs, model, by_name):
-        """Raises a `ValueError` if no epoch is left after the last cut, or names do not last.
-
-        Args:
-            epochs: int, the total number of epochs.
-            model: the `keras.Model` to cut.
-            by_name: bool, whether layers are named by a latency table.
-        """
+    def check(self, epochs):
+        """Raises a `ValueError` if no epoch is left after the last cut."""
         between = self.before(epochs)
         if epochs <= between:
             raise ValueError(
                 f"`epochs` must be above the {between} that {self} takes between its cuts. "
                 f"Received: epochs={epochs}"
-            )
-        if by_name and any(isinstance(layer, keras.Model) for layer in model.layers):
-            raise ValueError(
-                f"`schedule` cannot be {self} for a model with models in it and `latency`: the "
-                "cuts inline them, under other names. Give 'one_shot' or 'growing'."
             )
 
     def before(self, epochs):
@@ -97,7 +84,7 @@ class Iterative(Configured):
             epochs = job.epochs - self.before(job.epochs) if last else self.epochs
             costs = first and {name: before for name, (before, _) in first.costs.items()}
             target = _Step(job.target, number / self.cuts, costs)
-            cut = _excluding(job, names).cut(model, target, stage, measure=last)
+            cut = _with_names(job, names).cut(model, target, stage, measure=last)
             first = first or cut.plan
             report = joined(report, renamed(cut.report, names)) if report else cut.report
             names, sources = _names(model, cut, names), sources_of(cut.report, sources)
@@ -138,7 +125,7 @@ class Growing(Configured):
     def __init__(self, epochs=None):
         self.epochs = None if epochs is None else check_integer("epochs", epochs, "[1, inf)")
 
-    def check(self, epochs, model, by_name):
+    def check(self, epochs):
         """Raises a `ValueError` if there are no epochs before or after the cut."""
         if epochs <= self.before(epochs) or epochs < 2:
             raise ValueError(
@@ -178,8 +165,8 @@ def _names(model, cut, names):
     return own if names is None else {new: names[old] for new, old in own.items() if old in names}
 
 
-def _excluding(job, names):
-    """A job whose `exclude` has the names of the model that an earlier cut made.
+def _with_names(job, names):
+    """A job whose `exclude` and `latency` have the names of the model that an earlier cut made.
 
     Args:
         job: a `Job`.
@@ -188,7 +175,24 @@ def _excluding(job, names):
     if names is None:
         return job
     exclude = tuple(new for new, given in names.items() if given in job.exclude)
-    return dataclasses.replace(job, exclude=exclude)
+    latency = {name: _NamedTable(table, names) for name, table in (job.latency or {}).items()}
+    return dataclasses.replace(job, exclude=exclude, latency=latency or None)
+
+
+class _NamedTable:
+    """A latency table of a given model, for a model in which layers have other names."""
+
+    def __init__(self, table, names):
+        self._table, self._names = table, names
+        if hasattr(table, "steps"):
+            self.steps = lambda layer: table.steps(names.get(layer, layer))
+
+    def layer_seconds(self, layer, shapes):
+        """The time of a layer by its name in the cut model."""
+        return self._table.layer_seconds(self._names.get(layer, layer), shapes)
+
+    def __getattr__(self, name):
+        return getattr(self._table, name)
 
 
 def _joined(first, then):

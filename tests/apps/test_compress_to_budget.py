@@ -226,27 +226,21 @@ def test_baselines_have_every_cost_of_the_target(compress, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("name", options.SCHEDULES)
-def test_epochs_of_schedules_are_those_of_python(name, loaded):
+def test_epochs_of_schedules_are_those_of_python(name):
     least = options.SCHEDULES[name]
-    as_schedule(name).check(least, loaded, by_name=True)
+    as_schedule(name).check(least)
     if least:
         with pytest.raises(ValueError, match="`epochs` must"):
-            as_schedule(name).check(least - 1, loaded, by_name=True)
+            as_schedule(name).check(least - 1)
 
 
-def test_wrong_settings_are_found_before_layers_are_measured(compress, loaded, folder, monkeypatch):
+def test_wrong_settings_are_found_before_layers_are_measured(compress, monkeypatch):
     def tables(*_):
         pytest.fail("the layers were measured")
 
     monkeypatch.setattr(run, "tables", tables)
-    x = keras.Input((8, 8, 1))
-    nested = keras.Model(x, layers.Dense(10)(network()(x)))
-    nested.compile("sgd", "sparse_categorical_crossentropy")
-    nested.optimizer.build(nested.trainable_variables)
-    nested.save(folder / "nested.keras")
-    flags = {"target": "latency=0.5", "schedule": "iterative"}
-    status, _, err = compress(*QUICK, model="nested.keras", **flags)
-    assert (status, "for a model with models in it" in err) == (1, True), err
+    status, _, err = compress(*QUICK, target="latency=0.5", exclude="nowhere")
+    assert (status, "`exclude` names ['nowhere']" in err) == (1, True), err
 
 
 def test_a_table_that_is_there_is_told(loaded, tmp_path, monkeypatch, capsys):

@@ -325,6 +325,31 @@ def test_a_latency_is_relative_to_the_model_of_the_table(model, data, schedule, 
     assert result.costs["latency"] == (5.0, 17.0, pytest.approx(5.0))
 
 
+class SecondsByName:
+    """Time of a device that takes a second for each unit of two layers."""
+
+    def layer_seconds(self, layer, shapes):
+        return float(shapes["kernel"][-1]) if layer in ("block/same", "block/inside") else 0.0
+
+    def steps(self, layer):
+        return {"block/same": [2, 8], "block/inside": [4, 8]}.get(layer, [])
+
+
+@pytest.mark.parametrize("make", [block, inner])
+def test_a_latency_is_of_the_layers_of_the_given_model_in_all_cuts(data, make):
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(1)(layers.Dense(8, name="same")(make()(x))))
+    model.compile("sgd", "mse", run_eagerly=True)
+    result = compress(
+        model, data, target={"latency": "6 s"}, latency={"latency": SecondsByName()},
+        allocation="uniform_steps", schedule=Iterative(2), epochs=2,
+    )  # fmt: skip
+    widths = [result.report.channels[f"block/{name}"] for name in ("same", "inside")]
+    assert widths == [(8, 2), (8, 4)]
+    assert result.report.channels["same"][1] < 8
+    assert result.costs["latency"] == (6.0, 16.0, pytest.approx(6.0))
+
+
 @pytest.mark.parametrize("batches", [None, 5])
 def test_pushed_weights_vanish_and_the_others_learn(batches):
     first, second = (keras.Variable(np.ones(shape, "float32")) for shape in ((2, 3), (3,)))
