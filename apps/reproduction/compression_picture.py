@@ -1,5 +1,6 @@
 """Accuracy by latency of compressed networks, and by the epochs after the cut."""
 
+import itertools
 import statistics
 
 from apps.reproduction import results
@@ -7,6 +8,8 @@ from apps.reproduction import results
 _DENSE = "#666666"
 # The colours of Okabe and Ito, which colour-blind people can distinguish.
 _COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+# Names of more rows than this stand in a legend, because they would cover each other.
+_NAMED_BESIDE = 2
 _KINDS = {"float32": ("", "o"), "int8": ("_int8", "D")}
 
 
@@ -28,19 +31,23 @@ def _draw_frontier(axes, table, cells):
     rows = [row for row in results.summary(table, cells) if not row["labels"]["epochs"]]
     dense = [row for row in rows if _is_dense(row["labels"])]
     others = [row for row in rows if not _is_dense(row["labels"])]
-    initializations = list(dict.fromkeys(row["labels"]["initialization"] for row in others))
+    in_legend = len(others) > _NAMED_BESIDE
     for kind, (ending, marker) in _KINDS.items():
         filled = kind == "float32"
         _line(axes, dense, ending, marker, filled)
-        for row in others:
-            colour = _COLOURS[initializations.index(row["labels"]["initialization"])]
-            _point(axes, row, ending, marker, colour, _name(row["labels"]) if filled else "")
+        for row, colour in zip(others, itertools.cycle(_COLOURS), strict=False):
+            name = _name(row["labels"]) if filled else ""
+            _point(axes, row, ending, marker, colour, name, in_legend)
         axes.plot([], [], marker, color=_DENSE, label=kind, **_face(_DENSE, filled))
     axes.set(xlabel="latency, ms, one thread", ylabel=table.columns["accuracy"].title)
     axes.margins(x=0.15, y=0.12)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    if in_legend:
+        axes.figure.set_figheight(axes.figure.get_figheight() + 0.1 * len(others))
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.15), ncols=2, fontsize="small")
+    else:
+        axes.legend(loc="lower right")
 
 
 def _curves(table, cells):
@@ -92,10 +99,12 @@ def _line(axes, dense, ending, marker, filled):
         axes.annotate(f"dense, {name}", (x, y), (0, -14), textcoords="offset points", ha="center")
 
 
-def _point(axes, row, ending, marker, colour, text):
+def _point(axes, row, ending, marker, colour, text, in_legend):
     place = _place(row, ending)
-    axes.plot(*place, marker, color=colour, markersize=9, **_face(colour, not ending))
-    axes.annotate(text, place, (0, 9), textcoords="offset points", ha="center", color=colour)
+    label = text if in_legend else ""
+    axes.plot(*place, marker, color=colour, markersize=9, label=label, **_face(colour, not ending))
+    if not in_legend:
+        axes.annotate(text, place, (0, 9), textcoords="offset points", ha="center", color=colour)
 
 
 def _place(row, ending):

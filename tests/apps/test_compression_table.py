@@ -127,6 +127,29 @@ def picture(**accuracies):
     return figure.axes
 
 
+def test_the_names_of_many_rows_stand_in_the_legend():
+    shape = "half_latency_chosen_shape"
+    rows = {"width_1_scratch": 80.0, f"{shape}_inherited": 89.0, f"{shape}_scratch": 88.0}
+    (axes,) = picture(width_2_scratch=90.0, **rows)
+    kinds, dense = {"float32", "int8"}, ["dense, width 1", "dense, width 2"]
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == kinds
+    beside = sorted(text.get_text() for text in axes.texts if text.get_text())
+    assert beside == [
+        "compressed to half latency",
+        *dense,
+        "that shape, from scratch (half latency)",
+    ]
+    more = {f"{shape}_inherited_full_rate": 89.5}
+    (axes,) = picture(width_2_scratch=90.0, **rows, **more)
+    assert sorted(text.get_text() for text in axes.texts if text.get_text()) == dense
+    assert {text.get_text() for text in axes.get_legend().get_texts()} - kinds == {
+        *("compressed to half latency", "compressed to half latency, full rate"),
+        "that shape, from scratch (half latency)",
+    }
+    colours = {line.get_color() for line in axes.get_lines() if line.get_markersize() == 9}
+    assert len(colours) == 3
+
+
 def test_the_picture_has_a_curve_if_epochs_differ():
     shape = "half_latency_chosen_shape"
     given = {"width_2_scratch": 90.0, "width_1_scratch": 80.0, f"{shape}_inherited": 89.0}
