@@ -11,10 +11,14 @@ from keras_sparse.compression.predicted_macs import PredictedMacs, resized
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.units import weights_by_name
 
-# Bytes of a TFLite file for each element of a kernel, for each output channel of a kernel (its
-# bias; in int8 also scales and zero points of kernel and bias), and for each operator (names and
-# shapes). The bytes for each operator are fitted to files of `export.convert`.
-_FILES = {"float32_bytes": (4, 4, 650), "int8_bytes": (1, 28, 650)}
+# Bytes of a TFLite file for each element of a kernel; for each output channel of a kernel (its
+# bias; in int8 also scales and zero points of kernel and bias); for each operator with a kernel,
+# and for each other one (names and shapes). The last two are fitted: benchmarks/file_sizes.py.
+_FILES = {
+    "float32_bytes": (4, 4, 830, 200),
+    "int8_bytes": (1, 28, 960, 200),
+    "flash": (1, 28, 960, 200),
+}
 
 
 def check_latency(latency, model=None):
@@ -58,7 +62,7 @@ class CostModel:
     """
 
     micro_names = ("arena", "flash")
-    file_names = tuple(_FILES)
+    file_names = ("float32_bytes", "int8_bytes")
 
     def __init__(self, model, groups, latency=None, timed=True):
         self.groups = list(groups)
@@ -71,7 +75,7 @@ class CostModel:
         self._macs = PredictedMacs(graph, self.groups)
         self._memory = Memory(graph, self.groups)
         self._graph = graph
-        self._beyond = dict.fromkeys((*self.micro_names, *_FILES), 0.0)
+        self._beyond = dict.fromkeys((*self.micro_names, *self.file_names), 0.0)
         self._axes = {}
         for group in self.groups:
             for part in group.slices:
@@ -86,7 +90,7 @@ class CostModel:
             )
             for i, group in enumerate(self.groups)
         ]
-        self.names = ("parameters", "macs", *_FILES, "memory", *self._latency)
+        self.names = ("parameters", "macs", *self.file_names, "memory", *self._latency)
 
     def names_with(self, target):
         """`names`, and those of `micro_names` that a target limits."""
@@ -116,9 +120,6 @@ class CostModel:
             return self._memory.peak(widths)
         if name == "arena":
             return self._micro.arena(widths) + self._beyond[name]
-        if name == "flash":
-            kernels = sum(self._layer(name, layer, widths) for layer in self._layers)
-            return kernels + self._micro.file_overhead(widths) + self._beyond[name]
         if name in _FILES:
             kernels = sum(self._layer(name, layer, widths) for layer in self._layers)
             return kernels + self._beside_kernels(name, widths) + self._beyond[name]
@@ -138,15 +139,14 @@ class CostModel:
             self._layer(name, layer, widths) - self._layer(name, layer, other)
             for layer in self._touched[index]
         )
-        if name == "flash":
-            saved += self._micro.file_overhead(widths) - self._micro.file_overhead(other)
         if name in _FILES:
             saved += self._beside_kernels(name, widths) - self._beside_kernels(name, other)
         return saved
 
     def _beside_kernels(self, name, widths):
-        _, channel, operator = _FILES[name]
-        return channel * self._micro.channels(widths) + operator * self._micro.operators
+        _, channel, kernel, other = _FILES[name]
+        operators = kernel * self._micro.kernels + other * self._micro.others
+        return channel * self._micro.channels(widths) + operators
 
     def relief(self, name, widths, group, width, saved, limit):
         """How much nearer to a limit the model comes if one group gets another width.

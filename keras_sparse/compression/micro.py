@@ -1,4 +1,4 @@
-"""Predicts RAM and flash of an int8 model on a microcontroller, at any widths of its groups."""
+"""Predicts the RAM of an int8 model on a microcontroller, at any widths of its groups."""
 
 import numpy as np
 
@@ -12,14 +12,10 @@ _ALIGNMENT = 16
 _MODEL, _OPERATOR, _KERNEL, _CHANNEL = 640, 165, 95, 8
 # Bytes that the runtime's memory planner needs for each tensor while it plans.
 _PLANNING = 90
-# Bytes of a file besides its kernels: for each kernel (names and shapes), for each output channel
-# of a convolution, and for each unit of a dense layer (bias, scales, zero points). Fitted to
-# measurements.
-_FILE_KERNEL, _FILE_CHANNEL, _FILE_UNIT = 600, 25, 12
 
 
 class Micro:
-    """Sizes of arena and file of a model in int8 with LiteRT for Microcontrollers.
+    """Size of the arena of a model in int8 with LiteRT for Microcontrollers.
 
     The arena holds activations: the tensors between the operators into which TensorFlow's converter
     turns the layers, in its order. A tensor is needed from the operator that computes it to the
@@ -32,7 +28,8 @@ class Micro:
         groups: list of the `surgery.ChannelGroup`s of its model.
 
     Attributes:
-        operators: int, number of operators.
+        kernels: int, number of operators with a kernel.
+        others: int, number of the other operators.
 
     Reference:
         David et al., TensorFlow Lite Micro, arXiv 2010.08678, section 4.4: memory planning.
@@ -53,21 +50,14 @@ class Micro:
         written = [(step.writes[0], operators.positions(step)) for step in operators.kernels]
         self._channels = sum((by_width[i] / n for i, n in written), np.zeros(len(groups)))
         self._other_channels = sum(fixed[i] / n for i, n in written)
-        each = [_FILE_CHANNEL if n > 1 else _FILE_UNIT for _, n in written]
-        pairs = list(zip(written, each, strict=True))
-        self._file = sum((b * by_width[i] / n for (i, n), b in pairs), np.zeros(len(groups)))
-        self._rest = _FILE_KERNEL * len(written) + sum(b * fixed[i] / n for (i, n), b in pairs)
         self._least = _PLANNING * (len(fixed) + 2 * len(written))
-        self.operators = len(operators.steps)
-        self._stay = _MODEL + _OPERATOR * self.operators + _KERNEL * len(written)
+        self.kernels = len(written)
+        self.others = len(operators.steps) - self.kernels
+        self._stay = _MODEL + _OPERATOR * len(operators.steps) + _KERNEL * self.kernels
 
     def arena(self, widths):
         """Bytes of the smallest arena."""
         return self._tail(widths) + max(self._head(widths), self._least)
-
-    def file_overhead(self, widths):
-        """Bytes of the file besides the weights of kernels."""
-        return float(self._rest + self._file @ np.asarray(widths, float))
 
     def relief(self, widths, group, width, limit):
         """Decrease of the bytes above a limit, summed over all operators, for another width."""

@@ -210,8 +210,8 @@ def test_costs_of_a_dense_network():
     assert costs.total("parameters", widths) == 10 * 5 + 5 + 5 + 1
     assert costs.total("macs", widths) == 55
     # Kernels, channels and operators of the file.
-    assert costs.total("float32_bytes", widths) == 4 * 55 + 4 * 6 + 650 * 2
-    assert costs.total("int8_bytes", widths) == 55 + 28 * 6 + 650 * 2
+    assert costs.total("float32_bytes", widths) == 4 * 55 + 4 * 6 + 830 * 2
+    assert costs.total("int8_bytes", widths) == 55 + 28 * 6 + 960 * 2
     assert costs.change("int8_bytes", np.array([20]), 0, 5) == (11 + 28) * 15
     assert costs.change("macs", np.array([20]), 0, 5) == 11 * 15
 

@@ -78,7 +78,7 @@ def test_the_arena_is_the_peak_and_what_stays():
     assert costs.relief("arena", full, 0, 24, saved, costs.total("arena", full) - 100) > 0
     assert costs.change("arena", full, 2, 8) == 8 * 8
     # Kernels of 9 and 72 bytes, and what belongs to a channel.
-    assert costs.change("flash", full, 0, 24) == 8 * (9 + 72 + 25)
+    assert costs.change("flash", full, 0, 24) == 8 * (9 + 72 + 28)
     costs.calibrate({"arena": 5000.0, "flash": 9000.0})
     assert [costs.total(name, full) for name in ("arena", "flash")] == [5000, 9000]
 
@@ -159,12 +159,13 @@ class Sizes:
 def test_a_file_that_is_too_large_is_cut_again(tmp_path):
     model, data = compiled()
     sizes = Sizes()
-    limit = 0.5 * (CostModel(model, []).total("int8_bytes", np.zeros(0, int)) + 1000)
-    arguments = {"target": {"int8_bytes": 0.5}, "importance": GroupNorm(), "epochs": 0}
+    given = CostModel(model, []).total("int8_bytes", np.zeros(0, int)) + 1000
+    limit = 0.7 * given
+    arguments = {"target": {"int8_bytes": 0.7}, "importance": GroupNorm(), "epochs": 0}
     arguments |= {"allocation": "uniform", "verbose": 0}
     found = keras_sparse.compress(model, data, files=sizes, folder=tmp_path, **arguments)
     asked, before, after = found.costs["int8_bytes"]
-    assert (asked, before) == (pytest.approx(limit), pytest.approx(2 * limit))
+    assert (asked, before) == (pytest.approx(limit), pytest.approx(given))
     assert after == sizes.found[-1]["int8_bytes"] <= limit
     assert found.costs["float32_bytes"][2] == sizes.found[-1]["float32_bytes"]
     assert len(sizes.found) > 2
