@@ -87,6 +87,8 @@ def _compare(shapes, plan):
         name = "" if number else " (`plan`)"
         share = shapes.seconds(widths) / full
         print(f"| {_text(widths)}{name} | {share:.3f} | {loss:.3f} |", flush=True)
+    if not found:
+        raise app.UsageError(f"No widths in multiples of {_MULTIPLE.value} fit the budget.")
     median = np.median([loss for loss, _ in found])
     print(f"\n{len(found)} shapes; the median of their losses is {median:.3f}")
 
