@@ -15,10 +15,10 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.machine import describe
+from benchmarks.narrowing import narrowed
 from export.micro import Micro
-from keras_sparse import models, surgery
+from keras_sparse import models
 from keras_sparse.compression import CostModel
-from keras_sparse.compression.planning import removable_groups
 
 SHAPES = flags.DEFINE_integer("shapes", 50, "how many", lower_bound=1)
 OUT = flags.DEFINE_string("out", "runs/arena_prediction.jsonl", "file of the rows")
@@ -32,11 +32,7 @@ def shape(number):
     name = NETWORKS[number % len(NETWORKS)]
     keras.utils.set_random_seed(number)
     model = getattr(models, name)()
-    groups = removable_groups(model)
-    rng = np.random.default_rng(number)
-    widths = np.array([rng.integers(max(1, group.size // 4), group.size + 1) for group in groups])
-    removed = {g: np.arange(g.size) >= w for g, w in zip(groups, widths, strict=True)}
-    compact, _ = surgery.remove_dead_channels(surgery.zero_groups(model, removed))
+    compact, groups, widths = narrowed(model, number)
     predicted = CostModel(model, groups).total("arena", widths)
     measured = Micro().costs(compact)["arena"]
     row = {"number": number, "network": name, "widths": widths.tolist()}

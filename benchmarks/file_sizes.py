@@ -16,8 +16,9 @@ from absl import app
 
 from benchmarks import compress_networks
 from benchmarks.machine import describe
+from benchmarks.narrowing import narrowed
 from export.file_sizes import convert_for_size
-from keras_sparse import models, surgery
+from keras_sparse import models
 from keras_sparse.compression import CostModel
 from keras_sparse.compression.planning import removable_groups
 
@@ -44,15 +45,6 @@ def networks():
     return found
 
 
-def narrowed(model):
-    """The model without random channels; every group has a random width."""
-    rng = np.random.default_rng(0)
-    groups = removable_groups(model)
-    widths = [rng.integers(max(1, group.size // 4), group.size + 1) for group in groups]
-    removed = {g: np.arange(g.size) >= w for g, w in zip(groups, widths, strict=True)}
-    return surgery.remove_dead_channels(surgery.zero_groups(model, removed))[0]
-
-
 def sizes(model):
     """`{cost: (bytes, predicted)}`."""
     costs = CostModel(model, removable_groups(model))
@@ -74,7 +66,7 @@ def main(_):
     print("| --- |" + " ---: | ---: |" * len(_FILES))
     errors = {name: [] for name in _FILES}
     for name, model in networks().items():
-        for title, own in ((name, model), (f"{name}, narrowed", narrowed(model))):
+        for title, own in ((name, model), (f"{name}, narrowed", narrowed(model, 0)[0])):
             row = sizes(own)
             for cost, (measured, predicted) in row.items():
                 errors[cost].append(abs(predicted / measured - 1))

@@ -48,14 +48,6 @@ class _Shapes(Planner):
         )
         self.limits = self.budget({"latency": _SHARE.value})
 
-    def chosen(self):
-        """The plan of `keras_sparse.plan`."""
-        return self.plan(self.limits)
-
-    def plan_of(self, widths):
-        """The plan with these widths."""
-        return dataclasses.replace(self.chosen(), widths=np.array(widths))
-
     def seconds(self, widths):
         """The predicted latency."""
         return self._costs.total("latency", np.array(widths))
@@ -93,10 +85,8 @@ def _compare(shapes, plan):
     print(f"\n{len(found)} shapes; the median of their losses is {median:.3f}")
 
 
-def _recover(shapes, model, batches, task, name):
-    plan = shapes.chosen()
-    if name != "plan":
-        plan = shapes.plan_of([int(width) for width in name.split(",")])
+def _recover(plan, model, batches, task):
+    held_out = task.held_out(_HELD_OUT)
     keras.utils.set_random_seed(0)
     result = keras_sparse.compress(
         model,
@@ -104,7 +94,7 @@ def _recover(shapes, model, batches, task, name):
         plan=plan,
         epochs=_EPOCHS.value,
         learning_rate=default_peak(model, _EPOCHS.value),
-        validation_data=(task.held_out(_HELD_OUT).x_test, task.held_out(_HELD_OUT).y_test),
+        validation_data=(held_out.x_test, held_out.y_test),
         verbose=0,
         folder=pathlib.Path(_OUT.value) / f"{_text(plan.widths).replace(' ', '-')}-{_EPOCHS.value}",
     )
@@ -130,13 +120,15 @@ def main(_):
         part.x_train, part.y_train, _BATCH_SIZE, seed=0, augment=data.crop_and_flip
     )
     shapes = _Shapes(model, batches, LatencyTable.measure(model, path=out / "latency.json"))
+    plan = shapes.plan(shapes.limits)
     if not _RECOVER.value:
-        _compare(shapes, shapes.chosen())
+        _compare(shapes, plan)
         return
     print("| widths | epochs | held out, after the cut | held out | test |")
     print("| --- | ---: | ---: | ---: | ---: |")
     for name in _RECOVER.value:
-        _recover(shapes, model, batches, task, name)
+        widths = plan.widths if name == "plan" else np.array(name.split(","), int)
+        _recover(dataclasses.replace(plan, widths=widths), model, batches, task)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,8 @@ from keras_sparse.surgery.units import weights_by_name
 # Bytes of a TFLite file for each element of a kernel; for each output channel of a kernel (its
 # bias; in int8 also scales and zero points of kernel and bias); for each operator with a kernel,
 # and for each other one (names and shapes). The last two are fitted: benchmarks/file_sizes.py.
-_FILES = {
-    "float32_bytes": (4, 4, 830, 200),
-    "int8_bytes": (1, 28, 960, 200),
-    "flash": (1, 28, 960, 200),
-}
+_INT8 = (1, 28, 960, 200)
+_FILES = {"float32_bytes": (4, 4, 830, 200), "int8_bytes": _INT8, "flash": _INT8}
 
 
 def check_latency(latency, model=None):

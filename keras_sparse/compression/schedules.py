@@ -184,8 +184,11 @@ class _NamedTable:
 
     def __init__(self, table, names):
         self._table, self._names = table, names
-        if hasattr(table, "steps"):
-            self.steps = lambda layer: table.steps(names.get(layer, layer))
+
+    def steps(self, layer):
+        """Useful widths of a layer by its name in the cut model; none if the table has none."""
+        steps = getattr(self._table, "steps", None)
+        return steps(self._names.get(layer, layer)) if steps else []
 
     def layer_seconds(self, layer, shapes):
         """The time of a layer by its name in the cut model."""
