@@ -240,7 +240,7 @@ TABLE = Table(
         *(_cut(*budget, "random channels") for budget in _BUDGETS),
         _dense(1.0, distilled=True, as_long=True),
         *(
-            _cut(*budget, initialization, distilled=True)
+            _cut(*budget, initialization, distilled=True, full_rate=initialization != "scratch")
             for budget in _BUDGETS
             for initialization in ("inherited", "scratch", "random channels")
         ),
@@ -252,7 +252,6 @@ TABLE = Table(
         ),
         *(_cut(*budget, "inherited", full_rate=True) for budget in _BUDGETS),
         *(_cut(*_FIRST, "inherited", full_rate=True, epochs=epochs) for epochs in (1, 3, 10)),
-        _cut(*_FIRST, "inherited", full_rate=True, distilled=True),
         *(_cut(*budget, "random channels", full_rate=True) for budget in _BUDGETS),
     ),
     columns=COLUMNS,

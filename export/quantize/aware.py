@@ -59,7 +59,8 @@ def quantization_aware(
         x: inputs to train on, as `model.fit` takes them: an array of shape `(n, ...)`, or a list,
             tuple or dict of them.
         y: array of `n` targets, the same for all outputs.
-        loss: a loss as for `model.compile`. Default: the loss of the compiled model.
+        loss: a loss as for `model.compile`; one of your own must be at the top of a module, not in
+            a notebook. Default: the loss of the compiled model.
         epochs: int, passes over the data.
         batch_size: int, samples a step.
         learning_rate: float, the learning rate of Adam.
@@ -144,6 +145,8 @@ def _checked_targets(y, count):
 def _settings(model, specs, loss, input_output):
     import keras
 
+    from export.quantize.losses import to_settings
+
     if input_output not in ("float32", "int8", "uint8"):
         raise ValueError(
             "`input_output` must be 'float32', 'int8' or 'uint8'. "
@@ -156,8 +159,7 @@ def _settings(model, specs, loss, input_output):
             f"`model` must be functional or Sequential. Received: a {type(model).__name__}"
         )
     names = list(model.output) if gives_dict(model) else output_names(model, len(model.outputs))
-    return {
-        "loss": keras.losses.serialize(keras.losses.get(loss)),
+    return to_settings(loss) | {
         "input_output": input_output,
         "inputs": [[s.name, list(s.shape), str(s.dtype)] for s in keras.tree.flatten(specs)],
         "output_names": names,

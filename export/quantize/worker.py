@@ -32,6 +32,7 @@ def _work(folder):
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
+    from export.quantize.losses import from_settings
     from export.quantize.tf_keras_model import check_equal, to_tf_keras
 
     settings = json.loads((folder / "settings.json").read_text())
@@ -45,7 +46,7 @@ def _work(folder):
     rebuilt = tfmot.quantization.keras.quantize_model(rebuilt)
     rebuilt.compile(
         optimizer=tf_keras.optimizers.Adam(settings["learning_rate"]),
-        loss=keras.losses.deserialize(settings["loss"]),
+        loss=from_settings(settings),
     )
     history = rebuilt.fit(
         x if count > 1 else x[0],

@@ -47,13 +47,16 @@ class Micro:
         self._beside = [np.flatnonzero(row) for row in self._alive.T @ self._alive > 0]
         self._names = operators.names
         # Output channels of kernels: the size of the written tensor, divided by its positions.
-        written = [(step.writes[0], operators.positions(step)) for step in operators.kernels]
-        self._channels = sum((by_width[i] / n for i, n in written), np.zeros(len(groups)))
-        self._other_channels = sum(fixed[i] / n for i, n in written)
-        self._least = _PLANNING * (len(fixed) + 2 * len(written))
-        self.kernels = len(written)
-        self.others = len(operators.steps) - self.kernels
-        self._stay = _MODEL + _OPERATOR * len(operators.steps) + _KERNEL * self.kernels
+        written = [
+            (step.writes[0], step.kernels / operators.positions(step))
+            for step in operators.with_kernels
+        ]
+        self._channels = sum((by_width[i] * share for i, share in written), np.zeros(len(groups)))
+        self._other_channels = sum(fixed[i] * share for i, share in written)
+        self.kernels = sum(step.kernels for step in operators.steps)
+        self.others = sum(step.others for step in operators.steps)
+        self._least = _PLANNING * (len(fixed) + 2 * self.kernels)
+        self._stay = _MODEL + _OPERATOR * (self.kernels + self.others) + _KERNEL * self.kernels
 
     def arena(self, widths):
         """Bytes of the smallest arena."""

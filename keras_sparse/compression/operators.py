@@ -18,6 +18,20 @@ _KERNELS = (
     layers.DepthwiseConv2D,
 )
 _SUMS = (layers.Add, layers.Subtract, layers.Multiply)
+# Operators of a layer that becomes several: those with a kernel, and the others.
+_SEVERAL = {
+    layers.SeparableConv1D: (2, 2),
+    layers.SeparableConv2D: (2, 0),
+    layers.EinsumDense: (1, 0),
+    layers.MultiHeadAttention: (4, 12),
+    layers.GroupQueryAttention: (4, 16),
+    layers.Attention: (0, 3),
+    layers.LayerNormalization: (0, 12),
+    layers.GroupNormalization: (0, 14),
+    layers.RMSNormalization: (0, 8),
+    layers.UnitNormalization: (0, 7),
+    layers.UpSampling2D: (0, 7),
+}
 # Layers that do nothing at inference.
 _NOTHING = (
     layers.Dropout,
@@ -41,13 +55,16 @@ class Operator:
         layer: name of the layer that computes its result: the last of the fused layers.
         reads: list of indices of tensors.
         writes: list of indices of tensors.
-        has_kernel: whether it multiplies by weights.
+        kernels: number of operators with a kernel that it stands for, at most 1 unless it is a
+            layer that becomes several operators.
+        others: number of the other operators that it stands for.
     """
 
     layer: str
     reads: list
     writes: list
-    has_kernel: bool = False
+    kernels: int = 0
+    others: int = 1
 
 
 class Operators:
@@ -55,8 +72,9 @@ class Operators:
 
     A layer with a kernel and the batch normalisation and ReLU after it are fused into one operator.
     So are a sum and the ReLU after it. Any other batch normalisation becomes a product and a sum.
-    Layers that do nothing at inference have no operator. Operators are in depth-first order from
-    the outputs.
+    Layers that do nothing at inference have no operator. A layer that becomes several, such as
+    attention, stays one step that counts for them. Operators are in depth-first order from the
+    outputs.
 
     Args:
         graph: a `surgery.graph.Graph`.
@@ -80,9 +98,9 @@ class Operators:
         self.outputs = [self._number[id(value)] for value in graph.outputs]
 
     @property
-    def kernels(self):
+    def with_kernels(self):
         """The operators that multiply by weights."""
-        return [step for step in self.steps if step.has_kernel]
+        return [step for step in self.steps if step.kernels]
 
     @property
     def names(self):
@@ -114,15 +132,15 @@ class Operators:
         reads = list(dict.fromkeys(self._number[id(value)] for value in call.inputs))
         state = _state_of(layer)
         writes = [self._new(value, state) for value in call.outputs]
-        self._step(call, reads, writes, isinstance(layer, _KERNELS))
+        self._step(call, reads, writes, *_counts(layer))
         # Second operators: the sum of batch normalisation, or an activation that is not fused.
         if isinstance(layer, layers.BatchNormalization) or _has_own_operator(layer):
             self._step(call, writes, [self._new(value, state) for value in call.outputs])
 
-    def _step(self, call, reads, writes, has_kernel=False):
+    def _step(self, call, reads, writes, kernels=0, others=1):
         for number in writes:
             self._writer[number] = len(self.steps)
-        self.steps.append(Operator(call.unit.name, reads, writes, has_kernel))
+        self.steps.append(Operator(call.unit.name, reads, writes, kernels, others))
 
     def _state_after(self, layer, value):
         """The state of the previous operator with this layer fused; None if it cannot be fused."""
@@ -142,6 +160,11 @@ class Operators:
         self._state[number] = state
         if number in self._writer and not isinstance(call.operation, _NOTHING):
             self.steps[self._writer[number]].layer = call.unit.name
+
+
+def _counts(layer):
+    """`(with a kernel, others)`: the numbers of operators that a layer becomes."""
+    return _SEVERAL.get(type(layer), (1, 0) if isinstance(layer, _KERNELS) else (0, 1))
 
 
 def _activation(layer):

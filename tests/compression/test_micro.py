@@ -32,7 +32,7 @@ def test_what_is_fused_is_one_operator():
     z = layers.Dense(5, activation="softmax", name="out")(layers.Flatten(name="flat")(z))
     found = operators(z, x)
     assert names(found) == ["relu", "own", "apart", "apart", "after", "flat", "out", "out"]
-    assert [step.layer for step in found.kernels] == ["relu", "own", "out"]
+    assert [step.layer for step in found.with_kernels] == ["relu", "own", "out"]
     assert found.names[0] == "input"
 
 

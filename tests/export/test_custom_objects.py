@@ -1,12 +1,17 @@
 """Models with layers of their own, which `--import` names."""
 
+import importlib
+import json
+import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
 
+from export.child import environment
 from export.custom_objects import register_objects
+from export.quantize.losses import to_settings
 from tests.in_process import run_program
 
 pytestmark = pytest.mark.tensorflow
@@ -69,6 +74,72 @@ def test_a_layer_of_ones_own_cannot_be_trained_for_int8(module):
     arguments = ("model.keras", "model.tflite", "--data=d.npz", f"--import={module}")
     told = run_program("export.quantize", *arguments)
     assert "is a Scale of layers_of_my_own, which tf_keras does not have" in told
+
+
+LOSSES = """
+import keras
+
+
+def squared(y, x):
+    return keras.ops.mean((x - y) ** 2, axis=-1)
+
+
+@keras.saving.register_keras_serializable("mine")
+class Squared(keras.losses.Loss):
+    def call(self, y, x):
+        return squared(y, x)
+
+
+def inner():
+    return lambda y, x: squared(y, x)
+"""
+
+
+@pytest.fixture
+def losses(tmp_path, monkeypatch):
+    """A module in the current folder with losses."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "losses_of_my_own.py").write_text(LOSSES)
+    yield importlib.import_module("losses_of_my_own")
+    del sys.modules["losses_of_my_own"]
+
+
+@pytest.mark.parametrize("name", ["squared", "Squared"])
+def test_a_loss_of_ones_own_reaches_another_process(name, losses, tmp_path):
+    loss = getattr(losses, name)
+    settings = to_settings(loss if name == "squared" else loss(name="mine"))
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    code = (
+        "import json, sys, keras, numpy as np\n"
+        "from export.quantize.losses import from_settings\n"
+        "loss = from_settings(json.load(open(sys.argv[1])))\n"
+        "print(float(keras.ops.mean(loss(np.zeros((4, 2)), np.full((4, 2), 3.0)))))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, "settings.json"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(done.stdout) == 9.0
+
+
+def test_a_loss_that_another_process_cannot_import(losses):
+    with pytest.raises(ValueError, match=r"`loss` must be .*Received: inner.<locals>.<lambda> of"):
+        to_settings(losses.inner())
+
+
+@pytest.mark.slow
+def test_training_for_int8_with_a_loss_of_ones_own(losses, tmp_path, capsys):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.compile(loss=losses.squared)
+    model.save("model.keras")
+    np.savez("d.npz", x=np.ones((8, 4)), y=np.ones((8, 2)))
+    arguments = ("model.keras", "model.tflite", "--data=d.npz", "--import=losses_of_my_own")
+    assert run_program("export.quantize", *arguments) is None
+    assert (tmp_path / "model.tflite").exists()
 
 
 def test_nothing_is_imported_without_a_name():

@@ -24,3 +24,29 @@ def test_sizes_are_those_of_the_files_and_near_the_prediction(tmp_path):
     costs = CostModel(model, [])
     for name, size in sizes.items():
         assert size == pytest.approx(costs.total(name, costs.full()), rel=0.05)
+
+
+def attention():
+    x = keras.Input((9, 16))
+    y = layers.LayerNormalization()(layers.Dense(16)(x))
+    y = layers.MultiHeadAttention(2, 8)(y, y)
+    y = layers.Dense(24, "gelu")(layers.LayerNormalization()(y))
+    return keras.Model(x, layers.Dense(4)(layers.GlobalAveragePooling1D()(y)))
+
+
+def separable():
+    x = keras.Input((8, 8, 3))
+    y = layers.GroupNormalization(4)(layers.SeparableConv2D(16, 3)(x))
+    y = layers.SeparableConv2D(24, 3, activation="relu")(layers.UpSampling2D()(y))
+    return keras.Model(x, layers.Dense(4)(layers.GlobalAveragePooling2D()(y)))
+
+
+@pytest.mark.parametrize("make_model", [attention, separable])
+def test_a_layer_that_becomes_several_operators_counts_for_them(make_model):
+    model = make_model()
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(rng.uniform(0.1, 0.2, weight.shape))
+    costs = CostModel(model, [])
+    for name, size in FileSizes().costs(model).items():
+        assert costs.total(name, costs.full()) == pytest.approx(size, rel=0.1)
