@@ -58,6 +58,8 @@ def test_tutorial(path, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.datasets.cifar10, "load_data", digits_as_cifar10)
     blocks = re.findall(r"^```python\n(.*?)^```", path.read_text(), flags=re.M | re.S)
     code = re.sub(r"epochs=\d+", "epochs=2", "\n".join(blocks))
+    # Not every processor can reach half of a latency.
+    code = code.replace('latency": 0.5', 'latency": 0.9')
     exec(compile(code, path, "exec"), {"__name__": path.stem})
 
 

@@ -155,7 +155,8 @@ def test_benchmark(tflite_files, tmp_path):
         f"--result_json={output}",
     )
     assert done.returncode == 0
-    assert not done.stderr
+    # A slow machine is told how far the timing is.
+    assert all(line.startswith("timing: ") for line in done.stderr.splitlines())
     assert "2 thread(s)" in done.stdout
     for path in tflite_files:
         assert pathlib.Path(path).name in done.stdout
