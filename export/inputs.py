@@ -253,9 +253,10 @@ def _training_part(arrays, names):
     found = {}
     for key, array in arrays.items():
         side, _, rest = key.partition("_train")
-        if side in ("x", "y"):
-            found[rest.removeprefix("_") or side] = array
-    return found
+        if side == "x":
+            found[rest.removeprefix("_") or "x"] = array
+    labels = {"y": arrays["y_train"]} if "y_train" in arrays else {}
+    return labels | found
 
 
 def read_samples(path, specs):

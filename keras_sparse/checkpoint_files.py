@@ -24,7 +24,9 @@ def save(folder, suffix, write, state):
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    name = _model_name(state["epoch"], suffix)
+    # An epoch may be saved again, and the file of the valid state must stay until the next is.
+    valid = _valid_name(folder)
+    name = next(name for name in _model_names(state["epoch"], suffix) if name != valid)
     with replacing(folder / name) as temporary:
         write(temporary)
     # From here on the new state is valid.
@@ -67,15 +69,23 @@ def load(folder, suffix, fields):
                 f"{kind.__name__}"
             )
     # Other names are refused: they could lead out of the folder, or to another epoch.
-    if state["epoch"] < 1 or state["model"] != _model_name(state["epoch"], suffix):
+    if state["epoch"] < 1 or state["model"] not in _model_names(state["epoch"], suffix):
         raise ValueError(
             f"{_STATE} is damaged: 'epoch' is {state['epoch']} and 'model' {state['model']!r}"
         )
     return _own(folder / state["model"]), state
 
 
-def _model_name(epoch, suffix):
-    return f"epoch_{epoch:05d}{suffix}"
+def _model_names(epoch, suffix):
+    return f"epoch_{epoch:05d}{suffix}", f"epoch_{epoch:05d}_again{suffix}"
+
+
+def _valid_name(folder):
+    """The name of the model's file in the state that is there; None if it cannot be read."""
+    try:
+        return json.loads((folder / _STATE).read_text(encoding="utf-8"))["model"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _own(path):

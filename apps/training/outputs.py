@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from apps import program
+from apps.training.parts import FILES
 from apps.training.settings import require
 from export import ExportError, run_folder
 from export.quantize import variants
@@ -52,6 +53,12 @@ def folder(config):
     return pathlib.Path(config.output.out or f"runs/{config.data.dataset}")
 
 
+def remove_earlier(folder):
+    """Remove the files of an earlier training, so that they are not taken for those of this one."""
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
 def write(model, history, task, config, told, dense=None):
     """Write the trained network and its report.
 
@@ -82,6 +89,8 @@ def write(model, history, task, config, told, dense=None):
                 f"The trained network is {out / 'model.keras'}; what follows failed: {error}"
             ) from error
     else:
+        for name in ("report.md", "report.html"):  # of the same training, exported
+            (out / name).unlink(missing_ok=True)
         run_folder.save(model, history, test, out, facts, dense=dense)
 
 

@@ -44,9 +44,10 @@ OF_SCHEDULES = {
 }
 CRITERIA = ("incoming_norm", "batch_norm_scale", "largest_activation", "selectivity", "apoz")
 _NETWORKS = ("dense", "model", "compact")
-# Files that a training writes into its folder.
-_FILES = (
+# Files that a training may write into its folder.
+FILES = (
     *(f"{name}{ending}" for name in _NETWORKS for ending in (".keras", ".tflite")),
+    *(f"{name}-{kind}.tflite" for name in _NETWORKS for kind in kinds.NAMES),
     *("history.csv", "dense_history.csv", "report.json", "report.md", "report.html"),
     *("accuracy.png", "channels.png", "masks.npz"),
 )
@@ -240,8 +241,5 @@ class Output(Settings):
 
     def check_files(self, folder):
         """Raise a ValueError for a folder that cannot be written, or holds another run."""
-        files = [*_FILES]
-        for kind in self.quantize:
-            files += [f"{name}-{kind}.tflite" for name in _NETWORKS]
-        paths.check_out(folder, files, _FOLDERS)
+        paths.check_out(folder, FILES, _FOLDERS)
         paths.check_run(folder, "train")

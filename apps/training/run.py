@@ -12,6 +12,7 @@ from apps.training.missed_targets import missed_targets
 from apps.training.networks import network
 from apps.training.watching import Progress, watching
 from export import run_folder
+from keras_sparse.callbacks import TerminateOnDeadNetwork
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Training:
         Raises:
             UsageError: the network died.
         """
+        self._check_resumed()
         with missed_targets() as missed:
             history = self._fit()
         if self.strategy.is_chief:
@@ -76,6 +78,17 @@ class Training:
         training = _training(config, self.strategy, self.task, "dense_")
         history = training._fit()
         return training._plain_model(), history
+
+    def _check_resumed(self):
+        """Raise a UsageError if the network of the checkpoint is dead already."""
+        epoch = self.loop.first_epoch - 1
+        if epoch < 0:
+            return
+        for callback in self.callbacks:
+            if isinstance(callback, TerminateOnDeadNetwork):
+                callback.set_model(self.model)
+                callback.on_epoch_end(epoch)
+        self._check_alive()
 
     def _check_alive(self):
         for callback in self.callbacks:
@@ -128,6 +141,8 @@ def _training(config, strategy, task, prefix=""):
             run_folder.prepare(folder)
         checkpoint = folder / f"{prefix}checkpoint" if config.training.resume else None
         found = loop.Loop(model, task, config, watches, checkpoint, writes=is_chief)
+    if is_chief and not (prefix or found.first_epoch):
+        outputs.remove_earlier(folder)
     if is_chief:
         found.callbacks.append(outputs.HistoryWriter(folder / f"{prefix}history.csv"))
         found.callbacks.append(Progress())

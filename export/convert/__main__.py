@@ -71,6 +71,7 @@ def _convert(source, target, values):
     )
     with quiet_import():
         from export.inputs import input_specs, read_samples
+        from export.verify import are_classes
         from keras_sparse.loading import load_model
 
     register_objects(getattr(values, "import"))
@@ -84,6 +85,13 @@ def _convert(source, target, values):
         )
         if kind_of(values.quantize).calibrated:
             representative = keras.tree.map_structure(lambda array: array[:_CALIBRATED], samples)
+        if labels is not None and not are_classes(labels, model):
+            print(
+                f"The targets in {values.representative} are no numbers of classes: the accuracy "
+                "is not compared",
+                file=sys.stderr,
+            )
+            labels = None
     return convert(
         model,
         target,

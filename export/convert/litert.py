@@ -5,6 +5,7 @@ import dataclasses
 import io
 import os
 import pathlib
+import tempfile
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -209,10 +210,16 @@ def _about_ranges(model, calibration):
 
 def _write(model, path, specs, settings, samples):
     """Traces the model, and converts it in another process, which may crash."""
+    # A folder of its own, because TensorFlow takes brackets in a path for a pattern.
+    with tempfile.TemporaryDirectory() as folder:
+        _convert_by(pathlib.Path(folder) / "saved_model", model, path, specs, settings, samples)
+
+
+def _convert_by(source, model, path, specs, settings, samples):
+    """Converts by way of a SavedModel at `source`."""
     import keras
 
     WORKER.start()
-    source = path.with_name("saved_model")
     try:
         with _quiet():
             save_graph(model, specs, source, settings, samples)

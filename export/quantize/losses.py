@@ -16,6 +16,14 @@ def to_settings(loss: Any) -> dict:
     Raises:
         ValueError: another process cannot import the loss.
     """
+    if isinstance(loss, (dict, list, tuple)):
+        each = list(loss.values()) if isinstance(loss, dict) else list(loss)
+        if len(each) != 1:
+            raise ValueError(
+                "`loss` must be one loss, which all outputs are trained with. Received: "
+                f"{len(each)} losses"
+            )
+        (loss,) = each
     loss = keras.losses.get(loss)
     definition = loss if hasattr(loss, "__qualname__") else type(loss)
     module, name = definition.__module__, definition.__qualname__

@@ -140,6 +140,7 @@ class ShrinkingTrainer:
         _check_model(model)
         self.model = model
         self._shapes = _shapes(model)
+        self._given = _given(model)
         self.dead_channels = _checked(dead_channels)
         self.min_dead = min_dead
         self.must_pay = must_pay
@@ -298,6 +299,7 @@ class ShrinkingTrainer:
         return {
             "epoch": self._next_epoch,
             "shapes": self._shapes,
+            "given": self._given,
             "random_state": random_state(self.model),
             "dead_channels": self.dead_channels.get_state(),
             "dead_before": self._dead_before,
@@ -312,6 +314,13 @@ class ShrinkingTrainer:
                 "`folder` holds the run of another model; give another folder. Received: "
                 f"folder={str(self.folder)!r}, whose model has inputs and outputs of shapes "
                 f"{state['shapes']}, for a model of {self._shapes}"
+            )
+        # A file of an older version does not have it.
+        if state.get("given", self._given) != self._given:
+            raise ValueError(
+                "`folder` holds the run of another model; give another folder. Received: "
+                f"folder={str(self.folder)!r}, whose run began with weights of other shapes, or "
+                f"with another optimizer than {self._given['optimizer']}"
             )
         try:
             check_random_state(model, state["random_state"])
@@ -368,6 +377,14 @@ def _shapes(model):
     """Shapes of the inputs and outputs, as JSON has them; none for a subclassed model."""
     tensors = [*getattr(model, "inputs", []), *getattr(model, "outputs", [])]
     return [list(tensor.shape) for tensor in tensors]
+
+
+def _given(model):
+    """What tells a model from another one with the same inputs and outputs, as JSON has it."""
+    return {
+        "weights": [list(weight.shape) for weight in model.weights],
+        "optimizer": type(bare_optimizer(model.optimizer)).__name__,
+    }
 
 
 def _checked(dead_channels):

@@ -386,6 +386,14 @@ def test_a_dead_network_stops_and_is_told(tmp_path):
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 2
 
 
+def test_a_dead_network_stays_dead_when_it_is_resumed(tmp_path):
+    arguments = ("--l1=100", "--epochs=2", "--resume")
+    for _ in range(3):
+        with pytest.raises(program.UsageError, match=r"The network died in epoch 1: "):
+            train_small(tmp_path, *arguments)
+    assert not (tmp_path / "model.keras").exists()
+
+
 @pytest.mark.parametrize(
     ("kind", "memory", "stay"), [("gpu", 1e9, 1), ("gpu", 1e3, 0), ("cpu", 0, 0)]
 )
@@ -456,9 +464,19 @@ def test_images_from_a_folder(tmp_path):
 
 
 def test_small_run_leaves_what_it_should(tmp_path):
+    earlier = ("compact.keras", "dense-float16.tflite", "masks.npz", "report.html")
+    for name in (*earlier, "notes.txt"):
+        (tmp_path / name).touch()
     train_small(tmp_path, "--epochs=1", "--optimizer=sgd")
     names = {"model.keras", "history.csv", "report.json", "accuracy.png"}
-    assert {path.name for path in tmp_path.iterdir()} == names
+    assert {path.name for path in tmp_path.iterdir()} == names | {"notes.txt"}
+
+
+def test_a_finished_run_without_export_has_no_report_of_an_earlier_delivery(tmp_path):
+    for _ in range(2):
+        train_small(tmp_path, "--epochs=1", "--optimizer=sgd", "--resume")
+        assert not (tmp_path / "report.html").exists()
+        (tmp_path / "report.html").touch()
 
 
 def test_old_names_of_flags_and_settings():

@@ -245,3 +245,24 @@ def test_benchmark_says_what_to_do_with_a_keras_model(model, tmp_path):
 def test_benchmark_does_not_load_tensorflow():
     program = "import sys, export.benchmark; sys.exit('keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+TARGETS = {
+    "regression": (1, lambda y: y[:, None] / 7),
+    "one-hot": (3, lambda y: np.eye(3)[y]),
+    "yes or no": (1, lambda y: y % 2),
+}
+
+
+@pytest.mark.parametrize(("units", "targets"), TARGETS.values(), ids=TARGETS)
+def test_targets_that_are_no_classes_are_not_compared(units, targets, tmp_path, capsys):
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(units)])
+    model.save(tmp_path / "m.keras")
+    x = np.random.default_rng(0).normal(size=(30, 5)).astype("float32")
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=targets(np.arange(30) % 3))
+    files = tmp_path / "m.keras", tmp_path / "m.tflite"
+    assert run_program("export.convert", *files, f"--representative={tmp_path}/d.npz") is None
+    told = capsys.readouterr()
+    assert "are no numbers of classes: the accuracy is not compared" in told.err
+    assert "accuracy" not in told.out
+    assert files[1].exists()

@@ -325,3 +325,13 @@ def test_samples_that_are_refused_before_any_work(samples, model, tmp_path, monk
     monkeypatch.setattr(litert, "_write", None)
     with pytest.raises(ValueError, match=r"`samples` must have the shapes .*\(n, 4\).*Received"):
         export.convert(model, tmp_path / "model.tflite", samples=samples)
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_a_path_with_signs_of_a_pattern(quantize, tmp_path):
+    folder = tmp_path / "a[1] b*?{c}"
+    folder.mkdir()
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
+    x = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
+    export.convert(model, folder / "m[2].tflite", quantize=quantize, representative=quantize and x)
+    assert [path.name for path in folder.iterdir()] == ["m[2].tflite"]

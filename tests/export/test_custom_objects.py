@@ -11,7 +11,7 @@ import pytest
 
 from export.child import environment
 from export.custom_objects import register_objects
-from export.quantize.losses import to_settings
+from export.quantize.losses import from_settings, to_settings
 from tests.in_process import run_program
 
 pytestmark = pytest.mark.tensorflow
@@ -124,6 +124,15 @@ def test_a_loss_of_ones_own_reaches_another_process(name, losses, tmp_path):
         check=True,
     )
     assert float(done.stdout) == 9.0
+
+
+def test_one_loss_for_all_outputs():
+    loss = keras.losses.MeanSquaredError()
+    for found in ({"out": loss}, [loss], loss, "mean_squared_error"):
+        made = from_settings(to_settings(found))
+        assert np.mean(made(np.zeros((2, 1)), np.full((2, 1), 3.0))) == 9.0
+    with pytest.raises(ValueError, match=r"`loss` must be one loss, which .*Received: 2 losses"):
+        to_settings({"a": loss, "b": "mse"})
 
 
 def test_a_loss_that_another_process_cannot_import(losses):

@@ -92,6 +92,17 @@ def test_a_file_with_a_part_to_train_on(tmp_path):
     samples, labels = read_samples(tmp_path / "two.npz", specs_of([[2], [1]]))
     assert [array.shape for array in samples] == [(5, 2), (5, 1)]
     assert np.array_equal(labels, y)
+    # Outputs that are called as the inputs are, and inputs as the labels.
+    np.savez(tmp_path / "same.npz", x_train_x0=x, x_train_x1=x[:, :1], y_train_x0=-x, y_train_x1=y)
+    samples, labels = read_samples(tmp_path / "same.npz", specs_of([[2], [1]]))
+    assert np.array_equal(samples[0], x)
+    assert labels is None
+    specs = specs_of([[2], [1]])
+    specs[1].name = "y"
+    np.savez(tmp_path / "input_y.npz", x_train_x0=x, x_train_y=x[:, :1], y_train=y)
+    samples, labels = read_samples(tmp_path / "input_y.npz", specs)
+    assert np.array_equal(samples[1], x[:, :1])
+    assert labels is None
     # An input that is called as a part is.
     one.name = "x_train"
     np.savez(tmp_path / "named.npz", x_train=x, y=y)

@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 import shutil
+from unittest import mock
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from keras import layers
 
 import keras_sparse
-from keras_sparse import RDA, ShrinkingTrainer
+from keras_sparse import RDA, ShrinkingTrainer, checkpoint_files
 from keras_sparse.callbacks import (
     DeadChannelCounter,
     EpochCheckpoint,
@@ -24,6 +25,7 @@ from keras_sparse.callbacks import (
 from keras_sparse.channels import BatchNormScale, DeadChannels, LargestActivation
 from keras_sparse.random_state import SeededEpochs
 from keras_sparse.shrinking import Estimate
+from keras_sparse.shrinking import state as states
 from tests.optimizers.matrix import thorough
 
 from .networks import (
@@ -368,6 +370,23 @@ def test_the_state_is_json(tmp_path):
     assert state["history"]["logs"]["array"] == [[1.0, 2.0]] * 3
 
 
+@pytest.mark.parametrize("saves", [1, 2, 3])
+def test_a_state_stays_until_the_next_of_its_epoch_is_complete(saves, tmp_path, monkeypatch):
+    trainer = shrinking("adam", folder=tmp_path)
+    train(trainer, epochs=1)
+    again = {**trainer._state(), "epoch": 1}
+    for _ in range(saves - 1):
+        states.save(tmp_path, trainer.model, again)
+    assert len(list(tmp_path.iterdir())) == 2
+    monkeypatch.setattr(checkpoint_files.json, "dumps", mock.Mock(side_effect=OSError("full")))
+    other = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+    with pytest.raises(OSError, match="full"):
+        states.save(tmp_path, other, again)
+    model, state = states.load(tmp_path)
+    assert state["epoch"] == 1
+    assert model.count_params() == trainer.model.count_params()
+
+
 DAMAGES = {
     "epoch=-2": {"epoch": -2},
     "no shrinks": {"shrinks": None},
@@ -436,6 +455,9 @@ def test_what_is_refused(tmp_path):
     train(shrinking("adam", folder=tmp_path / "run"), epochs=1)
     other = keras.Sequential([keras.Input((7,)), layers.Dense(3)])
     refuses("another model", compiled(other, "adam"), folder=tmp_path / "run")
+    other = keras.Sequential([keras.Input((6, 6, 1)), layers.Flatten(), layers.Dense(3)])
+    refuses("another model", compiled(other, "adam"), folder=tmp_path / "run")
+    refuses("with another optimizer than SGD", compiled(network(), "sgd"), folder=tmp_path / "run")
 
     trainer = shrinking("adam")
     for callback, match in (
