@@ -80,7 +80,8 @@ def file_tensors(path):
     operators = [graph.Operators(i) for i in range(graph.OperatorsLength())]
     outputs = [_indices(operator.OutputsAsNumpy()) for operator in operators]
     pairs = zip(operators, outputs, strict=True)
-    kinds = {found[0]: operator_name(model, op) for op, found in pairs}
+    # One that assigns to a variable has no output.
+    kinds = {found[0]: operator_name(model, op) for op, found in pairs if found}
     names = _layer_names(graph, kinds)
     for position, index in enumerate(_indices(graph.InputsAsNumpy())):
         names[index] = f"input {position}"
@@ -96,10 +97,11 @@ def file_tensors(path):
             tuple(tensors[i] for i, (first, last) in lives.items() if first <= step <= last),
         )
         for step in range(len(operators))
+        if outputs[step]
     ]
     return FileTensors(
         tuple(rows),
-        tuple(found[0] for found in outputs),
+        tuple(found[0] for found in outputs if found),
         tuple(_step(model, graph, index) for index in _indices(graph.OutputsAsNumpy())),
         any(_type(graph, i) == "FLOAT16" for i in range(graph.TensorsLength())),
     )

@@ -337,6 +337,7 @@ BAD = [
     (["--row=rigl_cifar10/lion"], "--row must be rigl_cifar10/ROW, ROW one of rigl-20"),
     (["--row=inactive_unit/sgd"], "one of none: run the table by"),
     (["--schedule=staged", "--stages=1,2", "--stage_starts=5,9"], "--stage_starts must be"),
+    (["--l1=1e-4", "--ramp_steps=50"], "--ramp_steps must be omitted with --l1"),
     (["--channel_threshold=0"], "a finite number, above 0"),
     (["--init_bound=lecun"], "--init_bound must be given with --init_scale"),
     (["--quantize=int8,int4"], "--quantize must be any of float16, dynamic, int8"),

@@ -14,6 +14,7 @@ import pytest
 from export import ExportError, convert
 from export.micro import Micro, measure, process, write_c_array
 from export.micro.agreement import Agreement
+from export.micro.memory import file_tensors
 from export.micro.operators import resolver_method
 from export.micro.process import RefusedError, Runtime
 from export.micro.texts import agreement_text, where_text
@@ -47,6 +48,18 @@ def chain(tmp_path_factory):
 def measured(dense, chain):
     samples = np.random.default_rng(1).normal(size=(3, 16)).astype("float32")
     return measure([dense, chain], samples=samples)
+
+
+def test_an_operator_without_an_output_has_no_memory_of_its_own(tmp_path):
+    tensors = [((1, 16), Types.FLOAT32)] * 2 + [((1,), Types.RESOURCE)]
+    steps = [
+        (Operators.VAR_HANDLE, (), (2,)),
+        (Operators.ASSIGN_VARIABLE, (2, 0), ()),
+        (Operators.RELU, (0,), (1,)),
+    ]
+    found = file_tensors(write(tmp_path / "stateful.tflite", tensors, steps))
+    assert [row.operator for row in found.operators] == ["VAR_HANDLE", "RELU"]
+    assert found.outputs == (2, 1)
 
 
 def test_the_arena_is_the_smallest_that_runs(measured, dense):

@@ -84,6 +84,8 @@ class RDA(_Proximal):
         require(not zero, "center", "initial with --variant=accumulated", self)
         falls = self.rho and self.l1 is None
         require(not falls, "rho", "omitted without --l1", self)
+        ramp = self.ramp_steps is not None and self.l1 is not None
+        require(not ramp, "ramp_steps", "omitted with --l1, which has no ramp", self)
 
     def arguments(self, run):
         found = super().arguments(run)
