@@ -193,7 +193,8 @@ def _samples(model, values):
         return None, None
     from export.inputs import input_specs, read_samples
 
-    return read_samples(values.representative, input_specs(model))
+    samples, labels = read_samples(values.representative, input_specs(model))
+    return samples, command_line.classes_or_none(labels, model, values.representative)
 
 
 def _check_alive(original, zeroed, threshold):
@@ -223,11 +224,13 @@ def _files(original, compact, values, samples, folder):
 
     from export.benchmark import benchmark
     from export.quantize import variants
+    from export.samples import spread
 
     samples, labels = samples
     representative = None
     if samples is not None:
-        representative = keras.tree.map_structure(lambda a: a[:_CALIBRATED_SAMPLES], samples)
+        chosen = spread(len(keras.tree.flatten(samples)[0]), _CALIBRATED_SAMPLES)
+        representative = keras.tree.map_structure(lambda array: array[chosen], samples)
     name = pathlib.Path(values.out).stem
     found = variants.write_variants(
         {f"{name}-original": original, name: compact},

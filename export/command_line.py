@@ -150,3 +150,26 @@ def sent_again(signals, ordinary):
         signal.setitimer(signal.ITIMER_REAL, _MOMENT)
 
     return hook
+
+
+def classes_or_none(labels, model, path):
+    """Targets that are numbers of classes of a model's only output; None, and a line, for others.
+
+    Args:
+        labels: the targets of a file, or None.
+        model: the `keras.Model`.
+        path: the file, for the line.
+    """
+    import keras
+
+    if labels is None:
+        return None
+    outputs = keras.tree.flatten(getattr(model, "outputs", None) or [])
+    by_class = not outputs or (len(outputs) == 1 and outputs[0].shape[-1] != 1)
+    if labels.dtype.kind in "iu" and labels.ndim == 1 and by_class:
+        return labels
+    print(
+        f"The targets in {path} are no numbers of classes: the accuracy is not compared",
+        file=sys.stderr,
+    )
+    return None

@@ -52,6 +52,11 @@ def _text(shape):
     return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
 
 
+def spread(size, number):
+    """Indices of at most `number` samples, spread evenly: a file may be sorted by class."""
+    return np.unique(np.linspace(0, size - 1, number).astype(int))
+
+
 def _is_array(value):
     return hasattr(value, "__array__")
 

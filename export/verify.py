@@ -127,15 +127,6 @@ def as_tolerance(tolerance, quantize):
     return dataclasses.replace(usual, error=float(tolerance))
 
 
-def are_classes(labels, model):
-    """Whether targets are the numbers of classes, one for each sample, of a model's only output."""
-    import keras
-
-    outputs = keras.tree.flatten(getattr(model, "outputs", None) or [])
-    by_class = not outputs or (len(outputs) == 1 and outputs[0].shape[-1] != 1)
-    return labels.dtype.kind in "iu" and labels.ndim == 1 and by_class
-
-
 def check_labels(labels, samples):
     """Labels as an integer array that fits the checked samples; a ValueError if they do not."""
     if samples is None:

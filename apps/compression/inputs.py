@@ -65,12 +65,20 @@ def load_compiled(path, loss=None):
         optimizer = model.optimizer if model.compiled else keras.optimizers.Adam()
         if not model.compiled:
             told += " The file holds no optimizer: Adam is taken."
-        model.compile(
-            optimizer=optimizer, loss=loss, metrics=["accuracy"] if _is_crossentropy(loss) else None
-        )
+        model.compile(optimizer=optimizer, loss=loss, metrics=_metrics(loss))
         # A saved model without the optimizer's variables warns when it is loaded.
         model.optimizer.build(model.trainable_variables)
     return model, told
+
+
+def _metrics(loss):
+    """The accuracy, for a cross-entropy."""
+    if not _is_crossentropy(loss):
+        return None
+    if getattr(loss, "from_logits", False) and _loss_name(loss) == "binary_crossentropy":
+        # Keras' "accuracy" takes outputs above 0.5 for ones, and logits are ones above 0.
+        return [keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)]
+    return ["accuracy"]
 
 
 def _named_loss(name, model):

@@ -15,6 +15,7 @@ from export.machine import processor
 from export.page import parts
 from export.page.page import Table
 from export.quantize import variants
+from export.samples import spread
 from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.data import count, take
 from keras_sparse.surgery import count_macs
@@ -93,10 +94,11 @@ def _metrics(values):
 
 def _samples(data, labels):
     """Samples for a conversion: arguments of `export.convert`."""
+    compared = spread(count(data.test), _COMPARED_SAMPLES)
     return {
-        "samples": take(data.test, slice(_COMPARED_SAMPLES))[0],
-        "labels": None if labels is None else labels[:_COMPARED_SAMPLES],
-        "representative": take(data.train, slice(_CALIBRATED_SAMPLES))[0],
+        "samples": take(data.test, compared)[0],
+        "labels": None if labels is None else labels[compared],
+        "representative": take(data.train, spread(count(data.train), _CALIBRATED_SAMPLES))[0],
     }
 
 

@@ -11,7 +11,14 @@ import sys
 from absl import flags
 
 from export import ExportError, convert
-from export.command_line import check_files, clean_up_when_terminated, count, quiet_import, run
+from export.command_line import (
+    check_files,
+    classes_or_none,
+    clean_up_when_terminated,
+    count,
+    quiet_import,
+    run,
+)
 from export.convert.settings import Settings
 from export.custom_objects import define_import, register_objects
 from export.kinds import NAMES, kind_of
@@ -71,7 +78,7 @@ def _convert(source, target, values):
     )
     with quiet_import():
         from export.inputs import input_specs, read_samples
-        from export.verify import are_classes
+        from export.samples import spread
         from keras_sparse.loading import load_model
 
     register_objects(getattr(values, "import"))
@@ -84,14 +91,9 @@ def _convert(source, target, values):
             values.representative, input_specs(model, input_shape=input_shape)
         )
         if kind_of(values.quantize).calibrated:
-            representative = keras.tree.map_structure(lambda array: array[:_CALIBRATED], samples)
-        if labels is not None and not are_classes(labels, model):
-            print(
-                f"The targets in {values.representative} are no numbers of classes: the accuracy "
-                "is not compared",
-                file=sys.stderr,
-            )
-            labels = None
+            chosen = spread(len(keras.tree.flatten(samples)[0]), _CALIBRATED)
+            representative = keras.tree.map_structure(lambda array: array[chosen], samples)
+        labels = classes_or_none(labels, model, values.representative)
     return convert(
         model,
         target,

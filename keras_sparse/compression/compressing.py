@@ -10,16 +10,18 @@ from keras_sparse._types import Layers, Path
 from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.checks import check_data
 from keras_sparse.compression.cost import CostModel, check_latency
-from keras_sparse.compression.descriptions import check_importance
+from keras_sparse.compression.descriptions import check_config, check_importance
 from keras_sparse.compression.excluding import excluded_names
 from keras_sparse.compression.importance import as_importance
 from keras_sparse.compression.job import Job
 from keras_sparse.compression.planning import Plan, check_allocation
+from keras_sparse.compression.probe import compile_arguments
 from keras_sparse.compression.recovery import default_peak, steps_per_epoch
 from keras_sparse.compression.reports import as_table, channels_in_words
 from keras_sparse.compression.schedules import as_schedule
 from keras_sparse.compression.training import STUDENT_LOSS_WEIGHT, Training
 from keras_sparse.files import check_folder
+from keras_sparse.loss_scaling import bare_optimizer
 from keras_sparse.surgery.functional import check_model
 from keras_sparse.training_steps import check_training_steps
 from keras_sparse.validation import check_integer, check_number
@@ -170,6 +172,8 @@ def compress(
     check_model(model)
     check_training_steps(model)
     _check_compiled(model)
+    _check_configs(model, folder)
+    callbacks = _checked_callbacks(callbacks)
     check_latency(latency, model)
     check_allocation(allocation)
     epochs = check_integer("epochs", epochs, "[0, inf)")
@@ -205,7 +209,7 @@ def compress(
         data,
         validation_data,
         batch_size,
-        tuple(callbacks or ()),
+        callbacks,
         verbose,
         distillation,
         student_loss_weight,
@@ -275,6 +279,31 @@ def _check_compiled(model):
             f"The model {model.name!r} has no optimizer: call `model.compile` with the optimizer, "
             "the loss and the metrics of its training."
         )
+
+
+def _check_configs(model, folder):
+    """A ValueError for parts of the training that cannot be made again, or told apart."""
+    compile_arguments(model)
+    check_config(bare_optimizer(model.optimizer), f"The optimizer of the model {model.name!r}")
+    if folder is not None:
+        for loss in keras.tree.flatten(model.loss):
+            if isinstance(loss, keras.losses.Loss):
+                check_config(loss, f"The loss of the model {model.name!r}")
+
+
+def _checked_callbacks(callbacks):
+    """The callbacks as a tuple; a ValueError for those that set the learning rate."""
+    if isinstance(callbacks, keras.callbacks.Callback):
+        callbacks = [callbacks]
+    own = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+    for callback in callbacks or ():
+        if isinstance(callback, own):
+            raise ValueError(
+                f"`callbacks` must not set the learning rate, as {type(callback).__name__} does: "
+                "it follows a schedule of its own. Give its peak as `learning_rate`, or train with "
+                "a loop of your own after `keras_sparse.plan`."
+            )
+    return tuple(callbacks or ())
 
 
 def _costs(done):

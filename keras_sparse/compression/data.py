@@ -103,8 +103,7 @@ def first_batches(data, batches, batch_size):
     """
     if is_arrays(data):
         rng = np.random.default_rng(0)
-        chosen = np.sort(rng.permutation(count(data))[: batches * batch_size])
-        taken = take(data, chosen)
+        taken = take(data, rng.permutation(count(data))[: batches * batch_size])
         return arguments(taken, batch_size)
     if hasattr(data, "element_spec"):
         kept = data.take(batches).cache()

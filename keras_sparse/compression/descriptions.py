@@ -46,6 +46,34 @@ def _without_names(config):
     return config
 
 
+def check_config(value, name):
+    """Raises a `ValueError` if an object made from the config of another would differ from it.
+
+    Args:
+        value: an object with a `get_config`.
+        name: str, what it is, for the message.
+    """
+    if type(value).__module__.startswith("keras."):
+        return
+    config = value.get_config()
+    lost = {
+        p.name: getattr(value, p.name)
+        for p in inspect.signature(type(value)).parameters.values()
+        if p.name not in config and _differs(getattr(value, p.name, p.default), p.default)
+    }
+    if lost:
+        raise ValueError(
+            f"{name} is a {type(value).__name__}, whose `get_config` does not return {lost}. "
+            "Return all arguments of its `__init__` there: `compress` goes by the config."
+        )
+
+
+def _differs(value, default):
+    if default is inspect.Parameter.empty or type(value) is not type(default):
+        return False
+    return isinstance(value, (bool, int, float, str)) and value != default
+
+
 def check_importance(importance):
     """Raises a `ValueError` if two of such a kind cannot be told apart by their configs.
 

@@ -90,7 +90,10 @@ class Job:
             "target": self.target,
             "importance": repr(importance),
             "allocation": self.allocation,
-            "latency": sorted(self.latency or {}),
+            "latency": {
+                name: getattr(table, "machine", None)
+                for name, table in sorted((self.latency or {}).items())
+            },
             "micro": None if self.micro is None else True,
             "files": None if self.files is None else True,
             "exclude": sorted(self.exclude),

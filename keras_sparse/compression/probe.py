@@ -5,6 +5,7 @@ import contextlib
 import keras
 
 from keras_sparse import _keras
+from keras_sparse.compression.descriptions import check_config
 from keras_sparse.surgery.functional import separate
 from keras_sparse.surgery.messages import one_line
 from keras_sparse.training_steps import check_training_steps
@@ -87,6 +88,7 @@ def _renewed(metrics, model):
         return [_renewed(metric, model) for metric in metrics]
     if not isinstance(metrics, keras.metrics.Metric):
         return metrics
+    check_config(metrics, f"The metric {metrics.name!r} of the model {model.name!r}")
     try:
         return type(metrics).from_config(metrics.get_config())
     except Exception as error:

@@ -5,6 +5,7 @@ import os
 import warnings
 
 import keras
+import numpy as np
 
 from keras_sparse.compression import data as datasets
 from keras_sparse.compression.checkpoint import StudentCheckpoint, TrainingCheckpoint
@@ -88,7 +89,7 @@ class Training:
         else:
             end = checkpoint_type(os.path.join(folder, "end"), callbacks, settings)
             if end.restore(model):
-                return end.history
+                return _numbers(end.history)
             checkpoint = checkpoint_type(folder, callbacks, settings)
             first = checkpoint.restore(model)
             callbacks.append(checkpoint)
@@ -104,7 +105,7 @@ class Training:
         if folder is not None and self.callbacks:
             # Callbacks may end the training early, and change the weights at its end.
             end.save_end(checkpoint)
-        return history.history
+        return _numbers(history.history)
 
     def settings(self):
         """The JSON-serializable settings that must not change when a training is resumed."""
@@ -117,11 +118,15 @@ class Training:
         }
 
     def evaluate(self, model):
-        """Loss and metrics on the validation data, `{name: float}`; empty without such data."""
+        """Loss and metrics on the validation data, `{name: float}`; empty without such data.
+
+        Of a metric with several values, such as one for each class, it is the mean.
+        """
         if self.validation_data is None:
             return {}
         given = datasets.arguments(self.validation_data, self.batch_size)
-        return model.evaluate(**given, verbose=0, return_dict=True)
+        found = model.evaluate(**given, verbose=0, return_dict=True)
+        return {name: float(np.mean(value)) for name, value in found.items()}
 
     def _validation(self):
         if self.validation_data is None:
@@ -131,3 +136,8 @@ class Training:
             return {"validation_data": tuple(self.validation_data), **size}
         batches = datasets.arguments(self.validation_data, self.batch_size)
         return {"validation_data": batches["x"]}
+
+
+def _numbers(history):
+    """A history with one number for each epoch; see `Training.evaluate`."""
+    return {name: [float(np.mean(value)) for value in found] for name, found in history.items()}

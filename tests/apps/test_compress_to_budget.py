@@ -607,3 +607,24 @@ def test_a_file_for_firmware_that_could_not_be_made(monkeypatch, tmp_path):
     assert firmware.sentences({"firmware": found}) == ["There is no firmware.tflite: a reason"]
     assert firmware.sentences({}) == []
     assert not firmware.is_wanted({"macs": 0.5})
+
+
+@pytest.mark.parametrize("name", [None, "binary_crossentropy"])
+def test_the_accuracy_of_logits_of_yes_or_no(name, tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(1)])
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    model.save(tmp_path / "m.keras")
+    x = np.random.default_rng(0).normal(size=(200, 4)).astype("float32")
+    y = np.random.default_rng(1).integers(0, 2, (200, 1))
+    loaded, _ = inputs.load_compiled(tmp_path / "m.keras", name)
+    found = loaded.evaluate(x, y, verbose=0, return_dict=True)["accuracy"]
+    assert found == pytest.approx(np.mean((model.predict(x, verbose=0) > 0) == y))
+
+
+def test_samples_of_a_sorted_file_are_of_all_classes():
+    y = np.repeat(np.arange(10), 300)
+    data = inputs.Data((y[:, None], y), (y[:, None], y), "")
+    found = report._samples(data, y)
+    assert set(found["representative"][:, 0]) == set(range(10))
+    assert set(found["labels"]) == set(range(10))
+    assert np.array_equal(found["samples"][:, 0], found["labels"])

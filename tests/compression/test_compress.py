@@ -231,6 +231,21 @@ def test_latency_is_met_as_it_is_measured(trained):
     assert elsewhere.costs == plain.costs
 
 
+def test_a_folder_is_of_its_latency_table(trained, tmp_path):
+    def run(device):
+        table = Table()
+        table.machine = {"device": device}
+        return keras_sparse.compress(
+            trained, (np.zeros((1, 8, 8, 1)), np.zeros(1)), target={"latency": 0.7}, epochs=0,
+            importance=GroupNorm(), allocation="uniform", latency={"latency": table}, verbose=0,
+            folder=tmp_path,
+        )  # fmt: skip
+
+    assert run("phone").costs == run("phone").costs
+    with pytest.raises(ValueError, match="latency"):
+        run("board")
+
+
 def carriers():
     """A model in which channels stay that carry constants under a padded border."""
     x = keras.Input((6, 6, 2))
@@ -381,6 +396,64 @@ def test_a_metric_that_cannot_be_made_again_is_named():
         keras_sparse.compress(model, data, target={"macs": 0.5}, epochs=0)
 
 
+class Above(Largest):
+    """A metric whose config lacks an argument with a default."""
+
+    def __init__(self, threshold=0.9, **kwargs):
+        super().__init__(**kwargs)
+        self.threshold = threshold
+
+
+class Scaled(keras.optimizers.SGD):
+    """An optimizer whose config lacks an argument with a default."""
+
+    def __init__(self, learning_rate=0.01, scale=1.0, **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self.scale = scale
+
+
+class Power(keras.losses.Loss):
+    """A loss whose config lacks an argument with a default."""
+
+    def __init__(self, power=1.0):
+        super().__init__()
+        self.power = power
+
+    def call(self, y_true, y_pred):
+        """The mean power of the differences."""
+        return keras.ops.mean(keras.ops.abs(y_true - y_pred) ** self.power, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metrics": [Above(0.4)]}, r"The metric 'largest' .* Above.*'threshold': 0\.4"),
+        ({"optimizer": Scaled(scale=5.0)}, r"The optimizer of .* Scaled.*'scale': 5\.0"),
+        ({"loss": Power(4.0)}, r"The loss of .* Power.*'power': 4\.0"),
+    ],
+)
+def test_what_another_object_would_not_have_is_told(changes, message, tmp_path):
+    model, data = dense([])
+    model.compile(**{"optimizer": "sgd", "loss": "mse", **changes})
+    with pytest.raises(ValueError, match=message):
+        keras_sparse.compress(model, data, target={"macs": 0.5}, epochs=1, folder=tmp_path / "run")
+    model.compile(Scaled(), Power(), metrics=[Above()])
+    keras_sparse.compress(model, data, target={"macs": 0.5}, epochs=1, folder=tmp_path, verbose=0)
+
+
+def test_a_metric_with_a_value_for_each_class_is_its_mean(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(4), layers.Dense(3)])
+    model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])
+    data = np.random.default_rng(0).normal(size=(6, 2)), np.eye(3)[[0, 1, 2] * 2]
+    arguments = {"target": {"macs": 0.5}, "validation_data": data, "epochs": 1, "verbose": 0}
+    for _ in range(2):  # the second continues
+        result = keras_sparse.compress(model, data, folder=tmp_path, **arguments)
+        assert "f1_score" in str(result)
+        assert all(isinstance(v, float) for v in result.history["val_f1_score"])
+    f1 = np.mean(model.evaluate(*data, verbose=0, return_dict=True)["f1_score"])
+    assert result.metrics["given"]["f1_score"] == pytest.approx(f1)
+
+
 class Dataset:
     """What `tf.data` says of a data set of unknown length."""
 
@@ -402,6 +475,8 @@ class Dataset:
         ({"batch_size": 0}, "`batch_size`"),
         ({"allocation": "best"}, "`allocation`"),
         ({"allocation": "uniform_steps"}, "give `latency={.latency.: table}`"),
+        ({"callbacks": [keras.callbacks.ReduceLROnPlateau()]}, "must not set the learning rate"),
+        ({"callbacks": keras.callbacks.LearningRateScheduler(abs)}, "must not set the learning"),
         ({"data": iter([])}, "how many batches"),
         ({"data": Dataset()}, r"known length.*assert_cardinality"),
         ({"validation_data": Batches(np.zeros((4, 1)), np.zeros(4), 2)}, "Batches without an end"),

@@ -8,7 +8,7 @@ from keras import layers
 import keras_sparse
 from keras_sparse import channels
 from keras_sparse.compression import job
-from keras_sparse.compression.data import HASHES, data_hashes
+from keras_sparse.compression.data import HASHES, data_hashes, first_batches
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(48, 8)).astype("float32")
@@ -130,6 +130,13 @@ def test_a_folder_without_hashes_goes_on(tmp_path, monkeypatch):
         patched.setattr(job, "_OF_SCORES", names)
         first = half(model, (X, Y), epochs=1, folder=tmp_path)
     assert half(model, (X, Y), epochs=1, folder=tmp_path).history == first.history
+
+
+def test_batches_of_sorted_arrays_have_several_classes():
+    found = first_batches((X, np.sort(Y)), batches=3, batch_size=16)
+    assert all(len(set(found["y"][i : i + 16])) > 2 for i in (0, 16, 32))
+    again = first_batches((X, np.sort(Y)), batches=3, batch_size=16)
+    np.testing.assert_array_equal(found["x"], again["x"])
 
 
 def test_hashes_are_of_the_values_and_of_all_arrays():
