@@ -1,7 +1,10 @@
 """Turns any Keras model into a functional one, which has a known graph."""
 
+import functools
+import inspect
 import itertools
 import os
+import warnings
 
 import keras
 
@@ -56,15 +59,42 @@ def separate(model):
     return keras.Model(graph.input, graph.output, name=graph.name)
 
 
-def _trace(model):
+def warn_of_training(model):
+    """Warns if the `call` of a subclassed model does something else in training.
+
+    Its graph is what it does at inference. Layers that do more in training stay as they are.
+    """
+    if not _calls_apart(model):
+        return
+    warnings.warn(
+        f"The `call` of the model {model.name!r} does something else in training, and the compact "
+        "model does not: it always computes as at inference. Move that part into a layer.",
+        stacklevel=3,
+    )
+
+
+def _calls_apart(model):
+    if inner_graph(model) is not None or "training" not in inspect.signature(model.call).parameters:
+        return False
+    graphs = [_trace(model)]
+    try:
+        graphs.append(_trace(model, training=True))
+    except ValueError:
+        return True
+    steps = [[type(node.operation) for node in nodes_of(graph)] for graph in graphs]
+    return steps[0] != steps[1]
+
+
+def _trace(model, **arguments):
     failure = None
     # The build config has no types, so types are tried.
     for dtype in (model.compute_dtype, "int32", "string"):
         try:
-            traced = _traced(model, itertools.repeat(dtype))
+            traced = _traced(model, itertools.repeat(dtype), arguments)
             words = [_takes_words(traced, tensor) for tensor in traced.inputs]
             if dtype != "string" and any(words):
-                traced = _traced(model, ("string" if word else dtype for word in words))
+                kinds = ("string" if word else dtype for word in words)
+                traced = _traced(model, kinds, arguments)
             return traced
         except Exception as error:
             failure = failure or error
@@ -75,10 +105,11 @@ def _trace(model):
     ) from failure
 
 
-def _traced(model, dtypes):
+def _traced(model, dtypes, arguments):
     inputs, by_name = _inputs_of(model, dtypes)
     with unrecorded(model):
-        outputs = model.call(**inputs) if by_name else model.call(inputs)
+        call = functools.partial(model.call, **arguments)
+        outputs = call(**inputs) if by_name else call(inputs)
         return keras.Model(inputs, outputs, name=model.name)
 
 

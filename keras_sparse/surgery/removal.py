@@ -4,7 +4,7 @@ import keras
 
 from keras_sparse._types import Verify
 from keras_sparse.surgery.analysis import analyse
-from keras_sparse.surgery.functional import is_chain
+from keras_sparse.surgery.functional import is_chain, warn_of_training
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.rebuild import Rebuild
 from keras_sparse.surgery.remaking import NotRemadeError
@@ -48,6 +48,9 @@ def remove_dead_channels(
             the model accepts no random inputs, or not those of `verify`.
         RuntimeError: the outputs differ by more than rounding explains.
 
+    Warns:
+        UserWarning: the `call` of a subclassed model does something else in training.
+
     Example:
 
     >>> compact, report = keras_sparse.surgery.remove_dead_channels(model)
@@ -58,6 +61,7 @@ def remove_dead_channels(
         check_integer("channel_multiple", channel_multiple, "[1, inf)")
     check_verify(verify)
     graph = Graph(model)
+    warn_of_training(model)
     refuse_wrapped_weights(graph)
     findings, rebuild = _rebuild(graph, channel_multiple)
     compact = rebuild.model

@@ -237,3 +237,40 @@ def test_training_the_smaller_model_leaves_the_given_one_usable():
         own.compile(loss="mse", optimizer="sgd")
         own.fit(x, y, verbose=0)
         assert np.isfinite(own.get_weights()[0]).all()
+
+
+class InTraining(keras.Model):
+    """A model that perhaps does more in training than a layer of it does."""
+
+    def __init__(self, more=None):
+        super().__init__()
+        self.hidden, self.drop = layers.Dense(6), layers.Dropout(0.5)
+        self.logits, self.more = layers.Dense(3), more
+
+    def call(self, x, training=False):
+        """The logits."""
+        x = self.drop(self.hidden(x), training=training)
+        if training and self.more:
+            x = self.more(x)
+        return self.logits(x)
+
+
+MORE = {
+    "an operation": lambda x: 2.0 * x,
+    "no trace": lambda x: x * keras.random.uniform((len(x), 6)),
+}
+
+
+@pytest.mark.parametrize("more", MORE.values(), ids=MORE)
+def test_a_model_that_does_more_in_training_is_told(more):
+    model = InTraining(more)
+    model.build((None, 4))
+    with pytest.warns(UserWarning, match="does something else in training, and the compact"):
+        surgery.remove_dead_channels(model)
+
+
+def test_layers_that_do_more_in_training_are_kept(recwarn):
+    model = InTraining()
+    model.build((None, 4))
+    surgery.remove_dead_channels(model)
+    assert not [w for w in recwarn if "in training" in str(w.message)]
