@@ -96,7 +96,7 @@ def compress(
     files: Any = None,
     exclude: Layers = (),
     folder: Path | None = None,
-    callbacks: list[keras.callbacks.Callback] | None = None,
+    callbacks: list[keras.callbacks.Callback] | keras.callbacks.Callback | None = None,
     verbose: int | str = "auto",
 ) -> Compressed:
     """Makes a trained model meet a budget, and trains it to recover its accuracy.
@@ -141,7 +141,8 @@ def compress(
             arguments, arrays, loss or optimizer is refused; of a data set, only the number of
             batches is compared. To continue, an infinite data set needs `first_epoch` and
             `from_epoch`, as `Batches` has.
-        callbacks: list of `keras.callbacks.Callback` for the training.
+        callbacks: list of `keras.callbacks.Callback` for the training, or one; none that sets the
+            learning rate, such as `ReduceLROnPlateau`.
         verbose: as in `fit`.
 
     Returns:
@@ -149,8 +150,9 @@ def compress(
 
     Raises:
         ValueError: an argument has the wrong type; the model is not compiled, or overrides a part
-            of Keras' training, such as `train_step`; a latency table is of another model; the data
-            have no known length, or do not fit the model (names, shapes, classes, NaN).
+            of Keras' training, such as `train_step`; a metric or the optimizer cannot be made again
+            from its config; a latency table is of another model; the data have no known length, or
+            do not fit the model (names, shapes, classes, NaN).
         BudgetError: the budget cannot be met. The message says what can be reached.
 
     Warns:
