@@ -7,21 +7,26 @@ from typing import Any
 import keras
 
 from keras_sparse._types import Layers, Path
+from keras_sparse.compression.arguments import (
+    check_compiled,
+    check_configs,
+    check_meter,
+    check_plan,
+    checked_callbacks,
+)
 from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.checks import check_data
 from keras_sparse.compression.cost import CostModel, check_latency
-from keras_sparse.compression.descriptions import check_config, check_importance
+from keras_sparse.compression.descriptions import check_importance
 from keras_sparse.compression.excluding import excluded_names
 from keras_sparse.compression.importance import as_importance
 from keras_sparse.compression.job import Job
 from keras_sparse.compression.planning import Plan, check_allocation
-from keras_sparse.compression.probe import compile_arguments
 from keras_sparse.compression.recovery import default_peak, steps_per_epoch
 from keras_sparse.compression.reports import as_table, channels_in_words
 from keras_sparse.compression.schedules import as_schedule
 from keras_sparse.compression.training import STUDENT_LOSS_WEIGHT, Training
 from keras_sparse.files import check_folder
-from keras_sparse.loss_scaling import bare_optimizer
 from keras_sparse.surgery.functional import check_model
 from keras_sparse.training_steps import check_training_steps
 from keras_sparse.validation import check_integer, check_number
@@ -173,9 +178,9 @@ def compress(
     """
     check_model(model)
     check_training_steps(model)
-    _check_compiled(model)
-    _check_configs(model, folder)
-    callbacks = _checked_callbacks(callbacks)
+    check_compiled(model)
+    check_configs(model, folder)
+    callbacks = checked_callbacks(callbacks)
     check_latency(latency, model)
     check_allocation(allocation)
     epochs = check_integer("epochs", epochs, "[0, inf)")
@@ -196,9 +201,9 @@ def compress(
         "files": files,
         "exclude": exclude,
     }
-    _check_meter("micro", micro, "export.Micro()", CostModel.micro_names, target)
-    _check_meter("files", files, "export.FileSizes()", CostModel.file_names, target)
-    _check_plan(target, plan, schedule, given)
+    check_meter("micro", micro, "export.Micro()", CostModel.micro_names, target)
+    check_meter("files", files, "export.FileSizes()", CostModel.file_names, target)
+    check_plan(target, plan, schedule, given)
     if learning_rate is None:
         learning_rate = default_peak(model, epochs)
     learning_rate = check_number("learning_rate", learning_rate, "(0, inf)")
@@ -244,68 +249,6 @@ def compress(
     return Compressed(
         compact, done.cut.plan, done.cut.report, costs, sources, metrics, done.history
     )
-
-
-def _check_meter(name, meter, needed, costs, target):
-    if meter is None:
-        return
-    if not callable(getattr(meter, "costs", None)):
-        raise ValueError(f"`{name}` must be an `{needed}`. Received: {meter!r}")
-    if isinstance(target, dict) and not set(costs) & set(target):
-        raise ValueError(
-            f"`{name}` measures {' and '.join(map(repr, costs))}, and `target` limits neither. "
-            f"Received: target={target!r}"
-        )
-
-
-def _check_plan(target, plan, schedule, given):
-    if (target is None) == (plan is None):
-        raise ValueError(
-            "`compress` takes either `target`, a dict such as {'macs': 0.5}, or `plan`, what "
-            f"`keras_sparse.plan` returns. Received: target={target!r}, plan of type {type(plan)}"
-        )
-    if plan is None:
-        return
-    if not isinstance(plan, Plan):
-        raise ValueError(f"`plan` must be a `Plan`, from `keras_sparse.plan`. Received: {plan!r}")
-    names = [name for name, value in given.items() if value]
-    if names:
-        raise ValueError(f"`plan` was made already: give {names} to `keras_sparse.plan`.")
-    if not schedule.takes_plan:
-        raise ValueError(f"`plan` is for one cut, {schedule} makes several: give `target`.")
-
-
-def _check_compiled(model):
-    if getattr(model, "optimizer", None) is None:
-        raise ValueError(
-            f"The model {model.name!r} has no optimizer: call `model.compile` with the optimizer, "
-            "the loss and the metrics of its training."
-        )
-
-
-def _check_configs(model, folder):
-    """A ValueError for parts of the training that cannot be made again, or told apart."""
-    compile_arguments(model)
-    check_config(bare_optimizer(model.optimizer), f"The optimizer of the model {model.name!r}")
-    if folder is not None:
-        for loss in keras.tree.flatten(model.loss):
-            if isinstance(loss, keras.losses.Loss):
-                check_config(loss, f"The loss of the model {model.name!r}")
-
-
-def _checked_callbacks(callbacks):
-    """The callbacks as a tuple; a ValueError for those that set the learning rate."""
-    if isinstance(callbacks, keras.callbacks.Callback):
-        callbacks = [callbacks]
-    own = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
-    for callback in callbacks or ():
-        if isinstance(callback, own):
-            raise ValueError(
-                f"`callbacks` must not set the learning rate, as {type(callback).__name__} does: "
-                "it follows a schedule of its own. Give its peak as `learning_rate`, or train with "
-                "a loop of your own after `keras_sparse.plan`."
-            )
-    return tuple(callbacks or ())
 
 
 def _costs(done):
