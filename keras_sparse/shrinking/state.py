@@ -5,6 +5,7 @@ import pathlib
 import keras
 
 from keras_sparse import checkpoint_files
+from keras_sparse.loss_scaling import bare_optimizer
 
 _FIELDS = {
     "shapes": list,
@@ -44,6 +45,20 @@ def load(folder):
             f"{damaged(folder, error)} Objects of your own must be registered by "
             "`@keras.saving.register_keras_serializable()` and imported first."
         ) from error
+
+
+def shapes(model):
+    """Shapes of the inputs and outputs, as JSON has them; none for a subclassed model."""
+    tensors = [*getattr(model, "inputs", []), *getattr(model, "outputs", [])]
+    return [list(tensor.shape) for tensor in tensors]
+
+
+def given(model):
+    """What tells a model from another one with the same inputs and outputs, as JSON has it."""
+    return {
+        "weights": [list(weight.shape) for weight in model.weights],
+        "optimizer": type(bare_optimizer(model.optimizer)).__name__,
+    }
 
 
 def damaged(folder, error):

@@ -139,8 +139,8 @@ class ShrinkingTrainer:
         check_verify(verify)
         _check_model(model)
         self.model = model
-        self._shapes = _shapes(model)
-        self._given = _given(model)
+        self._shapes = states.shapes(model)
+        self._given = states.given(model)
         self.dead_channels = _checked(dead_channels)
         self.min_dead = min_dead
         self.must_pay = must_pay
@@ -371,20 +371,6 @@ def _pair(found):
 
 def _count(dead):
     return int(sum(mask.sum() for mask in dead.values()))
-
-
-def _shapes(model):
-    """Shapes of the inputs and outputs, as JSON has them; none for a subclassed model."""
-    tensors = [*getattr(model, "inputs", []), *getattr(model, "outputs", [])]
-    return [list(tensor.shape) for tensor in tensors]
-
-
-def _given(model):
-    """What tells a model from another one with the same inputs and outputs, as JSON has it."""
-    return {
-        "weights": [list(weight.shape) for weight in model.weights],
-        "optimizer": type(bare_optimizer(model.optimizer)).__name__,
-    }
 
 
 def _checked(dead_channels):
