@@ -141,9 +141,9 @@ def _training(config, strategy, task, prefix=""):
             run_folder.prepare(folder)
         checkpoint = folder / f"{prefix}checkpoint" if config.training.resume else None
         found = loop.Loop(model, task, config, watches, checkpoint, writes=is_chief)
-    if is_chief and not (prefix or found.first_epoch):
-        outputs.remove_earlier(folder)
     if is_chief:
+        if not (prefix or found.first_epoch):
+            outputs.remove_earlier(folder)
         found.callbacks.append(outputs.HistoryWriter(folder / f"{prefix}history.csv"))
         found.callbacks.append(Progress())
     return Training(config, strategy, task, found)

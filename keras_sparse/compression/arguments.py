@@ -69,7 +69,7 @@ def check_configs(model, folder):
         model: a compiled `keras.Model`.
         folder: see `compress`; with one, losses are told apart by their configs.
     """
-    compile_arguments(model)
+    compile_arguments(model)  # raises for a metric that cannot be made again
     check_config(bare_optimizer(model.optimizer), f"The optimizer of the model {model.name!r}")
     if folder is not None:
         for loss in keras.tree.flatten(model.loss):

@@ -55,17 +55,24 @@ def check_config(value, name):
     """
     if type(value).__module__.startswith("keras."):
         return
-    config = value.get_config()
     lost = {
         p.name: getattr(value, p.name)
-        for p in inspect.signature(type(value)).parameters.values()
-        if p.name not in config and _differs(getattr(value, p.name, p.default), p.default)
+        for p in _not_in_config(value)
+        if _differs(getattr(value, p.name, p.default), p.default)
     }
     if lost:
         raise ValueError(
             f"{name} is a {type(value).__name__}, whose `get_config` does not return {lost}. "
             "Return all arguments of its `__init__` there: `compress` goes by the config."
         )
+
+
+def _not_in_config(value):
+    """The parameters of `__init__` that `get_config` does not return."""
+    kinds = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    parameters = inspect.signature(type(value)).parameters.values()
+    config = value.get_config()
+    return [p for p in parameters if p.kind not in kinds and p.name not in config]
 
 
 def _differs(value, default):
@@ -80,10 +87,7 @@ def check_importance(importance):
     Args:
         importance: an `Importance`, or a criterion of `channels`.
     """
-    kinds = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
-    parameters = inspect.signature(type(importance)).parameters.values()
-    config = importance.get_config()
-    missing = [p.name for p in parameters if p.kind not in kinds and p.name not in config]
+    missing = [p.name for p in _not_in_config(importance)]
     if missing:
         raise ValueError(
             f"`importance` has arguments that its `get_config` does not return: {missing}. With "

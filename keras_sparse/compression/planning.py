@@ -26,7 +26,7 @@ from keras_sparse.compression.importance import Taylor, as_importance, checked_s
 from keras_sparse.compression.memory import Memory
 from keras_sparse.compression.reports import renamed
 from keras_sparse.compression.trial import TRIAL_BATCHES, Trial
-from keras_sparse.surgery.functional import check_model, warn_of_training
+from keras_sparse.surgery.functional import check_model, functional, warn_of_training
 from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.group_zeroing import zeroed_and_sources
 from keras_sparse.surgery.macs import graph_macs
@@ -318,7 +318,7 @@ def removed_channels(groups, widths, scores):
 
 def remove_channels(model, plan):
     """`(compact, report)` of a `Plan`, without a look at its limits."""
-    warn_of_training(model)
+    warn_of_training(model, functional(model))
     zeroed, sources, names = zeroed_and_sources(model, plan.removed)
     compact, report = surgery.remove_dead_channels(zeroed)
     # Nested models were inlined, so layers and variables of `zeroed` have other names and paths

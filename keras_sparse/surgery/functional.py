@@ -59,12 +59,16 @@ def separate(model):
     return keras.Model(graph.input, graph.output, name=graph.name)
 
 
-def warn_of_training(model):
+def warn_of_training(model, graph):
     """Warns if the `call` of a subclassed model does something else in training.
 
-    Its graph is what it does at inference. Layers that do more in training stay as they are.
+    Layers that do more in training stay as they are.
+
+    Args:
+        model: a built `keras.Model`.
+        graph: its functional model, which is what it does at inference.
     """
-    if not _calls_apart(model):
+    if not _calls_apart(model, graph):
         return
     warnings.warn(
         f"The `call` of the model {model.name!r} does something else in training, and the compact "
@@ -73,16 +77,15 @@ def warn_of_training(model):
     )
 
 
-def _calls_apart(model):
+def _calls_apart(model, graph):
     if inner_graph(model) is not None or "training" not in inspect.signature(model.call).parameters:
         return False
-    graphs = [_trace(model)]
     try:
-        graphs.append(_trace(model, training=True))
+        in_training = _trace(model, training=True)
     except ValueError:
         return True
-    steps = [[type(node.operation) for node in nodes_of(graph)] for graph in graphs]
-    return steps[0] != steps[1]
+    steps, others = ([type(node.operation) for node in nodes_of(g)] for g in (graph, in_training))
+    return steps != others
 
 
 def _trace(model, **arguments):

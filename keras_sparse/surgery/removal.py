@@ -61,7 +61,7 @@ def remove_dead_channels(
         check_integer("channel_multiple", channel_multiple, "[1, inf)")
     check_verify(verify)
     graph = Graph(model)
-    warn_of_training(model)
+    warn_of_training(model, graph.model)
     refuse_wrapped_weights(graph)
     findings, rebuild = _rebuild(graph, channel_multiple)
     compact = rebuild.model
