@@ -4,3 +4,8 @@
 def bare_optimizer(optimizer):
     """The optimizer inside a `keras.optimizers.LossScaleOptimizer`, or the optimizer itself."""
     return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def optimizer_name(optimizer):
+    """The name of the class of an optimizer, or of the optimizer whose loss is scaled."""
+    return type(bare_optimizer(optimizer)).__name__

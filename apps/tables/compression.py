@@ -1,6 +1,7 @@
 """A trained wide network compressed to a latency, against networks that are trained narrow."""
 
 import dataclasses
+import json
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from keras_sparse.compression.importance import Random, Taylor
 from keras_sparse.compression.planning import Plan, removable_groups
 from keras_sparse.compression.recovery import RATE_SHARE
 from keras_sparse.compression.training import STUDENT_LOSS_WEIGHT, Training
+from keras_sparse.files import replacing
 
 _WIDE = 2.0
 _BATCH_SIZE = 128
@@ -32,6 +34,8 @@ _L2 = 2.5e-4
 # A weak distillation: with a teacher that is hardly better, a strong one costs accuracy.
 _DISTILLATION = keras.distillation.LogitsDistillation(temperature=2.0)
 _MODEL = "model.keras"
+# Subfolder for the widths of each budget.
+_SHAPES = "shapes"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,13 +116,12 @@ def train_and_convert(table, row, config, task, folder, on_epoch):
 
 def _from_scratch(row, config, task, folder):
     """The configuration of a row that trains new weights."""
-    seed = config.training.seed
     if row.as_long:
         return config.replace(epochs=_epochs_of_both(row, config, task, folder))
     if row.cost is None:
         return config
-    path = _model_of(_cut(row.cost, row.limit, "inherited"), seed, folder)
-    network = keras.models.load_model(path, compile=False)
+    wide = _wide(config, folder)
+    network, _ = _plan(row, wide, config, task, folder).apply(wide)
     # With new weights.
     clone = keras.models.clone_model
     return config.replace(model=lambda **_: clone(network), epochs=row.epochs)
@@ -126,19 +129,19 @@ def _from_scratch(row, config, task, folder):
 
 def _epochs_of_both(row, config, task, folder):
     """Epochs in which width 1 costs as much as the training and compression of width 2."""
-    both = [
-        keras.models.load_model(_model_of(row, config.training.seed, folder), compile=False)
-        for row in (_dense(_WIDE), _cut(*_FIRST, "inherited"))
-    ]
+    wide = _wide(config, folder)
+    compressed, _ = _plan(_cut(*_FIRST, "inherited"), wide, config, task, folder).apply(wide)
     narrow = models.resnet_8(task.input_shape, task.classes)
-    wide, compressed = (surgery.count_macs(model).total for model in both)
-    own = surgery.count_macs(narrow).total + (wide * _FORWARD_SHARE if row.distilled else 0)
+    wide, compressed, own = (
+        surgery.count_macs(model).total for model in (wide, compressed, narrow)
+    )
+    own += wide * _FORWARD_SHARE if row.distilled else 0
     return round(config.training.epochs * (wide + compressed) / own)
 
 
 def _distilled(config, task, folder, on_epoch):
     """A network that the wide one teaches from the first step."""
-    wide = keras.models.load_model(_model_of(_dense(_WIDE), config.training.seed, folder))
+    wide = _wide(config, folder)
     student = loop.compiled(task, config)
     Training(
         given=wide,
@@ -153,30 +156,24 @@ def _distilled(config, task, folder, on_epoch):
     return student
 
 
-def _model_of(row, seed, folder):
-    """The trained model of another row, with the same seed."""
-    path = folder.parents[1] / FILES / f"{row.key}-seed{seed}" / _MODEL
+def _wide(config, folder):
+    """The trained wide network of the same seed."""
+    row = _dense(_WIDE)
+    path = folder.parents[1] / FILES / f"{row.key}-seed{config.training.seed}" / _MODEL
     if not path.exists():
         raise program.UsageError(f"{path} is not there: train the row {row.key} before.")
-    return path
+    return keras.models.load_model(path)
 
 
 def _compressed(row, config, task, folder, on_epoch):
     """The wide network, compressed."""
-    seed = config.training.seed
-    wide = keras.models.load_model(_model_of(_dense(_WIDE), seed, folder))
-    batches = task.batches(config, first_epoch=0)
-    first = _cut(row.cost, row.limit, "inherited")
-    if row.key == first.key:
-        chosen = _target(row, wide, task, folder)
-    else:
-        importance = Random(seed) if row.initialization == "random channels" else Taylor()
-        chosen = {"plan": _plan_like(wide, _model_of(first, seed, folder), importance, batches)}
-    keras.utils.set_random_seed(seed)
+    wide = _wide(config, folder)
+    plan = _plan(row, wide, config, task, folder)
+    keras.utils.set_random_seed(config.training.seed)
     result = keras_sparse.compress(
         wide,
-        batches,
-        **chosen,
+        task.batches(config, first_epoch=0),
+        plan=plan,
         epochs=config.training.epochs if row.epochs is None else row.epochs,
         learning_rate=_RATE if row.full_rate else RATE_SHARE * _RATE,
         distillation=_DISTILLATION if row.distilled else None,
@@ -190,13 +187,25 @@ def _compressed(row, config, task, folder, on_epoch):
     return result.model
 
 
-def _plan_like(wide, path, importance, batches):
-    """A plan for the shape of the network in a file, with the channels that matter most."""
-    small = keras.models.load_model(path, compile=False)
+def _plan(row, wide, config, task, folder):
+    """The plan of a row. All rows of a budget and a seed have the same widths."""
+    seed = config.training.seed
     groups = removable_groups(wide)
-    widths = [small.get_layer(group.layers[0]).output.shape[-1] for group in groups]
+    batches = task.batches(config, first_epoch=0)
+    name = f"{row.limit} {row.cost}".replace("_", " ").replace(" ", "-")
+    path = folder.parents[1] / _SHAPES / f"{name}-seed{seed}.json"
+    if not path.exists():
+        keras.utils.set_random_seed(seed)
+        target = _target(row, wide, task, folder)
+        # Unlike `plan`, `compress` also measures the compressed network.
+        chosen = keras_sparse.compress(wide, batches, **target, epochs=0, verbose=0).plan
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(chosen.widths.tolist()), encoding="utf-8")
+    widths = np.array(json.loads(path.read_text(encoding="utf-8")))
+    importance = Random(seed) if row.initialization == "random channels" else Taylor()
     scores = importance.scores(wide, groups, batches)
-    return Plan(tuple(groups), np.array(widths), scores, Budget({}), {}, {})
+    return Plan(tuple(groups), widths, scores, Budget({}), {}, {})
 
 
 def _target(row, wide, task, folder):

@@ -8,6 +8,7 @@ import keras
 
 from keras_sparse import checkpoint_files
 from keras_sparse.files import check_folder
+from keras_sparse.loss_scaling import optimizer_name
 from keras_sparse.random_state import (
     SeededEpochs,
     check_random_state,
@@ -96,6 +97,7 @@ class EpochCheckpoint(SeededEpochs, keras.callbacks.History):
 
     def _take_up(self, model, path, state):
         self._check(state["settings"])
+        self._check_optimizer(model, state)
         # By order, like weights, because Keras' names contain numbers that depend on the process.
         random_layers = dict(zip(random_state(model), state["random_state"], strict=True))
         check_random_state(model, random_layers)
@@ -128,6 +130,14 @@ class EpochCheckpoint(SeededEpochs, keras.callbacks.History):
             )
             raise ValueError(f"it was started with {old}, not {new}")
 
+    def _check_optimizer(self, model, state):
+        """Optimizers of two classes may have variables of the same shapes."""
+        name = optimizer_name(model.optimizer)
+        # A checkpoint of an earlier version does not have it.
+        found = state.get("optimizer", name)
+        if found != name:
+            raise ValueError(f"it was started with the optimizer {found}, not {name}")
+
     def on_train_begin(self, logs=None):
         """Keep the restored history."""
 
@@ -141,6 +151,7 @@ class EpochCheckpoint(SeededEpochs, keras.callbacks.History):
         state = {
             "epoch": self.epoch[-1] + 1,
             "settings": self._settings,
+            "optimizer": optimizer_name(self.model.optimizer),
             "random_state": list(random_state(self.model).values()),
             "callbacks": [callback.get_state() for callback in self._stateful],
             "epochs": self.epoch,

@@ -4,6 +4,7 @@ import keras
 
 from keras_sparse.cloning import uncompiled_clone
 from keras_sparse.compression.recovery import compile_like, optimizer_like
+from keras_sparse.loss_scaling import bare_optimizer
 from keras_sparse.training_steps import check_training_steps
 from keras_sparse.variables import layers_of_type
 
@@ -52,8 +53,7 @@ def reinitialized(model, like=None):
     for layer, fresh in layers:
         if layer.weights and not isinstance(layer, keras.Model) and not _is_trained(layer):
             fresh.set_weights(layer.get_weights())
-    optimizer = getattr(like.optimizer, "inner_optimizer", like.optimizer)
-    compile_like(new, like, optimizer_like(optimizer))
+    compile_like(new, like, optimizer_like(bare_optimizer(like.optimizer)))
     return new
 
 

@@ -5,7 +5,7 @@ import pathlib
 import keras
 
 from keras_sparse import checkpoint_files
-from keras_sparse.loss_scaling import bare_optimizer
+from keras_sparse.loss_scaling import optimizer_name
 
 _FIELDS = {
     "shapes": list,
@@ -57,7 +57,7 @@ def given(model):
     """What tells a model from another one with the same inputs and outputs, as JSON has it."""
     return {
         "weights": [list(weight.shape) for weight in model.weights],
-        "optimizer": type(bare_optimizer(model.optimizer)).__name__,
+        "optimizer": optimizer_name(model.optimizer),
     }
 
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_sparse import _keras
-from keras_sparse.loss_scaling import bare_optimizer
+from keras_sparse.loss_scaling import bare_optimizer, optimizer_name
 from keras_sparse.surgery.report import Report
 from keras_sparse.variables import by_path
 from keras_sparse.weight_decay import exclude_like
@@ -62,7 +62,7 @@ def slice_optimizer(
     shifted = any(c.shift is not None and np.any(c.shift) for c in report.slices.values())
     if shifted and isinstance(bare_optimizer(optimizer), _FROM_GRADIENTS):
         raise ValueError(
-            f"{type(bare_optimizer(optimizer)).__name__} makes the weights again from sums of "
+            f"{optimizer_name(optimizer)} makes the weights again from sums of "
             "gradients, and would lose what surgery folded into them. Start with a new optimizer."
         )
     _check_sources(optimizer, report, model)

@@ -43,8 +43,8 @@ def test_all_rows_of_a_budget_have_one_shape(cifar_dir, tmp_path, monkeypatch, c
     monkeypatch.setattr(compression, "_WIDE", 0.5)
     rows = (
         compression._dense(0.5),
-        compression._cut("macs", "half", "inherited"),
         compression._cut("macs", "half", "scratch"),
+        compression._cut("macs", "half", "inherited"),
         compression._cut("macs", "half", "random channels"),
         compression._cut("macs", "half", "inherited", epochs=0),
         compression._cut("macs", "half", "inherited", full_rate=True),
@@ -67,12 +67,12 @@ def test_all_rows_of_a_budget_have_one_shape(cifar_dir, tmp_path, monkeypatch, c
     assert len({kernel.tobytes() for kernel in kernels}) == len(kernels)
 
 
-def test_a_row_whose_first_is_missing_says_which(cifar_dir, tmp_path, monkeypatch):
-    row = compression._cut("macs", "half", "scratch")
+def test_a_row_without_its_wide_network_says_which(cifar_dir, tmp_path, monkeypatch):
+    row = compression._cut("macs", "half", "inherited")
     table = dataclasses.replace(compression.TABLE, rows=(row,), together=None)
     out = tmp_path / "out"
     program = engine.prepare("compression", table, out, 1, 1, "", None, str(cifar_dir))
-    with pytest.raises(ValueError, match="train the row half-macs-chosen-shape-inherited before"):
+    with pytest.raises(ValueError, match="train the row width-2-scratch before"):
         program.run("test")
 
 
@@ -85,8 +85,8 @@ def test_a_narrow_network_is_trained_as_long_as_both_or_has_a_teacher(
     monkeypatch.setattr(compression, "_FIRST", ("macs", "half"))
     rows = (
         compression._dense(2.0),
-        compression._cut("macs", "half", "inherited", epochs=None),
         compression._dense(1.0, as_long=True),
+        compression._cut("macs", "half", "inherited"),
         compression._dense(1.0, distilled=True),
     )
     table = dataclasses.replace(compression.TABLE, rows=rows, together=None)
@@ -100,7 +100,7 @@ def test_a_narrow_network_is_trained_as_long_as_both_or_has_a_teacher(
 
     monkeypatch.setattr(compression.training, "trained_model", counted)
     engine.prepare("compression", table, out, 1, 1, "", None, str(cifar_dir)).run("test")
-    wide, cut, long, distilled = (
+    wide, long, cut, distilled = (
         json.loads((out / "cells" / f"{row.key}-seed0.json").read_text())["figures"]["macs"]
         for row in rows
     )

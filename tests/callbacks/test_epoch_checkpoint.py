@@ -115,6 +115,33 @@ def test_other_settings_or_networks_are_refused(whole, folder):
         EpochCheckpoint(folder, [DeadChannelCounter()], SETTINGS).restore(other)
 
 
+def small(optimizer):
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(3)])
+    model.compile(optimizer, "sparse_categorical_crossentropy", run_eagerly=True)
+    return model
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_another_optimizer_with_the_same_variables_is_refused(scaled, tmp_path):
+    def wrapped(optimizer):
+        return keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer
+
+    model = small(wrapped(keras.optimizers.SGD(0.01, momentum=0.9)))
+    model.fit(X, Y, verbose=0, callbacks=[EpochCheckpoint(tmp_path)])
+    with pytest.raises(ValueError, match=r"with the optimizer SGD, not RMSprop\. Give another"):
+        EpochCheckpoint(tmp_path).restore(small(wrapped(keras.optimizers.RMSprop(0.01))))
+    assert EpochCheckpoint(tmp_path).restore(small(wrapped(keras.optimizers.SGD(1.0, 0.9)))) == 1
+
+
+def test_a_checkpoint_that_does_not_name_its_optimizer_is_resumed(whole, folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "state.json"
+    found = json.loads(file.read_text())
+    del found["optimizer"]
+    file.write_text(json.dumps(found))
+    check_same(train(tmp_path), whole)
+
+
 def test_a_worker_that_does_not_write(tmp_path):
     model = compiled()
     checkpoint = EpochCheckpoint(tmp_path, writes=False)
