@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 
 from keras_sparse.channels import Selectivity, activations
@@ -78,6 +79,11 @@ def class_specialization(model, data):
     for found, y in activations(model, data):
         if y is None:
             raise ValueError("`data` has no labels: give (x, y), or batches of them.")
+        if keras.tree.is_nested(y):
+            raise ValueError(
+                "`data` must have one array of labels. Received: labels of several outputs, as a "
+                f"{type(y).__name__}"
+            )
         labels = y.argmax(-1) if y.ndim > 1 and y.shape[-1] > 1 else y.ravel()
         for name, values in found.items():
             sums = np.abs(values).sum(axis=1, dtype="float64")

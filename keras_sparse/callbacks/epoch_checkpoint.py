@@ -84,6 +84,11 @@ class EpochCheckpoint(SeededEpochs, keras.callbacks.History):
             ValueError: a checkpoint of a run with other settings, of another network or optimizer,
                 or one that cannot be read.
         """
+        if not model.built or getattr(model, "optimizer", None) is None:
+            raise ValueError(
+                "`model` must be built and compiled before its run is restored: start it with "
+                f"`keras.Input`, or call it, and call `compile`. Received: model={model.name!r}"
+            )
         # Variables can be loaded only once they exist.
         model.optimizer.build(model.trainable_variables)
         try:

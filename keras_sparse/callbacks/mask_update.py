@@ -50,6 +50,13 @@ class MaskUpdate(keras.callbacks.Callback):
                 "`every` must be a multiple of `steps_per_execution`. Received: "
                 f"every={self.every}, steps_per_execution={self.model.steps_per_execution}"
             )
+        steps, at_once = self.params.get("steps"), self.model.steps_per_execution
+        if self.every != "epoch" and at_once > 1 and (steps is None or steps % at_once):
+            raise ValueError(
+                "`steps_per_execution` must divide the number of steps of an epoch, or updates are "
+                f"left out. Received: steps_per_execution={at_once}, {steps} steps; give `fit` "
+                "`steps_per_epoch`, or drop the last batches."
+            )
 
     def on_epoch_begin(self, epoch, logs=None):
         """Update the masks, except before the first step."""

@@ -47,9 +47,12 @@ class TerminateOnDeadNetwork(keras.callbacks.Callback):
         # In the first hundreds of steps the averages of batch normalisation lag behind, and in a
         # deep network the outputs hardly depend on the inputs. So the statistics of the batch are
         # tried too.
-        if not any(self._lives(training) for training in (False, True)):
+        if not self._is_finite() or not any(map(self._lives, (False, True))):
             self.died_in_epoch = epoch
             self.model.stop_training = True
+
+    def _is_finite(self):
+        return all(np.isfinite(output).all() for output in self._outputs(self._data, False))
 
     def _lives(self, training):
         # Not row against row: with other masks of dropout, rows of a dead network differ too.

@@ -80,7 +80,7 @@ def batches(data, batch_size):
     if not _is_arrays(data):
         for batch in epoch_of(data):
             x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-            yield x, None if y is None else np.asarray(y)
+            yield x, None if y is None else keras.tree.map_structure(np.asarray, y)
         return
     for start in range(0, len(keras.tree.flatten(data)[0]), batch_size):
         rows = slice(start, start + batch_size)

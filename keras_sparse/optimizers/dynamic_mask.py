@@ -53,6 +53,11 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         self._every = every
 
     def _add_state(self, sparse):
+        if self.needs_gradients and self.clipvalue is not None:
+            raise ValueError(
+                f"{type(self).__name__} compares gradients, which `clipvalue` makes equal: give "
+                f"`clipnorm` or `global_clipnorm`. Received: clipvalue={self.clipvalue}"
+            )
         changes = np.zeros(len(sparse), "int32")
         # Saved with the state, so that a resumed training keeps its schedule. 0: the schedule's own
         # end.
@@ -240,8 +245,8 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         for variable, value in zip(self._mask_state(), new, strict=True):
             variable.assign(value)
         if self.pauses:
-            for variables in (_keras.variables_of(self), *self._inner.slots):
-                self._mask_variables(variables)
+            self._mask_variables(_keras.variables_of(self))
+            self._mask_slots()
 
     def _sparse_gradients(self, gradients):
         return [self._finite(gradients[i]) for i in self._sparse]

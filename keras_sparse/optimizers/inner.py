@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_sparse import _keras
+from keras_sparse.masks.backend import has_value, value_outside_trace
 
 # Default rates of the optimizers that are made by name; they train small networks with and without
 # normalisation.
@@ -72,12 +73,16 @@ def make(inner, momentum, nesterov):
             "`inner` cannot be Nadam on PyTorch, where its step is for all variables at once. Use "
             f"Adam. Received: inner={inner!r}"
         )
+    _check_new(optimizer)
+    return optimizer
+
+
+def _check_new(optimizer):
     if optimizer.built:
         raise ValueError(
             "`inner` is built already, for the variables of another training. Give a new one. "
-            f"Received: inner={inner!r}"
+            f"Received: inner={optimizer!r}"
         )
-    return optimizer
 
 
 def learning_rate_of(inner, optimizer):
@@ -113,6 +118,7 @@ class InnerStep:
         optimizer.use_ema = False
         optimizer.gradient_accumulation_steps = None
         self.slots = []
+        self.starts = []
 
     def build(self, variables):
         """Create the state as a part of the outer optimizer's state.
@@ -120,6 +126,7 @@ class InnerStep:
         The slots are ordered by kind, as in saved files.
         """
         optimizer = self.optimizer
+        _check_new(optimizer)  # another optimizer may have the same one inside
         # The step count and the learning rate of the outer optimizer replace its own.
         others = optimizer.variables
         _keras.share_steps(optimizer, self._outer)
@@ -127,6 +134,7 @@ class InnerStep:
         optimizer.build(variables)
         optimizer.gradient_accumulation_steps = self._outer.gradient_accumulation_steps
         self.slots = list(_keras.slots(optimizer).values())
+        self.starts = [_start(slots) for slots in self.slots]
         found = [v for slots in self.slots for v in slots if v is not None]
         known = {id(v) for v in (*others, *found)}
         found += [v for v in optimizer.variables if id(v) not in known]
@@ -155,6 +163,11 @@ class InnerStep:
         """The slots of one variable, a list."""
         return [slots[index] for slots in self.slots if slots[index] is not None]
 
+    def starts_of(self, index):
+        """The number with which each slot of a variable is filled at first, a list."""
+        pairs = zip(self.slots, self.starts, strict=True)
+        return [start for slots, start in pairs if slots[index] is not None]
+
     def begin(self, learning_rate):
         """Do what the optimizer does once a step, before the first variable."""
         _keras.step_without_variables(self.optimizer, learning_rate)
@@ -168,3 +181,13 @@ class InnerStep:
         self.optimizer.weight_decay = self._outer.weight_decay
         _keras.share_steps(self.optimizer, self._outer)
         _keras.decay_weights(self.optimizer, variables)
+
+
+def _start(slots):
+    """The number with which new slots of one kind are filled; 0.0 for more than one number.
+
+    Ftrl divides by its accumulator, so it begins above zero, also for a weight that grows.
+    """
+    values = [value_outside_trace(slot) for slot in slots if slot is not None and has_value(slot)]
+    found = {float(edge) for v in values if v.size for edge in (v.min(), v.max())}
+    return found.pop() if len(found) == 1 else 0.0

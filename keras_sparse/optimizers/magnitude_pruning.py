@@ -85,6 +85,10 @@ class MagnitudePruning(UpdatesEvery):
         if sparsity is None:
             sparsity = CubicSchedule(0.0, 0.9, end=300)
         schedule = as_schedule("sparsity", sparsity)
+        if schedule(schedule.end) >= 1:
+            raise ValueError(
+                f"`sparsity` must be below 1: each layer keeps a weight. Received: {sparsity=}"
+            )
         if schedule(schedule.end) < schedule(0):
             raise ValueError(
                 "Pruned weights do not come back, so `sparsity` must not fall over time. "

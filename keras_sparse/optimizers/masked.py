@@ -34,7 +34,8 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
     weights inside is the budget. The weights outside are 0.0 before the first step too, unless the
     first step builds the model.
 
-    NaN and infinite entries of a gradient count as zero. If the loss does not depend on a weight,
+    NaN and infinite entries of a gradient count as zero. Gradients are clipped by their norm over
+    all weights, also those outside of masks that change. If the loss does not depend on a weight,
     its gradient is zero. A moving average (`use_ema`) is zero outside the masks too.
 
     Args:
@@ -57,7 +58,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
 
     Raises:
         ValueError: an argument out of its range; a `momentum` for an `inner` that has its own; on
-            `build`, a model without sparse weights.
+            `build`, a model without sparse weights, or `clipvalue` for masks that grow by gradient.
     """
 
     # The momentum of an inner optimizer by name.
@@ -98,11 +99,10 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
         self.nesterov = nesterov
         self.inner = name or optimizer
         self._inner = inner_steps.InnerStep(optimizer, self)
-        # Slots outside the masks then stay zero, and norms are computed from the sparse gradient.
-        # SGD and Adam with changing masks do not need this: their slots are set to zero in each
-        # step.
-        by_name = isinstance(self.inner, str)
-        self._masks_gradients = not (self.dense_momentum or (self._masks_move and by_name))
+        # Norms are then computed from the sparse gradient. SGD and Adam compute none. Masks that do
+        # not move are applied to the gradients earlier.
+        has_norms = not isinstance(self.inner, str)
+        self._masks_gradients = self._masks_move and has_norms and not self.dense_momentum
         self._set_exclude(exclude)
         self.seed = None if seed is None else check_integer("seed", seed, "[0, 4294967295]")
 
@@ -139,8 +139,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
             if has_value(v):
                 v.assign(self._first_weights(ops.convert_to_tensor(v), mask))
         if not self.dense_momentum:
-            for slots in self._inner.slots:
-                self._mask_variables(slots)
+            self._mask_slots()
 
     def _start_from_weights(self):
         seed = int(ops.convert_to_numpy(self._seed)) % 2**32
@@ -194,14 +193,24 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
 
         Equal paths, which nested models may have, are numbered: `c/kernel`, `c/kernel_1`.
         """
+        if not self.built:
+            raise AttributeError(
+                "`masks` exist once the optimizer is built: call "
+                "`optimizer.build(model.trainable_variables)`, or train first."
+            )
         paths = numbered(_keras.variables_of(self)[i].path for i in self._sparse)
         return {path: self._masks[i] for path, i in zip(paths, self._sparse, strict=True)}
 
-    def _mask_variables(self, variables):
+    def _mask_slots(self):
+        for slots, start in zip(self._inner.slots, self._inner.starts, strict=True):
+            self._mask_variables(slots, start)
+
+    def _mask_variables(self, variables, outside=0):
+        """Give the entries outside the masks one value."""
         for i in self._sparse:
             variable, mask = variables[i], ops.convert_to_tensor(self._masks[i])
             if variable is not None and tuple(variable.shape) == tuple(mask.shape):
-                variable.assign(ops.where(mask, ops.convert_to_tensor(variable), 0))
+                variable.assign(ops.where(mask, ops.convert_to_tensor(variable), outside))
 
     def apply(self, grads, trainable_variables=None):
         grads = list(grads)
@@ -218,15 +227,20 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
                 f"{len(_keras.variables_of(self))}."
             )
         if any(grad is not None for grad in grads):
-            grads = [
-                ops.zeros(v.shape, v.dtype) if grad is None and self._is_trained(v) else grad
-                for grad, v in zip(grads, variables, strict=True)
-            ]
+            # Before Keras clips, because one NaN would be in the norm of all.
+            grads = [self._prepared(*pair) for pair in zip(grads, variables, strict=True)]
         super().apply(grads, trainable_variables)
         self._undo_what_refills()
 
-    def _is_trained(self, variable):
-        return not getattr(variable, "overwrite_with_gradient", False)
+    def _prepared(self, gradient, variable):
+        """A finite gradient; zero for a missing one, and outside of a mask that never changes."""
+        if getattr(variable, "overwrite_with_gradient", False):
+            return gradient
+        if gradient is None:
+            return ops.zeros(variable.shape, variable.dtype)
+        mask = None if self._masks_move else self._masks[_keras.index_of(self, variable)]
+        gradient = self._finite(gradient)
+        return gradient if mask is None else ops.where(ops.convert_to_tensor(mask), gradient, 0)
 
     def _undo_what_refills(self):
         """Set masked weights to zero again after Keras' averages and constraints."""
@@ -237,7 +251,13 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
             self._mask_variables(_keras.variables_of(self))
 
     def _apply_weight_decay(self, variables):
+        if self.weight_decay is None:
+            return
+        paused = self._is_paused()
+        before = [] if paused is None else [dense(v) for v in variables]
         self._inner.decay(variables)
+        for v, value in zip(variables, before, strict=False):
+            v.assign(ops.where(paused, value, dense(v)))
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None):
         self._inner.optimizer.exclude_from_weight_decay(var_list, var_names)
@@ -248,7 +268,7 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
     def update_step(self, gradient, variable, learning_rate):
         """Train one variable, and set the weights outside its mask to zero."""
         index = _keras.index_of(self, variable)
-        gradient = ops.cast(self._finite(gradient), variable.dtype)
+        gradient = ops.cast(dense(gradient), variable.dtype)
         learning_rate = ops.cast(learning_rate, variable.dtype)
         mask = self._masks[index]
         if mask is not None:
@@ -265,18 +285,21 @@ class MaskedOptimizer(ChoosesVariables, _keras.FinalGradients, keras.optimizers.
             else [ops.where(paused, *two) for two in zip(before, read, strict=True)]
         )
         if mask is not None:
-            new = self._inside(mask, [self._regularize(index, new[0], learning_rate), *new[1:]])
+            weight = self._regularize(index, new[0], learning_rate)
+            new = [ops.where(mask, weight, 0), *self._masked_slots(index, mask, new[1:])]
         for v, value, as_it_is in zip(own, new, read, strict=True):
             if value is not as_it_is:
                 self.assign(v, value)
 
-    def _inside(self, mask, values):
-        """Set a weight and its slots to zero outside the mask."""
-        changes = self._masks_move and not self.dense_momentum
-        weight, *slots = values
-        fit = [changes and tuple(slot.shape) == tuple(mask.shape) for slot in slots]
-        masked = [ops.where(mask, s, 0) if f else s for s, f in zip(slots, fit, strict=True)]
-        return [ops.where(mask, weight, 0), *masked]
+    def _masked_slots(self, index, mask, slots):
+        """Slots as at first outside the mask, for weights that grow there later."""
+        if not self._masks_move or self.dense_momentum:
+            return slots
+        starts = self._inner.starts_of(index)
+        return [
+            ops.where(mask, slot, start) if tuple(slot.shape) == tuple(mask.shape) else slot
+            for slot, start in zip(slots, starts, strict=True)
+        ]
 
     def _finite(self, gradient):
         gradient = dense(gradient)

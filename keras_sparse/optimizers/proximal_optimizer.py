@@ -66,9 +66,10 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
         learning_rate: float, schedule or callable.
         groups: `"weight"`, each weight alone, or `"channel"`: all weights of one output channel
             become zero together. By channel, the last kernel (the classifier, with a column for
-            each class) is still thresholded by weight. In a network with several outputs, exclude
-            the layers that compute them: `exclude=keras_sparse.output_layers(model)`. See
-            `masks.channels.channel_axes` for how the channels of a kernel are found.
+            each class) is still thresholded by weight. If it is frozen, so is the last kernel that
+            is trained. In a network with several outputs, exclude the layers that compute
+            them: `exclude=keras_sparse.output_layers(model)`. See `masks.channels.channel_axes` for
+            how the channels of a kernel are found.
         exclude: variables to keep dense besides biases and normalisation: a regular expression for
             `variable.path`, a built layer, a variable, or a list of those.
         **kwargs: the other arguments of `keras.optimizers.Optimizer` (`clipnorm`, `name`, …),
@@ -245,10 +246,12 @@ class ProximalOptimizer(ChoosesVariables, keras.optimizers.Optimizer):
 
     def _assign_or_stay_zero(self, variable, value):
         """Assign; in the fine-tuning phase weights that are zero stay zero."""
-        stays_zero = ops.logical_and(
-            ops.convert_to_tensor(self._fine_tuning), ops.convert_to_tensor(variable) == 0.0
-        )
-        self.assign(variable, ops.where(stays_zero, ops.zeros_like(value), value))
+        self.assign(variable, ops.where(self._stays_zero(variable), ops.zeros_like(value), value))
+
+    def _stays_zero(self, variable):
+        """True for the weights that are zero in the fine-tuning phase."""
+        fine_tuning = ops.convert_to_tensor(self._fine_tuning)
+        return ops.logical_and(fine_tuning, ops.convert_to_tensor(variable) == 0.0)
 
     def finalize_variable_values(self, var_list):
         """Called by `fit` when training ends: warns if the network died."""

@@ -11,6 +11,8 @@ from keras_sparse.optimizers.dpf import DPF
 from keras_sparse.optimizers.published_rda import PublishedRDA, PublishedRDAToTarget
 from keras_sparse.validation import check_number
 
+_RAMP_STEPS = 1000
+
 
 class RDA:
     """Dual averaging: makes an optimizer of the class that the arguments choose.
@@ -35,7 +37,8 @@ class RDA:
             target instead.
         target_sparsity: float in [0, 1), the share of prunable weights to become zero. Defaults
             to 0.9 where no `l1` is given; by channel there is no default.
-        ramp_steps: int, the steps over which the sparsity rises to its target. Defaults to 1000.
+        ramp_steps: int, the steps over which the sparsity rises to a `target_sparsity`. Defaults to
+            1000.
         rho: float, the part of λ that falls as 1/√t. Defaults to 0.0.
         variant: `"accumulated"` or `"published"`. Defaults to `"accumulated"`.
         center: `"initial"` or `"zero"`, for biases and normalisation in the published variant.
@@ -72,7 +75,7 @@ class RDA:
         learning_rate: LearningRate = 0.1,
         l1: LearningRate | None = None,
         target_sparsity: float | None = None,
-        ramp_steps: int = 1000,
+        ramp_steps: int = _RAMP_STEPS,
         rho: float = 0.0,
         variant: Literal["accumulated", "published"] = "accumulated",
         center: Literal["initial", "zero"] = "initial",
@@ -81,7 +84,7 @@ class RDA:
         **kwargs: Any,
     ) -> Any:
         """Make an optimizer of the class that the arguments choose."""
-        _check_choices(variant, center, l1, target_sparsity, rho)
+        _check_choices(variant, center, l1, target_sparsity, ramp_steps, rho)
         kwargs.update(learning_rate=learning_rate, groups=groups, exclude=exclude)
         if variant == "published":
             kwargs["center"] = center
@@ -121,7 +124,7 @@ class RDA:
 keras.saving.get_custom_objects()["keras_sparse>RDA"] = RDA
 
 
-def _check_choices(variant, center, l1, target_sparsity, rho):
+def _check_choices(variant, center, l1, target_sparsity, ramp_steps, rho):
     if variant not in ("accumulated", "published"):
         raise ValueError(
             f"`variant` must be 'accumulated' or 'published'. Received: variant={variant!r}"
@@ -137,6 +140,11 @@ def _check_choices(variant, center, l1, target_sparsity, rho):
         raise ValueError(
             "Give `l1` or `target_sparsity`, from which l1 is found, not both. "
             f"Received: l1={l1}, target_sparsity={target_sparsity}"
+        )
+    if l1 is not None and ramp_steps != _RAMP_STEPS:
+        raise ValueError(
+            "`ramp_steps` is for a `target_sparsity`: with an `l1` no sparsity rises. Received: "
+            f"l1={l1}, ramp_steps={ramp_steps}"
         )
     if check_number("rho", rho, "[0, inf)") and l1 is None:
         raise ValueError(f"`rho` goes with `l1`, not with `target_sparsity`. Received: {rho=}")

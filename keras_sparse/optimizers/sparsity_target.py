@@ -116,7 +116,7 @@ class FindsThresholds(SeparableUpdate):
         whole = sum(self._whole_size(i) for i, _, _ in searched) + cut["vanished"]
         wanted = (self._sparsity_now() * whole - cut["zeros"]) / present
         if self.groups == "weight":
-            return find_thresholds(sizes, wanted)
+            return find_thresholds(self._without_frozen(sizes), wanted)
         # The channels of a layer differ by a few percent, layers by much more. So each channel is
         # compared with its layer's mean, which includes the removed channels.
         removed = [
@@ -129,13 +129,22 @@ class FindsThresholds(SeparableUpdate):
         relative = [
             size / ops.where(m == 0.0, 1.0, m) for size, m in zip(sizes, means, strict=True)
         ]
-        found = find_thresholds(relative, wanted, weights, removed)
+        found = find_thresholds(self._without_frozen(relative), wanted, weights, removed)
         return [threshold * mean for threshold, mean in zip(found, means, strict=True)]
 
     def _sizes(self, record, variable):
         """The sizes that are compared with the threshold of a variable, in float32."""
         value = ops.cast(dense(self._searched(record, variable)), "float32")
         return group_size(value, record.axes, record.removed_from(value))
+
+    def _without_frozen(self, sizes):
+        """Zeros for the sizes of weights that stay zero, although their sums may have grown."""
+        frozen = []
+        for _, variable, record in self._searched_records():
+            stays = self._stays_zero(variable)
+            axes = record.axes
+            frozen.append(stays if axes is None else ops.all(stays, axis=axes, keepdims=True))
+        return [ops.where(stay, 0.0, size) for stay, size in zip(frozen, sizes, strict=True)]
 
     def _whole_size(self, index):
         return math.prod(self._whole_shapes[index])

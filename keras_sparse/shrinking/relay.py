@@ -31,6 +31,7 @@ class Relay(keras.callbacks.Callback):
         self._began = False
         self._callbacks = keras.tree.flatten(callbacks or [])
         self._added = [set() for _ in self._callbacks]
+        self._gone = [set() for _ in self._callbacks]
         # Otherwise the progress bar would make the host wait for the device at every batch.
         self.async_safe = all(map(_is_async_safe, self._callbacks))
 
@@ -44,6 +45,8 @@ class Relay(keras.callbacks.Callback):
 
     def set_model(self, model):
         """Pass on the current model to the callbacks."""
+        if self.model not in (None, model):
+            self._gone = [set(added) for added in self._added]
         super().set_model(model)
         self._pass_on("set_model", model)
 
@@ -68,11 +71,12 @@ class Relay(keras.callbacks.Callback):
         What a callback added before, of a layer that is removed or renamed now, is NaN: tables such
         as `CSVLogger`'s need all of their columns.
         """
-        for callback, added in zip(self._callbacks, self._added, strict=True):
+        for callback, added, gone in zip(self._callbacks, self._added, self._gone, strict=True):
             before = set(logs)
             callback.on_epoch_end(epoch, logs)
-            logs.update(dict.fromkeys(added - set(logs), math.nan))
+            gone.difference_update(logs)
             added.update(set(logs) - before)
+            logs.update(dict.fromkeys(gone, math.nan))
 
     def on_train_batch_begin(self, batch, logs=None):
         self._pass_on("on_train_batch_begin", batch, logs)

@@ -38,3 +38,5 @@ def test_class_specialization(data):
 def test_labels_are_needed():
     with pytest.raises(ValueError, match="no labels"):
         class_specialization(network(), X)
+    with pytest.raises(ValueError, match="Received: labels of several outputs"):
+        class_specialization(network(), [(X, (Y, Y))])

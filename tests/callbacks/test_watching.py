@@ -70,6 +70,19 @@ def test_averages_that_lag_do_not_make_a_network_dead():
     np.testing.assert_array_equal(model.predict(X, verbose=0), before)
 
 
+def test_one_output_that_is_not_finite_is_enough():
+    inputs = keras.Input((4,))
+    heads = [layers.Dense(1, name=name)(inputs) for name in ("a", "b")]
+    model = keras.Model(inputs, heads)
+    callback = TerminateOnDeadNetwork(X[:8])
+    callback.set_model(model)
+    callback.on_epoch_end(0)
+    assert callback.died_in_epoch is None
+    model.get_layer("b").kernel.assign(np.full((4, 1), np.nan))
+    callback.on_epoch_end(1)
+    assert callback.died_in_epoch == 1
+
+
 def test_needs_inputs_that_differ():
     with pytest.raises(ValueError, match="two inputs or more"):
         TerminateOnDeadNetwork(X[:1])

@@ -124,6 +124,14 @@ def test_tensorflow_data():
     np.testing.assert_array_equal(labels, np.arange(6))
 
 
+def test_labels_of_several_outputs():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(2)])
+    labels = np.arange(6), np.ones((6, 3))
+    ((_, found),) = activations(model, [(X, labels)])
+    for own, label in zip(found, labels, strict=True):
+        np.testing.assert_array_equal(own, label)
+
+
 def test_labels_are_optional():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(2)])
     assert [y for _, y in activations(model, X)] == [None]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_sparse import MagnitudePruning, RigL, SparseMomentum, StaticSparse
+from keras_sparse import SET, SNIP, MagnitudePruning, RigL, SparseMomentum, StaticSparse, _keras
 from keras_sparse.optimizers.deep_r import DeepR
 from tests.on_keras import KERAS_OPTIMIZERS
 
@@ -40,6 +40,67 @@ def test_trains_as_that_optimizer_on_masked_weights(make):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
     assert not ops.convert_to_numpy(masked[0])[~mask].any()
     assert int(optimizer.iterations) == 3
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        keras.optimizers.Ftrl(0.05),
+        keras.optimizers.Adagrad(0.1, initial_accumulator_value=0.1),
+        keras.optimizers.Adadelta(0.1),
+    ],
+    ids=lambda inner: inner.name,
+)
+def test_a_weight_that_grows_starts_with_the_state_of_a_new_weight(inner):
+    new = variables()
+    config = keras.optimizers.serialize(inner)
+    optimizer = SET(density=0.3, inner=inner, update_every=2, prune_rate=0.5, seed=0)
+    optimizer.build(new)
+    (mask,) = optimizer.masks.values()
+    first = ops.convert_to_numpy(mask)
+    # A weight whose gradient is zero must not become NaN either.
+    steps = [[np.zeros((6, 8), "float32"), bias] for _, bias in gradients()]
+    for step in steps:
+        optimizer.apply([ops.convert_to_tensor(g) for g in step])
+    grown = ops.convert_to_numpy(mask) & ~first
+    assert grown.any()
+    assert all(np.isfinite(ops.convert_to_numpy(v)).all() for v in new)
+    fresh = keras.optimizers.deserialize(config)
+    fresh.build(variables())
+    outside = ~ops.convert_to_numpy(mask)
+    for slots, olds in zip(optimizer._inner.slots, _keras.slots(fresh).values(), strict=True):
+        slot, old = (ops.convert_to_numpy(each[0])[outside] for each in (slots, olds))
+        np.testing.assert_array_equal(slot, old)
+
+
+def clipped_step(**clipping):
+    """The changes of kernel and bias by one step, with a NaN outside the mask."""
+    kernel, bias = variables()
+    optimizer = StaticSparse(0.1, density=0.5, momentum=0.0, seed=0, **clipping)
+    optimizer.build([kernel, bias])
+    (mask,) = (ops.convert_to_numpy(m) for m in optimizer.masks.values())
+    gradient = np.ones((6, 8), "float32")
+    gradient[tuple(np.argwhere(~mask)[0])] = np.nan
+    before = [ops.convert_to_numpy(v).copy() for v in (kernel, bias)]
+    optimizer.apply([ops.convert_to_tensor(g) for g in (gradient, np.ones(8, "float32"))])
+    return [ops.convert_to_numpy(v) - b for v, b in zip((kernel, bias), before, strict=True)], mask
+
+
+@pytest.mark.parametrize("name", ["clipnorm", "global_clipnorm"])
+def test_clipping_counts_the_weights_inside_a_mask_that_never_changes(name):
+    (kernel, bias), mask = clipped_step(**{name: 1.0})
+    both = [mask.sum(), 8]
+    total = [sum(both)] * 2 if name == "global_clipnorm" else both
+    np.testing.assert_allclose(kernel, -0.1 * mask / np.sqrt(total[0]), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(bias, -0.1 / np.sqrt(total[1]), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [RigL(0.1, clipvalue=0.5), SNIP(0.1, clipvalue=0.5)], ids=["rigl", "snip"]
+)
+def test_gradients_of_equal_size_are_no_scores(optimizer):
+    with pytest.raises(ValueError, match=r"give `clipnorm`.*Received: clipvalue=0\.5"):
+        optimizer.build(variables())
 
 
 def test_goes_on_after_saving_with_a_state_that_belongs_to_no_variable(tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_sparse.masks.schedules import CosineSchedule, CubicSchedule
+from keras_sparse.masks.schedules import CosineSchedule, CubicSchedule, OneShotSchedule
 from keras_sparse.optimizers.magnitude_pruning import MagnitudePruning
 
 from .matrix import check_masks, compile_model, fit, make_model, masks_of
@@ -52,6 +52,12 @@ def test_a_schedule_is_followed_to_the_weight_and_nothing_comes_back(scope):
                 np.testing.assert_array_equal(mask, first(np.abs(weight), mask.sum(), before))
         old = masks
     assert sum(m.sum() for m in old) == round(0.25 * 250)
+
+
+@pytest.mark.parametrize("sparsity", [1.0, OneShotSchedule(1.0, end=5)])
+def test_a_sparsity_of_everything_is_refused(sparsity):
+    with pytest.raises(ValueError, match="`sparsity` must be below 1"):
+        MagnitudePruning(sparsity=sparsity)
 
 
 def test_a_sparsity_that_falls_is_refused():

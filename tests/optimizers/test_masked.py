@@ -13,6 +13,7 @@ from keras_sparse.optimizers.deep_r import DeepR
 from keras_sparse.optimizers.magnitude_pruning import MagnitudePruning
 from keras_sparse.optimizers.rigl import RigL
 from keras_sparse.optimizers.set import SET
+from keras_sparse.optimizers.snip import SNIP
 from keras_sparse.optimizers.sparse_momentum import SparseMomentum
 from keras_sparse.optimizers.static_sparse import StaticSparse
 from tests.optimizers.problems import equal_paths
@@ -320,6 +321,38 @@ def test_the_callback_refuses_what_updates_itself():
     model = compile_model(make_model(), SET(update_every=None), steps_per_execution=2)
     with pytest.raises(ValueError, match="every=3, steps_per_execution=2"):
         fit(model, callbacks=[MaskUpdate(3)])
+    model = compile_model(make_model(), SET(update_every=None), steps_per_execution=4)
+    with pytest.raises(ValueError, match=f"steps_per_execution=4, {STEPS_PER_EPOCH} steps"):
+        fit(model, callbacks=[MaskUpdate(4)])
+
+
+@pytest.mark.parametrize(
+    ("make", "pause"), [(functools.partial(RigL, update_every=2), 2), (SNIP, 0)]
+)
+def test_a_step_that_trains_nothing_does_not_decay_weights(make, pause):
+    optimizer = make(0.1, momentum=0.0, density=0.5, weight_decay=0.1, seed=0)
+    variables = [*kernels((6, 5)), keras.Variable(np.ones(5, "float32"), name="bias")]
+    optimizer.build(variables)
+    for _ in range(pause + 1):
+        before = ops.convert_to_numpy(variables[1]).copy()
+        optimizer.apply(gradients_like(variables, 0))
+    np.testing.assert_array_equal(ops.convert_to_numpy(variables[1]), before)
+    # The next one does.
+    optimizer.apply([ops.zeros(v.shape) for v in variables])
+    assert (ops.convert_to_numpy(variables[1]) < before).all()
+
+
+def test_an_inner_optimizer_is_for_one_optimizer():
+    inner = keras.optimizers.SGD(0.1)
+    first, second = StaticSparse(inner=inner), StaticSparse(inner=inner)
+    first.build(kernels((6, 5)))
+    with pytest.raises(ValueError, match="`inner` is built already"):
+        second.build(kernels((6, 5)))
+
+
+def test_masks_before_the_optimizer_is_built():
+    with pytest.raises(AttributeError, match="`masks` exist once the optimizer is built"):
+        _ = StaticSparse().masks
 
 
 def test_masks_of_weights_with_equal_paths():

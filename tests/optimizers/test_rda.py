@@ -307,6 +307,37 @@ def test_fine_tuning_keeps_zeros():
     np.testing.assert_array_equal(ops.convert_to_numpy(variable) == 0, [[True, False]])
 
 
+@pytest.mark.parametrize(
+    ("variant", "groups"),
+    [("accumulated", "weight"), ("accumulated", "channel"), ("published", "weight")],
+)
+def test_fine_tuning_stays_at_the_target(variant, groups):
+    start = np.arange(1.0, 41.0).reshape(2, 20)
+    hidden, logits = kernel(start, "hidden_kernel"), kernel(start.T, "logits_kernel")
+    optimizer = RDA(0.1, target_sparsity=0.5, ramp_steps=1, variant=variant, groups=groups)
+    optimizer.build([hidden, logits])
+
+    def train():
+        """Steps that move the weights that are zero the most, up to the next search."""
+        for _ in range(20):
+            gradients = [
+                ops.where(ops.equal(v, 0.0), 1e4, ops.array(g, "float32"))
+                for v, g in ((hidden, start), (logits, start.T))
+            ]
+            optimizer.apply(gradients)
+        optimizer.apply([ops.zeros(v.shape) for v in (hidden, logits)])
+        optimizer.iterations.assign(optimizer.iterations - 1)
+        return [ops.convert_to_numpy(v) == 0 for v in (hidden, logits)]
+
+    before = train()
+    assert 40 <= sum(map(np.sum, before)) < 80
+    optimizer.start_fine_tuning()
+    for _ in range(2):
+        after = train()
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
 def test_fine_tuning_needs_a_built_optimizer():
     with pytest.raises(ValueError, match="built optimizer"):
         RDA().start_fine_tuning()
@@ -371,6 +402,7 @@ def test_counts_one_slot_per_weight():
         ),
         ({"target_sparsity": 1.0}, r"`target_sparsity` must be in \[0, 1\)"),
         ({"target_sparsity": 0.5, "l1": 0.1}, "not both"),
+        ({"l1": 0.1, "ramp_steps": 50}, "`ramp_steps` is for a `target_sparsity`"),
         ({"ramp_steps": 0}, "`ramp_steps` must be"),
         ({"weight_decay": 1e-4}, "takes no `weight_decay`"),
         ({"use_ema": True}, "takes no `use_ema`"),

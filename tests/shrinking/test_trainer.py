@@ -159,6 +159,27 @@ def test_callbacks_of_weights_go_on_with_the_compact_model(tmp_path):
     assert [row["sparsity/network/conv/kernel"] for row in rows] == ["0.5", "0.5", "nan", "nan"]
 
 
+class Seldom(keras.callbacks.Callback):
+    """A metric of every second epoch, from the weights of a layer."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch % 2 == 0:
+            logs["seldom"] = float(epoch)
+
+
+@pytest.mark.parametrize("shrinks", [False, True])
+def test_a_log_that_a_callback_leaves_out_stays_left_out(shrinks):
+    trainer, seen = shrinking("adam"), []
+    if not shrinks:
+        trainer = ShrinkingTrainer(make("adam"), DeadChannels(epochs=99), must_pay=False)
+    watch = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(logs.get("seldom"))
+    )
+    train(trainer, 6, callbacks=[Seldom(), watch])
+    assert bool(trainer.shrinks) == shrinks
+    assert seen == [0, None, 2, None, 4, None]
+
+
 def test_the_step_of_the_compact_model_is_separated_too():
     model = compiled(plain_network(), RDA(target_sparsity=0.1, ramp_steps=1))
     kill(model)
