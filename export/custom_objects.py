@@ -1,13 +1,15 @@
 """The flag `--import`: a module with a model's own layers and losses."""
 
 import importlib
+import sys
 
 from absl import flags
 
 
 def define_import():
-    """Defines the flag."""
-    flags.DEFINE_string("import", None, "A Python module with the model's own layers and losses.")
+    """Defines the flag, as one of the program's own, which `--help` lists."""
+    about = "A Python module with the model's own layers and losses."
+    flags.DEFINE_string("import", None, about, module_name=sys.argv[0])
 
 
 def register_objects(module):

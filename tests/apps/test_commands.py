@@ -84,4 +84,5 @@ def test_help_of_a_command_lists_its_flags(tmp_path):
     )
     assert commands.COMMANDS["latency"][1] in done.stdout
     assert "python -m export.latency model.keras --quantize=int8" in done.stdout
-    assert "flags:\n  --num_threads: Threads of LiteRT. (a whole number" in done.stdout
+    assert "flags:\n  --import: A Python module" in done.stdout
+    assert "\n  --num_threads: Threads of LiteRT. (a whole number" in done.stdout
