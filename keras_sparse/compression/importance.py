@@ -10,6 +10,7 @@ from keras_sparse.channels import ChannelCriterion
 from keras_sparse.compression.data import first_batches, is_arrays
 from keras_sparse.compression.probe import probe_model, unchanged, unfrozen
 from keras_sparse.configured import Configured
+from keras_sparse.validation import check_integer
 from keras_sparse.variables import layers_of_type
 
 
@@ -56,7 +57,7 @@ class Taylor(Importance):
         batch_size: int, for arrays. Defaults to 64.
 
     Raises:
-        ValueError: the model is not compiled with a loss, or there are no data.
+        ValueError: an argument below 1; the model is not compiled with a loss; there are no data.
 
     Example:
 
@@ -70,8 +71,8 @@ class Taylor(Importance):
     needs_data = True
 
     def __init__(self, batches=20, batch_size=64):
-        self.batches = batches
-        self.batch_size = batch_size
+        self.batches = check_integer("batches", batches, "[1, inf)")
+        self.batch_size = check_integer("batch_size", batch_size, "[1, inf)")
 
     def scores(self, model, groups, data=None):
         if data is None:
@@ -223,6 +224,9 @@ class Random(Importance):
         return {"seed": self.seed}
 
 
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+
+
 class FromCriterion(Importance):
     """A criterion of `keras_sparse.channels` as an importance.
 
@@ -279,6 +283,9 @@ def _by_weight(model, by_layer):
         named = by_layer.get(layer.name) if counts[layer.name] == 1 else None
         rows = by_layer.get(layer.path, named)
         found |= {weight.path: rows for weight in layer.weights if rows is not None}
+        if rows is not None and isinstance(layer, _DEPTHWISE):
+            # Its kernel has one entry for each channel, which makes several outputs.
+            found[layer.kernel.path] = rows.reshape(-1, layer.depth_multiplier).sum(1)
     return found
 
 

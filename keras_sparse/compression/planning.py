@@ -256,7 +256,7 @@ class Planner:
         self._costs.calibrate(measured)
 
     def budget(self, target):
-        """The `Budget` of a user's `target`, which may also be a function from costs to a `Budget`.
+        """The `Budget` of a user's `target`, which may also be that of one of several cuts.
 
         Raises:
             BudgetError: no choice of channels meets it; raised before scores are computed.
@@ -267,7 +267,7 @@ class Planner:
         budget = target(costs) if callable(target) else Budget.of(target, costs)
         if not callable(target):
             warn_if_met(budget, costs)
-        check_narrowest(self._costs, budget)
+        check_narrowest(self._costs, target.last(costs) if callable(target) else budget)
         return budget
 
     def plan(self, budget, asked=None):

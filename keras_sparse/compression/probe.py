@@ -6,6 +6,7 @@ import keras
 
 from keras_sparse import _keras
 from keras_sparse.compression.descriptions import check_config
+from keras_sparse.optimizer_copies import scaled_like
 from keras_sparse.surgery.functional import separate
 from keras_sparse.surgery.messages import one_line
 from keras_sparse.training_steps import check_training_steps
@@ -28,7 +29,7 @@ def probe_model(model, optimizer):
         ValueError: `model` has no loss.
     """
     probe = separate(model)
-    optimizer = scaled_like(optimizer, model)
+    optimizer = scaled_like(optimizer, getattr(model, "optimizer", None))
     probe.compile(optimizer=optimizer, auto_scale_loss=False, **loss_arguments(model))
     return probe
 
@@ -53,21 +54,6 @@ def loss_arguments(model):
     return {"loss": model.loss, **kept, "jit_compile": model.jit_compile}
 
 
-def scaled_like(optimizer, original):
-    """Wraps an optimizer in loss scaling, if the optimizer of another model has it.
-
-    Keras itself decides by the dtype of the whole model, which may differ from that of its layers.
-    """
-    scaling = getattr(original, "optimizer", None)
-    if not isinstance(scaling, keras.optimizers.LossScaleOptimizer):
-        return optimizer
-    return keras.optimizers.LossScaleOptimizer(
-        optimizer,
-        initial_scale=scaling.initial_scale,
-        dynamic_growth_steps=scaling.dynamic_growth_steps,
-    )
-
-
 def compile_arguments(model):
     """As `loss_arguments`, with the metrics; objects with a state are new.
 
@@ -76,6 +62,7 @@ def compile_arguments(model):
     """
     found = loss_arguments(model)
     given = _keras.compile_config(model)
+    found["steps_per_execution"] = given["steps_per_execution"]
     for name in ("metrics", "weighted_metrics"):
         found[name] = _renewed(given[name], model)
     return found

@@ -10,8 +10,9 @@ import numpy as np
 
 from keras_sparse import _keras
 from keras_sparse.compression.data import count
-from keras_sparse.compression.probe import compile_arguments, scaled_like
+from keras_sparse.compression.probe import compile_arguments
 from keras_sparse.loss_scaling import bare_optimizer
+from keras_sparse.optimizer_copies import optimizer_like, scaled_like
 from keras_sparse.weight_decay import exclude_like, same_weights
 
 # Peak learning rate of a recovery, as a fraction of that of the base training, for fewer epochs
@@ -119,15 +120,6 @@ def recovery_optimizer(optimizer, peak, steps, warmup):
     return optimizer_like(optimizer, rate)
 
 
-def optimizer_like(optimizer, rate=None):
-    """A new optimizer with the config of another, and its learning rate unless one is given."""
-    if rate is None:
-        rate = _keras.learning_rate(optimizer)
-        rate = rate if callable(rate) else float(keras.ops.convert_to_numpy(rate))
-    config = _keras.config_without_rate(optimizer)
-    return type(optimizer).from_config({**config, "learning_rate": rate})
-
-
 def compile_like(model, original, optimizer, sources=None):
     """Compiles a model with the loss, the metrics and the loss scaling of another.
 
@@ -145,7 +137,7 @@ def compile_like(model, original, optimizer, sources=None):
         pairs = functools.cache(lambda: _pairs(model, original, sources))
         exclude_like(optimizer, original.optimizer, pairs)
         _choose_like(optimizer, original.optimizer, model, pairs)
-    optimizer = scaled_like(optimizer, original)
+    optimizer = scaled_like(optimizer, original.optimizer)
     model.compile(optimizer=optimizer, auto_scale_loss=False, **compile_arguments(original))
 
 

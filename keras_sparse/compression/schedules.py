@@ -214,9 +214,13 @@ class _Step:
     def __init__(self, target, part, costs):
         self.target, self._part, self._costs = target, part, costs
 
+    def last(self, costs):
+        """The budget of the last cut."""
+        return Budget.of(self.target, self._costs or costs)
+
     def __call__(self, costs):
         given = self._costs or costs
-        budget = Budget.of(self.target, given)
+        budget = self.last(costs)
         if self._costs is None:
             warn_if_met(budget, costs)
         limits = budget.limits

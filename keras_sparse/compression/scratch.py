@@ -3,8 +3,9 @@
 import keras
 
 from keras_sparse.cloning import uncompiled_clone
-from keras_sparse.compression.recovery import compile_like, optimizer_like
+from keras_sparse.compression.recovery import compile_like
 from keras_sparse.loss_scaling import bare_optimizer
+from keras_sparse.optimizer_copies import optimizer_like
 from keras_sparse.training_steps import check_training_steps
 from keras_sparse.variables import layers_of_type
 

@@ -7,7 +7,7 @@ import keras
 from keras_sparse.compression.data import first_batches
 from keras_sparse.compression.probe import loss_arguments, probe_model, unchanged
 from keras_sparse.surgery.functional import functional
-from keras_sparse.surgery.group_zeroing import zero_slices
+from keras_sparse.surgery.group_zeroing import finalize_normalizations, zero_slices
 from keras_sparse.variables import layers_of_type
 
 # Batches on which candidates are compared.
@@ -61,9 +61,13 @@ class Trial:
 
     def loss(self, masks):
         """The loss on training data without the channels of `{group: bool array}`."""
-        with unchanged(self._probe.graph):
-            zero_slices(masks, self._weights)
-            return self._probe.evaluate(**self._batches, verbose=0, return_dict=True)["loss"]
+        try:
+            with unchanged(self._probe.graph):
+                zero_slices(masks, self._weights)
+                finalize_normalizations(self._probe.graph)
+                return self._probe.evaluate(**self._batches, verbose=0, return_dict=True)["loss"]
+        finally:
+            finalize_normalizations(self._probe.graph)
 
 
 def recalibrate(model, data, batch_size=64):

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_sparse.surgery.coupling import READER, ChannelGroup
 from keras_sparse.surgery.removal import copied_whole
-from keras_sparse.variables import copied
+from keras_sparse.variables import copied, layers_of_type
 
 # A zero in these would not make the channel zero: it would only divide by epsilon.
 _DEVIATIONS = ("variance", "stddev")
@@ -49,6 +49,11 @@ def zeroed_and_sources(model, chosen):
         `(zeroed, sources, names)`: the new model, `{path of a variable of it: path in the given
         model}`, and `{name of a layer of it: name in the reports on the given model}`.
     """
+    if not isinstance(chosen, Mapping):
+        raise ValueError(
+            "`chosen` must be a dict from groups to channels, such as {group: [0, 5]}. Received: "
+            f"{chosen!r}"
+        )
     masks = {group: _mask(group, channels) for group, channels in chosen.items()}
     _, rebuild = copied_whole(model)
     weights = {weight.path: weight for weight in rebuild.model.weights}
@@ -58,6 +63,7 @@ def zeroed_and_sources(model, chosen):
             if part.path in copies:
                 rebuild.check_own(copies[part.path])
     zero_slices(masks, copies)
+    finalize_normalizations(rebuild.model)
     sources = {path: part.source for path, part in rebuild.slices.items()}
     return rebuild.model, sources, _names(rebuild)
 
@@ -93,6 +99,13 @@ def zero_slices(masks, weights):
             value = np.moveaxis(copied(variable), part.axis, 0)
             value[(part.channels >= 0) & mask[part.channels]] = 0
             variable.assign(np.moveaxis(value, 0, part.axis))
+
+
+def finalize_normalizations(model):
+    """Makes `Normalization` layers compute with the statistics that were assigned to them."""
+    for layer in layers_of_type(model, keras.layers.Normalization):
+        if layer.weights:
+            layer.finalize_state()
 
 
 def _names(rebuild):

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_sparse import _keras
 from keras_sparse.loss_scaling import bare_optimizer, optimizer_name
+from keras_sparse.optimizer_copies import copied_optimizer
 from keras_sparse.surgery.report import Report
 from keras_sparse.variables import by_path
 from keras_sparse.weight_decay import exclude_like
@@ -46,7 +47,8 @@ def slice_optimizer(
         variables; give it to `model.compile`.
 
     Raises:
-        ValueError: the optimizer is not built, or trained another model; the name of a slot does
+        ValueError: an argument of a wrong type; the optimizer is not built, or trained another
+            model; the name of a slot does
             not show its variable, or its shape does not show how to slice it (Adafactor); or the
             optimizer computes weights from gradients alone (Ftrl), and a constant was folded into
             weights.
@@ -57,6 +59,7 @@ def slice_optimizer(
     >>> optimizer = surgery.slice_optimizer(model.optimizer, report, compact)
     >>> compact.compile(optimizer=optimizer, loss=loss)
     """
+    _check_types(optimizer, report, model)
     if not optimizer.built:
         raise ValueError("`optimizer` has no state yet: train, or call `optimizer.build`, first.")
     shifted = any(c.shift is not None and np.any(c.shift) for c in report.slices.values())
@@ -66,7 +69,7 @@ def slice_optimizer(
             "gradients, and would lose what surgery folded into them. Start with a new optimizer."
         )
     _check_sources(optimizer, report, model)
-    sliced = type(optimizer).from_config(optimizer.get_config())
+    sliced = copied_optimizer(optimizer)
     _choose_like(bare_optimizer(optimizer), bare_optimizer(sliced), report, model)
     exclude_like(sliced, optimizer, lambda: _sources(bare_optimizer(optimizer), report, model))
     # Copies: on PyTorch, arrays are views of the weights.
@@ -74,7 +77,8 @@ def slice_optimizer(
     sliced.build(model.trainable_variables)
     # An optimizer with masks draws new masks when it is built, and applies them at once.
     model.set_weights(weights)
-    weight_slots = {*weight_slots, *_weight_slots(bare_optimizer(optimizer))}
+    named = (weight_slots,) if isinstance(weight_slots, str) else weight_slots
+    weight_slots = {*named, *_weight_slots(bare_optimizer(optimizer))}
     olds, news = _by_owner(optimizer), _by_owner(sliced)
     for (path, name), slot in news.items():
         part = report.slices.get(path)
@@ -92,6 +96,17 @@ def slice_optimizer(
     if hasattr(bare_optimizer(sliced), "take_over"):
         bare_optimizer(sliced).take_over(bare_optimizer(optimizer), report.slices)
     return sliced
+
+
+def _check_types(optimizer, report, model):
+    kinds = {"optimizer": keras.optimizers.Optimizer, "report": Report, "model": keras.Model}
+    given = {"optimizer": optimizer, "report": report, "model": model}
+    for name, kind in kinds.items():
+        if not isinstance(given[name], kind):
+            raise ValueError(
+                f"`{name}` must be a {kind.__name__}. Received: {given[name]!r} (of type "
+                f"{type(given[name]).__name__})"
+            )
 
 
 def _check_sources(optimizer, report, model):

@@ -22,7 +22,8 @@ def weight_axes(unit, roots):
         return []
     passes = any(unit.rule.coupled_channels(call) for call in unit.calls)
     found = {}
-    for reads in (True, False):
+    # Outputs first: a layer that reads its own output has one tensor on both sides.
+    for reads in (False, True):
         for key, own in _probe(unit, roots, reads, shapes).items():
             # If a layer passes on the channels of its input, the axis belongs to the layer.
             found.setdefault(key, (reads and not passes, own))

@@ -173,6 +173,26 @@ def test_criteria_of_channels_score_the_layers_of_their_own_names():
         np.testing.assert_allclose(scores[group], norms / norms.mean(), rtol=1e-5)
 
 
+def test_criteria_count_all_outputs_of_a_depthwise_channel():
+    x = keras.Input((6, 6, 3))
+    y = layers.Conv2D(4, 1, name="made")(x)
+    y = layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False, name="spread")(y)
+    model = keras.Model(x, layers.Conv2D(2, 1)(y))
+    (group,) = [group for group in surgery.channel_groups(model) if not group.fixed]
+    kernel = model.get_layer("spread").kernel
+    kernel.assign(np.array(kernel) * np.array([1, 1, 100, 1])[:, None])
+    scores = as_importance(channels.IncomingNorm()).scores(model, [group])[group]
+    assert scores.argmax() == 2
+    assert scores[2] > 10 * np.delete(scores, 2).max()
+
+
+@pytest.mark.parametrize("name", ["batches", "batch_size"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "3"])
+def test_taylor_reads_one_batch_at_least(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be"):
+        Taylor(**{name: value})
+
+
 def test_several_outputs_and_regression():
     x = keras.Input((6,))
     y = layers.Dense(12, activation="relu", name="shared")(x)

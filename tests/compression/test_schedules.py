@@ -237,6 +237,15 @@ def test_a_budget_that_cannot_be_met_costs_no_scores(tmp_path, model, data):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_last_cut_that_cannot_be_made_is_told_before_the_first(model, data):
+    told = []
+    for schedule in ("one_shot", "iterative"):
+        with pytest.raises(BudgetError) as error:
+            compress(model, data, target={"macs": 1e-3}, schedule=schedule, epochs=4)
+        told.append(str(error.value))
+    assert told[0] == told[1]
+
+
 def test_files_of_a_plan(tmp_path, model, data):
     arguments = {"folder": tmp_path, "epochs": 0}
     compress(model, data, **arguments)

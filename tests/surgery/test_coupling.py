@@ -212,6 +212,12 @@ def test_channels_that_the_group_does_not_have(channels, message):
         surgery.zero_groups(model, {free_groups(model)[0]: channels})
 
 
+def test_groups_without_channels():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Dense(2)])
+    with pytest.raises(ValueError, match="`chosen` must be a dict from groups to channels"):
+        surgery.zero_groups(model, surgery.channel_groups(model))
+
+
 def test_groups_of_another_model():
     def make(name):
         return keras.Sequential([keras.Input((4,)), layers.Dense(3, name=name), layers.Dense(2)])
@@ -278,3 +284,72 @@ def test_a_layer_inside_another_may_have_the_name_of_an_outer_one(make, saved, t
     x = np.random.default_rng(0).standard_normal((3, 32)).astype("float32")
     outputs = (network.predict(x, verbose=0) for network in (compact, zeroed))
     np.testing.assert_allclose(*outputs, atol=1e-5)
+
+
+def twice(layer):
+    return lambda x: layer(layer(x))
+
+
+def around_itself(layer):
+    def call(x):
+        return layers.Add()([x, layer(x)])
+
+    return call
+
+
+REPEATED = {
+    "dense": ((8,), lambda: twice(layers.Dense(8, "relu"))),
+    "sum": ((8,), lambda: around_itself(twice(layers.Dense(8, "relu")))),
+    "grouped": ((4, 4, 8), lambda: twice(layers.Conv2D(8, 1, groups=2))),
+    "separable": ((4, 4, 8), lambda: twice(layers.SeparableConv2D(8, 3, padding="same"))),
+    "gru": ((4, 8), lambda: twice(layers.GRU(8, return_sequences=True))),
+}
+
+
+@pytest.mark.parametrize("kind", REPEATED)
+def test_a_layer_that_reads_its_own_output_loses_channels(kind):
+    shape, make = REPEATED[kind]
+    inputs = keras.Input(shape)
+    x = make()(layers.Dense(8, "relu", name="first")(inputs))
+    model = keras.Model(inputs, layers.Dense(2, name="out")(layers.Flatten()(x)))
+    randomise(model, np.random.default_rng(0))
+    (group,) = [g for g in free_groups(model) if "first" in g.layers]
+    masks = {group: np.arange(group.size) == group.size - 1}
+    compact, _ = surgery.remove_dead_channels(surgery.zero_groups(model, masks))
+    assert compact.count_params() == parameters_without(model, masks) < model.count_params()
+
+
+def test_two_directions_with_different_cells():
+    inputs = keras.Input((4, 5))
+    both = layers.Bidirectional(layers.LSTM(6), backward_layer=layers.GRU(6, go_backwards=True))
+    model = keras.Model(inputs, layers.Dense(2)(both(inputs)))
+    randomise(model, np.random.default_rng(0))
+    (group,) = free_groups(model)
+    compact, _ = surgery.remove_dead_channels(surgery.zero_groups(model, {group: [0, 3]}))
+    assert compact.layers[1].forward_layer.units == compact.layers[1].backward_layer.units == 4
+
+
+def test_the_last_of_stacked_cells_loses_channels():
+    inputs = keras.Input((4, 5))
+    stack = layers.RNN([layers.LSTMCell(6), layers.GRUCell(5)])
+    model = keras.Model(inputs, layers.Dense(2)(stack(inputs)))
+    randomise(model, np.random.default_rng(0))
+    (group,) = free_groups(model)
+    masks = {group: np.isin(np.arange(5), [0, 3])}
+    compact, _ = surgery.remove_dead_channels(surgery.zero_groups(model, masks))
+    assert [cell.units for cell in compact.layers[1].cell.cells] == [6, 3]
+    assert compact.count_params() == parameters_without(model, masks)
+
+
+def test_an_adapted_normalization_computes_with_the_zeros():
+    inputs = keras.Input((5,))
+    norm = layers.Normalization(name="norm")
+    norm.adapt(np.random.default_rng(0).normal(3, 2, (50, 4)).astype("float32"))
+    x = norm(layers.Dense(4, name="made")(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    (group,) = free_groups(model)
+    zeroed = surgery.zero_groups(model, {group: [0, 2]})
+    seen = keras.Model(zeroed.inputs, zeroed.get_layer("norm").output)
+    values = seen.predict(np.ones((2, 5), "float32"), verbose=0)
+    assert (values[:, [0, 2]] == 0).all()
+    assert (values[:, [1, 3]] != 0).all()

@@ -108,6 +108,52 @@ def test_folded_constants_reach_slots_that_hold_weights(harness):
     )
 
 
+class Halving(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that is not registered in Keras."""
+
+    def __call__(self, step):
+        return 0.01
+
+    def get_config(self):
+        return {}
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("rate", [Halving(), lambda: 0.01], ids=["schedule", "function"])
+def test_a_rate_that_keras_cannot_make_again_is_shared(rate, scaled, harness):
+    optimizer = keras.optimizers.Adam(rate, beta_1=0.8)
+    if scaled:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=8.0)
+    model = network(harness)
+    optimizer.build(model.trainable_variables)
+    compact, report = surgery.remove_dead_channels(model)
+    sliced = surgery.slice_optimizer(optimizer, report, compact)
+    bare = getattr(sliced, "inner_optimizer", sliced)
+    assert bare._learning_rate is rate
+    assert bare.beta_1 == 0.8
+    assert not scaled or sliced.initial_scale == 8.0
+
+
+def test_arguments_of_a_wrong_type_are_named(harness):
+    model = network(harness)
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True)
+    optimizer.build(model.trainable_variables)
+    compact, report = surgery.remove_dead_channels(model)
+    for name, arguments in {
+        "optimizer": (None, report, compact),
+        "report": (optimizer, compact, report),
+        "model": (optimizer, report, None),
+    }.items():
+        with pytest.raises(ValueError, match=f"`{name}` must be a"):
+            surgery.slice_optimizer(*arguments)
+    one, several = (
+        surgery.slice_optimizer(optimizer, report, compact, weight_slots=slots)
+        for slots in ("average", ("average",))
+    )
+    for a, b in zip(one.variables, several.variables, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
+
+
 def test_optimizer_without_state(harness):
     compact, report = surgery.remove_dead_channels(network(harness))
     with pytest.raises(ValueError, match="no state"):

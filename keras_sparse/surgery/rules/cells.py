@@ -5,8 +5,7 @@ import numpy as np
 
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.base import plain_config, register_rule
-from keras_sparse.surgery.rules.recurrent import Recurrent
-from keras_sparse.surgery.units import weights_by_name
+from keras_sparse.surgery.rules.recurrent import Recurrent, prefixes
 
 
 @register_rule(keras.layers.RNN)
@@ -40,10 +39,8 @@ class StackedCellsRule(Recurrent):
 
     def directions(self, layer):
         """List of `(prefix of the names of its weights, cell)`."""
-        names = {id(weight): name for name, weight in weights_by_name(layer).items()}
-        kernels = [getattr(cell, "kernel", None) for cell in layer.cell.cells]
-        prefixes = [names.get(id(kernel), "").removesuffix("kernel") for kernel in kernels]
-        return list(zip(prefixes, layer.cell.cells, strict=True))
+        cells = layer.cell.cells
+        return list(zip(prefixes(layer, cells), cells, strict=True))
 
     def _dead(self, unit, constants):
         """For each cell, which units always have the state zero."""
@@ -57,14 +54,20 @@ class StackedCellsRule(Recurrent):
         dead = self._dead(call.unit, self._constants(call.inputs[0]))[-1]
         return [(-1, Constants.of(np.where(dead, 0.0, np.nan)))]
 
-    def _kept(self, unit):
-        """For each cell, which units the output needs through the later cells; at least one."""
+    def _kept(self, unit, closed=False):
+        """For each cell, which units the output needs through the later cells; at least one.
+
+        Args:
+            unit: the `Unit`.
+            closed: whether the units that the last cell's kept units read are added. `needs` adds
+                them to what is kept.
+        """
         cells = self.cells(unit)
         dead = self._dead(unit, unit.inputs[0].on(-1).constants.uniform)
         keep, kept = unit.outputs[0].keep.copy(), []
         for cell, zero in zip(reversed(cells), reversed(dead), strict=True):
             keep = keep & ~zero if kept else keep
-            keep = cell.read_units(keep, zero)
+            keep = cell.read_units(keep, zero) if kept or closed else keep
             keep[0] |= not keep.any()
             kept.insert(0, keep)
             keep = cell.read_inputs(keep)
@@ -73,7 +76,7 @@ class StackedCellsRule(Recurrent):
     def needs(self, unit):
         if not unit.alive:
             return
-        kept, first = self._kept(unit), self.cells(unit)[0]
+        kept, first = self._kept(unit, closed=True), self.cells(unit)[0]
         unit.outputs[0].need(kept[-1], f"{unit.name}: its own state")
         source = unit.inputs[0].on(-1)
         read = first.read_inputs(kept[0]) & np.isnan(source.constants.uniform)

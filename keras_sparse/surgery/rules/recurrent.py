@@ -8,6 +8,7 @@ import numpy as np
 from keras_sparse.surgery.constants import Constants
 from keras_sparse.surgery.rules.activations import activate, mixes_channels
 from keras_sparse.surgery.rules.base import Rule, plain_config, register_rule
+from keras_sparse.surgery.units import weights_by_name
 
 
 class Cell:
@@ -110,6 +111,13 @@ class Cell:
             bias = weights[self.names["bias"]].astype(np.float64)
             bias.reshape(-1, len(correction))[0] += correction
             weights[self.names["bias"]] = bias
+
+
+def prefixes(layer, cells):
+    """For each cell of a layer, the prefix of the names of its weights."""
+    names = {id(weight): name for name, weight in weights_by_name(layer).items()}
+    kernels = [getattr(cell, "kernel", None) for cell in cells]
+    return [names.get(id(kernel), "").removesuffix("kernel") for kernel in kernels]
 
 
 class Recurrent(Rule):
@@ -260,10 +268,8 @@ class BidirectionalRule(Recurrent):
     """Two directions: concatenated, merged, or as separate outputs."""
 
     def directions(self, layer):
-        return [
-            (f"{inner.name}/{inner.cell.name}/", inner)
-            for inner in (layer.forward_layer, layer.backward_layer)
-        ]
+        inner = layer.forward_layer, layer.backward_layer
+        return list(zip(prefixes(layer, [one.cell for one in inner]), inner, strict=True))
 
     def blocks(self, unit):
         """The blocks for the merge mode; then those of the states, forward first."""
