@@ -129,7 +129,8 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS, ids="-".join)
 def test_arguments_of_keras(options):
     # Accumulation, which changes when a step happens, is tested for all of them above.
-    name = "RigL" if "clip" in "".join(options) else "SparseMomentum"
+    name = "SET" if "clipvalue" in options else "SparseMomentum"
+    name = "RigL" if "norm" in "".join(options) else name
     model = compile_model(make_model(), MASKED[name](**options))
     fit(model)
     check_masks(model)
