@@ -186,8 +186,9 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         return [*(self._masks[i] for i in self._sparse), self._pruned, self._grown, *self._extras]
 
     def _update_in_step(self, gradients):
-        due = once_known([dense(gradients[i]) for i in self._sparse], self._due())
-        gradients = self._sparse_gradients(gradients) if self.needs_gradients else []
+        gradients = [dense(gradients[i]) for i in self._sparse]
+        due = once_known(gradients, self._due())
+        gradients = gradients if self.needs_gradients else []
         amount = self._amount()
         variables = self._mask_state()
         old = [ops.convert_to_tensor(v) for v in variables]
@@ -240,16 +241,15 @@ class DynamicMaskOptimizer(SeparableUpdate, MaskedOptimizer):
         (amount,) = self._amounts([int(ops.convert_to_numpy(self.iterations))])
         if not self._would_change(amount):
             return
-        gradients = self._sparse_gradients(gradients) if self.needs_gradients else []
+        gradients = (
+            [self._finite(gradients[i]) for i in self._sparse] if self.needs_gradients else []
+        )
         new = self._compiled_rewired(self._tensors(gradients, ops.convert_to_tensor(amount)))
         for variable, value in zip(self._mask_state(), new, strict=True):
             variable.assign(value)
         if self.pauses:
             self._mask_variables(_keras.variables_of(self))
             self._mask_slots()
-
-    def _sparse_gradients(self, gradients):
-        return [self._finite(gradients[i]) for i in self._sparse]
 
     def _updates_in_step(self):
         return self._every is not None and not self._leaves_out_update

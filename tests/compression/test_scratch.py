@@ -24,9 +24,11 @@ def test_new_weights_where_they_are_trained():
     model = network()
     model.get_layer("norm").moving_mean.assign(np.ones(8))
     like = network()
-    like.compile(keras.optimizers.SGD(0.3), "mse", metrics=["mae"], steps_per_execution=4)
+    # Keras has several steps at a time on all backends but PyTorch.
+    steps = 1 if keras.backend.backend() == "torch" else 4
+    like.compile(keras.optimizers.SGD(0.3), "mse", metrics=["mae"], steps_per_execution=steps)
     new = reinitialized(model, like)
-    assert new.steps_per_execution == 4
+    assert new.steps_per_execution == steps
     assert float(new.optimizer.learning_rate) == pytest.approx(0.3)
     assert new.optimizer is not like.optimizer
     x, y = np.zeros((2, 4)), np.zeros((2, 3))
