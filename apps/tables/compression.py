@@ -130,7 +130,7 @@ def _from_scratch(row, config, task, folder):
 def _epochs_of_both(row, config, task, folder):
     """Epochs in which width 1 costs as much as the training and compression of width 2."""
     wide = _wide(config, folder)
-    compressed, _ = _plan(_cut(*_FIRST, "inherited"), wide, config, task, folder).apply(wide)
+    compressed, _ = _plan(_cut(*_FIRST, "scratch"), wide, config, task, folder).apply(wide)
     narrow = models.resnet_8(task.input_shape, task.classes)
     wide, compressed, own = (
         surgery.count_macs(model).total for model in (wide, compressed, narrow)
@@ -203,7 +203,8 @@ def _plan(row, wide, config, task, folder):
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(chosen.widths.tolist()), encoding="utf-8")
     widths = np.array(json.loads(path.read_text(encoding="utf-8")))
-    importance = Random(seed) if row.initialization == "random channels" else Taylor()
+    # New weights need only the widths.
+    importance = Taylor() if row.initialization == "inherited" else Random(seed)
     scores = importance.scores(wide, groups, batches)
     return Plan(tuple(groups), widths, scores, Budget({}), {}, {})
 

@@ -47,18 +47,18 @@ class TerminateOnDeadNetwork(keras.callbacks.Callback):
         # In the first hundreds of steps the averages of batch normalisation lag behind, and in a
         # deep network the outputs hardly depend on the inputs. So the statistics of the batch are
         # tried too.
-        if not self._is_finite() or not any(map(self._lives, (False, True))):
+        at_inference = self._pairs(training=False)
+        finite = all(np.isfinite(outputs).all() for outputs, _ in at_inference)
+        if not finite or not (_any_differ(at_inference) or _any_differ(self._pairs(training=True))):
             self.died_in_epoch = epoch
             self.model.stop_training = True
 
-    def _is_finite(self):
-        return all(np.isfinite(output).all() for output in self._outputs(self._data, False))
-
-    def _lives(self, training):
+    def _pairs(self, training):
+        """For each output, its values for the data, and for the data in another order."""
         # Not row against row: with other masks of dropout, rows of a dead network differ too.
         moved = keras.tree.map_structure(lambda array: np.roll(array, 1, axis=0), self._data)
         both = (self._outputs(data, training) for data in (self._data, moved))
-        return any(_differ(*pair) for pair in zip(*both, strict=True))
+        return list(zip(*both, strict=True))
 
     def _outputs(self, data, training):
         """Outputs for which random layers draw the same numbers in each call."""
@@ -78,6 +78,10 @@ def _generators_kept():
 
         return torch.random.fork_rng()
     return contextlib.nullcontext()
+
+
+def _any_differ(pairs):
+    return any(_differ(*pair) for pair in pairs)
 
 
 def _differ(outputs, others):

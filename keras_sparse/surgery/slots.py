@@ -48,10 +48,9 @@ def slice_optimizer(
 
     Raises:
         ValueError: an argument of a wrong type; the optimizer is not built, or trained another
-            model; the name of a slot does
-            not show its variable, or its shape does not show how to slice it (Adafactor); or the
-            optimizer computes weights from gradients alone (Ftrl), and a constant was folded into
-            weights.
+            model; the name of a slot does not show its variable, or its shape does not show how to
+            slice it (Adafactor); or the optimizer computes weights from gradients alone (Ftrl), and
+            a constant was folded into weights.
 
     Example:
 
@@ -65,8 +64,8 @@ def slice_optimizer(
     shifted = any(c.shift is not None and np.any(c.shift) for c in report.slices.values())
     if shifted and isinstance(bare_optimizer(optimizer), _FROM_GRADIENTS):
         raise ValueError(
-            f"{optimizer_name(optimizer)} makes the weights again from sums of "
-            "gradients, and would lose what surgery folded into them. Start with a new optimizer."
+            f"{optimizer_name(optimizer)} makes the weights again from sums of gradients, and "
+            "would lose what surgery folded into them. Start with a new optimizer."
         )
     _check_sources(optimizer, report, model)
     sliced = copied_optimizer(optimizer)

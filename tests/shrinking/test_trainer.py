@@ -160,7 +160,7 @@ def test_callbacks_of_weights_go_on_with_the_compact_model(tmp_path):
 
 
 class Seldom(keras.callbacks.Callback):
-    """A metric of every second epoch, from the weights of a layer."""
+    """A metric of every second epoch."""
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch % 2 == 0:
