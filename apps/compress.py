@@ -157,7 +157,7 @@ def _check(values):
         raise program.UsageError(
             f"--channel_multiple must be 1 or more. Received: {values.channel_multiple}"
         )
-    if not os.path.isfile(values.model):
+    if not os.path.exists(values.model):
         raise program.UsageError(f"There is no such file. Received: path={values.model}")
     try:
         command_line.check_model(values.model)

@@ -53,6 +53,7 @@ def parse(argv, description, groups):
         sys.exit(0)
     try:
         rest = flags.FLAGS(argv)
+        common.expand_home()
         text = flags.FLAGS.flags_into_string()
         text.encode()  # reports would fail with it, hours later
     except flags.Error as error:

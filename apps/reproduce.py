@@ -1,7 +1,7 @@
 """Run the rows of a published table, and write what came out beside what was published.
 
 python -m apps.reproduce --table=implicit_mnist --seeds=3 --data_dir=FOLDER
-python -m apps.reproduce --table=rda_vs_prox_sgd --rows=RDA --epochs=2 --data_dir=FOLDER
+python -m apps.reproduce --table=rda_vs_prox_sgd --rows=rda --epochs=2 --data_dir=FOLDER
 python -m apps.reproduce --table=sparse_momentum_mnist --seeds=1 --out=runs/momentum
 """
 

@@ -45,9 +45,18 @@ def _parse(name, argv):
         print(usage.usage(sys.modules["__main__"].__doc__ or name, {"flags": own}))
         sys.exit(0)
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        expand_home()
+        return rest
     except (flags.Error, UnicodeError) as error:  # a file of flags that is not text
         sys.exit(f"{name}: {' '.join(str(error).split())} (--help shows the flags)")
+
+
+def expand_home():
+    """Replaces a leading `~` in the values of flags: shells leave it in `--out=~/runs`."""
+    for name, value in flags.FLAGS.flag_values_dict().items():
+        if isinstance(value, str) and value.startswith("~"):
+            flags.FLAGS[name].value = os.path.expanduser(value)
 
 
 def output(path):

@@ -2,7 +2,6 @@
 
 import collections.abc
 import pathlib
-import zipfile
 
 import numpy as np
 
@@ -277,12 +276,13 @@ def read_samples(path, specs):
     """
     import keras
 
+    from keras_sparse.array_files import read_arrays
+
     try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"{pathlib.Path(path)} cannot be read as arrays: {reason}") from error
+        loaded = read_arrays(path)
+    except ValueError as error:
+        raise ValueError(f"{pathlib.Path(path)} cannot be read as arrays: {error}") from error
+    arrays = loaded if isinstance(loaded, dict) else {"x": loaded}
     flat = keras.tree.flatten(specs)
     names = {name for spec in flat for name in getattr(spec, "names", (spec.name,))}
     arrays = _training_part(arrays, names)

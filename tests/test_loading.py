@@ -318,3 +318,43 @@ def test_a_model_of_unknown_class(files, tmp_path):
         for name, content in parts.items():
             archive.writestr(name, content)
     assert_refused(path, "its model is a MyModel, whose code the file does not hold")
+
+
+def small_model():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+    model.compile("sgd", "mean_squared_error")
+    return model
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+@pytest.mark.parametrize("name", ["model.keras", "model.h5", "model", "model.keras.bak", "a b.zip"])
+def test_the_contents_decide_and_not_the_name(ending, name, tmp_path):
+    model = small_model()
+    model.save(tmp_path / f"written{ending}")
+    path = (tmp_path / f"written{ending}").rename(tmp_path / name)
+    for same, own in zip(load_model(path).get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(same, own)
+    assert keras.losses.get(load_model(path, compile=True).loss) is keras.losses.mean_squared_error
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_what_only_the_training_needs(ending, tmp_path):
+    path = tmp_path / f"model{ending}"
+    model = small_model()
+    model.compile("sgd", lambda y, y_pred: keras.ops.mean(y - y_pred))
+    model.loss.__name__ = "own_loss"
+    model.save(path)
+    assert load_model(path).count_params() == 8
+    assert_refused(path, "--import=MODULE", compile=True)
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_unknown_layers(ending, tmp_path):
+    class Doubling(layers.Layer):
+        def call(self, inputs):
+            return 2 * inputs
+
+    path = tmp_path / f"model{ending}"
+    keras.Sequential([keras.Input((3,)), Doubling()]).save(path)
+    assert_refused(path, "'Doubling'. Import the module that registers it")
+    assert load_model(path, custom_objects={"Doubling": Doubling}).output_shape == (None, 3)

@@ -1,7 +1,6 @@
 """The model and the data of a compression, checked against each other."""
 
 import dataclasses
-import zipfile
 
 import keras
 import numpy as np
@@ -10,6 +9,7 @@ from apps import program
 from apps.compression.options import HELD_OUT
 from export.inputs import check_samples, input_specs
 from keras_sparse import _keras
+from keras_sparse.array_files import read_arrays
 from keras_sparse.compression.data import count, take
 from keras_sparse.loading import load_model
 from keras_sparse.surgery.graph import functional
@@ -48,7 +48,12 @@ def load_compiled(path, loss=None):
         ValueError: a file that cannot be read; a model without a loss or without inputs of known
             size.
     """
-    model = load_model(path, compile=True)
+    try:
+        model = load_model(path, compile=True)
+    except ValueError:
+        if loss is None:
+            raise
+        model = load_model(path)  # the file's own loss is not needed
     input_specs(model)
     if loss is None:
         if not model.compiled or model.loss is None:
@@ -100,7 +105,7 @@ def _named_loss(name, model):
     activation = _last_activation(model)
     probabilities = activation in ("softmax", "sigmoid")
     kind = "probabilities" if probabilities else "logits"
-    loss = _CROSSENTROPIES[name](from_logits=not probabilities)
+    loss = _CROSSENTROPIES[_loss_name(name)](from_logits=not probabilities)
     return loss, f"The loss is {name} of {kind}: the last activation is {activation}."
 
 
@@ -139,12 +144,27 @@ def distillation(model):
 
 
 def _last_activation(model):
-    """Name of the activation of the outputs."""
-    last = model
-    while isinstance(last, keras.Model):
-        last = _keras.origin(functional(last).outputs[0]).operation
+    """Name of the activation of the outputs, before layers that keep their values."""
+    graph = functional(model)
+    calls = [node for nodes in _keras.nodes_by_depth(graph) for node in nodes]
+    origins = {id(tensor): node for node in calls for tensor in node.output_tensors}
+    node = origins[id(graph.outputs[0])]
+    while _keeps_values(node.operation):
+        node = origins[id(node.input_tensors[0])]
+    last = node.operation
+    if isinstance(last, keras.Model):
+        return _last_activation(last)
     activation = getattr(last, "activation", None)
     return getattr(activation, "__name__", type(last).__name__.lower())
+
+
+def _keeps_values(layer):
+    linear = getattr(layer, "activation", None) is keras.activations.linear
+    return isinstance(layer, _KEEPING) or (isinstance(layer, keras.layers.Activation) and linear)
+
+
+# Layers that do not change values at inference.
+_KEEPING = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape)
 
 
 def load_data(path, model, seed):
@@ -177,13 +197,14 @@ def load_data(path, model, seed):
 
 
 def _arrays(path):
+    unreadable = f"--data={path} cannot be read as a .npz file of arrays"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise program.UsageError(
-            f"--data={path} cannot be read as a .npz file of arrays: {error}"
-        ) from error
+        arrays = read_arrays(path)
+    except ValueError as error:
+        raise program.UsageError(f"{unreadable}: {error}") from error
+    if not isinstance(arrays, dict):
+        raise program.UsageError(f"{unreadable}: it is a .npy file.")
+    return arrays
 
 
 def _output_names(graph):
@@ -270,6 +291,11 @@ def _check_targets(key, y, loss, size):
         raise program.UsageError(
             f"{key} must hold classes from 0 to {size - 1}. Received: {y.dtype} from "
             f"{y.min()} to {y.max()}"
+        )
+    if _loss_name(loss) == "binary_crossentropy" and (y.min() < 0 or y.max() > 1):
+        raise program.UsageError(
+            f"{key} must hold numbers from 0 to 1 for binary_crossentropy. Received: {y.dtype} "
+            f"from {y.min()} to {y.max()}"
         )
 
 

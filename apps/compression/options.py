@@ -205,7 +205,7 @@ def check(values):
             raise program.UsageError(f"--{name} is needed with --target: {what}.")
     for name in ("model", "data"):
         path = getattr(values, name)
-        if not os.path.isfile(path):
+        if not os.path.exists(path):
             raise program.UsageError(f"--{name}={path}: there is no such file.")
     if not zipfile.is_zipfile(values.data):
         raise program.UsageError(f"--data={values.data} cannot be read as a .npz file of arrays.")

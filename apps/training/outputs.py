@@ -2,12 +2,13 @@
 
 import importlib.util
 import pathlib
+import shutil
 
 import keras
 import numpy as np
 
 from apps import program
-from apps.training.parts import FILES
+from apps.training.parts import FILES, TENSORBOARD
 from apps.training.settings import require
 from export import ExportError, run_folder
 from export.quantize import variants
@@ -54,9 +55,11 @@ def folder(config):
 
 
 def remove_earlier(folder):
-    """Remove the files of an earlier training, so that they are not taken for those of this one."""
+    """Remove the files and logs that an earlier training left in the folder."""
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
+    if (folder / TENSORBOARD).exists():
+        shutil.rmtree(folder / TENSORBOARD)
 
 
 def write(model, history, task, config, told, dense=None):

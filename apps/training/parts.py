@@ -51,7 +51,8 @@ FILES = (
     *("history.csv", "dense_history.csv", "report.json", "report.md", "report.html"),
     *("accuracy.png", "channels.png", "masks.npz"),
 )
-_FOLDERS = ("checkpoint", "dense_checkpoint", "tensorboard")
+TENSORBOARD = "tensorboard"
+_FOLDERS = ("checkpoint", "dense_checkpoint", TENSORBOARD)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,8 +74,8 @@ class Data(Settings):
     )
     train_images: int | None = integer("Train on so many images only, the first ones.")
     test_images: int | None = integer(
-        "Test on so many images only, the first ones. Default: all; of imagenet 1,000, while "
-        "each epoch is validated on all."
+        "Test on so many images only: the first ones; of imagenet evenly spaced ones. Default: "
+        "all; of imagenet 1,000, while each epoch is validated on all."
     )
     augment: bool = switch(
         "Pad by 4 pixels of reflection, crop at random, mirror half of the images; imagenet "

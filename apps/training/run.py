@@ -10,6 +10,7 @@ from apps.training.baseline import dense_config
 from apps.training.config import TrainConfig
 from apps.training.missed_targets import missed_targets
 from apps.training.networks import network
+from apps.training.parts import TENSORBOARD
 from apps.training.watching import Progress, watching
 from export import run_folder
 from keras_sparse.callbacks import TerminateOnDeadNetwork
@@ -132,7 +133,7 @@ def prepare(config):
 def _training(config, strategy, task, prefix=""):
     """A `Training`; `prefix` is the prefix of its files."""
     folder, is_chief = outputs.folder(config), strategy.is_chief
-    log_dir = folder / "tensorboard" if config.watching.tensorboard and is_chief else None
+    log_dir = folder / TENSORBOARD if config.watching.tensorboard and is_chief else None
     with strategy.scope():
         model = loop.compiled(task, config)
         strategy.adapt(model, task.samples)

@@ -107,7 +107,7 @@ class Streamed:
     @functools.cached_property
     def test(self):
         """`(images, labels)` to test the trained network."""
-        batches = self.images.test(1).take(self.tested).as_numpy_iterator()
+        batches = self.images.test(1, self.tested).as_numpy_iterator()
         return tuple(np.concatenate(part) for part in zip(*batches, strict=True))
 
     def steps_per_epoch(self, batch_size):
@@ -147,7 +147,7 @@ def load(settings, devices=1):
     if settings.image_size:
         dataset = _enlarged(dataset, settings.image_size)
     if settings.unit_pixels:
-        low, high = dataset.x_train.min(), dataset.x_train.max()
+        low, high = (edge(dataset.x_train, axis=(0, 1, 2)) for edge in (np.min, np.max))
         x_train, x_test = ((x - low) / (high - low) for x in (dataset.x_train, dataset.x_test))
         dataset = dataclasses.replace(dataset, x_train=x_train, x_test=x_test)
     test = tuple(_first(part, "test_images", settings) for part in (dataset.x_test, dataset.y_test))

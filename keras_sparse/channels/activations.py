@@ -143,7 +143,7 @@ class _Reader:
         # Keras returns a single output without a list.
         outputs = keras.tree.flatten(self._features.predict_on_batch(inputs))
         for (name, axis), output in zip(self._taps, outputs, strict=False):
-            values = np.moveaxis(np.asarray(output), axis, -1)
+            values = np.moveaxis(_as_float32(output), axis, -1)
             yield name, values.reshape(len(values), -1, values.shape[-1])
         for reader, where in self._inner:
             yield from reader.read_flat(outputs[where])
@@ -151,6 +151,12 @@ class _Reader:
     def read_flat(self, inputs):
         """As `read`, for a flat list of inputs."""
         return self.read(keras.tree.pack_sequence_as(self._inputs, inputs))
+
+
+def _as_float32(output):
+    """An array; float16 could not be compared with the thresholds of criteria."""
+    values = np.asarray(output)
+    return values.astype("float32") if values.dtype.itemsize < 4 else values
 
 
 class _Walk:

@@ -3,11 +3,11 @@
 import hashlib
 import json
 import pathlib
-import zipfile
 
 import keras
 import numpy as np
 
+from keras_sparse.array_files import READING_ERRORS
 from keras_sparse.compression.budget import Budget
 from keras_sparse.compression.checkpoint import with_added
 from keras_sparse.compression.planning import Plan
@@ -96,7 +96,7 @@ class PlanFolder:
                 facts = json.loads(str(file["facts"]))
                 arrays = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]
             found = facts.pop("settings")
-        except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+        except READING_ERRORS as error:
             raise ValueError(
                 f"`folder` has a {path.name} that cannot be read: {error}. Give another folder to "
                 "start again."

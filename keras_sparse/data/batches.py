@@ -64,6 +64,7 @@ class Batches(keras.utils.PyDataset):
 
     def __init__(self, x, y, batch_size, seed=0, augment=None, first_epoch=0):
         super().__init__()
+        x, y = (np.asarray(part) if isinstance(part, (list, tuple)) else part for part in (x, y))
         if len(x) != len(y) or not len(x):
             raise ValueError(
                 "`x` and `y` must hold as many images as targets, and at least one. Received: "

@@ -2,10 +2,11 @@
 
 import dataclasses
 import pathlib
-import zipfile
 
 import keras
 import numpy as np
+
+from keras_sparse.array_files import read_arrays
 
 # Name to (image shape, classes).
 DATASETS = {
@@ -123,16 +124,17 @@ def _digits():
 
 
 def _read(path):
+    if not path.exists():
+        raise ValueError(f"There is no file {path}: put it there or name its folder.")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [key for key in _KEYS if key not in file]
-            if missing:
-                raise ValueError(f"it has no {', '.join(missing)}")
-            return tuple(file[key] for key in _KEYS)
-    except FileNotFoundError:
-        raise ValueError(f"There is no file {path}: put it there or name its folder.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        arrays = read_arrays(path)
+    except ValueError as error:
         raise ValueError(f"{path} cannot be read as a data set: {error}") from error
+    found = arrays if isinstance(arrays, dict) else {}
+    missing = [key for key in _KEYS if key not in found]
+    if missing:
+        raise ValueError(f"{path} cannot be read as a data set: it has no {', '.join(missing)}")
+    return tuple(found[key] for key in _KEYS)
 
 
 def _download(name):

@@ -23,8 +23,8 @@ class ImageFolder(ImageStream):
         class_names: tuple of str, the names of the classes' folders.
 
     Raises:
-        ValueError: a missing folder; a class without images, or a class in only one of `train` and
-            `val`.
+        ValueError: a missing folder; fewer than two classes; a class without images, or a class in
+            only one of `train` and `val`.
 
     Example:
 
@@ -79,9 +79,8 @@ class ImageFolder(ImageStream):
             tf, self._train, tf.random.experimental.stateless_shuffle(places, key, alg="philox")
         )
 
-    def _tested(self):
-        tf = tensorflow()
-        return _read(tf, self._test, tf.range(self.test_images))
+    def _tested(self, places):
+        return _read(tensorflow(), self._test, places)
 
 
 def _read(tf, files, places):
@@ -106,6 +105,11 @@ def _files(folder):
         raise ValueError(
             f"{folder} must hold a folder of images for each class. Found none: sort its images "
             "into folders, for ImageNet's val/ by the validation ground truth."
+        )
+    if len(names) == 1:
+        raise ValueError(
+            f"{folder} must hold a folder of images for each class, of at least two. Found one: "
+            f"{names[0]}. Sort its images into a folder for each class."
         )
     paths, labels = [], []
     for label, name in enumerate(names):

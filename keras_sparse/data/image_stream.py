@@ -116,25 +116,35 @@ class ImageStream(abc.ABC):
         epochs = tf.data.Dataset.counter(check_integer("first_epoch", first_epoch, "[0, inf)"))
         return _finished(epochs.flat_map(epoch))
 
-    def test(self, batch_size):
+    def test(self, batch_size, images=None):
         """The test images once, in the order of the source; the last batch may be smaller.
 
         Args:
             batch_size: int, images a step.
+            images: int, the number of images to take. They are evenly spaced, so that each class
+                of a sorted source has its share. None: all.
 
         Returns:
             A `tf.data.Dataset` as from `train`.
 
         Raises:
-            ValueError: a batch size below 1.
+            ValueError: a number below 1; more images than there are.
         """
         check_integer("batch_size", batch_size, "[1, inf)")
+        if images is None:
+            images = self.test_images
+        if check_integer("images", images, "[1, inf)") > self.test_images:
+            raise ValueError(
+                f"`images` must be at most the {self.test_images} test images. "
+                f"Received: images={images}"
+            )
         tf = tensorflow()
-        images = self._tested().map(
+        places = np.arange(images, dtype="int64") * self.test_images // images
+        chosen = self._tested(places).map(
             lambda encoded, label: (_centre(encoded, self.size), label),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
-        return _finished(images.batch(batch_size))
+        return _finished(chosen.batch(batch_size))
 
     @abc.abstractmethod
     def _shuffled(self, key):
@@ -145,8 +155,12 @@ class ImageStream(abc.ABC):
         """
 
     @abc.abstractmethod
-    def _tested(self):
-        """Dataset of `(encoded image, int32 label)`, always in the same order."""
+    def _tested(self, places):
+        """Dataset of `(encoded image, int32 label)`, always in the same order.
+
+        Args:
+            places: increasing int64 array, the images to take.
+        """
 
 
 def tensorflow():

@@ -1,5 +1,7 @@
 """Images from TensorFlow Datasets."""
 
+import numpy as np
+
 from keras_sparse.data.image_stream import ImageStream, tensorflow
 
 # Size of the buffer of encoded images: about a gigabyte of ImageNet.
@@ -74,8 +76,13 @@ class TensorFlowDataset(ImageStream):
         images = self._parts[0].shuffle(_BUFFER, seed, reshuffle_each_iteration=False)
         return images.map(_pair)
 
-    def _tested(self):
-        return self._parts[1].map(_pair)
+    def _tested(self, places):
+        if len(places) == self.test_images:
+            return self._parts[1].map(_pair)
+        tf = tensorflow()
+        taken = tf.constant(np.isin(np.arange(self.test_images), places))
+        numbered = self._parts[1].enumerate().filter(lambda place, _: tf.gather(taken, place))
+        return numbered.map(lambda _, example: _pair(example))
 
 
 def _pair(example):

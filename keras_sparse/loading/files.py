@@ -4,6 +4,8 @@ import io
 import json
 import os
 import re
+import shutil
+import tempfile
 import zipfile
 
 import h5py
@@ -110,7 +112,30 @@ def _is_keras2(version):
 
 
 def _keras3(path, compile):
-    return keras.saving.load_model(path, compile=compile)
+    ending = ".keras" if zipfile.is_zipfile(path) else ".h5"
+    if path.endswith(_ENDINGS[ending]):
+        return _load(path, compile)
+    # Keras tells the format by the ending.
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copyfile(path, os.path.join(folder, f"model{ending}"))
+        return _load(copy, compile)
+
+
+_ENDINGS = {".keras": (".keras",), ".h5": (".h5", ".hdf5")}
+
+
+def _load(path, compile):
+    try:
+        return keras.saving.load_model(path, compile=compile)
+    except _READING_ERRORS as error:
+        if not compile or _UNKNOWN.search(str(error)):
+            raise
+        keras.saving.load_model(path, compile=False)  # raises if it is the layers
+        raise ValueError(
+            f"its loss, metrics or optimizer cannot be read: {_one_line(error)}. Import the module "
+            "that registers them before; to a program, give --import=MODULE. Or compile the model "
+            "with others."
+        ) from error
 
 
 def _keras2_zip(path):
@@ -136,15 +161,17 @@ def _keras2_hdf5(path):
     return part.layer
 
 
-# What Keras says of a class or function that neither it nor the file has.
-_UNKNOWN = re.compile(r"Could not locate (class|function) '([^']+)'")
+# What Keras says of a class or function that neither it nor the file has, for .keras and for .h5.
+_UNKNOWN = re.compile(
+    r"(?:Could not locate (?P<kind>class|function)|Unknown (?P<old_kind>[\w ]+):) '(?P<name>[^']+)'"
+)
 
 
 def _one_line(error):
     """The cause, without the configs that Keras prints around it."""
     unknown = _UNKNOWN.search(str(error))
     if unknown:
-        kind, name = unknown.groups()
+        kind, name = unknown["kind"] or unknown["old_kind"], unknown["name"]
         return (
             f"Keras has no {kind} {name!r}. Import the module that registers it before, or give "
             f"custom_objects={{{name!r}: {name}}}; to a program, give --import=MODULE"

@@ -5,7 +5,7 @@ import functools
 import keras
 from keras import layers
 
-from keras_sparse.models.blocks import channels_at, kernel_arguments
+from keras_sparse.models.blocks import channels_at, check_image, kernel_arguments
 
 
 def small_cnn(
@@ -39,6 +39,7 @@ def small_cnn(
     >>> small_cnn(input_shape=(8, 8, 1)).count_params()
     56874
     """
+    check_image(input_shape, 4, "SmallCNN")
     kernel = functools.partial(kernel_arguments, kernel_initializer, kernel_regularizer)
     x = inputs = keras.Input(input_shape)
     for i, count in enumerate((32, 64, 64), 1):

@@ -63,6 +63,8 @@ def folder(tmp_path_factory):
     np.savez(path / "eleven.npz", x=x[:11], y=np.arange(11))
     np.savez(path / "columns.npz", x=x[:9], y=np.zeros((9, 4)))
     np.save(path / "x.npy", x[:9])
+    (path / "saved").mkdir()
+    (path / "saved" / "saved_model.pb").touch()
     (path / "used").mkdir()
     shutil.copy(path / "m.keras", path / "used" / "compact.keras")
     (path / "used" / "link.keras").symlink_to("compact.keras")
@@ -340,6 +342,7 @@ def test_from_the_shell(folder, tmp_path):
     ("values", "message"),
     [
         ({"model": "absent.keras"}, "--model=absent.keras: there is no such file."),
+        ({"model": "saved"}, "This folder is a SavedModel"),
         ({"data": "absent.npz"}, "--data=absent.npz: there is no such file."),
         ({"data": None}, "--data is needed with --target"),
         ({"model": "plain.keras"}, "plain.keras holds no loss: give the one of its training"),
@@ -489,6 +492,52 @@ def test_the_loss_of_a_file_without_one(compress):
     for name, kind in (("softmax", "probabilities"), (None, "logits")):
         _, told = inputs._named_loss("categorical_crossentropy", network(activation=name))
         assert f"categorical_crossentropy of {kind}" in told
+
+
+@pytest.mark.parametrize("name", ["categorical_crossentropy", "CategoricalCrossentropy"])
+@pytest.mark.parametrize("last", ["softmax", "linear"])
+@pytest.mark.parametrize(
+    "behind",
+    [
+        [],
+        [layers.Dropout(0.5)],
+        [layers.Reshape((2, 5)), layers.Flatten()],
+        [layers.Activation("linear", dtype="float32")],
+    ],
+    ids=len,
+)
+def test_a_named_loss_fits_the_last_activation(name, last, behind):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(10), layers.Activation(last)])
+    nested = keras.Sequential([keras.Input((4,)), model, *behind])
+    flat = keras.Sequential([keras.Input((4,)), *model.layers, *behind])
+    for own in (flat, nested):
+        loss, _ = inputs._named_loss(name, own)
+        assert loss.from_logits == (last == "linear")
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_a_named_loss_replaces_one_that_cannot_be_read(ending, tmp_path):
+    def own_loss(y, y_pred):
+        return keras.ops.mean(y - y_pred)
+
+    model = network()
+    model.compile("sgd", own_loss)
+    model.save(tmp_path / f"m{ending}")
+    with pytest.raises(ValueError, match="--import=MODULE"):
+        inputs.load_compiled(tmp_path / f"m{ending}")
+    loaded, _ = inputs.load_compiled(tmp_path / f"m{ending}", "mse")
+    assert loaded.loss.__name__ == "mean_squared_error"
+
+
+def test_labels_of_yes_or_no(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1, activation="sigmoid")])
+    model.compile("sgd", "binary_crossentropy")
+    x = np.zeros((6, 4), "float32")
+    for y, fits in (([0, 1] * 3, True), ([0.0, 0.5, 1.0] * 2, True), ([1, 2] * 3, False)):
+        np.savez(tmp_path / "d.npz", x=x, y=np.array(y)[:, None])
+        expected = contextlib.nullcontext() if fits else pytest.raises(ValueError, match="0 to 1")
+        with expected:
+            inputs.load_data(tmp_path / "d.npz", model, seed=0)
 
 
 def test_distillation_is_of_logits(loaded, compress):

@@ -14,6 +14,7 @@ from absl import flags
 
 from apps import program, reproduce, train
 from apps.training.flags import GROUPS, define
+from export import command_line
 from keras_sparse.files import UnwritableError
 
 
@@ -221,3 +222,14 @@ def test_told_before_keras_is_imported(name, arguments, message, folder, monkeyp
 def test_programs_begin_without_keras():
     code = "import sys, apps.train, apps.reproduce; sys.exit('keras' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("parse", [program.parse, lambda argv, *_: command_line._parse("x", argv)])
+def test_the_home_folder_in_a_flag(parse, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    values = flags.FlagValues()
+    for name in ("out", "data", "other"):
+        flags.DEFINE_string(name, None, "A path.", flag_values=values)
+    monkeypatch.setattr(flags, "FLAGS", values)
+    parse(["program", "--out=~/runs", "--data=a~b"], "A program.", [])
+    assert (values.out, values.data, values.other) == ("/home/me/runs", "a~b", None)

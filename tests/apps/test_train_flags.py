@@ -224,6 +224,19 @@ def test_images_are_those_that_were_asked_for():
     np.testing.assert_array_equal(task.test[0], whole.x_test[:31])
 
 
+def test_pixels_from_0_to_1(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, (256, 200, 100), (60, 32, 32, 3), dtype="uint8")
+    pixels[0, 0, :2] = [[0, 0, 0], [255, 255, 255]]
+    labels = np.arange(60) % 10
+    arrays = {"x_train": pixels, "y_train": labels, "x_test": pixels[:9], "y_test": labels[:9]}
+    np.savez(tmp_path / "cifar10.npz", **arrays)
+    flags = ("--dataset=cifar10", f"--data_dir={tmp_path}", "--unit_pixels", "--optimizer=sgd")
+    task = tasks.load(configured(*flags).data)
+    np.testing.assert_allclose(task.dataset.x_train, pixels / 255, atol=1e-6)
+    np.testing.assert_allclose(task.test[0], pixels[:9] / 255, atol=1e-6)
+
+
 def test_digits_are_enlarged():
     small, large = (
         tasks.load(configured(f"--image_size={size}", "--train_images=9").data) for size in (8, 16)
@@ -445,6 +458,10 @@ def test_masks_and_tensorboard_are_written(tmp_path):
     assert shapes == {2}
     assert list((tmp_path / "tensorboard").glob("train/events*"))
     assert list((tmp_path / "tensorboard" / "channels").glob("events*"))
+    train_small(tmp_path, "--optimizer=sgd", "--epochs=1", "--tensorboard")
+    assert len(list((tmp_path / "tensorboard").glob("train/events*"))) == 1
+    train_small(tmp_path, "--optimizer=sgd", "--epochs=1")
+    assert not (tmp_path / "tensorboard").exists()
 
 
 def test_images_from_a_folder(tmp_path):

@@ -147,3 +147,14 @@ def test_a_criterion_of_ones_own():
     criterion = LargestWeight(0.5)
     dead = criterion.dead(criterion.scores(network()))
     np.testing.assert_array_equal(dead["conv"], [False, False, True, True, False])
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("criterion", [LargestActivation(), Selectivity()], ids=repr)
+def test_silent_channels_in_mixed_precision(policy, criterion):
+    inputs = keras.Input((2, 1))
+    conv = layers.Conv1D(3, 1, activation="relu", name="conv", dtype=policy)
+    model = keras.Model(inputs, conv(inputs))
+    conv.set_weights([np.array([[[1.0, -1.0, 1.0]]]), np.array([0.0, 0.0, -100.0])])
+    dead = criterion.dead(criterion.scores(model, X))
+    np.testing.assert_array_equal(dead["conv"], [False, False, True])

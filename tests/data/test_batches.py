@@ -193,3 +193,10 @@ def test_the_document_shows_what_works(tmp_path):
     exec(code.replace("epochs=200", "epochs=2").replace("128", "4"), names)
     assert len(names["batches"]) == 5
     assert model.history.epoch == [0, 1]
+
+
+def test_lists_are_arrays():
+    x, y = make_data(8)
+    batches, same = Batches(x.tolist(), y.tolist(), 4), Batches(x, y, 4)
+    for one, other in zip(batches[0], same[0], strict=True):
+        np.testing.assert_allclose(one, other)

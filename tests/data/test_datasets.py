@@ -85,6 +85,10 @@ def test_missing_and_damaged_files(tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ValueError, match="cannot be read as a data set"):
         data.load("mnist", tmp_path)
+    with open(path, "wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(ValueError, match="it has no x_train, y_train"):
+        data.load("mnist", tmp_path)
     path.write_bytes(b"no zip at all")
     with pytest.raises(ValueError, match="cannot be read as a data set"):
         data.load("mnist", tmp_path)

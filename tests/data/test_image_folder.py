@@ -101,8 +101,8 @@ def test_training_images_are_parts_of_every_size_and_mirrored(tmp_path):
     """The red of an image grows from left to right, the green from top to bottom."""
     down, right = np.mgrid[0:200, 0:200]
     image = np.stack([right, down, 0 * down], axis=-1)
-    for part in ("train", "val"):
-        save(tmp_path / part / "a" / "0.png", image)
+    for part, name in itertools.product(("train", "val"), "ab"):
+        save(tmp_path / part / name / "0.png", image)
     steps = ImageFolder(tmp_path, size=8).train(1).take(300).as_numpy_iterator()
     shown = pixels(np.concatenate([x for x, _ in steps]))
     # The middles of the outer two of 8 pixels are 7/8 of the part's side apart.
@@ -161,3 +161,26 @@ def test_numbers_that_do_not_fit(folder):
         images.train(4, first_epoch=-1)
     with pytest.raises(ValueError, match=r"`batch_size` must be .*integer"):
         images.test(0)
+
+
+@pytest.mark.parametrize("count", [3, 5, 10, 24])
+def test_fewer_test_images_have_their_share_of_each_class(count, one_colour_each):
+    images = ImageFolder(one_colour_each, size=4)
+    batches = list(images.test(2, count).as_numpy_iterator())
+    x, y = (np.concatenate(part) for part in zip(*batches, strict=True))
+    assert np.ptp(np.bincount(y, minlength=3)) <= 1
+    assert len(np.unique(x.reshape(count, -1), axis=0)) == count
+    np.testing.assert_array_equal(np.rint(pixels(x)[:, 0, 0, 0] / 50), y)
+
+
+@pytest.mark.parametrize("count", [0, 25, 2.5])
+def test_a_number_of_test_images_that_there_are_not(count, one_colour_each):
+    with pytest.raises(ValueError, match=f"images={count}"):
+        ImageFolder(one_colour_each).test(2, count)
+
+
+def test_a_single_class_is_no_classification(tmp_path):
+    for part in ("train", "val"):
+        save(tmp_path / part / "images" / "0.png", np.zeros((4, 4, 3)))
+    with pytest.raises(ValueError, match=r"of at least two\. Found one: images"):
+        ImageFolder(tmp_path)

@@ -63,6 +63,9 @@ def test_epochs(stand_in):
         np.testing.assert_array_equal(np.concatenate([y for _, y in part]), order % 3)
     assert (orders[0] != orders[1]).any()
     np.testing.assert_array_equal(numbers(images.test(5).as_numpy_iterator()), np.arange(24))
+    np.testing.assert_array_equal(
+        numbers(images.test(5, 7).as_numpy_iterator()), [0, 3, 6, 10, 13, 17, 20]
+    )
 
 
 @pytest.mark.parametrize("global_seed", [0, 1])

@@ -196,6 +196,8 @@ def test_the_seed_is_that_of_when_the_network_is_made(name):
 def test_errors_say_what_the_networks_need():
     with pytest.raises(ValueError, match="at least 16x16"):
         models.lenet_5((8, 8, 1))
+    with pytest.raises(ValueError, match="at least 4x4"):
+        models.small_cnn((3, 4, 1))
     with pytest.raises(ValueError, match="at least 32x32"):
         models.vgg16_bn((28, 28, 1))
     with pytest.raises(ValueError, match="width=0"):
