@@ -182,18 +182,30 @@ def _prediction_faults(pairs, figures, tolerance, drawn):
             )
 
 
+def check_outputs(outputs, labels):
+    """Raises a ValueError unless labels are classes of a model's outputs.
+
+    Args:
+        outputs: a list of `(shape without the batch, whether it holds integers)`.
+        labels: int array.
+    """
+    (shape, integer), *more = outputs
+    classes = shape[0] if len(shape) == 1 else 0
+    known = (integer and not shape) or classes is None or classes > labels.max()
+    if more or not known:
+        raise ValueError(
+            "`labels` need a model with one output, of one value per class or of the class. "
+            f"Received: outputs of shape {[own for own, _ in outputs]}, labels up to {labels.max()}"
+        )
+
+
 def _accuracies(pairs, labels):
     """Accuracy of the model and of the file; (None, None) without labels."""
     if labels is None:
         return None, None
-    shapes = [value.shape[1:] for value, _ in pairs.values()]
-    [first, *_] = pairs.values()
-    integer = _is_integer(first[0]) and first[0].ndim == 1
-    if len(shapes) != 1 or not (integer or (len(shapes[0]) == 1 and shapes[0][0] > labels.max())):
-        raise ValueError(
-            "`labels` need a model with one output, of one value per class or of the class. "
-            f"Received: outputs of shape {shapes}, labels up to {labels.max()}"
-        )
+    check_outputs([(value.shape[1:], _is_integer(value)) for value, _ in pairs.values()], labels)
+    [first] = pairs.values()
+    integer = first[0].ndim == 1
     return tuple(
         float(np.mean((value if integer else value.argmax(-1)) == labels)) for value in first
     )

@@ -241,20 +241,22 @@ def draw_samples(specs, seed=0, size=DRAWN_SIZE):
 
 
 def _training_part(arrays, names):
-    """The arrays of a file; if it has a part to train on, only that, named as a file without parts.
+    """The arrays of a file; of a file for `apps.compress` those to train on, by the inputs' names.
 
     Args:
         arrays: dict by name.
         names: names of the model's inputs, which are no parts.
     """
-    if not any(key.startswith("x_train") for key in arrays.keys() - names):
+    part = "_train" if any(key.startswith("x_train") for key in arrays.keys() - names) else ""
+    whole = {f"x_{name}" for name in names}
+    if not part and (names & arrays.keys() or not whole & arrays.keys()):
         return arrays
     found = {}
     for key, array in arrays.items():
-        side, _, rest = key.partition("_train")
+        side, _, rest = key.partition(part or "_")
         if side == "x":
             found[rest.removeprefix("_") or "x"] = array
-    labels = {"y": arrays["y_train"]} if "y_train" in arrays else {}
+    labels = {"y": arrays[f"y{part}"]} if f"y{part}" in arrays else {}
     return labels | found
 
 
@@ -264,8 +266,8 @@ def read_samples(path, specs):
     Args:
         path: a `.npy` file with the samples of a single input, or a `.npz` file with an array for
             each input by name (or `x` for a single input), and, if there are labels, `y`. A file
-            for `apps.compress` is one too: its `x_train`, or `x_train_NAME` for each of several
-            inputs, and `y_train` are read.
+            for `apps.compress` is one too: its `x_train`, or for each of several inputs
+            `x_train_NAME` or `x_NAME`, and `y_train` or `y` are read.
         specs: what `input_specs` returned.
 
     Returns:

@@ -2,14 +2,36 @@
 
 import pathlib
 import platform
+import subprocess
+
+_INSTRUCTIONS = ("avx512f", "avx512_vnni", "avx2", "asimddp", "i8mm", "sve")
 
 
 def processor():
     """The processor's name and its widest vector instructions."""
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        facts = dict(map(str.strip, line.split(":", 1)) for line in reversed(lines) if ":" in line)
-        flags = [f for f in ("avx512f", "avx512_vnni", "avx2") if f in facts.get("flags", "")]
-        return " ".join([facts.get("model name", platform.machine()), *flags])
     except OSError:
-        return platform.processor() or platform.machine()
+        return _apple() or platform.processor() or platform.machine()
+    facts = {}
+    for line in lines:
+        key, _, value = map(str.strip, line.partition(":"))
+        facts.setdefault(key, []).append(value)
+    flags = " ".join(facts.get("flags", []) + facts.get("Features", [])).split()
+    names = facts.get("model name") or [_arm(facts)]
+    return " ".join([names[0], *(name for name in _INSTRUCTIONS if name in flags)])
+
+
+def _arm(facts):
+    """The board and the kinds of cores: ARM has no names of processors in /proc/cpuinfo."""
+    kinds = zip(facts.get("CPU implementer", []), facts.get("CPU part", []), strict=False)
+    cores = sorted({f"{maker}/{part}" for maker, part in kinds})
+    return " ".join([*(facts.get("Model") or [platform.machine()])[:1], *cores])
+
+
+def _apple():
+    """The name of the chip on macOS; None elsewhere."""
+    if platform.system() != "Darwin":
+        return None
+    command = ("sysctl", "-n", "machdep.cpu.brand_string")
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

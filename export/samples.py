@@ -1,6 +1,7 @@
 """Converting samples of any form to one array per input."""
 
 import collections.abc
+import contextlib
 import functools
 import itertools
 import operator
@@ -32,6 +33,9 @@ def arrays_of(samples, specs, name):
     try:
         return _arrays(samples, specs, name)
     except _OtherShapesError:
+        if isinstance(samples, tuple) and 2 <= len(samples) <= 3:  # inputs and targets
+            with contextlib.suppress(_OtherShapesError):
+                return _arrays(samples[0], specs, name)
         # A list with another nesting may be a list of batches, like the batches of a generator.
         if isinstance(samples, (list, tuple)) and samples and not np.isscalar(samples[0]):
             try:

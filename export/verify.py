@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from export.compare import compare
+from export.compare import check_outputs, compare
 from export.content import check_content
 from export.inputs import check_samples, open_input_specs
 from export.integers import about_a_wide_range, float_operators, widest_range
@@ -78,7 +78,7 @@ def verify(
     if samples is not None:
         samples = check_samples(samples, specs)
     if labels is not None:
-        labels = check_labels(labels, samples)
+        labels = check_labels(labels, samples, model)
     counts = check_content(model, path, quantize, sparse_encoding, input_output)
     fix_sizes(specs, path)
     inputs = drawn(model, specs) if samples is None else checked_again(samples, specs)
@@ -127,8 +127,12 @@ def as_tolerance(tolerance, quantize):
     return dataclasses.replace(usual, error=float(tolerance))
 
 
-def check_labels(labels, samples):
-    """Labels as an integer array that fits the checked samples; a ValueError if they do not."""
+def check_labels(labels, samples, model):
+    """Labels as an integer array that fits the checked samples and the model's output.
+
+    Raises:
+        ValueError: they do not.
+    """
     if samples is None:
         raise ValueError("`labels` belong to `samples`: give both.")
     count = len(samples[0])
@@ -140,6 +144,10 @@ def check_labels(labels, samples):
         )
     if labels.min() < 0:
         raise ValueError(f"`labels` must be classes of 0 or more. Received: {labels.min()}")
+    outputs = getattr(model, "outputs", None)
+    if outputs:  # those of a subclassed model are known later
+        found = [(tensor.shape[1:], "int" in str(tensor.dtype)) for tensor in outputs]
+        check_outputs(found, labels)
     return labels
 
 

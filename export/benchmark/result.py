@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import rich.table
+import rich.text
+from rich.markup import escape
 
 from export.benchmark.macs import FileMacs, uncounted_notes
 from export.machine import processor
 from export.shown import Shown
 
 MEGABYTE = 2**20  # the definition of litert-benchmark
-NAME_COLUMNS = 24  # gives 80 columns with all figures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,27 +198,29 @@ class BenchmarkResult(Shown):
         threads = self.files[0].num_threads
         table = rich.table.Table(
             title=f"LiteRT on this machine, {threads} thread(s), milliseconds",
-            caption=" ".join(
-                [
-                    f"{processor()}. Ratios are to the first file; that of latency is of min.",
-                    *uncounted_notes(self.names, self.files),
-                ]
+            caption=rich.text.Text(
+                " ".join(
+                    [
+                        f"{processor()}. Ratios are to the first file; that of latency is of min.",
+                        *uncounted_notes(self.names, self.files),
+                    ]
+                )
             ),
             caption_justify="left",
             box=None,
             pad_edge=False,
             collapse_padding=True,
         )
-        longest = max(map(len, self.names))
-        table.add_column("file", overflow="fold", min_width=min(longest, NAME_COLUMNS))
-        for name in ("MB", "median", "p90", "p99", "min", "peak MB", "ratio", "MACs ratio"):
-            table.add_column(name, justify="right")
+        table.add_column("file", overflow="fold")
+        for name in ("MB", "median", "p90", "p99", "min", "peak\nMB", "ratio", "MACs\nratio"):
+            # Only names are broken into lines: figures would lose digits.
+            table.add_column(name, justify="right", no_wrap=True)
         columns = zip(self.names, self.files, self.ratios, self.macs_ratios, strict=True)
         for name, file, ratio, macs_ratio in columns:
             times = (file.median_ms, *map(file.percentile_ms, (90, 99)), file.min_ms)
             peak = _megabytes(file.peak_memory)
             table.add_row(
-                name,
+                escape(name),
                 f"{file.bytes / MEGABYTE:.3f}",
                 *(f"{time:#.3g}" for time in times),
                 "-" if peak is None else f"{peak:.1f}",

@@ -6,6 +6,7 @@ from keras_sparse.cloning import uncompiled_clone
 from keras_sparse.variables import layers_of_type
 
 _HALF = ("mixed_float16", "mixed_bfloat16")
+_HALF_INPUTS = ("float16", "bfloat16")
 
 
 def in_float32(model):
@@ -31,7 +32,7 @@ def in_float32(model):
     # Layers made inside other layers get the global policy.
     keras.config.set_dtype_policy("float32")
     try:
-        copy = uncompiled_clone(model, _rebuild)
+        copy = uncompiled_clone(model, _rebuild, _float32_inputs(model))
         copy.set_weights(model.get_weights())
         half = _layers_in_half_precision(copy)
     except (ValueError, NotImplementedError, TypeError) as error:
@@ -59,6 +60,23 @@ def _advice(half):
     )
 
 
+def _float32_inputs(model):
+    """Inputs for the copy; None if the model has none in half precision.
+
+    Keras gives the input of a Sequential model without `Input` the precision of its first layer.
+    """
+    if not any(tensor.dtype in _HALF_INPUTS for tensor in getattr(model, "inputs", None) or ()):
+        return None
+    return keras.tree.map_structure(
+        lambda x: keras.Input(
+            batch_shape=x.shape,
+            dtype="float32" if x.dtype in _HALF_INPUTS else x.dtype,
+            name=x.name,
+        ),
+        model.inputs[0] if isinstance(model, keras.Sequential) else model.input,
+    )
+
+
 def _rebuild(layer):
     # A functional model's graph also holds plain operations, which have no precision.
     if not isinstance(layer, keras.Layer):
@@ -71,6 +89,8 @@ def _with_float32(config):
     if isinstance(config, dict):
         if config.get("class_name") == "DTypePolicy" and config["config"]["name"] in _HALF:
             return "float32"
+        if config.get("class_name") == "InputLayer" and config["config"]["dtype"] in _HALF_INPUTS:
+            return {**config, "config": {**config["config"], "dtype": "float32"}}
         return {key: _with_float32(value) for key, value in config.items()}
     if isinstance(config, (list, tuple)):
         return type(config)(map(_with_float32, config))

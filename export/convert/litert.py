@@ -107,7 +107,7 @@ def convert(
     from keras_sparse.files import replacing
 
     path = pathlib.Path(path)
-    specs = input_specs(model, batch_size, input_shape)
+    model, specs = checked_model(model, path, batch_size, input_shape)
     settings = Settings(quantize, route, input_output, sparse_encoding, representative)
     tolerance = as_tolerance(tolerance, quantize)
     calibration = compared = None
@@ -118,8 +118,7 @@ def convert(
         same = samples is representative
         compared = calibration if same else check_samples(samples, specs)
     if labels is not None:
-        check_labels(labels, compared)
-    model = checked_model(model, path)
+        check_labels(labels, compared, model)
     if route == "quantizer":
         from export.convert.quantizer import check_installed
 
@@ -144,8 +143,12 @@ def convert(
     return dataclasses.replace(result, path=path)
 
 
-def checked_model(model, path):
-    """The model in float32; a ValueError if it cannot become a TFLite file of that name."""
+def checked_model(model, path, batch_size=1, input_shape=None):
+    """The model in float32, and its `input_specs`.
+
+    Raises:
+        ValueError: the model cannot become a TFLite file of that name.
+    """
     import keras
 
     from export.convert.full_precision import in_float32
@@ -164,7 +167,9 @@ def checked_model(model, path):
             "`model` has nested outputs; TFLite knows a tensor, a flat list or a flat dict. "
             f"Received: outputs={keras.tree.map_structure(lambda tensor: tensor.name, outputs)}"
         )
-    return in_float32(model)
+    input_specs(model, batch_size, input_shape)  # says what is wrong with the model
+    model = in_float32(model)
+    return model, input_specs(model, batch_size, input_shape)
 
 
 @contextlib.contextmanager

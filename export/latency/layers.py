@@ -3,12 +3,17 @@
 import contextlib
 import dataclasses
 import functools
+import hashlib
+import json
+import math
 import os
 import warnings
 
 import keras
 
+from export.convert.argmax import plain_argmax
 from export.convert.full_precision import in_float32
+from export.convert.recurrent import without_loops
 from export.errors import cannot_convert
 from export.inputs import draw_samples, input_specs
 from keras_sparse import surgery
@@ -42,14 +47,14 @@ class TimedLayer:
     Args:
         name: the layer's name; in a nested model its path.
         layer: the `keras.Layer`.
-        shape: shape of its input without the batch.
-        calls: how often the model calls it.
+        shape: shape of its largest input without the batch.
+        calls: float, how often the model calls it; a call with a smaller input counts by its size.
     """
 
     name: str
     layer: object
     shape: tuple
-    calls: int
+    calls: float
 
     @property
     def one_width(self):
@@ -132,14 +137,34 @@ def timed_layers(model):
         layer = unit.operation
         if unit.name not in macs or not isinstance(layer, _TIMED):
             continue
-        shape = unit.calls[0].inputs[0].shape[1:]
-        if None in shape:
-            raise ValueError(
-                f"The layer {unit.name!r} has an input of shape {shape} with open sizes, so its "
-                "time is unknown. Build the model with the sizes of the device."
-            )
-        found.append(TimedLayer(unit.name, layer, shape, len(unit.calls)))
+        shapes = [call.inputs[0].shape[1:] for call in unit.calls]
+        for shape in shapes:
+            if None in shape:
+                raise ValueError(
+                    f"The layer {unit.name!r} has an input of shape {shape} with open sizes, so "
+                    "its time is unknown. Build the model with the sizes of the device."
+                )
+        largest = max(shapes, key=math.prod)
+        calls = sum(map(math.prod, shapes)) / math.prod(largest)
+        found.append(TimedLayer(unit.name, layer, largest, calls))
     return found
+
+
+def graph_hash(model):
+    """A hash of the kinds and shapes of a model's operations, without weights and names.
+
+    A model with another hash has another time, even if its dense layers and convolutions are equal.
+    """
+    calls = [
+        (
+            type(unit.operation).__name__,
+            getattr(getattr(unit.operation, "activation", None), "__name__", ""),
+            [[list(tensor.shape) for tensor in side] for side in (call.inputs, call.outputs)],
+        )
+        for unit in Graph(model).units
+        for call in unit.calls
+    ]
+    return hashlib.sha256(json.dumps(sorted(calls, key=str), default=str).encode()).hexdigest()
 
 
 def fixed_layers(model):
@@ -193,7 +218,11 @@ def _converted(model, quantize):
         return model.stateless_call(*weights, inputs, training=False)[0]
 
     signature = [tf.TensorSpec(spec.shape, spec.dtype, spec.name) for spec in flat]
-    function = run.get_concrete_function(*signature)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(plain_argmax(model))
+        if quantize == "int8":
+            stack.enter_context(without_loops(model, specs, samples, fuse=True))
+        function = run.get_concrete_function(*signature)
     with _silence():
         # The second argument keeps the objects alive that the function refers to.
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)

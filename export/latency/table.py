@@ -48,8 +48,8 @@ class LatencyTable:
         machine: dict that describes the machine of the measurement.
         whole: dict of values for the whole model: `invoke`: seconds of an inference of an empty
             file; `model`: seconds of the given model; `grain`: number of input channels that take
-            the same time; `scale`: factor for the times of layers; `reference`: seconds of the file
-            that this machine's times are relative to.
+            the same time; `scale`: factor for the times of layers; `graph`: hash of the model's
+            operations; `reference`: seconds of the file that this machine's times are relative to.
         time: see `measure`.
 
     Example:
@@ -109,7 +109,7 @@ class LatencyTable:
         if time is not None and not callable(time):
             raise ValueError(f"`time` must be a function of a list of files. Received: {time!r}")
         # Keras is slow to import.
-        from export.latency.layers import fixed_layers, tflite_bytes, timed_layers
+        from export.latency.layers import fixed_layers, graph_hash, tflite_bytes, timed_layers
         from export.latency.rows import measured_rows
 
         machine = _machine(device, num_threads, quantize)
@@ -120,7 +120,9 @@ class LatencyTable:
         layers = timed_layers(model)
         missing = {layer.key(): layer for layer in layers if layer.key() not in known}
         run = old._time or _host_timer(machine, old.whole)
-        changed = missing or {layer.name for layer in layers} != old.rows.keys()
+        graph = graph_hash(model)
+        renamed = {layer.name for layer in layers} != old.rows.keys()
+        changed = missing or renamed or graph != old.whole.get("graph")
         # Converted first: a model that cannot be converted fails before the layers are timed.
         file = tflite_bytes(model, quantize) if changed else None
         known |= measured_rows(missing, quantize, run, progress)
@@ -137,7 +139,7 @@ class LatencyTable:
         }
         table = cls(rows, machine, old.whole, time)
         if changed:
-            table.whole = table._fitted(model, run, file)
+            table.whole = {**table._fitted(model, run, file), "graph": graph}
             if time is None:
                 table.whole["reference"] = run.least
         if path:
@@ -159,7 +161,7 @@ class LatencyTable:
 
     def check(self, model: "keras.Model") -> None:
         """Raise a `ValueError` if this is the table of another model."""
-        from export.latency.layers import timed_layers
+        from export.latency.layers import graph_hash, timed_layers
 
         own = {layer.name: layer.key() for layer in timed_layers(model)}
         measured = {name: row["key"] for name, row in self.rows.items()}
@@ -171,11 +173,16 @@ class LatencyTable:
                 reason = f"it has no layer {name!r}, but {', '.join(measured)}"
             elif name not in own:
                 reason = f"the model has no layer {name!r}"
-            raise ValueError(
-                f"The latency table is of another model than {model.name!r}: {reason}. Measure a "
-                "table for this model; with the `path` of this one, layers that only have another "
-                "name are not measured again."
-            )
+            break
+        else:
+            if self.whole.get("graph") in (None, graph_hash(model)):
+                return
+            reason = "it has other operations beside the dense layers and convolutions"
+        raise ValueError(
+            f"The latency table is of another model than {model.name!r}: {reason}. Measure a "
+            "table for this model; with the `path` of this one, layers that it knows are not "
+            "measured again."
+        )
 
     def layer_seconds(self, layer: str, shapes: Mapping[str, tuple]) -> float:
         """Time of one layer whose weights have these shapes.

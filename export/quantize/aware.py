@@ -14,7 +14,7 @@ from export.compare import compare
 from export.content import check_content
 from export.convert.litert import checked_model, real_name
 from export.errors import ExportError
-from export.inputs import check_samples, input_specs
+from export.inputs import check_samples
 from export.kinds import Tolerance
 from export.names import gives_dict, output_names
 from export.running import run_file
@@ -93,9 +93,8 @@ def quantization_aware(
     from keras_sparse.validation import check_integer, check_number
 
     path = pathlib.Path(path)
-    specs = input_specs(model)
+    model, specs = checked_model(model, path)
     tolerance = as_tolerance(tolerance, "int8")
-    model = checked_model(model, path)
     inputs = check_samples(x, specs, "x")
     y = _checked_targets(y, len(inputs[0]))
     loss = loss or getattr(model, "loss", None)
@@ -108,7 +107,7 @@ def quantization_aware(
     check_integer("seed", seed)
     samples = None if samples is None else check_samples(samples, specs)
     if labels is not None:
-        labels = check_labels(labels, samples)
+        labels = check_labels(labels, samples, model)
     if samples is None:
         samples = [value[:_MOST_SAMPLES] for value in inputs]
     _check_installed()
@@ -158,7 +157,8 @@ def _settings(model, specs, loss, input_output):
         raise ValueError(
             f"`model` must be functional or Sequential. Received: a {type(model).__name__}"
         )
-    names = list(model.output) if gives_dict(model) else output_names(model, len(model.outputs))
+    # The keys of a dict in the order of `keras.tree.flatten`.
+    names = sorted(model.output) if gives_dict(model) else output_names(model, len(model.outputs))
     return to_settings(loss) | {
         "input_output": input_output,
         "inputs": [[s.name, list(s.shape), str(s.dtype)] for s in keras.tree.flatten(specs)],

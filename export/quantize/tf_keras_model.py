@@ -114,15 +114,28 @@ def _apply(model, inputs, copies):
             results = _call(operations[name], arguments, call["kwargs"], copies)
             tensors.update({(name, node, i): result for i, result in enumerate(results)})
         waiting = [call for call in waiting if call not in ready]
-    return [tensors[key] for key in _flat(config["output_layers"])]
+    # There, the calls of a functional model are counted from 1.
+    first = {name: int(_is_functional(operation)) for name, operation in operations.items()}
+    outputs = _flat(config["output_layers"])
+    return [tensors[name, node - first[name], index] for name, node, index in outputs]
+
+
+def _is_functional(operation):
+    return isinstance(operation, keras.Model) and not isinstance(operation, keras.Sequential)
 
 
 def _flat(keys):
     """`[name, node, index]` of each input or output of a model, in order."""
-    if keys and isinstance(keys[0], str):
+    if isinstance(keys, dict):
+        keys = _by_key(keys)
+    elif keys and isinstance(keys[0], str):
         return [tuple(keys)]
-    keys = keys.values() if isinstance(keys, dict) else keys
     return [flat for key in keys for flat in _flat(key)]
+
+
+def _by_key(values):
+    """The values of a dict in the order of `keras.tree.flatten`."""
+    return [values[key] for key in sorted(values)]
 
 
 def _sources(arguments):
@@ -130,7 +143,7 @@ def _sources(arguments):
     if isinstance(arguments, dict):
         if arguments.get("class_name") == "__keras_tensor__":
             return [tuple(arguments["config"]["keras_history"])]
-        arguments = list(arguments.values())
+        arguments = _by_key(arguments)
     if isinstance(arguments, (list, tuple)):
         return [source for argument in arguments for source in _sources(argument)]
     return []

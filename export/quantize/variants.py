@@ -5,6 +5,7 @@ import pathlib
 
 import rich
 import rich.table
+from rich.markup import escape
 
 from export.convert import convert
 from export.errors import ExportError
@@ -176,10 +177,12 @@ def show(rows):
     text = rich.table.Table(title=title, box=None, pad_edge=False, collapse_padding=True)
     for column in shown:
         first = header[column] == "file"
-        text.add_column(header[column], justify="left" if first else "right", no_wrap=first)
+        side, label = "left" if first else "right", header[column].replace(" ", "\n")
+        # Only names are broken into lines: figures would lose digits.
+        text.add_column(label, justify=side, overflow="fold", no_wrap=not first)
     for row in body:
-        text.add_row(*(row[column] for column in shown))
+        text.add_row(*(escape(row[column]) for column in shown))
     rich.print(text)
     for row in rows:
         if "error" in row:
-            rich.print(f"No {row['quantize']} file of {row['network']}: {row['error']}")
+            rich.print(escape(f"No {row['quantize']} file of {row['network']}: {row['error']}"))

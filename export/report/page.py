@@ -1,6 +1,7 @@
 """A page that compares several runs: a table, and accuracy against latency."""
 
 import os
+from urllib.parse import quote
 
 from export.page import Page, Picture, render, svg
 from export.page.page import Links, Table
@@ -180,7 +181,7 @@ def _settings(runs):
 def _links(runs, folder):
     """`Links` to the pages of the runs; None if there are none."""
     links = [
-        (f"{number}. {run.title}", os.path.relpath(page, folder).replace(os.sep, "/"))
+        (f"{number}. {run.title}", quote(os.path.relpath(page, folder).replace(os.sep, "/")))
         for number, run in enumerate(runs, 1)
         if (page := run.path.with_name("report.html")).exists()
     ]

@@ -99,7 +99,7 @@ def _read(path):
         report = json.loads(path.read_text(encoding="utf-8"))
         read = _compressed if "costs" in report else _trained if "sparsity" in report else _timed
         return read(path, report)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise NoReportError(f"{path} is no report of a run ({error!r})") from error
 
 

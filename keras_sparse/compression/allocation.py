@@ -225,12 +225,16 @@ def _narrow(costs, lost, budget, menus, by_cost):
 def _widen(costs, lost, budget, widths, menus):
     """Adds channels within the budget, those with the most importance for their cost first."""
     moves = _Moves(costs, budget, widths, menus)
-    limits = budget.limits
+    limits, full = budget.limits, costs.full()
+    # A measured latency of the full model may be above the sum of its layers.
+    whole_fits = budget.met(_totals(costs, budget, full))
     while True:
         best = None
         for i in range(len(menus)):
             for width, saved in moves.of(i, wider=True):
                 if any(moves.totals[name] - saved[name] > limits[name] for name in limits):
+                    continue
+                if not whole_fits and np.sum(moves.widths) - moves.widths[i] + width == full.sum():
                     continue
                 price = sum(max(-saved[name], 0) / limits[name] for name in limits)
                 rate = (lost[i][moves.widths[i]] - lost[i][width]) / max(price, 1e-12)

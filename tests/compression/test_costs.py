@@ -420,3 +420,35 @@ def test_excluded_layers_stay_whole():
     assert [group.name for group in chosen.groups] == ["b"]
     with pytest.raises(ValueError, match=r"`exclude` names \['c'\].*\['a', 'b'"):
         plan(model, target={"macs": 0.6}, importance=GroupNorm(), exclude=["c"])
+
+
+class LongerAsAWhole:
+    """Latencies of layers, and of a model that has operations beside them."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def layer_seconds(self, layer, shapes):
+        return sum(shape[-1] for name, shape in shapes.items() if name == "kernel")
+
+    def total(self):
+        return self.seconds
+
+
+@pytest.mark.parametrize("allocation", ["importance", "uniform"])
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.95])
+def test_a_plan_meets_a_limit_between_the_layers_and_the_whole(allocation, share):
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(30), layers.Dense(10), layers.Dense(2)]
+    )
+    found = plan(
+        model,
+        target={"latency": share},
+        latency={"latency": LongerAsAWhole(60.0)},
+        importance=GroupNorm(),
+        allocation=allocation,
+    )
+    before, after = found.costs["latency"]
+    assert before == 60.0
+    assert after <= share * 60.0
+    assert sum(found.widths) < 40

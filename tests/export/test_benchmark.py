@@ -363,3 +363,25 @@ def test_a_worker_that_never_answers(says, tmp_path, monkeypatch):
     with pytest.raises(export.ExportError, match=r"model.tflite gave no answer for 0\.5 s"):
         export.benchmark([path], timeout=0.5)
     assert not processes_on(path)
+
+
+@pytest.mark.parametrize("milliseconds", [0.0525, 0.00525, 12345.0])
+@pytest.mark.parametrize("length", [5, 24, 60])
+def test_figures_are_whole_in_80_columns(length, milliseconds):
+    names = "a" * length, "b" * length
+    result = BenchmarkResult(tuple(timing(name, [[milliseconds]]) for name in names))
+    console = rich.console.Console(width=80, file=io.StringIO())
+    console.print(result)
+    text = console.file.getvalue()
+    assert text.count(f"{milliseconds:#.3g} ") == 8
+    assert text.count("1.000") == 6
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "".join(text.split()).count("a") >= length
+
+
+@pytest.mark.parametrize("name", ["model[int8].tflite", "x[/b]/m.tflite", "runs [v2]/[m].tflite"])
+def test_brackets_in_names_are_no_markup(name):
+    result = BenchmarkResult((timing(name, [[1.0]]),))
+    console = rich.console.Console(width=120, file=io.StringIO())
+    console.print(result)
+    assert os.path.basename(name) in console.file.getvalue()

@@ -335,3 +335,51 @@ def test_a_path_with_signs_of_a_pattern(quantize, tmp_path):
     x = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
     export.convert(model, folder / "m[2].tflite", quantize=quantize, representative=quantize and x)
     assert [path.name for path in folder.iterdir()] == ["m[2].tflite"]
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("quantize", [None, "int8"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_mixed_precision_without_an_input_layer(policy, quantize, nested, tmp_path):
+    model = keras.Sequential(
+        [
+            layers.Rescaling(1 / 255, dtype=policy),
+            layers.Conv2D(4, 3, activation="relu", dtype=policy),
+            layers.Flatten(dtype=policy),
+            layers.Dense(3, dtype="float32"),
+        ]
+    )
+    x = np.random.default_rng(0).integers(0, 256, (20, 6, 6, 3)).astype("float32")
+    model.build(x.shape)
+    if nested:
+        inputs = keras.Input((6, 6, 3))
+        model = keras.Model(inputs, model(inputs))
+    path = tmp_path / "model.tflite"
+    ranges = x if quantize else None
+    found = export.convert(model, path, quantize=quantize, representative=ranges, samples=x)
+    assert found.max_relative_error < (0.1 if quantize else 1e-4)
+    assert Interpreter(str(path)).get_input_details()[0]["dtype"] == np.float32
+
+
+def test_targets_beside_samples_of_their_shape(tmp_path):
+    model = keras.Sequential([keras.Input((6, 6, 2)), layers.Conv2D(2, 3, padding="same")])
+    x = np.random.default_rng(0).normal(size=(20, 6, 6, 2)).astype("float32")
+    for samples in ((x, 1000 * x), (x, 1000 * x, np.ones(20))):
+        assert export.convert(model, tmp_path / "m.tflite", samples=samples).samples == 20
+
+
+@pytest.mark.parametrize(
+    ("make_model", "labels"),
+    [
+        (layers.Dense(3), [0, 1, 3]),
+        (layers.Dense(1), [0, 1, 1]),
+        (layers.Reshape((2, 2)), [0, 1, 1]),
+        (lambda x: [layers.Dense(3)(x), layers.Dense(3)(x)], [0, 1, 2]),
+    ],
+)
+def test_labels_that_are_refused_before_any_work(make_model, labels, tmp_path, monkeypatch):
+    monkeypatch.setattr(litert, "_write", None)
+    x = keras.Input((4,))
+    model = keras.Model(x, make_model(x))
+    with pytest.raises(ValueError, match="`labels` need a model with one output"):
+        export.convert(model, tmp_path / "m.tflite", samples=np.zeros((3, 4)), labels=labels)

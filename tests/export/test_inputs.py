@@ -103,6 +103,11 @@ def test_a_file_with_a_part_to_train_on(tmp_path):
     samples, labels = read_samples(tmp_path / "input_y.npz", specs)
     assert np.array_equal(samples[1], x[:, :1])
     assert labels is None
+    # The form for a few held-out samples, without parts.
+    np.savez(tmp_path / "whole.npz", x_x0=x, x_x1=x[:, :1], y=y, y_kind=y)
+    samples, labels = read_samples(tmp_path / "whole.npz", specs_of([[2], [1]]))
+    assert [array.shape for array in samples] == [(5, 2), (5, 1)]
+    assert np.array_equal(labels, y)
     # An input that is called as a part is.
     one.name = "x_train"
     np.savez(tmp_path / "named.npz", x_train=x, y=y)

@@ -406,3 +406,64 @@ def test_a_layer_that_cannot_be_timed_is_named(model):
 def test_wrong_command_lines_are_one_line():
     for arguments, message in (([], "give one file"), (["none.keras"], "there is no file")):
         assert message in run_program("export.latency", *arguments)
+
+
+def test_a_layer_that_reads_several_sizes_counts_them():
+    x = keras.Input((8, 8, 4))
+    shared = layers.Conv2D(4, 3, padding="same", name="shared")
+    y = layers.MaxPooling2D()(x)
+    outputs = [layers.GlobalAveragePooling2D()(shared(part)) for part in (y, x, x)]
+    model = keras.Model(x, layers.Dense(2, name="logits")(layers.Add()(outputs)))
+    found = {layer.name: layer for layer in timed_layers(model)}
+    assert (found["shared"].shape, found["shared"].calls) == ((8, 8, 4), 2.25)
+    assert (found["logits"].shape, found["logits"].calls) == ((4,), 1)
+
+
+def with_more(more):
+    x = keras.Input((6, 6, 3))
+    y = layers.Conv2D(16, 3, padding="same", name="first")(x)
+    return keras.Model(x, layers.Dense(5, name="logits")(layers.Flatten()(more(y))))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        layers.Activation("gelu"),
+        layers.PReLU(),
+        lambda y: layers.MultiHeadAttention(2, 4)(y, y),
+        lambda y: layers.Add()([y, y]),
+    ],
+)
+def test_other_operations_are_another_model(more, tmp_path):
+    def times(contents):
+        return [1e-9 * len(content) for content in contents]
+
+    path, plain = tmp_path / "table.json", with_more(layers.Activation("relu"))
+    arguments = {"path": path, "time": times, "device": "made up"}
+    table = LatencyTable.measure(plain, **arguments)
+    table.check(with_more(layers.Activation("relu")))
+    other = with_more(more)
+    with pytest.raises(ValueError, match="it has other operations beside the dense layers"):
+        table.check(other)
+    again = LatencyTable.measure(other, **arguments)
+    again.check(other)
+    assert again.total() == pytest.approx(1e-9 * len(tflite_bytes(other, None)))
+    assert list(again.rows) == list(table.rows)
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        layers.LSTM(4),
+        layers.GRU(4, return_sequences=True),
+        layers.Bidirectional(layers.LSTM(4)),
+        lambda x: keras.ops.argmax(x, axis=-1),
+    ],
+    ids=["lstm", "gru", "bidirectional", "argmax"],
+)
+def test_files_for_models_with_loops_and_argmax(quantize, more):
+    x = keras.Input((5, 4))
+    interpreter = Interpreter(model_content=tflite_bytes(keras.Model(x, more(x)), quantize))
+    interpreter.allocate_tensors()
+    assert list(interpreter.get_input_details()[0]["shape"]) == [1, 5, 4]

@@ -56,7 +56,18 @@ def sequential():
     return keras.Sequential([keras.Input((6,)), layers.Dense(4, "relu"), layers.Dense(2)])
 
 
-@pytest.mark.parametrize("make_model", [residual, shared_and_nested, same_names, sequential])
+def dicts():
+    """Keys that are not in the order of their names, also inside."""
+    big, small = keras.Input((6,), name="b"), keras.Input((3,), name="a")
+    inner = {"z": keras.Input((4,)), "y": keras.Input((5,))}
+    parts = {"q": layers.Dense(3)(inner["z"]), "p": layers.Dense(2)(inner["y"])}
+    nested = keras.Model(inner, parts)
+    found = nested({"z": layers.Dense(4)(big), "y": layers.Dense(5)(small)})
+    outputs = {"second": found["q"], "first": layers.Dense(4)(found["p"])}
+    return keras.Model({"b": big, "a": small}, outputs)
+
+
+@pytest.mark.parametrize("make_model", [residual, shared_and_nested, same_names, sequential, dicts])
 def test_the_model_in_tf_keras_is_equal(make_model):
     model = make_model()
     rng = np.random.default_rng(0)

@@ -403,3 +403,15 @@ def test_kinds_are_checked():
     assert variants.checked_kinds(["int8", "float16", "int8"]) == ("int8", "float16")
     with pytest.raises(ValueError, match=r"any of float16, dynamic, int8\. Received: int4"):
         variants.checked_kinds(["int8", "int4"])
+
+
+def test_the_table_of_files_in_80_columns(capsys):
+    figures = {"bytes": 2_281_702, "ratio_to_keras": 1.0, "accuracy": 0.9123, "agreement": 1.0}
+    row = {"network": "net", "quantize": "int8", "file": "a" * 50, **figures}
+    row |= {"latency_ms_min": 0.0123, "max_relative_error": 1.2e-6}
+    failed = {"network": "net", "quantize": "float16", "error": "[/job:localhost] failed [b]"}
+    variants.show([row, {**row, "file": "b[int8].tflite"}, failed])
+    text = capsys.readouterr().out
+    assert "No float16 file of net: [/job:localhost] failed [b]" in text
+    assert "b[int8].tflite" in text
+    assert "…" not in text

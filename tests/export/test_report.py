@@ -175,3 +175,19 @@ def test_program(folder, capsys):
     told = run_program("export.report", folder, f"--html={folder / 'absent' / 'page.html'}")
     assert told.startswith("export.report: ")
     assert "cannot be written" in told
+
+
+@pytest.mark.parametrize("report", [{"files": []}, {"files": [{}]}, {}, [], 3])
+def test_other_json_is_no_report(report, tmp_path):
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    with pytest.raises(NoReportError, match="is no report of a run"):
+        read_runs([tmp_path / "report.json"])
+
+
+def test_links_to_folders_with_signs(tmp_path):
+    folder = tmp_path / "lr 0.1 #2 100%"
+    folder.mkdir()
+    (folder / "report.json").write_text(json.dumps(TRAINED))
+    (folder / "report.html").touch()
+    page = Reader(html(read_runs([tmp_path]), tmp_path))
+    assert "lr%200.1%20%232%20100%25/report.html" in page.loads
