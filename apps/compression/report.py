@@ -285,8 +285,8 @@ def _about_files(report):
 
 def _about_columns(report):
     return (
-        f"Errors, agreement and accuracy of a file: on the first {report['files'][0]['samples']} "
-        "held-out samples, beside the model in Keras. Ratios are to `dense.tflite`."
+        f"Errors, agreement and accuracy of a file: on {report['files'][0]['samples']} evenly "
+        "spaced held-out samples, beside the model in Keras. Ratios are to `dense.tflite`."
     )
 
 

@@ -85,9 +85,13 @@ def parse_execution(text):
     refused = tuple(dict.fromkeys(_REFUSED.findall(text)))
     for delegate in refused:
         nodes.pop(_processor(delegate), None)
-    last = next(reversed(nodes.values()), None)
-    if last and last[0] < last[1]:
-        nodes[_BUILT_IN] = (last[1] - last[0], last[1])
+    counts = list(nodes.values())
+    if counts and None not in counts:
+        # A later delegate counts the parts that the earlier ones took as one node each.
+        total = counts[0][1]
+        rest = total - sum(taken for taken, _ in counts)
+        if rest > 0:
+            nodes[_BUILT_IN] = (rest, total)
     return Execution(tuple(nodes), tuple(nodes.values()), refused)
 
 

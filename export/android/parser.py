@@ -117,7 +117,7 @@ def _add_statistics(latency, text):
     (warm_up_runs, _), (runs, rest) = lines[-2:]
     latency.update(num_warmup_runs=int(warm_up_runs), num_runs=int(runs))
     fields = {key: float(value) / 1000 for key, value in _FIELD.findall(rest)}
-    if "(all same)" in rest:
+    if "(all same)" in rest or int(runs) == 1:
         same = fields["curr"]
         fields = dict.fromkeys(_STATISTIC_KEYS, same) | {"std": 0.0}
     latency.update({f"{k}_ms": fields[k] for k in _STATISTIC_KEYS if k in fields})

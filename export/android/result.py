@@ -1,17 +1,18 @@
 """The measurements on a phone."""
 
 import dataclasses
-import os
 import statistics
 
 import rich.box
 import rich.table
+import rich.text
+from rich.markup import escape
 
 from export.android.delegates import missed
 from export.android.phone import Phone
 from export.benchmark.macs import FileMacs, uncounted_notes
 from export.benchmark.result import MEGABYTE, ratios_to_first
-from export.shown import Shown
+from export.shown import Shown, short_names
 
 _MEANS = ("init_ms", "warmup_first_ms", "warmup_avg_ms", "median_ms", "std_ms", "p5_ms", "p95_ms")
 _TERMINAL = (0, 1, 4, 5, 7, 9, 10)  # the columns that fit 80 characters
@@ -101,6 +102,7 @@ class AndroidResult(Shown):
         files: list of `ModelRuns`, in the order of the given paths.
         delegate: the delegate that was requested, or None.
         benchmark_flags: tuple of the flags that were passed on.
+        abi: of the `benchmark_model` that ran, such as `"arm64-v8a"`.
         battery_before, battery_after: dicts from `read_battery`, or None.
         complete: True if nothing is missing.
         error: None, or the error that ended the work.
@@ -113,10 +115,16 @@ class AndroidResult(Shown):
     files: list
     delegate: str | None = None
     benchmark_flags: tuple = ()
+    abi: str = ""
     battery_before: dict | None = None
     battery_after: dict | None = None
     complete: bool = False
     error: str | None = None
+
+    @property
+    def names(self):
+        """The files' names; with folders or as paths if two have the same name."""
+        return short_names([file.path for file in self.files])
 
     @property
     def ratios(self):
@@ -143,6 +151,7 @@ class AndroidResult(Shown):
             "rounds": self.rounds,
             "delegate": self.delegate,
             "benchmark_flags": list(self.benchmark_flags),
+            "abi": self.abi,
             "complete": self.complete,
             "error": self.error,
             "files": [
@@ -167,10 +176,11 @@ class AndroidResult(Shown):
     @property
     def placements(self):
         """A sentence for each file that was run: the processors that ran it or refused it."""
-        return [self._placement(file) for file in self.files if file.runs]
+        files = zip(self.names, self.files, strict=True)
+        return [self._placement(name, file) for name, file in files if file.runs]
 
-    def _placement(self, file):
-        text = f"{os.path.basename(file.path)} ran on: {file.execution}"
+    def _placement(self, name, file):
+        text = f"{name} ran on: {file.execution}"
         if self._used(file) is False:
             text += f"; not on the {self.delegate.upper()} that was requested"
         return f"{text}."
@@ -184,12 +194,11 @@ class AndroidResult(Shown):
         lines += [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
         lines += [f"| {' | '.join(row)} |" for row in rows]
         lines += ["", *(f"- {placement}" for placement in self.placements)]
-        for file in self.files:
+        for name, file in zip(self.names, self.files, strict=True):
             if file.operators:
-                lines += ["", f"Operators of `{os.path.basename(file.path)}`:", ""]
+                lines += ["", f"Operators of `{name}`:", ""]
                 lines += [f"- {o.share:.1%} {o.name} ({o.nodes})" for o in file.operators[:5]]
             elif file.operators_error:
-                name = os.path.basename(file.path)
                 lines += ["", f"`{name}`: no time by operator; {file.operators_error}."]
         return "\n".join([*lines, ""])
 
@@ -202,7 +211,7 @@ class AndroidResult(Shown):
 
     def _conditions(self):
         cores = ", ".join(map(str, self.cores)) or "any"
-        parts = [f"{self.num_threads} thread(s)", f"cores: {cores}", f"ABI {self.phone.abis[0]}"]
+        parts = [f"{self.num_threads} thread(s)", f"cores: {cores}", f"ABI {self.abi}"]
         if self.delegate:
             parts.append(f"requested: {self.delegate.upper()}")
         if self.benchmark_flags:
@@ -218,11 +227,12 @@ class AndroidResult(Shown):
         """Rows of text; the first is the header."""
         head = ["file", "MB", "rounds", "start-up ms", "min ms", "median ms", "mean ms", "p95 ms"]
         yield [*head, "peak MB", "ratio", "MACs ratio"]
-        for file, ratio, macs_ratio in zip(self.files, self.ratios, self.macs_ratios, strict=True):
+        columns = (self.names, self.files, self.ratios, self.macs_ratios)
+        for name, file, ratio, macs_ratio in zip(*columns, strict=True):
             latency = file.latency if file.runs else {}
             keys = ("init_ms", "min_ms", "median_ms", "avg_ms", "p95_ms")
             yield [
-                os.path.basename(file.path),
+                name,
                 f"{file.bytes / MEGABYTE:.3f}",
                 f"{len(file.runs)}",
                 *(_text(latency.get(key), "#.3g") for key in keys),
@@ -232,23 +242,29 @@ class AndroidResult(Shown):
             ]
 
     def _notes(self):
-        names = [os.path.basename(file.path) for file in self.files]
-        return uncounted_notes(names, self.files)
+        return uncounted_notes(self.names, self.files)
 
     def __rich__(self):
         head, *rows = ([row[i] for i in _TERMINAL] for row in self._table())
         table = rich.table.Table(
-            title=f"{self.title}\n{self._conditions()}",
-            caption="\n".join([*self.placements, *self._notes()]) or None,
+            title=rich.text.Text(f"{self.title}\n{self._conditions()}", justify="center"),
+            caption=rich.text.Text("\n".join([*self.placements, *self._notes()])) or None,
             caption_justify="left",
             box=rich.box.SIMPLE,
             pad_edge=False,
             collapse_padding=True,
         )
-        for name in head:
-            table.add_column(name, justify="left" if name == "file" else "right")
+        for label in head:
+            first = label == "file"
+            # Only names are broken into lines: figures would lose digits.
+            table.add_column(
+                label.replace(" ", "\n"),
+                justify="left" if first else "right",
+                overflow="fold",
+                no_wrap=not first,
+            )
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         return table
 
 

@@ -100,12 +100,20 @@ def benchmark_on_android(
     phone = find_phone(serial)
     check_abi(phone, benchmark_binary)
     adb = Adb(phone.serial)
+    _check_online(adb, cores)
     sizes = [os.path.getsize(path) for path in paths]
     needed = os.path.getsize(benchmark_binary) + sum(sizes) + SPARE_BYTES
     check_space(adb, TEMPORARY, needed)
     files = [ModelRuns(*figures) for figures in zip(paths, sizes, macs, strict=True)]
     result = AndroidResult(
-        phone, num_threads, tuple(cores or ()), rounds, files, delegate, benchmark_flags
+        phone,
+        num_threads,
+        tuple(cores or ()),
+        rounds,
+        files,
+        delegate,
+        benchmark_flags,
+        abi=binary_abis(benchmark_binary)[0],
     )
     with _reporting(result, save, adb), _remote_folder(adb) as folder:
         turns = _Turns(adb, folder, result, num_runs)
@@ -151,6 +159,19 @@ def _check(paths, benchmark_binary, cores):
         raise ValueError(f"`cores` must be None or numbers of cores. Received: cores={cores!r}")
     binary_abis(benchmark_binary)
     return paths
+
+
+def _check_online(adb, cores):
+    """Raises an `AndroidError` for cores that do not run; `taskset` would leave them out."""
+    status, output = adb.shell("cat /sys/devices/system/cpu/online") if cores else (1, "")
+    if status:
+        return
+    missing = sorted(set(cores) - set(parse_cores(output.strip())))
+    if missing:
+        raise AndroidError(
+            f"The phone {adb.serial} has no running core {', '.join(map(str, missing))}. Its "
+            f"running cores are {output.strip()}."
+        )
 
 
 @contextlib.contextmanager

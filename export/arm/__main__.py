@@ -12,6 +12,7 @@ import sys
 import rich
 import rich.table
 from absl import flags
+from rich.markup import escape
 
 from export import ExportError
 from export.arm import check_on_arm
@@ -34,7 +35,7 @@ def main(argv):
         table.add_column(name)
     for check in checks:
         errors = (f"{check.max_abs_error:.2g}", f"{check.max_relative_error:.2g}")
-        table.add_row(check.path, *errors, "yes" if check.sparse else "no")
+        table.add_row(escape(check.path), *errors, "yes" if check.sparse else "no")
     rich.print(table)
 
 

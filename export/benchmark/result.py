@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from export.benchmark.macs import FileMacs, uncounted_notes
 from export.machine import processor
-from export.shown import Shown
+from export.shown import Shown, short_names
 
 MEGABYTE = 2**20  # the definition of litert-benchmark
 
@@ -149,10 +149,8 @@ class BenchmarkResult(Shown):
 
     @property
     def names(self) -> list[str]:
-        """The files' names, or their paths if two have the same name."""
-        names = [os.path.basename(file.path) for file in self.files]
-        same = len(set(names)) < len(names)
-        return [file.path for file in self.files] if same else names
+        """The files' names; with folders or as paths if two have the same name."""
+        return short_names([file.path for file in self.files])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: `{"files": [...]}`, with `FileTiming.to_dict` of each file."""

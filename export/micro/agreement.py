@@ -129,7 +129,7 @@ def compare(path, tensors, samples, drawn, runtime, arena):
         arena: a sufficient number of bytes.
     """
     rows = [array[:, None] for array in samples]
-    got, log = _run(runtime, arena, rows, count=len(tensors.steps))
+    got, log = run_rows(runtime, arena, rows, count=len(tensors.steps))
     wanted = _litert(path, rows)
     steps, errors, shares = [], [], []
     for own, other, step in zip(wanted, got, tensors.steps, strict=True):
@@ -152,7 +152,7 @@ def _layers(path, tensors, rows, runtime, arena):
     indices = list(tensors.outputs)
     # If all tensors are kept, each has its own memory.
     arena += sum(row.bytes for row in tensors.operators)
-    got, _ = _run(runtime, arena, rows, tensors=indices)
+    got, _ = run_rows(runtime, arena, rows, tensors=indices)
     wanted = _litert(path, rows, indices)
     found = []
     for operator, own, other in zip(tensors.operators, wanted, got, strict=True):
@@ -163,7 +163,15 @@ def _layers(path, tensors, rows, runtime, arena):
     return tuple(found)
 
 
-def _run(runtime, arena, rows, **question):
+def run_rows(runtime, arena, rows, **question):
+    """The runtime's outputs for samples, and what it printed.
+
+    Args:
+        runtime: a `Runtime`.
+        arena: a sufficient number of bytes.
+        rows: list with an array `(n, 1, ...)` for each input.
+        **question: which outputs to return, see `export.micro.worker`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         inputs, outputs = (str(pathlib.Path(folder) / f"{name}.npz") for name in ("in", "out"))
         np.savez(inputs, *rows)

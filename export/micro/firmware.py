@@ -6,6 +6,18 @@ import re
 from export.command_line import check_output
 
 _ALIGNMENT = 16
+# Names that C++ has for something else.
+_TAKEN = (
+    " alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t "
+    "char16_t char32_t class co_await co_return co_yield compl concept const const_cast "
+    "consteval constexpr constinit continue decltype default delete do double dynamic_cast "
+    "else enum explicit export extern false float for friend goto if inline int long main "
+    "mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected "
+    "public register reinterpret_cast requires return short signed sizeof static "
+    "static_assert static_cast struct switch template this thread_local throw true try "
+    "typedef typeid typename union unsigned using virtual void volatile wchar_t while xor "
+    "xor_eq "
+)
 _BY_LINE = 12
 
 
@@ -45,7 +57,7 @@ def write_c_array(file, path):
 
     path, header = check_c_array(path)
     name = re.sub(r"\W", "_", path.stem)
-    name = f"_{name}" if name[:1].isdigit() else name
+    name = f"model_{name}" if name[:1].isdigit() or f" {name} " in _TAKEN else name
     content = pathlib.Path(file.path).read_bytes()
     for target, text in (
         (header, _header(file, name)),

@@ -7,7 +7,7 @@ import re
 from export.benchmark.arguments import check_paths
 from export.benchmark.macs import file_macs
 from export.errors import ExportError
-from export.micro.agreement import compare, file_samples
+from export.micro.agreement import compare, file_samples, run_rows
 from export.micro.memory import file_tensors
 from export.micro.operators import lacking
 from export.micro.process import RefusedError, Runtime
@@ -78,11 +78,19 @@ def _measure(path, source, limit):
 
 
 def arena_of(path):
-    """The smallest arena of a file in bytes, without running it on samples."""
+    """The smallest arena of a file in bytes, without comparing its outputs.
+
+    Raises:
+        ExportError: the runtime does not run the file.
+    """
     names, tensors = operators(path), file_tensors(path)
     _check_operators(path, names, tensors)
+    samples, _ = file_samples(path, None)
     with Runtime(path) as runtime:
-        return smallest_arena(runtime, _ALIGNMENT, _plenty(tensors))
+        plenty = _plenty(tensors)
+        # Some operators refuse their tensors only when they run.
+        run_rows(runtime, plenty, [array[:1, None] for array in samples], count=len(tensors.steps))
+        return smallest_arena(runtime, _ALIGNMENT, plenty)
 
 
 def smallest_arena(runtime, low, high):

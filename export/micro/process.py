@@ -97,7 +97,7 @@ class Runtime:
             lines = [line for line in log.splitlines() if line.strip()]
             raise RefusedError(
                 f"LiteRT for Microcontrollers does not run {self._path}: {error}. "
-                + " ".join(lines[-3:]),
+                + " ".join([*lines[-3:], *_advice(log)]),
                 log,
             )
         return log
@@ -115,3 +115,17 @@ class Runtime:
         code = self._process.wait()
         self._process = None
         return code
+
+
+def _advice(log):
+    """What to do about an operator that refuses its tensors."""
+    if "filter type: INT8 not supported" in log:
+        yield (
+            "The file has weights in int8 and activations in floats. Convert with quantize='int8', "
+            "or without `quantize`."
+        )
+    elif "failed to prepare" in log or "failed to invoke" in log:
+        yield (
+            "The runtime has the operator, but not for these tensors. Use another layer, or "
+            "convert without `quantize` if it is one for floats."
+        )

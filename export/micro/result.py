@@ -1,11 +1,10 @@
 """The measurements of files under a microcontroller's runtime, as a dictionary and a table."""
 
 import dataclasses
-import os
-import pathlib
 
 import rich.box
 import rich.table
+from rich.markup import escape
 
 from export.benchmark.macs import FileMacs
 from export.benchmark.result import ratios_to_first
@@ -13,6 +12,7 @@ from export.micro.agreement import Agreement
 from export.micro.operators import resolver_method
 from export.micro.report import markdown, plot
 from export.micro.texts import agreement_text
+from export.shown import short_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,12 +98,7 @@ class MicroResult:
     @property
     def names(self):
         """The files' names; with folders or as paths if two have the same name."""
-        paths = [pathlib.Path(file.path) for file in self.files]
-        for depth in (1, 2):
-            names = [os.path.join(*path.parts[-depth:]) for path in paths]
-            if len(set(names)) == len(names):
-                return names
-        return [file.path for file in self.files]
+        return short_names([file.path for file in self.files])
 
     def to_dict(self):
         """Plain values for JSON: `{"files": [...]}`, with `FileMemory.to_dict` of each file."""
@@ -147,5 +142,5 @@ class MicroResult:
             table.add_column(name, justify="right", overflow="fold")
         for name, file in zip(self.names, self.files, strict=True):
             found = agreement_text(file.agreement)
-            table.add_row(name, *file.sizes, file.peak.layer, found)
+            table.add_row(*map(escape, (name, *file.sizes, file.peak.layer, found)))
         return table

@@ -80,7 +80,8 @@ class ShrinkingTrainer:
     same folder resumes an interrupted training with the compact network. The result is
     bit-identical to an uninterrupted run under two conditions: the order of the data depends on the
     epoch only (Keras' own shuffling draws a new order in each call of `fit`), and removals do not
-    depend on measured times (`must_pay=False`). States of other callbacks are not saved.
+    depend on measured times (`must_pay=False`). A training that a callback ended stays ended.
+    States of other callbacks are not saved.
 
     Args:
         model: a compiled and built `keras.Model` with Keras' own `train_step`. After a removal
@@ -153,6 +154,8 @@ class ShrinkingTrainer:
         self._dead_kept = 0
         self._declined = None
         self._next_epoch = 0
+        # The `epochs` of a training that a callback ended before.
+        self._ended_of = None
         self._stopwatch = Stopwatch()
         found = states.load(folder) if folder is not None else None
         if found:
@@ -189,8 +192,9 @@ class ShrinkingTrainer:
         _check_callbacks(callbacks)
         self._epochs = epochs
         self._next_epoch = self._next_epoch or initial_epoch
+        done = self._next_epoch >= epochs
         self._relay = Relay(callbacks)
-        while True:
+        while self._ended_of != epochs:
             model = self.model
             self._stopwatch = Stopwatch()
             model.fit(
@@ -210,8 +214,9 @@ class ShrinkingTrainer:
                 break
         if self.must_pay is True:
             self._remove_at_the_end()
-        # Another call of `fit` starts a new training, as with `model.fit`.
-        self._next_epoch = 0
+        if not done:
+            # Another call of `fit` starts a new training, as with `model.fit`.
+            self._next_epoch, self._ended_of = 0, None
         return self.history
 
     def _remove_at_the_end(self):
@@ -236,6 +241,7 @@ class ShrinkingTrainer:
         self._next_epoch = epoch + 1
         dead = self.dead_channels.update(self.model)
         epochs_left = self._epochs - self._next_epoch
+        self._ended_of = self._epochs if self.model.stop_training else None
         stops = self.model.stop_training or not epochs_left
         shrank = not stops and self._enough(dead) and self._shrink(dead, epochs_left)
         if self.folder is not None:
@@ -298,6 +304,7 @@ class ShrinkingTrainer:
     def _state(self):
         return {
             "epoch": self._next_epoch,
+            "ended_of": self._ended_of,
             "shapes": self._shapes,
             "given": self._given,
             "random_state": random_state(self.model),
@@ -345,6 +352,7 @@ class ShrinkingTrainer:
         set_random_state(model, state["random_state"])
         self._dead_before = state["dead_before"]
         self._next_epoch = state["epoch"]
+        self._ended_of = state.get("ended_of")
 
     def _exclude_from_weight_decay(self, model, state):
         if "without_weight_decay" in state:

@@ -1,6 +1,7 @@
 """LiteRT for Microcontrollers: what files need, and what it does not take."""
 
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import subprocess
 import keras
 import numpy as np
 import pytest
+import rich.console
 
 from export import ExportError, convert
 from export.micro import Micro, measure, process, write_c_array
@@ -202,6 +204,39 @@ def test_a_model_that_cannot_be_measured():
     x = [keras.Input((4,)), keras.Input((4,))]
     with pytest.raises(ExportError, match=r"one input of fixed sizes.*\(4,\), \(4,\)"):
         Micro().costs(keras.Model(x, keras.layers.Add()(x)))
+
+
+@pytest.mark.tensorflow
+def test_a_file_of_int8_weights_and_floats_is_told_what_to_do(tmp_path):
+    model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(64), keras.layers.Dense(32)])
+    convert(model, tmp_path / "m.tflite", quantize="dynamic")
+    with pytest.raises(ExportError, match="Convert with quantize='int8', or without"):
+        measure([tmp_path / "m.tflite"])
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("function", [keras.ops.exp, keras.ops.sqrt, keras.ops.log])
+def test_costs_of_a_file_that_the_runtime_refuses(function):
+    x = keras.Input((4,))
+    model = keras.Model(x, function(keras.layers.Dense(4, activation="softplus")(x)))
+    with pytest.raises(ExportError, match="The runtime has the operator, but not for these"):
+        Micro().costs(model)
+
+
+@pytest.mark.skipif(not shutil.which("c++"), reason="no C++ compiler")
+@pytest.mark.parametrize("name", ["8bit", "new", "main", "float", "a b", "net[1]"])
+def test_any_name_gives_a_c_array_that_compiles(name, measured, tmp_path):
+    source, _ = write_c_array(measured.files[0], tmp_path / f"{name}.cc")
+    subprocess.run(
+        ["c++", "-std=c++17", "-Wall", "-Werror", "-c", str(source), "-o", os.devnull], check=True
+    )
+
+
+def test_brackets_in_names_are_no_markup(dense, tmp_path):
+    path = shutil.copy(dense, tmp_path / "net[b].tflite")
+    console = rich.console.Console(width=120, file=io.StringIO())
+    console.print(measure([path]))
+    assert "net[b].tflite" in console.file.getvalue()
 
 
 @pytest.mark.skipif(not shutil.which("c++"), reason="no C++ compiler")

@@ -502,3 +502,50 @@ def test_the_document_shows_what_works(tmp_path):
 
 def test_it_is_on_the_public_face():
     assert keras_sparse.ShrinkingTrainer is keras_sparse.shrinking.ShrinkingTrainer
+
+
+@pytest.mark.parametrize("trained", [1, 2, 3, 5])
+def test_a_program_of_two_trainings_is_resumed(trained, tmp_path):
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == trained:
+                raise KeyboardInterrupt
+
+    def program(*callbacks):
+        trainer = shrinking("adam", folder=tmp_path)
+        train(trainer, epochs=2, callbacks=list(callbacks))
+        train(trainer, epochs=5, initial_epoch=2, callbacks=list(callbacks))
+        return trainer
+
+    if trained < 5:
+        with pytest.raises(KeyboardInterrupt):
+            program(Interrupt())
+    else:
+        program()
+    assert program().history.epoch == list(range(5))
+    assert program().history.epoch == list(range(5))
+
+
+class StopAfter(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = epoch == self.epoch
+
+
+def test_a_training_that_a_callback_ended_stays_ended(tmp_path):
+    first = shrinking("adam", folder=tmp_path)
+    train(first, epochs=5, callbacks=[StopAfter(1)])
+    assert first.history.epoch == [0, 1]
+    second = shrinking("adam", folder=tmp_path)
+    train(second, epochs=5)
+    assert second.history.epoch == [0, 1]
+    assert same(state(second.model), state(first.model))
+    # More epochs are another training, and the same trainer trains anew.
+    third = shrinking("adam", folder=tmp_path)
+    train(third, epochs=4)
+    assert third.history.epoch == [0, 1, 2, 3]
+    train(first, epochs=5, initial_epoch=4)
+    assert first.history.epoch == [0, 1, 4]

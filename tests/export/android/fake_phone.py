@@ -32,6 +32,10 @@ PROGRAMS = {
         "echo /dev/block/dm-5 1000000 1 $(cat $PHONE/free) 1% /data"
     ),
     "dumpsys": "cat $PHONE/$1",
+    "cat": (
+        "case $1 in /sys/devices/system/cpu/online) cat=$PHONE/online;; *) cat=$1;; esac\n"
+        "exec /bin/cat $cat"
+    ),
     "taskset": (
         'case $1 in *[!0-9a-f]*|"") echo "taskset: bad mask" >&2; exit 1;; esac\n'
         '[ $1 = 100 ] && { echo "taskset: failed to set affinity: Invalid argument"; exit 1; }\n'
@@ -63,8 +67,9 @@ class FakePhone:
     """A phone that `adb connect` reaches; a context manager.
 
     Attributes:
-        folder: where its state lies: `properties`, `free` (kilobytes), `battery`, `benchmark` (the
-            script that stands for the program), `masks` (what taskset was called with).
+        folder: where its state lies: `properties`, `free` (kilobytes), `online` (cores), `battery`,
+            `benchmark` (the script that stands for the program), `masks` (what taskset was called
+            with).
         storage: the folder that stands for /data/local/tmp.
         commands: the shell's command lines, in order.
         cut: None, or after how many bytes of a command's output the stream ends.
@@ -82,6 +87,7 @@ class FakePhone:
         self.write("properties", PROPERTIES)
         self.write("battery", BATTERY)
         self.write("free", "500000\n")
+        self.write("online", "0-7\n")
         self.write("benchmark", benchmark)
         self.commands = []
         self.cut = None

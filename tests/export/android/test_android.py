@@ -307,7 +307,14 @@ def test_a_shell_command_that_fails(program, message, plug_in, measure):
 
 
 def test_cores_that_the_phone_does_not_have(plug_in, measure):
-    plug_in()
+    phone = plug_in()
+    with pytest.raises(AndroidError, match=r"no running core 8\. Its running cores are 0-7\."):
+        measure(cores=[6, 7, 8])
+    phone.write("online", "0-3,6\n")
+    with pytest.raises(AndroidError, match=r"no running core 5, 7\. Its running cores are 0-3,6"):
+        measure(cores=[3, 5, 6, 7])
+    # A phone that does not say it; the program refuses a mask without any core.
+    (phone.folder / "online").unlink()
     with pytest.raises(AndroidError, match="the cores that were requested: taskset: failed"):
         measure(cores=[8])
 
@@ -438,3 +445,35 @@ def test_ctrl_c_cleans_up_and_keeps_what_was_measured(end, plug_in, command_line
     assert [len(file["rounds"]) for file in kept["files"]] == [1, 0]
     assert (kept["complete"], kept["error"]) == (False, "KeyboardInterrupt")
     assert "**Not complete:**" in (tmp_path / "android.md").read_text()
+
+
+def test_files_of_one_name(plug_in, binary, tmp_path):
+    plug_in()
+    paths = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        paths.append(write_dense(tmp_path / folder / "net[int8].tflite", 32, 16))
+    result = benchmark_on_android(paths, benchmark_binary=binary, rounds=1)
+    for name in ("a/net[int8].tflite", "b/net[int8].tflite"):
+        assert f"- {name} ran on" in result.to_markdown()
+        assert f"| {name} |" in result.to_markdown()
+        assert name in str(result)
+
+
+def test_the_abi_is_that_of_the_program(plug_in, measure, tmp_path):
+    plug_in()
+    binary = tmp_path / "benchmark_32"
+    binary.write_bytes(b"\x7fELF" + bytes(14) + (40).to_bytes(2, "little"))
+    result = measure(benchmark_binary=binary)
+    assert result.phone.abis[0] == "arm64-v8a"
+    assert measure.saved[-1]["abi"] == "armeabi-v7a"
+    assert "ABI armeabi-v7a" in result.to_markdown()
+
+
+@pytest.mark.parametrize("length", [5, 40])
+def test_figures_are_whole_in_80_columns(length, plug_in, binary, tmp_path):
+    plug_in()
+    path = write_dense(tmp_path / f"{'n' * length}.tflite", 32, 16)
+    text = str(benchmark_on_android([path], benchmark_binary=binary, rounds=1))
+    assert "…" not in text
+    assert all(len(line) <= 80 for line in text.splitlines())

@@ -15,6 +15,12 @@ REFUSED = (
 )
 
 OUTPUTS = {
+    "TFLite's GPU, and what it leaves in part on the CPU's library": (
+        REPLACING.format(4, 9, "TfLiteGpuDelegateV2")
+        + REPLACING.format(3, 6, "TfLiteXNNPackDelegate"),
+        "GPU, 4 of 9 nodes + CPU (XNNPACK), 3 of 6 nodes + CPU (built-in kernels), 2 of 9 nodes",
+        {"gpu": False, "npu": True, "cpu": False},
+    ),
     "TFLite's GPU": (
         REPLACING.format(31, 31, "TfLiteGpuDelegateV2") + APPLIED.format("GPU", "completely"),
         "GPU, 31 of 31 nodes",
@@ -22,7 +28,7 @@ OUTPUTS = {
     ),
     "LiteRT's GPU and the rest on the CPU": (
         REPLACING.format(28, 31, "LITERT_CL") + REPLACING.format(3, 4, "TfLiteXNNPackDelegate"),
-        "GPU, 28 of 31 nodes + CPU (XNNPACK), 3 of 4 nodes + CPU (built-in kernels), 1 of 4 nodes",
+        "GPU, 28 of 31 nodes + CPU (XNNPACK), 3 of 4 nodes",
         {"gpu": False},
     ),
     "a GPU that refuses": (

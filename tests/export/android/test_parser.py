@@ -70,6 +70,14 @@ def test_runs_that_are_all_the_same():
     assert found.latency["std_ms"] == 0
 
 
+def test_a_single_run_is_its_own_minimum_and_median():
+    text = output("v1.txt")
+    lines = [line for line in text.splitlines() if "count=" in line]
+    single = parse_output(text.replace(lines[-1], "INFO: count=1 curr=1900000")).latency
+    assert {single[f"{key}_ms"] for key in ("min", "max", "median", "p95", "avg")} == {1900.0}
+    assert (single["num_runs"], single["std_ms"]) == (1, 0)
+
+
 def test_profile_of_the_tflite_program():
     operators = parse_output(output("v1_profile.txt")).operators
     assert [(o.name, o.nodes, o.share) for o in operators] == [
