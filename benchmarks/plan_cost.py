@@ -4,8 +4,8 @@
 
 It prints the seconds of a plan to half the MACs with random weights and data, of `clone_model`, and
 of forward and backward passes of the 20 batches for the importance; and the time of the plan
-without these passes divided by that of the clone. The plan uses `allocation="uniform"`; the default
-tries about ten allocations, each with another forward pass of 20 batches.
+without these passes divided by that of the clone. `allocation="uniform"` chooses no widths by
+importance. The default compares about ten choices of widths on up to 20 batches of the data each.
 """
 
 import time
@@ -21,14 +21,15 @@ from keras_sparse.compression import Taylor
 _MODELS = flags.DEFINE_list("models", "ResNet50,MobileNetV2", "Names in keras.applications.")
 _SIZE = flags.DEFINE_integer("size", 224, "Height and width of the input.", lower_bound=32)
 _BATCHES = flags.DEFINE_integer("batches", 20, "Batches of the importance.", lower_bound=1)
+_ALLOCATIONS = flags.DEFINE_list("allocations", "uniform,importance", "Of `plan`.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Images in a batch.", lower_bound=1)
 
 
 def main(_):
     """Prints a row for each model."""
     print(describe())
-    print("| model | clone, s | batches, s | plan, s | without batches / clone |")
-    print("| --- | ---: | ---: | ---: | ---: |")
+    print("| model | allocation | clone, s | batches, s | plan, s | without batches / clone |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
     count = _BATCHES.value * _BATCH_SIZE.value
     rng = np.random.default_rng(0)
     x = rng.standard_normal((count, _SIZE.value, _SIZE.value, 3)).astype("float32")
@@ -40,13 +41,13 @@ def main(_):
         clone = min(_seconds(lambda m=model: keras.models.clone_model(m)) for _ in range(3))
         batches = _seconds(lambda m=model: _passes(m, x, y))
         importance = Taylor(batches=_BATCHES.value, batch_size=_BATCH_SIZE.value)
-        plan = _seconds(
-            lambda m=model, i=importance: keras_sparse.plan(
-                m, (x, y), target={"macs": 0.5}, importance=i, allocation="uniform"
+        for allocation in _ALLOCATIONS.value:
+            arguments = {"importance": importance, "allocation": allocation}
+            plan = _seconds(
+                lambda m=model, a=arguments: keras_sparse.plan(m, (x, y), target={"macs": 0.5}, **a)
             )
-        )
-        ratio = (plan - batches) / clone
-        print(f"| {name} | {clone:.2f} | {batches:.1f} | {plan:.1f} | {ratio:.1f} |", flush=True)
+            figures = f"{clone:.2f} | {batches:.1f} | {plan:.1f} | {(plan - batches) / clone:.1f}"
+            print(f"| {name} | {allocation} | {figures} |", flush=True)
 
 
 def _seconds(call):

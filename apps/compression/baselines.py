@@ -37,7 +37,7 @@ _IN_WORDS = {
 }
 
 
-def train(model, result, data, folder, settings, latency, micro, files):
+def train(model, result, data, folder, settings, latency, micro, files, distillation):
     """Train the baselines, and save them.
 
     Args:
@@ -47,6 +47,7 @@ def train(model, result, data, folder, settings, latency, micro, files):
         folder: `pathlib.Path` of the run.
         settings: dict, the settings of the run.
         latency, micro, files: see `compress`.
+        distillation: see `compress`; the given model teaches the baselines too.
 
     Returns:
         `{name: {metric or cost: number}}`, with the costs of the target.
@@ -58,7 +59,7 @@ def train(model, result, data, folder, settings, latency, micro, files):
         batch_size=settings["batch_size"],
         callbacks=(),
         verbose="auto",
-        distillation=None,
+        distillation=distillation,
         student_loss_weight=STUDENT_LOSS_WEIGHT,
     )
     # Networks of the same shape cost the same.
@@ -75,7 +76,7 @@ def train(model, result, data, folder, settings, latency, micro, files):
         found[title] = {**training.evaluate(trained), **measured_costs(trained), **own}
     checkpoints = folder / "recovery" / _NAMES[RANDOM]
     _tell(RANDOM, checkpoints / "recovery", settings["epochs"])
-    random = _random(model, result, data, settings, checkpoints)
+    random = _random(model, result, data, settings, checkpoints, distillation)
     run_folder.save_model(random.model, folder / f"{_NAMES[RANDOM]}.keras")
     found[RANDOM] = {**random.metrics["recovered"], **measured_costs(random.model), **costs}
     return found
@@ -145,7 +146,7 @@ def _costs(cut, target):
     return {name: known[name] for name in target}
 
 
-def _random(model, result, data, settings, folder):
+def _random(model, result, data, settings, folder, distillation):
     """The `Compressed` of the same shape with random channels."""
     scores = Random(settings["seed"]).scores(model, result.plan.groups)
     return keras_sparse.compress(
@@ -156,6 +157,7 @@ def _random(model, result, data, settings, folder):
         learning_rate=settings["learning_rate"],
         batch_size=settings["batch_size"],
         validation_data=data.test,
+        distillation=distillation,
         folder=folder,
     )
 

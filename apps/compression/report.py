@@ -67,6 +67,7 @@ def deliver(model, result, data, folder, facts, *, labels, num_threads):
         "after_cut": _metrics(result.metrics["cut"]),
         "costs": {name: list(costs) for name, costs in result.costs.items()},
         "channels": {name: list(pair) for name, pair in result.report.channels.items()},
+        "fixed": result.plan.fixed,
         "versions": run_folder.versions(
             "keras-sparse", "keras", keras.backend.backend(), "ai-edge-litert", "numpy"
         ),
@@ -163,15 +164,17 @@ def _print(report, folder):
 
 
 def _remarks(report):
-    """Sentences on the file for firmware, and on files that could not be made."""
+    """Sentences on layers and files that a user may miss, and on the file for firmware."""
+    stay = [f"All channels of {name} stay: {why}." for name, why in report.get("fixed", {}).items()]
     if "files" not in report:
-        return ["There are no TFLite files: they need TensorFlow (KERAS_BACKEND=tensorflow)."]
+        missing = "There are no TFLite files: they need TensorFlow (KERAS_BACKEND=tensorflow)."
+        return [*stay, missing]
     failed = [
         f"There is no {row['quantize']} file of the {row['network']} model: {row['error']}"
         for row in report["files"]
         if "error" in row
     ]
-    return [*firmware.sentences(report), *failed]
+    return [*stay, *firmware.sentences(report), *failed]
 
 
 def _pictures(result, folder, settings):

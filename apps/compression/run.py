@@ -97,7 +97,7 @@ def _compress(values):
     facts["quantize"] = kinds
     if values.baselines:
         facts["baselines"] = baselines.train(
-            model, result, data, folder, facts["settings"], latency, micro, files
+            model, result, data, folder, facts["settings"], latency, micro, files, distillation
         )
     return model, result, data, facts
 

@@ -36,7 +36,7 @@ def _time_of_cut(settings):
     epochs, before = settings["epochs"], epochs_before(settings)
     which = "last cut" if settings["schedule"] == "iterative" else "cut"
     when = f"after {before} of" if before else "before"
-    return f"{which}, {when} {epochs} epochs of training"
+    return f"{which}, {when} {epochs} epoch{'s' * (epochs != 1)} of training"
 
 
 def _two_timings(report):

@@ -143,6 +143,18 @@ def convert(
     return dataclasses.replace(result, path=path)
 
 
+def check_backend():
+    """Raises a `ValueError` unless Keras runs on TensorFlow."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "Conversion to TFLite needs the TensorFlow backend: save the model and convert it in "
+            "a process with KERAS_BACKEND=tensorflow. Received: backend="
+            f"{keras.backend.backend()!r}"
+        )
+
+
 def checked_model(model, path, batch_size=1, input_shape=None):
     """The model in float32, and its `input_specs`.
 
@@ -153,12 +165,7 @@ def checked_model(model, path, batch_size=1, input_shape=None):
 
     from export.convert.full_precision import in_float32
 
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            "Conversion to TFLite needs the TensorFlow backend: save the model and convert it in "
-            "a process with KERAS_BACKEND=tensorflow. Received: backend="
-            f"{keras.backend.backend()!r}"
-        )
+    check_backend()
     if path.suffix != ".tflite":
         raise ValueError(f"`path` must end in '.tflite'. Received: path={path}")
     outputs = getattr(model, "output", None) if getattr(model, "outputs", None) else None

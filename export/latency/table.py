@@ -109,9 +109,11 @@ class LatencyTable:
         if time is not None and not callable(time):
             raise ValueError(f"`time` must be a function of a list of files. Received: {time!r}")
         # Keras is slow to import.
+        from export.convert.litert import check_backend
         from export.latency.layers import fixed_layers, graph_hash, tflite_bytes, timed_layers
         from export.latency.rows import measured_rows
 
+        check_backend()
         machine = _machine(device, num_threads, quantize)
         old = cls({}, machine, {}, time)
         if path and os.path.exists(path):

@@ -116,6 +116,8 @@ def _lengths(arrays):
 
 
 def _check_array(what, array):
+    if array is None:
+        raise ValueError(f"{what} must be an array. Received: None")
     if isinstance(array, (numbers.Number, str)):
         raise ValueError(
             f"{what} must be an array: Keras reads a Python list as one array for each item. Give "

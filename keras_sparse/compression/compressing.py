@@ -60,7 +60,8 @@ class Compressed:
     history: dict
 
     def __str__(self):
-        parts = [channels_in_words(self.report), as_table(self._cost_rows())]
+        stay = (f"{name}: all channels stay. {why}" for name, why in self.plan.fixed.items())
+        parts = [channels_in_words(self.report), *stay, as_table(self._cost_rows())]
         if self.metrics:
             parts.append(as_table(self._metric_rows()))
         else:

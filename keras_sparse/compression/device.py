@@ -13,7 +13,7 @@ from keras_sparse.compression.planning import (
     Plan,
     Planner,
     measured_costs,
-    removable_groups,
+    removable_and_fixed,
     remove_channels,
 )
 
@@ -73,11 +73,18 @@ def fit_to_device(
     Returns:
         A `Cut`.
     """
-    groups = removable_groups(model, exclude)
-    found = kept.plan(groups)
+    groups, fixed = removable_and_fixed(model, exclude)
+    found = kept.plan(groups, fixed)
     if found is None:
         planner = Planner(
-            model, data, groups, kept, latency=latency, timed=model is timed, **arguments
+            model,
+            data,
+            groups,
+            kept,
+            fixed=fixed,
+            latency=latency,
+            timed=model is timed,
+            **arguments,
         )
         for meter in meters:
             planner.calibrate(meter.costs(model))

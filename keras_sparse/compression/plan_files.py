@@ -48,8 +48,12 @@ class PlanFolder:
         self._write("scores", {}, [scores[group] for group in groups])
         return scores
 
-    def plan(self, groups):
-        """The saved `(plan, seconds)`, see `save_plan`; None if there are none."""
+    def plan(self, groups, fixed):
+        """The saved `(plan, seconds)`, see `save_plan`; None if there are none.
+
+        Args:
+            groups, fixed: see `removable_and_fixed`.
+        """
         kept = self._read("plan")
         if kept is None:
             return None
@@ -63,6 +67,7 @@ class PlanFolder:
             costs=costs,
             asked=facts["asked"],
             peak=facts.get("peak", {}),
+            fixed=fixed,
         )
         return plan, {name: tuple(both) for name, both in facts["seconds"].items()}
 

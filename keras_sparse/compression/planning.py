@@ -1,7 +1,9 @@
 """Plans which channels to remove so that a budget is met."""
 
+import contextlib
 import dataclasses
 import functools
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 from keras_sparse import surgery
 from keras_sparse._types import Layers
 from keras_sparse.compression.allocation import (
+    BudgetError,
     allocate,
     candidates,
     check_narrowest,
@@ -31,6 +34,10 @@ from keras_sparse.surgery.graph import Graph
 from keras_sparse.surgery.group_zeroing import zeroed_and_sources
 from keras_sparse.surgery.macs import graph_macs
 
+# Seconds after which a long stage says how much is left.
+_SILENCE = 10
+# Number of groups in a message.
+_SHOWN = 3
 _ALLOCATIONS = ("importance", "uniform", "uniform_steps")
 
 
@@ -52,6 +59,8 @@ class Plan:
             `(layer, tensors)`: the layer that needs the most bytes of activations, and a list of
             these, largest first, each as `(layer that computed it, bytes, names of the groups of
             its channels)`.
+        fixed: dict `{group: reason}` of the other groups: why none of their channels can be
+            removed. Outputs of the model and excluded layers are not listed.
     """
 
     groups: tuple
@@ -61,6 +70,7 @@ class Plan:
     costs: dict
     asked: dict
     peak: dict = dataclasses.field(default_factory=dict)
+    fixed: dict = dataclasses.field(default_factory=dict)
 
     @property
     def removed(self):
@@ -107,6 +117,7 @@ class Plan:
                 }
                 for group, width in zip(self.groups, self.widths, strict=True)
             },
+            "fixed": self.fixed,
         }
 
     def __str__(self):
@@ -118,6 +129,7 @@ class Plan:
             f"{name:<28} {change:>12}" + (f"  {layers}" if layers != name else "")
             for name, change, layers in rows
         ]
+        lines += [f"{name:<28} {'all stay':>12}  {why}" for name, why in self.fixed.items()]
         for name, (before, after) in self.costs.items():
             change = f"{in_words(name, before)} → {in_words(name, after)}"
             limit = self.asked.get(name)
@@ -189,10 +201,12 @@ def plan(
     check_allocation(allocation)
     if data is not None:
         check_data("data", data, model)
+    groups, fixed = removable_and_fixed(model, exclude)
     planner = Planner(
         model,
         data,
-        removable_groups(model, exclude),
+        groups,
+        fixed=fixed,
         importance=importance,
         allocation=allocation,
         latency=latency,
@@ -207,6 +221,7 @@ class Planner:
         model, data, importance, allocation, latency: see `plan`.
         groups: list of the `surgery.ChannelGroup`s from which channels may be removed.
         kept: a `PlanFolder` for the scores, or None.
+        fixed: see `Plan`.
         timed: see `CostModel`.
         say: function that is called with a sentence before each stage that takes long.
     """
@@ -218,6 +233,7 @@ class Planner:
         groups,
         kept=None,
         *,
+        fixed,
         importance,
         allocation,
         latency,
@@ -240,6 +256,7 @@ class Planner:
             )
         self._importance = importance
         self._kept = kept
+        self._fixed = fixed
         self._trial = None
 
     @functools.cached_property
@@ -267,12 +284,26 @@ class Planner:
         budget = target(costs) if callable(target) else Budget.of(target, costs)
         if not callable(target):
             warn_if_met(budget, costs)
-        check_narrowest(self._costs, target.last(costs) if callable(target) else budget)
+        with self._telling_what_stays():
+            check_narrowest(self._costs, target.last(costs) if callable(target) else budget)
         return budget
+
+    @contextlib.contextmanager
+    def _telling_what_stays(self):
+        """Adds to a `BudgetError` which groups cannot be cut."""
+        try:
+            yield
+        except BudgetError as error:
+            if not self._fixed:
+                raise
+            some = [f"{name} ({why})" for name, why in list(self._fixed.items())[:_SHOWN]]
+            more = f" and {len(self._fixed) - _SHOWN} more" if len(self._fixed) > _SHOWN else ""
+            raise BudgetError(f"{error} All channels stay of {', '.join(some)}{more}.") from error
 
     def plan(self, budget, asked=None):
         """The `Plan` for a budget; `asked` is the user's budget, if it differs."""
-        widths = self._widths(budget)
+        with self._telling_what_stays():
+            widths = self._widths(budget)
         limits = (asked or budget).limits
         full, totals = self._costs.full(), self._costs.total
         names = self._costs.names_with(limits)
@@ -280,7 +311,16 @@ class Planner:
         peak = {}
         if "arena" in limits:
             peak = {"before": self._costs.peak(full), "after": self._costs.peak(widths)}
-        return Plan(tuple(self._costs.groups), widths, self._scores, budget, costs, limits, peak)
+        return Plan(
+            groups=tuple(self._costs.groups),
+            widths=widths,
+            scores=self._scores,
+            budget=budget,
+            costs=costs,
+            asked=limits,
+            peak=peak,
+            fixed=self._fixed,
+        )
 
     def _widths(self, budget):
         """The widths with the lowest loss right after the cut; without data, by scores only."""
@@ -293,11 +333,17 @@ class Planner:
         choices = candidates(self._costs, self._scores, budget, steps=self._steps)
         self._trial = self._trial or Trial(self._model, self._data)
         self.say(f"Choices of widths to compare on training data: {len(choices)}")
-        losses = [self._loss(widths) for widths in choices]
+        losses = list(self._losses(choices))
         return choices[int(np.argmin(np.nan_to_num(losses, nan=np.inf)))]
 
-    def _loss(self, widths):
-        return self._trial.loss(removed_channels(self._costs.groups, widths, self._scores))
+    def _losses(self, choices):
+        """The loss of each choice; says now and then how many are done."""
+        told = time.monotonic()
+        for done, widths in enumerate(choices, 1):
+            yield self._trial.loss(removed_channels(self._costs.groups, widths, self._scores))
+            if time.monotonic() - told > _SILENCE and done < len(choices):
+                told = time.monotonic()
+                self.say(f"Choices compared: {done} of {len(choices)}")
 
 
 def check_allocation(allocation):
@@ -333,7 +379,15 @@ def remove_channels(model, plan):
 
 
 def removable_groups(model, exclude=()):
-    """The groups of a model with channels that can be removed.
+    """The groups of a model with channels that can be removed; see `removable_and_fixed`."""
+    return removable_and_fixed(model, exclude)[0]
+
+
+def removable_and_fixed(model, exclude=()):
+    """The groups of a model with channels that can be removed, and why others have none.
+
+    Returns:
+        `(groups, fixed)`: a list of `surgery.ChannelGroup`, and `Plan.fixed`.
 
     Raises:
         ValueError: there are no such groups, or `exclude` names a layer that the model lacks.
@@ -357,7 +411,12 @@ def removable_groups(model, exclude=()):
         raise ValueError(
             "The model has no channels that can be removed. " + "; ".join(sorted(reasons))
         )
-    return free
+    fixed = {
+        group.name: group.fixed
+        for group in groups
+        if group.fixed not in (None, "output of the model")
+    }
+    return free, fixed
 
 
 def measured_costs(model):

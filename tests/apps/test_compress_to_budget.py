@@ -548,6 +548,14 @@ def test_distillation_is_of_logits(loaded, compress):
     assert (status, "the last activation softmax" in err) == (1, True), err
 
 
+def test_the_given_model_teaches_the_baselines_too(compress, monkeypatch):
+    taught = []
+    monkeypatch.setattr(baselines, "Training", lambda **given: taught.append(given["distillation"]))
+    with pytest.raises(AttributeError):  # there is no training
+        compress("--distill", "--baselines", *QUICK, epochs=1, data="split.npz")
+    assert [loss.temperature for loss in taught] == [2.0]
+
+
 def test_distillation_of_a_subclassed_model():
     class OfOnesOwn(keras.Model):
         def __init__(self):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers, ops
 
-from keras_sparse import surgery
+from keras_sparse import compress, surgery
 from keras_sparse.compression import Budget, BudgetError, CostModel, GroupNorm, Importance, Random
 from keras_sparse.compression.allocation import allocate, candidates, uniform
 from keras_sparse.compression.budget import in_words
@@ -452,3 +452,47 @@ def test_a_plan_meets_a_limit_between_the_layers_and_the_whole(allocation, share
     assert before == 60.0
     assert after <= share * 60.0
     assert sum(found.widths) < 40
+
+
+@keras.saving.register_keras_serializable(package="test_costs")
+class Scale(layers.Layer):
+    """A layer that surgery does not know."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],))
+
+    def call(self, x):
+        return x * self.scale
+
+
+def partly_unknown():
+    names = [
+        layers.Conv2D(16, 3, name="first"),
+        Scale(name="scale"),
+        layers.Conv2D(8, 3, name="free"),
+    ]
+    return keras.Sequential([keras.Input((8, 8, 3)), *names, layers.Flatten(), layers.Dense(3)])
+
+
+def test_a_plan_says_what_stays_and_why(tmp_path):
+    model = partly_unknown()
+    found = plan(model, target={"parameters": 0.9}, importance=GroupNorm())
+    why = "scale: Scale has no rule (surgery.register_rule adds one)"
+    assert found.fixed == {"first": why, "scale": why}
+    assert f"all stay  {why}" in str(found)
+    assert found.to_dict()["fixed"] == found.fixed
+    with pytest.raises(BudgetError, match=r"All channels stay of first \(scale: Scale has no rule"):
+        plan(model, target={"parameters": 0.01}, importance=GroupNorm())
+    model.compile("sgd", "mse")
+    data = np.zeros((4, 8, 8, 3), "float32"), np.zeros((4, 3), "float32")
+    arguments = {"target": {"parameters": 0.9}, "importance": GroupNorm(), "verbose": 0}
+    for _ in range(2):  # the second time from the folder
+        result = compress(model, data, epochs=0, folder=tmp_path, **arguments)
+        assert result.plan.fixed == found.fixed
+        assert f"first: all channels stay. {why}" in str(result)
+
+
+def test_a_plan_of_a_known_model_has_nothing_to_say():
+    found = plan(network(4, []), target={"parameters": 0.9}, importance=GroupNorm())
+    assert found.fixed == {}
+    assert "stay" not in str(found)

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import keras_sparse
-from keras_sparse.compression import GroupNorm, Iterative
+from keras_sparse.compression import GroupNorm, Iterative, planning
 from tests.seconds_by_unit import SecondsByUnit
 
 DATA = np.ones((8, 4), "float32"), np.ones((8, 1), "float32")
@@ -80,7 +80,8 @@ def test_a_target_that_is_met_already_is_told(schedule):
         keras_sparse.plan(network(), target={"macs": 1.0}, importance=GroupNorm())
 
 
-def test_stages_are_told_unless_verbose_is_0(capsys):
+def test_stages_are_told_unless_verbose_is_0(capsys, monkeypatch):
+    monkeypatch.setattr(planning, "_SILENCE", -1)
     arguments = {"allocation": "importance", "epochs": 1, "target": {"int8_bytes": 0.8}}
     compress(**arguments, files=Files())
     assert not capsys.readouterr().out
@@ -89,3 +90,4 @@ def test_stages_are_told_unless_verbose_is_0(capsys):
     stages = ["Scoring the channels by GroupNorm", "Choices of widths", "Measuring", "Epochs of"]
     assert [told.count(stage) > 0 for stage in stages] == [True] * 4
     assert sorted(stages, key=told.index) == stages
+    assert "Choices compared: 1 of " in told

@@ -467,3 +467,9 @@ def test_files_for_models_with_loops_and_argmax(quantize, more):
     interpreter = Interpreter(model_content=tflite_bytes(keras.Model(x, more(x)), quantize))
     interpreter.allocate_tensors()
     assert list(interpreter.get_input_details()[0]["shape"]) == [1, 5, 4]
+
+
+def test_a_table_needs_tensorflow(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="KERAS_BACKEND=tensorflow"):
+        LatencyTable.measure(network())

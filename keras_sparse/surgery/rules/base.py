@@ -81,7 +81,10 @@ def rule_for(unit):
     rule = registered(unit.operation)
     if rule is None:
         closed = f", and {unit.closed}" if unit.closed else ""
-        return Unsupported(f"{type(unit.operation).__name__} has no rule{closed}")
+        kind = type(unit.operation)
+        own = not kind.__module__.startswith("keras.")
+        hint = " (surgery.register_rule adds one)" if own else ""
+        return Unsupported(f"{kind.__name__} has no rule{hint}{closed}")
     try:
         rule = rule.for_unit(unit)
         refusal = _refusal(rule, unit)
