@@ -80,8 +80,7 @@ def test_a_target_that_is_met_already_is_told(schedule):
         keras_sparse.plan(network(), target={"macs": 1.0}, importance=GroupNorm())
 
 
-def test_stages_are_told_unless_verbose_is_0(capsys, monkeypatch):
-    monkeypatch.setattr(planning, "_SILENCE", -1)
+def test_stages_are_told_unless_verbose_is_0(capsys):
     arguments = {"allocation": "importance", "epochs": 1, "target": {"int8_bytes": 0.8}}
     compress(**arguments, files=Files())
     assert not capsys.readouterr().out
@@ -90,4 +89,13 @@ def test_stages_are_told_unless_verbose_is_0(capsys, monkeypatch):
     stages = ["Scoring the channels by GroupNorm", "Choices of widths", "Measuring", "Epochs of"]
     assert [told.count(stage) > 0 for stage in stages] == [True] * 4
     assert sorted(stages, key=told.index) == stages
-    assert "Choices compared: 1 of " in told
+
+
+def test_many_choices_are_counted(capsys, monkeypatch):
+    monkeypatch.setattr(planning, "_SILENCE", -1)
+    monkeypatch.setattr(planning, "candidates", lambda *_, **__: [np.array([n]) for n in (5, 6, 7)])
+    compress(allocation="importance", epochs=0, target={"macs": 0.8}, verbose=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "compared" in line] == [
+        f"Choices compared: {done} of 3" for done in (1, 2)
+    ]
