@@ -14,7 +14,7 @@ from keras_sparse.compression.data import count, take
 from keras_sparse.loading import load_model
 from keras_sparse.surgery.graph import functional
 
-_TRIED = 32
+_TRIED = 2
 # A low temperature, because the given model is hardly better than the compact one.
 _TEMPERATURE = 2.0
 
