@@ -18,6 +18,7 @@ from export.quantize import variants
 from export.samples import spread
 from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.data import count, take
+from keras_sparse.compression.reports import what_stays
 from keras_sparse.surgery import count_macs
 
 _COMPARED_SAMPLES = 1000
@@ -165,7 +166,7 @@ def _print(report, folder):
 
 def _remarks(report):
     """Sentences on layers and files that a user may miss, and on the file for firmware."""
-    stay = [f"All channels of {name} stay: {why}." for name, why in report.get("fixed", {}).items()]
+    stay = what_stays(report.get("fixed", {}))
     if "files" not in report:
         missing = "There are no TFLite files: they need TensorFlow (KERAS_BACKEND=tensorflow)."
         return [*stay, missing]

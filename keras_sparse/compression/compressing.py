@@ -23,7 +23,7 @@ from keras_sparse.compression.importance import as_importance
 from keras_sparse.compression.job import Job
 from keras_sparse.compression.planning import Plan, check_allocation
 from keras_sparse.compression.recovery import default_peak, steps_per_epoch
-from keras_sparse.compression.reports import as_table, channels_in_words
+from keras_sparse.compression.reports import as_table, channels_in_words, what_stays
 from keras_sparse.compression.schedules import as_schedule
 from keras_sparse.compression.training import STUDENT_LOSS_WEIGHT, Training
 from keras_sparse.files import check_folder
@@ -60,7 +60,7 @@ class Compressed:
     history: dict
 
     def __str__(self):
-        stay = (f"{name}: all channels stay. {why}" for name, why in self.plan.fixed.items())
+        stay = what_stays(self.plan.fixed)
         parts = [channels_in_words(self.report), *stay, as_table(self._cost_rows())]
         if self.metrics:
             parts.append(as_table(self._metric_rows()))

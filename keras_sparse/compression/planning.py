@@ -27,7 +27,7 @@ from keras_sparse.compression.data import FirstKept
 from keras_sparse.compression.excluding import excluded_names
 from keras_sparse.compression.importance import Taylor, as_importance, checked_scores
 from keras_sparse.compression.memory import Memory
-from keras_sparse.compression.reports import renamed
+from keras_sparse.compression.reports import renamed, what_stays
 from keras_sparse.compression.trial import TRIAL_BATCHES, Trial
 from keras_sparse.surgery.functional import check_model, functional, warn_of_training
 from keras_sparse.surgery.graph import Graph
@@ -36,7 +36,7 @@ from keras_sparse.surgery.macs import graph_macs
 
 # Seconds after which a long stage says how much is left.
 _SILENCE = 10
-# Number of groups in a message.
+# Number of reasons in a message.
 _SHOWN = 3
 _ALLOCATIONS = ("importance", "uniform", "uniform_steps")
 
@@ -296,9 +296,9 @@ class Planner:
         except BudgetError as error:
             if not self._fixed:
                 raise
-            some = [f"{name} ({why})" for name, why in list(self._fixed.items())[:_SHOWN]]
-            more = f" and {len(self._fixed) - _SHOWN} more" if len(self._fixed) > _SHOWN else ""
-            raise BudgetError(f"{error} All channels stay of {', '.join(some)}{more}.") from error
+            stay = what_stays(self._fixed)
+            more = [f"Others stay for {len(stay) - _SHOWN} other reasons."] * (len(stay) > _SHOWN)
+            raise BudgetError(" ".join([str(error), *stay[:_SHOWN], *more])) from error
 
     def plan(self, budget, asked=None):
         """The `Plan` for a budget; `asked` is the user's budget, if it differs."""

@@ -159,3 +159,11 @@ def _layer(first, then):
 
 def _pair(first, then):
     return first[0], then[1]
+
+
+def what_stays(fixed):
+    """A sentence for each reason of `Plan.fixed`."""
+    names = {}
+    for name, why in fixed.items():
+        names.setdefault(why, []).append(name)
+    return [f"All channels of {', '.join(own)} stay: {why}." for why, own in names.items()]

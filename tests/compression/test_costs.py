@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from keras import layers, ops
 
 from keras_sparse import compress, surgery
-from keras_sparse.compression import Budget, BudgetError, CostModel, GroupNorm, Importance, Random
+from keras_sparse.compression import (
+    Budget,
+    BudgetError,
+    CostModel,
+    GroupNorm,
+    Importance,
+    Random,
+    planning,
+)
 from keras_sparse.compression.allocation import allocate, candidates, uniform
 from keras_sparse.compression.budget import in_words
 from keras_sparse.compression.planning import measured_costs, plan, removable_groups
@@ -481,7 +489,7 @@ def test_a_plan_says_what_stays_and_why(tmp_path):
     assert found.fixed == {"first": why, "scale": why}
     assert f"all stay  {why}" in str(found)
     assert found.to_dict()["fixed"] == found.fixed
-    with pytest.raises(BudgetError, match=r"All channels stay of first \(scale: Scale has no rule"):
+    with pytest.raises(BudgetError, match=r"All channels of first, scale stay: scale: Scale"):
         plan(model, target={"parameters": 0.01}, importance=GroupNorm())
     model.compile("sgd", "mse")
     data = np.zeros((4, 8, 8, 3), "float32"), np.zeros((4, 3), "float32")
@@ -489,7 +497,13 @@ def test_a_plan_says_what_stays_and_why(tmp_path):
     for _ in range(2):  # the second time from the folder
         result = compress(model, data, epochs=0, folder=tmp_path, **arguments)
         assert result.plan.fixed == found.fixed
-        assert f"first: all channels stay. {why}" in str(result)
+        assert f"All channels of first, scale stay: {why}." in str(result)
+
+
+def test_a_budget_error_has_only_some_of_the_reasons(monkeypatch):
+    monkeypatch.setattr(planning, "_SHOWN", 0)
+    with pytest.raises(BudgetError, match=r"Others stay for 1 other reasons\.$"):
+        plan(partly_unknown(), target={"parameters": 0.01}, importance=GroupNorm())
 
 
 def test_a_plan_of_a_known_model_has_nothing_to_say():
