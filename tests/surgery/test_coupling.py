@@ -9,6 +9,7 @@ import pytest
 from keras import layers, ops
 
 from keras_sparse import surgery
+from tests.surgery.groups import parameters_without, randomise
 
 
 def _blocks():
@@ -22,28 +23,6 @@ def _blocks():
 BLOCKS = _blocks()
 # Constants that are not zero where the input is: a carrier may have to stay for them.
 CONSTANTS = {"activation", "normalization", "of_two", "operators"}
-
-
-def randomise(model, rng):
-    for weight in model.weights:
-        low = 0.5 if "variance" in weight.path else 0.2
-        sign = 1 if "variance" in weight.path else rng.choice([-1, 1], weight.shape)
-        weight.assign(rng.uniform(low, 1, weight.shape) * sign)
-
-
-def parameters_without(model, masks):
-    """Number of parameters once the channels and everything that belongs to them are gone."""
-    gone = {}
-    for group, mask in masks.items():
-        for part in group.slices:
-            own = (part.channels >= 0) & mask[part.channels]
-            key = part.path, part.axis
-            gone[key] = gone.get(key, 0) + own.sum()
-    sizes = {
-        w.path: [n - gone.get((w.path, axis), 0) for axis, n in enumerate(w.shape)]
-        for w in model.weights
-    }
-    return int(sum(np.prod(size) for size in sizes.values()))
 
 
 def free_groups(model):
