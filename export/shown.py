@@ -4,7 +4,9 @@ import io
 import os
 import pathlib
 
+import rich.table
 from rich.console import Console
+from rich.markup import escape
 
 WIDTH = 80
 
@@ -30,3 +32,21 @@ def short_names(paths):
         if len(set(names)) == len(names):
             return names
     return list(map(os.fspath, paths))
+
+
+def figures_table(header, rows, **style):
+    """A table of names and their figures; names are broken into lines, figures never.
+
+    Args:
+        header: list of labels; that of the first column is the names'.
+        rows: rows of text, which may hold square brackets.
+        **style: arguments of `rich.table.Table`.
+    """
+    table = rich.table.Table(pad_edge=False, collapse_padding=True, **style)
+    first, *others = (label.replace(" ", "\n") for label in header)
+    table.add_column(first, overflow="fold")
+    for label in others:
+        table.add_column(label, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 
 # Errors of NumPy, zipfile and zlib for damaged or unsupported files.
-READING_ERRORS = (
+_READING_ERRORS = (
     OSError,
     ValueError,
     TypeError,
@@ -43,5 +43,5 @@ def read_arrays(path):
             return loaded
         with loaded:
             return dict(loaded)
-    except READING_ERRORS as error:
+    except _READING_ERRORS as error:
         raise ValueError(getattr(error, "strerror", None) or str(error)) from error

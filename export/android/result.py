@@ -4,15 +4,13 @@ import dataclasses
 import statistics
 
 import rich.box
-import rich.table
 import rich.text
-from rich.markup import escape
 
 from export.android.delegates import missed
 from export.android.phone import Phone
 from export.benchmark.macs import FileMacs, uncounted_notes
 from export.benchmark.result import MEGABYTE, ratios_to_first
-from export.shown import Shown, short_names
+from export.shown import Shown, figures_table, short_names
 
 _MEANS = ("init_ms", "warmup_first_ms", "warmup_avg_ms", "median_ms", "std_ms", "p5_ms", "p95_ms")
 _TERMINAL = (0, 1, 4, 5, 7, 9, 10)  # the columns that fit 80 characters
@@ -246,26 +244,14 @@ class AndroidResult(Shown):
 
     def __rich__(self):
         head, *rows = ([row[i] for i in _TERMINAL] for row in self._table())
-        table = rich.table.Table(
+        return figures_table(
+            head,
+            rows,
             title=rich.text.Text(f"{self.title}\n{self._conditions()}", justify="center"),
             caption=rich.text.Text("\n".join([*self.placements, *self._notes()])) or None,
             caption_justify="left",
             box=rich.box.SIMPLE,
-            pad_edge=False,
-            collapse_padding=True,
         )
-        for label in head:
-            first = label == "file"
-            # Only names are broken into lines: figures would lose digits.
-            table.add_column(
-                label.replace(" ", "\n"),
-                justify="left" if first else "right",
-                overflow="fold",
-                no_wrap=not first,
-            )
-        for row in rows:
-            table.add_row(*map(escape, row))
-        return table
 
 
 def _text(value, pattern):

@@ -163,8 +163,10 @@ def _check(paths, benchmark_binary, cores):
 
 def _check_online(adb, cores):
     """Raises an `AndroidError` for cores that do not run; `taskset` would leave them out."""
-    status, output = adb.shell("cat /sys/devices/system/cpu/online") if cores else (1, "")
-    if status:
+    if not cores:
+        return
+    status, output = adb.shell("cat /sys/devices/system/cpu/online")
+    if status:  # the phone does not say it
         return
     missing = sorted(set(cores) - set(parse_cores(output.strip())))
     if missing:

@@ -5,13 +5,11 @@ import os
 from typing import Any
 
 import numpy as np
-import rich.table
 import rich.text
-from rich.markup import escape
 
 from export.benchmark.macs import FileMacs, uncounted_notes
 from export.machine import processor
-from export.shown import Shown, short_names
+from export.shown import Shown, figures_table, short_names
 
 MEGABYTE = 2**20  # the definition of litert-benchmark
 
@@ -194,38 +192,32 @@ class BenchmarkResult(Shown):
 
     def __rich__(self):
         threads = self.files[0].num_threads
-        table = rich.table.Table(
+        notes = [
+            f"{processor()}. Ratios are to the first file; that of latency is of min.",
+            *uncounted_notes(self.names, self.files),
+        ]
+        return figures_table(
+            ["file", "MB", "median", "p90", "p99", "min", "peak MB", "ratio", "MACs ratio"],
+            self._rows(),
             title=f"LiteRT on this machine, {threads} thread(s), milliseconds",
-            caption=rich.text.Text(
-                " ".join(
-                    [
-                        f"{processor()}. Ratios are to the first file; that of latency is of min.",
-                        *uncounted_notes(self.names, self.files),
-                    ]
-                )
-            ),
+            caption=rich.text.Text(" ".join(notes)),
             caption_justify="left",
             box=None,
-            pad_edge=False,
-            collapse_padding=True,
         )
-        table.add_column("file", overflow="fold")
-        for name in ("MB", "median", "p90", "p99", "min", "peak\nMB", "ratio", "MACs\nratio"):
-            # Only names are broken into lines: figures would lose digits.
-            table.add_column(name, justify="right", no_wrap=True)
+
+    def _rows(self):
         columns = zip(self.names, self.files, self.ratios, self.macs_ratios, strict=True)
         for name, file, ratio, macs_ratio in columns:
             times = (file.median_ms, *map(file.percentile_ms, (90, 99)), file.min_ms)
             peak = _megabytes(file.peak_memory)
-            table.add_row(
-                escape(name),
+            yield [
+                name,
                 f"{file.bytes / MEGABYTE:.3f}",
                 *(f"{time:#.3g}" for time in times),
                 "-" if peak is None else f"{peak:.1f}",
                 f"{ratio:.3f}",
                 "-" if macs_ratio is None else f"{macs_ratio:.3f}",
-            )
-        return table
+            ]
 
 
 def ratios_to_first(counts):

@@ -163,28 +163,30 @@ class LatencyTable:
 
     def check(self, model: "keras.Model") -> None:
         """Raise a `ValueError` if this is the table of another model."""
+        reason = self._difference_from(model)
+        if reason:
+            raise ValueError(
+                f"The latency table is of another model than {model.name!r}: {reason}. Measure a "
+                "table for this model; with the `path` of this one, layers that it knows are not "
+                "measured again."
+            )
+
+    def _difference_from(self, model):
+        """How a model differs from the measured one, in words; None if it does not."""
         from export.latency.layers import graph_hash, timed_layers
 
         own = {layer.name: layer.key() for layer in timed_layers(model)}
         measured = {name: row["key"] for name, row in self.rows.items()}
         for name in {**own, **measured}:
-            if own.get(name) == measured.get(name):
-                continue
-            reason = f"the layer {name!r} has other sizes"
             if name not in measured:
-                reason = f"it has no layer {name!r}, but {', '.join(measured)}"
-            elif name not in own:
-                reason = f"the model has no layer {name!r}"
-            break
-        else:
-            if self.whole.get("graph") in (None, graph_hash(model)):
-                return
-            reason = "it has other operations beside the dense layers and convolutions"
-        raise ValueError(
-            f"The latency table is of another model than {model.name!r}: {reason}. Measure a "
-            "table for this model; with the `path` of this one, layers that it knows are not "
-            "measured again."
-        )
+                return f"it has no layer {name!r}, but {', '.join(measured)}"
+            if name not in own:
+                return f"the model has no layer {name!r}"
+            if own[name] != measured[name]:
+                return f"the layer {name!r} has other sizes"
+        if self.whole.get("graph") not in (None, graph_hash(model)):
+            return "it has other operations beside the dense layers and convolutions"
+        return None
 
     def layer_seconds(self, layer: str, shapes: Mapping[str, tuple]) -> float:
         """Time of one layer whose weights have these shapes.

@@ -4,12 +4,12 @@ import dataclasses
 import pathlib
 
 import rich
-import rich.table
 from rich.markup import escape
 
 from export.convert import convert
 from export.errors import ExportError
 from export.kinds import NAMES, kind_of
+from export.shown import figures_table
 from export.verification import Verification
 
 _COLUMNS = (
@@ -173,16 +173,8 @@ def show(rows):
     """Prints the rows to the terminal, within 80 columns."""
     header, body = table(rows)
     shown = [column for column, name in enumerate(header) if name not in _IN_REPORTS_ONLY]
-    title = "Files, beside their networks in Keras"
-    text = rich.table.Table(title=title, box=None, pad_edge=False, collapse_padding=True)
-    for column in shown:
-        first = header[column] == "file"
-        side, label = "left" if first else "right", header[column].replace(" ", "\n")
-        # Only names are broken into lines: figures would lose digits.
-        text.add_column(label, justify=side, overflow="fold", no_wrap=not first)
-    for row in body:
-        text.add_row(*(escape(row[column]) for column in shown))
-    rich.print(text)
+    head, *body = ([row[column] for column in shown] for row in (header, *body))
+    rich.print(figures_table(head, body, title="Files, beside their networks in Keras", box=None))
     for row in rows:
         if "error" in row:
             rich.print(escape(f"No {row['quantize']} file of {row['network']}: {row['error']}"))

@@ -229,12 +229,12 @@ def _widen(costs, lost, budget, widths, menus):
     # A measured latency of the full model may be above the sum of its layers.
     whole_fits = budget.met(_totals(costs, budget, full))
     while True:
-        best = None
+        best, missing = None, (full - moves.widths).sum()
         for i in range(len(menus)):
             for width, saved in moves.of(i, wider=True):
                 if any(moves.totals[name] - saved[name] > limits[name] for name in limits):
                     continue
-                if not whole_fits and np.sum(moves.widths) - moves.widths[i] + width == full.sum():
+                if not whole_fits and width - moves.widths[i] == missing:
                     continue
                 price = sum(max(-saved[name], 0) / limits[name] for name in limits)
                 rate = (lost[i][moves.widths[i]] - lost[i][width]) / max(price, 1e-12)

@@ -7,7 +7,7 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_sparse.array_files import READING_ERRORS
+from keras_sparse.array_files import read_arrays
 from keras_sparse.compression.budget import Budget
 from keras_sparse.compression.checkpoint import with_added
 from keras_sparse.compression.planning import Plan
@@ -97,11 +97,11 @@ class PlanFolder:
             return None
         path = self._folder / f"{name}.npz"
         try:
-            with np.load(path) as file:
-                facts = json.loads(str(file["facts"]))
-                arrays = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]
+            named = read_arrays(path)
+            facts = json.loads(str(named["facts"]))
+            arrays = [named[f"arr_{i}"] for i in range(len(named) - 1)]
             found = facts.pop("settings")
-        except READING_ERRORS as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"`folder` has a {path.name} that cannot be read: {error}. Give another folder to "
                 "start again."

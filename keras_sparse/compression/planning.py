@@ -221,7 +221,7 @@ class Planner:
         model, data, importance, allocation, latency: see `plan`.
         groups: list of the `surgery.ChannelGroup`s from which channels may be removed.
         kept: a `PlanFolder` for the scores, or None.
-        fixed: see `Plan`.
+        fixed: see `Plan`; None if it is not to be told.
         timed: see `CostModel`.
         say: function that is called with a sentence before each stage that takes long.
     """
@@ -233,7 +233,7 @@ class Planner:
         groups,
         kept=None,
         *,
-        fixed,
+        fixed=None,
         importance,
         allocation,
         latency,
@@ -256,7 +256,7 @@ class Planner:
             )
         self._importance = importance
         self._kept = kept
-        self._fixed = fixed
+        self._fixed = fixed or {}
         self._trial = None
 
     @functools.cached_property

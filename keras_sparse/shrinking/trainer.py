@@ -154,7 +154,7 @@ class ShrinkingTrainer:
         self._dead_kept = 0
         self._declined = None
         self._next_epoch = 0
-        # The `epochs` of a training that a callback ended before.
+        # `epochs` of the call of `fit` that a callback ended early, or None.
         self._ended_of = None
         self._stopwatch = Stopwatch()
         found = states.load(folder) if folder is not None else None

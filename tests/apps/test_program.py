@@ -225,11 +225,11 @@ def test_programs_begin_without_keras():
 
 
 @pytest.mark.parametrize("parse", [program.parse, lambda argv, *_: command_line._parse("x", argv)])
-def test_the_home_folder_in_a_flag(parse, monkeypatch):
-    monkeypatch.setenv("HOME", "/home/me")
+def test_the_home_folder_in_a_flag(parse, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
     values = flags.FlagValues()
     for name in ("out", "data", "other"):
         flags.DEFINE_string(name, None, "A path.", flag_values=values)
     monkeypatch.setattr(flags, "FLAGS", values)
     parse(["program", "--out=~/runs", "--data=a~b"], "A program.", [])
-    assert (values.out, values.data, values.other) == ("/home/me/runs", "a~b", None)
+    assert (values.out, values.data, values.other) == (f"{tmp_path}/runs", "a~b", None)
