@@ -34,7 +34,7 @@ def main(argv, values=flags.FLAGS):
     if len(argv) != 2:
         sys.exit("export.latency: give one file, model.keras (--help shows the flags)")
     # Before the slow imports.
-    if not os.path.isfile(argv[1]):
+    if not os.path.exists(argv[1]):
         sys.exit(f"export.latency: there is no file {argv[1]}")
     clean_up_when_terminated()
     try:

@@ -403,9 +403,10 @@ def test_a_layer_that_cannot_be_timed_is_named(model):
         LatencyTable.measure(model, time=broken, device="made up")
 
 
-def test_wrong_command_lines_are_one_line():
+def test_wrong_command_lines_are_one_line(tmp_path):
     for arguments, message in (([], "give one file"), (["none.keras"], "there is no file")):
         assert message in run_program("export.latency", *arguments)
+    assert "must be a .keras or .h5 file, not a folder" in run_program("export.latency", tmp_path)
 
 
 def test_a_layer_that_reads_several_sizes_counts_them():
